@@ -1,0 +1,39 @@
+"""The base of every adapter: a model, or the masks it left on disk, as predictions of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from adapters.component import Component
+from adapters.sequence import Clip, Prediction
+
+
+class Adapter(Component):
+    """Turns a model, or its files, into the predictions of a clip.
+
+    A subclass says its settings in `defaults` and writes `predict`; the rest is optional. The pipeline validates what
+    `predict` returns, so an adapter need not.
+    """
+
+    stored: ClassVar[bool] = True  # False: its masks lie on disk already, the pipeline need not keep a copy
+
+    def predict(self, clip: Clip) -> Prediction:
+        """The masks of every expression of the clip.
+
+        Returns:
+            {expression id: MaskSequence}, T masks at the clip's size each; `scores` where the model has them.
+        """
+        raise NotImplementedError
+
+    def check(self, clips: Sequence[Clip]) -> list[str]:
+        """Everything that would make `predict` fail on these clips, found without computing; one line a problem."""
+        return []
+
+    def fingerprint(self, clip: Clip) -> str:
+        """Changes whenever something other than settings and frames that `predict(clip)` reads does: weights, files."""
+        return ""
+
+    def label(self) -> str:
+        """A remark for tables beside the recipe's name of the source, such as "simulated"; usually none."""
+        return ""

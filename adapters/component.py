@@ -1,0 +1,152 @@
+"""Components: swappable parts that a recipe names, with strict settings.
+
+A component is a class in a file. The recipe's name for it is the file's name in its folder (`adapters/soc.py` is
+`soc`), else an installed entry point, else a path to a .py file of the user's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+
+from adapters.sequence import InputError
+
+REQUIRED = "???"  # OmegaConf's own mark for "must be given"
+
+
+class Component:
+    """A named part of a recipe: `defaults` says every setting it has.
+
+    Settings arrive as keyword arguments and are read as `self.settings.NAME`.
+
+    Raises:
+        InputError: an unknown setting (the valid ones are listed), a required one missing, a value of the wrong type.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {}
+    version: ClassVar[int] = 1  # raise it when the same settings and inputs give another result: stored results expire
+
+    def __init__(self, **settings):
+        name = f"{type(self).__module__.rpartition('.')[2]}"
+        self.settings = SimpleNamespace(**merge_settings(self.defaults, settings, name))
+
+
+def merge_settings(defaults: dict, given: dict, where: str) -> dict:
+    """The given settings over the defaults, checked.
+
+    Raises:
+        InputError: naming every unknown key, missing value and wrong type.
+    """
+    problems = [unknown_key(key, defaults, where) for key in given if key not in defaults]
+    merged = {**defaults, **{k: v for k, v in given.items() if k in defaults}}
+    for key, value in merged.items():
+        default = defaults[key]
+        if isinstance(value, str) and value == REQUIRED:
+            problems.append(f"{where}: setting `{key}` must be given")
+        elif key in given and not _fits(value, default):
+            kind = type(default).__name__
+            problems.append(f"{where}: setting `{key}` is {value!r}, expected {kind} (default {default!r})")
+    if problems:
+        raise InputError(problems)
+    return merged
+
+
+def _fits(value, default) -> bool:
+    if default is None or default == REQUIRED or value is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float))
+    if isinstance(default, (int, str)):
+        return isinstance(value, type(default))
+    return True
+
+
+def unknown_key(key: str, valid: Iterable[str], where: str) -> str:
+    """The sentence for a key that does not exist.
+
+    >>> unknown_key("treshold", ["inputs", "threshold"], "step smr")
+    'step smr: unknown key `treshold`, did you mean `threshold`? Valid: inputs, threshold'
+    """
+    close = difflib.get_close_matches(str(key), list(valid), 1)
+    hint = f", did you mean `{close[0]}`?" if close else "."
+    return f"{where}: unknown key `{key}`{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
+
+
+def find(name: str, base: type[Component], package: ModuleType, group: str) -> type[Component]:
+    """The component class called `name`.
+
+    Args:
+        name: file name in the package's folder, else entry point of the group, else path of a .py file.
+        base: the class it must derive from, such as `Adapter`.
+        package: where the built-in ones live.
+        group: entry point group, such as "rvos_ensemble.adapters".
+
+    Raises:
+        InputError: nothing of that name (what there is, is listed), or the file holds no such class.
+    """
+    if name.endswith(".py"):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise InputError(f"{path}: no such file, named as {base.__name__.lower()} in the recipe")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return _class_in(module, base, str(path))
+    if name in _built_in(base, package):
+        return _class_in(importlib.import_module(f"{package.__name__}.{name}"), base, name)
+    for point in entry_points(group=group):
+        if point.name == name:
+            return point.load()
+    raise InputError(
+        f"no {base.__name__.lower()} is called {name!r}. There are: {', '.join(available(base, package, group))}; "
+        "or give the path of a .py file"
+    )
+
+
+def available(base: type[Component], package: ModuleType, group: str) -> dict[str, str]:
+    """{name: one line about it} of every component that can be named without a path."""
+    found = {}
+    for name in _built_in(base, package):
+        module = importlib.import_module(f"{package.__name__}.{name}")
+        found[name] = _first_line(_class_in(module, base, name)) or _first_line(module)
+    for point in entry_points(group=group):
+        found[point.name] = _first_line(point.load())
+    return found
+
+
+def _built_in(base: type[Component], package: ModuleType) -> list[str]:
+    """Files (and folders) of the package that define a component; helpers beside them are not components."""
+    names = []
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name == "TEMPLATE":
+            continue
+        path = Path(package.__path__[0]) / module.name
+        source = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
+        if f"({base.__name__})" in source.read_text(encoding="utf-8"):
+            names.append(module.name)
+    return sorted(names)
+
+
+def _class_in(module: ModuleType, base: type[Component], name: str) -> type[Component]:
+    own = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, base) and c is not base and c.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        what = "none" if not own else ", ".join(c.__name__ for c in own)
+        raise InputError(f"{name}: expected one class that derives from {base.__name__}, found {what}")
+    return own[0]
+
+
+def _first_line(thing) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]

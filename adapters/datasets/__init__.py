@@ -1,0 +1,28 @@
+"""Data sets: one reader per benchmark layout, and `shapes`, the embedded default that renders itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from adapters.component import Component
+from adapters.sequence import Clip
+
+
+class Dataset(Component):
+    """A benchmark: which clips, expressions and frames there are, and the ground truth where it has one.
+
+    `predictions` is a setting of every data set: the folder with ready-made mask sequences of models, for recipes.
+    """
+
+    zip_root: ClassVar[str] = "Annotations/"  # top folder inside the submission zip; "" for none
+
+    def prepare(self) -> None:
+        """Makes the files there, for a data set that renders itself; others have nothing to do."""
+
+    def clips(self) -> list[Clip]:
+        """Every clip, sorted by name.
+
+        Raises:
+            InputError: naming everything that is missing or malformed.
+        """
+        raise NotImplementedError

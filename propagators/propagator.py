@@ -1,0 +1,58 @@
+"""The base of every propagator: carries masks from frame to frame, all sequences of a clip in one sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from adapters.component import Component
+
+
+@dataclass
+class Frame:
+    """One frame on its way through a sweep.
+
+    Attributes:
+        t: its index in the clip.
+        image: uint8 [H, W, 3] RGB.
+        memo: whatever a propagator computes of the frame alone; kept for the other sweep and shared by all sequences.
+    """
+
+    t: int
+    image: np.ndarray
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+
+class Sweep(Protocol):
+    """One pass through the frames of a clip, in one direction, with a clean memory."""
+
+    def step(self, frame: Frame, given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Goes to the next frame.
+
+        Args:
+            frame: the next frame in the direction of the sweep.
+            given: {sequence: bool [H, W]}, the masks to trust at this frame: the key frame of those sequences.
+
+        Returns:
+            {sequence: uint8 [H, W]}, the probability (0..255 means 0..1) of every sequence given a mask so far.
+        """
+
+
+class Propagator(Component):
+    """Carries key-frame masks through a video. A subclass says its settings in `defaults` and writes `sweep`."""
+
+    def sweep(self, size: tuple[int, int], sequences: int) -> Sweep:
+        """A new pass with a clean memory.
+
+        Args:
+            size: (H, W) of the frames and masks.
+            sequences: how many there will be at most; they are numbered from 0.
+        """
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Changes whenever something other than settings that the result depends on does, such as weights."""
+        return ""
