@@ -199,16 +199,14 @@ def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
     once; the others, few in a mask, are undone in order.
 
     Returns:
-        uint8 [H, bytes a row], or None where Pillow is as fast: Average rows, or Paeth rows with many edges.
+        uint8 [H, bytes a row], or None where only Pillow can: Average rows, or Paeth rows of more than two values.
     """
     filters, left_over = raw[:, 0].copy(), raw[:, 1:]
     if not filters.any():
         return left_over.copy()
     if filters.max() > PAETH:
-        raise InputError(
-            f"{name}: damaged PNG: filter {filters.max()} of a row, expected 0 to 4"
-        )
-    empty = ~np.bitwise_or.reduce(left_over, axis=1).astype(bool)
+        raise InputError(f"{name}: damaged PNG: filter {filters.max()} of a row, expected 0 to 4")
+    empty = np.bitwise_or.reduce(left_over, axis=1) == 0
     if filters[0] == UP:  # above the first row lie zeros
         filters[0] = NONE
     elif filters[0] == PAETH:
@@ -217,40 +215,48 @@ def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
     same = empty & ((filters == UP) | (filters == PAETH))
     distinct = np.flatnonzero(~same)
     filters, rows = filters[distinct], left_over[distinct]
+    sub, paeth = np.flatnonzero(filters == SUB), np.flatnonzero(filters == PAETH)
     if (filters == AVERAGE).any():
         return None
-    sub = np.flatnonzero(filters == SUB)
     rows[sub] = np.add.accumulate(rows[sub], axis=1, dtype=np.uint8)
+    added = _sparse(rows, paeth)
+    first = left_over[np.argmin(empty)]
+    value = int(first[np.argmax(first != 0)])  # before it all is zero, so it was left over whole
     for i in np.flatnonzero((filters == UP) | (filters == PAETH)).tolist():
-        if filters[i] == UP:
+        if i in added:
+            _paeth_of_two(rows[i], rows[i - 1], added[i], value)
+        else:
             rows[i] += rows[i - 1]
-        elif not _unfilter_paeth(rows[i], rows[i - 1]):
-            return None
+    if added and not ((rows == 0) | (rows == value)).all():
+        return None
     return rows if len(rows) == len(raw) else rows[np.cumsum(~same) - 1]
 
 
-def _unfilter_paeth(row: np.ndarray, above: np.ndarray) -> bool:
-    """Undoes Paeth in place: between edges of the row above, and where nothing is left over, pixels equal their left.
+def _sparse(rows: np.ndarray, chosen: np.ndarray) -> dict[int, list[tuple[int, int]]]:
+    """{row: [(x, value) where it is not zero]} of the chosen rows."""
+    found = {i: [] for i in chosen.tolist()}
+    values = rows[chosen].ravel()
+    at = np.flatnonzero(values != 0)  # many times faster on one axis than on two
+    row, x = np.divmod(at, rows.shape[1])
+    for i, *pixel in zip(chosen[row].tolist(), x.tolist(), values[at].tolist(), strict=True):
+        found[i].append(pixel)
+    return found
 
-    Returns:
-        False, and the row unchanged, when there are too many edges for this to pay.
+
+def _paeth_of_two(row: np.ndarray, above: np.ndarray, added: list[tuple[int, int]], value: int) -> None:
+    """Undoes Paeth in place, for a picture of two values, 0 and another.
+
+    With two values Paeth predicts the pixel above where the row above has an edge, else the pixel to the left. So the
+    row repeats the one above, and what is left over lasts until the next edge there. If the result has two values
+    only, then every step of it was exact; the caller looks.
     """
-    edge = row != 0
-    edge[1:] |= above[1:] != above[:-1]
-    edge[0] = True
-    at = np.flatnonzero(edge)
-    if len(at) > 64 + len(row) // 32:
-        return False
-    values, left, upper_left = [], 0, 0
-    upper = above[at].tolist()
-    for x, up, residual in zip(at.tolist(), upper, row[at].tolist(), strict=True):
-        upper_left = int(above[x - 1]) if x else 0
-        to_left, to_up, to_corner = abs(up - upper_left), abs(left - upper_left), abs(left + up - 2 * upper_left)
-        best = left if to_left <= to_up and to_left <= to_corner else up if to_up <= to_corner else upper_left
-        left = (residual + best) & 255
-        values.append(left)
-    row[:] = np.repeat(np.array(values, np.uint8), np.diff(at, append=len(row)))
-    return True
+    pixels = above.tobytes()
+    result = bytearray(pixels)
+    for x, residual in added:
+        end = pixels.find((value - pixels[x]) & 255, x + 1)
+        end = end if end > 0 else len(pixels)
+        result[x:end] = bytes(((result[x] + residual) & 255,)) * (end - x)
+    row[:] = np.frombuffer(result, np.uint8)
 
 
 def _pillow(data: bytes, name: str) -> np.ndarray:
