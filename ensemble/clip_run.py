@@ -1,0 +1,281 @@
+"""One clip through a recipe: keys, steps, scores, and the masks on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapters import png
+from adapters.component import Component
+from adapters.sequence import Clip, InputError, MaskSequence, Prediction, check_prediction
+from ensemble import metrics
+from ensemble.recipe import Recipe
+from ensemble.steps import Propagate, Step, propagate_together
+from ensemble.store import Store, atomic_write, key_of
+
+
+@dataclass
+class ClipRecord:
+    """What became of a clip; kept as json beside the results, so that a rerun knows what is done.
+
+    Attributes:
+        clip: its name.
+        status: "done", "reused" (nothing had to be computed) or "failed".
+        error: why it failed.
+        frames: how many it has.
+        keys: of every source and step, see `keys_of`; together with the truth they say whether the record still holds.
+        truth: fingerprint of the ground truth it was scored against.
+        pictures: digest of the PNGs it wrote.
+        scores: {source or step: {expression: {"J": mean, "F": mean}}}.
+        notes: {source or step: {expression: notes}}: key frames, groups, propagator, where scores come from.
+        seconds: spent on each step, "read" and "write" and "score" included.
+        computed: steps that were computed, not taken from the store.
+        peak_mb: of the process that did the work.
+    """
+
+    clip: str
+    status: str = "done"
+    error: str = ""
+    frames: int = 0
+    keys: dict[str, str] = field(default_factory=dict)
+    truth: str = ""
+    pictures: str = ""
+    scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    notes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    computed: list[str] = field(default_factory=list)
+    peak_mb: float = 0.0
+
+
+def run_clip(recipe: Recipe, clip: Clip) -> ClipRecord:
+    """Takes one clip through the recipe. Never raises for what is wrong with the clip: the record says so."""
+    errors = recipe.out / "errors" / f"{clip.name}.txt"
+    try:
+        record = _run(recipe, clip)
+        errors.unlink(missing_ok=True)
+    except Exception as e:  # one bad video never sinks a run
+        message = str(e) if isinstance(e, (InputError, OSError)) else f"{type(e).__name__}: {e}"
+        record = ClipRecord(clip.name, "failed", message, len(clip))
+        try:
+            atomic_write(errors, traceback.format_exc())
+        except OSError:
+            pass  # a full disk: the record still carries the reason to the one who waits for it
+    record.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return record
+
+
+def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
+    keys = keys_of(recipe, clip)
+    truth = clip.truth.fingerprint() if clip.truth else ""
+    file = recipe.out / "clips" / f"{clip.name}.json"
+    old = read_record(file)
+    if old and old.keys == keys and old.truth == truth:
+        if not recipe.config["annotations"] or old.pictures == digest_of_tree(recipe.out, clip):
+            old.status, old.computed = "reused", []
+            return old
+    record = ClipRecord(clip.name, frames=len(clip), keys=keys, truth=truth)
+    results = compute(recipe, clip, keys, record)
+    output = results[recipe.output]
+    record.notes = {n: {e: dict(s.notes) for e, s in p.items() if s.notes} for n, p in results.items()}
+    started = time.perf_counter()
+    record.scores = score(clip, results)
+    record.seconds["score"] = time.perf_counter() - started
+    started = time.perf_counter()
+    if recipe.config["annotations"]:
+        record.pictures = write_tree(recipe.out, clip, output)
+    record.seconds["write"] = time.perf_counter() - started
+    atomic_write(file, json.dumps(asdict(record), indent=1))
+    return record
+
+
+def read_record(file: Path) -> ClipRecord | None:
+    """The record in a file, None where there is none that can be read."""
+    try:
+        return ClipRecord(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def keys_of(recipe: Recipe, clip: Clip) -> dict[str, str]:
+    """{source or step: key}: two keys are equal when everything the result depends on is.
+
+    That is: the clip's names, expressions and size; settings, version and own code of the component; for a model or
+    propagator its weights and the pictures; for mask files their bytes; for a step the keys of its inputs.
+    """
+    about = [clip.name, clip.frames, clip.size, [[e.id, e.text, e.objects] for e in clip.expressions]]
+    keys = {}
+    for name, adapter in recipe.sources.items():
+        pictures = clip.fingerprint if adapter.stored else ""
+        keys[name] = key_of("source", about, _identity(adapter), adapter.fingerprint(clip), pictures)
+    for name, step in recipe.steps.items():
+        extra: list[Any] = []
+        if isinstance(step, Propagate):
+            propagator = recipe.propagators[step.settings["with"]]
+            extra = [_identity(propagator), propagator.fingerprint(), clip.fingerprint]
+        keys[name] = key_of("step", about, step.op, step.version, _settings_by_key(step, keys), extra)
+    return keys
+
+
+def compute(recipe: Recipe, clip: Clip, keys: Mapping[str, str], record: ClipRecord) -> dict[str, Prediction]:
+    """Every source and step of the recipe for one clip, from the store where it is there.
+
+    Steps that propagate with the same propagator and are ready at the same time ride in one sweep.
+    """
+    store = Store(recipe.store)
+    results: dict[str, Prediction] = {}
+
+    def keep(name: str, prediction: Prediction, started: float, save: bool = True) -> None:
+        results[name] = check_prediction(prediction, clip, name)
+        if save:
+            store.save(clip.name, name, keys[name], prediction)
+            results[name] = store.load(clip.name, name, keys[name]) or prediction  # compressed: memory stays small
+        record.computed.append(name)
+        record.seconds[name] = record.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def stored(name: str) -> bool:
+        prediction = store.load(clip.name, name, keys[name])
+        if prediction is not None:
+            results[name] = prediction
+        return prediction is not None
+
+    for name, adapter in recipe.sources.items():
+        if not (adapter.stored and stored(name)):
+            started = time.perf_counter()
+            keep(name, adapter.predict(clip), started, save=adapter.stored)
+    waiting = {name: step for name, step in recipe.steps.items() if not stored(name)}
+    while waiting:
+        ready = {n: s for n, s in waiting.items() if all(i in results for i in s.inputs)}
+        simple = next((n for n, s in ready.items() if not isinstance(s, Propagate)), None)
+        started = time.perf_counter()
+        if simple:
+            done = {simple: ready[simple].run(clip, results)}
+        else:
+            mover = next(iter(ready.values())).settings["with"]
+            riders = [s for s in ready.values() if s.settings["with"] == mover]
+            done = propagate_together(riders, clip, results, recipe.propagators[mover])
+        for name, prediction in done.items():
+            keep(name, prediction, started)
+            started = time.perf_counter()
+            del waiting[name]
+    return results
+
+
+def load_result(recipe: Recipe, clip: Clip, name: str, key: str) -> Prediction:
+    """The masks of a source or step of a clip that has been computed."""
+    prediction = Store(recipe.store).load(clip.name, name, key)
+    if prediction is None and name in recipe.sources:
+        prediction = recipe.sources[name].predict(clip)
+    if prediction is None:
+        raise InputError(
+            f"{Store(recipe.store).path(clip.name, name, key)}: gone or damaged; run the same command again"
+        )
+    return prediction
+
+
+def score(clip: Clip, results: Mapping[str, Prediction]) -> dict[str, dict[str, dict[str, float]]]:
+    """J and F of every source and step, the mean over frames, for every expression that has ground truth."""
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for e in clip.expressions:
+        truth = clip.truth.read(e.id) if clip.truth else None
+        if truth is None:
+            continue
+        ready = {n: p[e.id] for n, p in results.items() if p[e.id].kind != "votes"}
+        for name, found in metrics.score_many(ready, truth).items():
+            scores.setdefault(name, {})[e.id] = {"J": float(np.mean(found.J)), "F": float(np.mean(found.F))}
+    return scores
+
+
+def write_tree(out: Path, clip: Clip, prediction: Prediction) -> str:
+    """Writes `Annotations/CLIP/EXPRESSION/FRAME.png`, whole or not at all.
+
+    Returns:
+        Digest of all the PNGs, as `digest_of_tree` finds it.
+    """
+    final = out / "Annotations" / clip.name
+    new, old = (final.with_name(f".{clip.name}.{what}.tmp") for what in ("new", "old"))
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        for name, data in pictures(clip, prediction):
+            path = new / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            digest.update(data)
+        if final.exists():
+            final.rename(old)
+        new.rename(final)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    return digest.hexdigest()
+
+
+def digest_of_tree(out: Path, clip: Clip) -> str | None:
+    """Digest of the PNGs that lie under `Annotations/CLIP`, None where one is missing or there are others."""
+    folder = out / "Annotations" / clip.name
+    digest = hashlib.blake2b(digest_size=16)
+    names = picture_names(clip)
+    try:
+        for name in names:
+            digest.update((folder / name).read_bytes())
+    except OSError:
+        return None
+    return digest.hexdigest() if sum(1 for _ in folder.rglob("*.*")) == len(names) else None
+
+
+def picture_names(clip: Clip) -> list[str]:
+    """`EXPRESSION/FRAME.png` of every frame of every expression, in the order they are written."""
+    return [f"{e.id}/{frame}.png" for e in clip.expressions for frame in clip.frames]
+
+
+def pictures(clip: Clip, prediction: Prediction) -> Iterator[tuple[str, bytes]]:
+    """(`EXPRESSION/FRAME.png`, its bytes) of a prediction; expressions that share their masks are encoded once."""
+    encoded: dict[int, list[bytes]] = {}
+    for e in clip.expressions:
+        sequence: MaskSequence = prediction[e.id]
+        if id(sequence.masks) not in encoded:
+            encoded[id(sequence.masks)] = [png.encode(sequence.mask(t)) for t in range(len(clip))]
+        for frame, data in zip(clip.frames, encoded[id(sequence.masks)], strict=True):
+            yield f"{e.id}/{frame}.png", data
+
+
+def _identity(component: Component) -> list[Any]:
+    """What a component is, apart from data: its name, version, settings, and its code where it is a user's file."""
+    cls = type(component)
+    code = ""
+    if not cls.__module__.startswith(("adapters.", "propagators.")):
+        code = hashlib.blake2b(Path(__import__("inspect").getfile(cls)).read_bytes(), digest_size=16).hexdigest()
+    return [cls.__module__, cls.__qualname__, cls.version, code, _hash_files(vars(component.settings))]
+
+
+def _settings_by_key(step: Step, keys: Mapping[str, str]) -> dict[str, Any]:
+    """The settings with inputs called by their keys and without the propagator's name: names are the user's."""
+    settings = {}
+    for name, value in step.settings.items():
+        if name in ("input", "inputs", "scores_from") and value is not None:
+            value = keys[value] if isinstance(value, str) else [keys[v] for v in value]
+        if name != "with":
+            settings[name] = _hash_files(value)
+    return settings
+
+
+def _hash_files(value: Any) -> Any:
+    """Settings with the content of a `file` they name beside its name."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        k: [v, hashlib.blake2b(Path(v).read_bytes()).hexdigest()] if k == "file" and v else _hash_files(v)
+        for k, v in value.items()
+    }

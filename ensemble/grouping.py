@@ -1,0 +1,133 @@
+"""Which expressions of a clip mean the same object, so that their masks may be fused.
+
+Ref-YouTube-VOS lists two expressions per object, in order, but hides which: 20 of the 507 videos of its valid and test
+sets have an odd count, and fusing expressions of two objects yields the union of both, the worst possible failure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adapters.sequence import Clip, InputError, MaskSequence, PackedMasks, Prediction
+
+RULES = ("auto", "obj_id", "file", "pairs", "runs", "none")
+EVEN_START = 0.05  # a pair that starts at an even position is a little more likely: objects come two by two
+
+
+def group_expressions(
+    clip: Clip, models: Sequence[Prediction], rule: str = "auto", file: str | None = None, min_iou: float = 0.3
+) -> list[list[str]]:
+    """Expression ids of a clip, grouped by object.
+
+    Args:
+        clip: the clip.
+        models: their predictions, read by the rule `runs` only.
+        rule: `obj_id`: what the data set says. `file`: a json {clip: [[id, ...], ...]}. `pairs`: (0, 1), (2, 3), ... in
+            order, an odd last one alone: the 2023 winners' rule, unchecked. `runs`: in order, one or two an object,
+            as the masks of the models tell; see `runs_of_masks`. `none`: every expression alone. `auto`: `obj_id`
+            where the data set gives it, else `runs`.
+        file: for the rule `file`.
+        min_iou: for the rule `runs`.
+
+    Returns:
+        Groups in order of their first expression; every expression is in exactly one.
+
+    Raises:
+        InputError: an unknown rule, objects that are not known, a file that does not fit the clip.
+    """
+    ids = [e.id for e in clip.expressions]
+    known = all(e.objects for e in clip.expressions)
+    if rule == "auto":
+        rule = "obj_id" if known else "runs"
+    if rule == "none":
+        return [[i] for i in ids]
+    if rule == "pairs":
+        return [ids[i : i + 2] for i in range(0, len(ids), 2)]
+    if rule == "obj_id":
+        if not known:
+            raise InputError(
+                f"clip {clip.name!r}: the data set does not say which object an expression means; use `runs`"
+            )
+        groups: dict[tuple, list[str]] = {}
+        for e in clip.expressions:
+            groups.setdefault(tuple(sorted(e.objects)), []).append(e.id)
+        return list(groups.values())
+    if rule == "file":
+        return _groups_of_file(clip, ids, file)
+    if rule == "runs":
+        return runs_of_masks([[model[i] for i in ids] for model in models], ids, min_iou)
+    raise InputError(f"grouping: unknown rule {rule!r}. Valid: {', '.join(RULES)}")
+
+
+def runs_of_masks(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str], min_iou: float) -> list[list[str]]:
+    """Cuts the ordered expressions into runs of one or two that the masks say are the same object.
+
+    Dynamic programme over neighbours: a pair is worth the mean over models of the IoU of its two mask sequences over
+    the whole video, less `min_iou`, plus a small prior where it starts at an even position; a single is worth 0. A
+    pair that does not reach `min_iou` in at least half of the models is never made.
+
+    Args:
+        models: [model][expression], in the order of ids.
+        ids: expression ids in order.
+        min_iou: below this, two expressions are not the same object.
+
+    Returns:
+        Groups in order.
+    """
+    n = len(ids)
+    packed = [[pack(sequence) for sequence in model] for model in models]
+    worth = np.full(n, -np.inf)  # worth[i]: of the pair (i, i + 1)
+    for i in range(n - 1):
+        ious = np.array([sequence_iou(model[i], model[i + 1]) for model in packed])
+        if np.mean(ious >= min_iou) >= 0.5:
+            worth[i] = ious.mean() - min_iou + (EVEN_START if i % 2 == 0 else 0)
+    best = np.zeros(n + 1)  # best[i]: of the expressions from i on
+    paired = [False] * n
+    for i in reversed(range(n)):
+        best[i] = best[i + 1]
+        if i + 1 < n and worth[i] + best[i + 2] > best[i]:
+            best[i], paired[i] = worth[i] + best[i + 2], True
+    groups, i = [], 0
+    while i < n:
+        size = 2 if paired[i] else 1
+        groups.append(list(ids[i : i + size]))
+        i += size
+    return groups
+
+
+def pack(sequence: MaskSequence) -> PackedMasks:
+    """Its masks in memory, one bit a pixel."""
+    if isinstance(sequence.masks, PackedMasks):
+        return sequence.masks
+    return PackedMasks.pack(sequence.mask(t) for t in range(len(sequence)))
+
+
+def sequence_iou(a: PackedMasks, b: PackedMasks) -> float:
+    """IoU over the whole video: the intersections' sum over the unions' sum; 0 when both are empty everywhere.
+
+    Two expressions of which nothing is seen are no evidence for the same object, hence 0.
+    """
+    union = int(np.bitwise_count(a.bits | b.bits).sum(dtype=np.int64))
+    return int(np.bitwise_count(a.bits & b.bits).sum(dtype=np.int64)) / union if union else 0.0
+
+
+def _groups_of_file(clip: Clip, ids: Sequence[str], file: str | None) -> list[list[str]]:
+    if file is None:
+        raise InputError("grouping: rule `file` needs `grouping.file`, a json {clip: [[expression id, ...], ...]}")
+    try:
+        table = json.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file, named by grouping.file") from None
+    except ValueError as e:
+        raise InputError(f"{file}: not json ({e}); expected {{clip: [[expression id, ...], ...]}}") from None
+    if clip.name not in table:
+        raise InputError(f"{file}: no groups for clip {clip.name!r}")
+    groups = [[str(i) for i in group] for group in table[clip.name]]
+    listed = [i for group in groups for i in group]
+    if sorted(listed) != sorted(ids):
+        raise InputError(f"{file}: clip {clip.name!r} groups {listed}, expected each of {list(ids)} once")
+    return groups

@@ -1,0 +1,243 @@
+"""Runs a recipe: checks everything, takes the clips through it side by side, and hands out the results."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import cv2
+import joblib
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+from adapters.sequence import Clip, InputError
+from ensemble import report, submission
+from ensemble.clip_run import ClipRecord, load_result, picture_names, pictures, run_clip
+from ensemble.recipe import Recipe
+from ensemble.store import atomic_write
+
+PACKAGES = ("numpy", "opencv-python", "torch", "joblib", "omegaconf", "pillow", "zlib-ng", "pycocotools", "pandas")
+SHOWN = 10  # problems or failures printed before "and N more"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found.
+
+    Attributes:
+        clips: all clips of the data set.
+        problems: {clip: what is wrong with its frames, annotations or mask files}.
+    """
+
+    clips: list[Clip]
+    problems: dict[str, list[str]]
+
+    @property
+    def lines(self) -> list[str]:
+        return list(dict.fromkeys(p for found in self.problems.values() for p in found))
+
+
+def check(recipe: Recipe) -> Checked:
+    """Validates the data set and every input of the recipe; computes nothing.
+
+    Raises:
+        InputError: the data set itself cannot be read.
+    """
+    recipe.dataset.prepare()
+    clips = recipe.dataset.clips()
+    if not clips:
+        raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
+    problems: dict[str, list[str]] = {}
+    for clip in tqdm(clips, desc="checking", unit="clip", leave=False, disable=None):
+        found = recipe.dataset.check([clip])
+        if not found:  # sizes are only known when the frames are right
+            for name, adapter in recipe.sources.items():
+                found += [f"source {name}: {p}" for p in adapter.check([clip])]
+        if found:
+            problems[clip.name] = found
+    return Checked(clips, problems)
+
+
+def run(recipe: Recipe) -> int:
+    """Runs the recipe, or what is left of it.
+
+    Returns:
+        The exit code: 0 when every clip succeeded, 1 when some failed (a rerun resumes).
+
+    Raises:
+        InputError: nothing can be computed; the inputs are wrong.
+    """
+    started = time.perf_counter()
+    with _locked(recipe.out):
+        checked = check(recipe)
+        if len(checked.problems) == len(checked.clips):
+            raise InputError(checked.lines)
+        _claim(recipe, checked.clips)
+        if checked.problems:
+            print(f"{len(checked.problems)} of {len(checked.clips)} clips cannot be computed:", file=sys.stderr)
+            _print_some(checked.lines)
+        good = [c for c in checked.clips if c.name not in checked.problems]
+        records = {n: ClipRecord(n, "failed", "\n".join(p)) for n, p in checked.problems.items()}
+        records |= _run_clips(recipe, good)
+        return _hand_out(recipe, checked.clips, records, time.perf_counter() - started)
+
+
+def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
+    """All clips through the recipe, side by side; {clip: what became of it}."""
+    engine = recipe.engine
+    workers = min(engine["workers"] or os.cpu_count() or 1, len(clips))
+    backend = "sequential" if workers == 1 and engine["backend"] == "loky" else engine["backend"]
+    records = {}
+    with (
+        _backend(backend, workers),
+        tqdm(total=sum(len(c) for c in clips), desc=recipe.name, unit="frame", disable=None) as bar,
+    ):
+        jobs = (joblib.delayed(_work)(recipe.name, json.dumps(recipe.config), c) for c in clips)
+        for record in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(jobs):
+            records[record.clip] = record
+            bar.update(record.frames)
+            failed = sum(r.status == "failed" for r in records.values())
+            bar.set_postfix_str(f"{len(records)}/{len(clips)} clips" + (f", {failed} failed" if failed else ""))
+    return records
+
+
+@contextlib.contextmanager
+def _backend(name: str, workers: int) -> Iterator[None]:
+    """Makes a joblib backend the one in force; Dask and Ray are the user's own installs."""
+    if name == "ray":
+        from ray.util.joblib import register_ray
+
+        register_ray()
+    if name == "dask":
+        from dask.distributed import Client
+
+        with Client(n_workers=workers, threads_per_worker=1), joblib.parallel_config(backend="dask"):
+            yield
+        return
+    try:
+        context = joblib.parallel_config(backend=name)
+    except ValueError as e:
+        raise InputError(f"engine.backend is {name!r}: {e}; expected sequential, loky, dask or ray") from None
+    with context:
+        yield
+
+
+def _work(name: str, config: str, clip: Clip) -> ClipRecord:
+    cv2.setNumThreads(1)  # clips are the unit of parallel work
+    return run_clip(_built(name, config), clip)
+
+
+@lru_cache(maxsize=4)
+def _built(name: str, config: str) -> Recipe:
+    """The recipe in a worker: models are loaded once a process."""
+    return Recipe.build(name, json.loads(config))
+
+
+def _hand_out(recipe: Recipe, clips: Sequence[Clip], records: dict[str, ClipRecord], seconds: float) -> int:
+    """Writes what belongs to the run as a whole, prints the table and the last line."""
+    failed = {n: r for n, r in records.items() if r.status == "failed"}
+    for name in failed:  # what an earlier run left of it is not this run's result
+        shutil.rmtree(recipe.out / "Annotations" / name, ignore_errors=True)
+        (recipe.out / "clips" / f"{name}.json").unlink(missing_ok=True)
+    archive = recipe.out / "submission.zip"
+    archive.unlink(missing_ok=True)
+    if recipe.config["submission"] and not failed:
+        submission.write(archive, clips, recipe.dataset.zip_root, (_pngs(recipe, c, records[c.name]) for c in clips))
+    done = [records[c.name] for c in clips if c.name not in failed]
+    table = report.write_metrics(recipe, clips, done)
+    atomic_write(recipe.out / "manifest.json", json.dumps(manifest(recipe, records, seconds), indent=1))
+    if recipe.config["report"]:
+        report.write_page(recipe, [c for c in clips if c.name not in failed], done)
+    print(table)
+    if failed:
+        print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
+        _print_some([f"  {n}: {r.error}" for n, r in sorted(failed.items())])
+    print(last_line(recipe, records, seconds))
+    return 1 if failed else 0
+
+
+def _pngs(recipe: Recipe, clip: Clip, record: ClipRecord) -> Iterator[bytes]:
+    """The PNGs of a clip, from the tree, or from the store where no tree is written."""
+    if recipe.config["annotations"]:
+        folder = recipe.out / "Annotations" / clip.name
+        return ((folder / name).read_bytes() for name in picture_names(clip))
+    return (data for _, data in pictures(clip, load_result(recipe, clip, recipe.output, record.keys[recipe.output])))
+
+
+def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> dict:
+    """What was run, from what, on what, and how long it took; with `scores` in metrics.json it tells the whole story."""
+    return {
+        "recipe": recipe.name,
+        "output": recipe.output,
+        "seconds": round(seconds, 3),
+        "peak_mb": round(max((r.peak_mb for r in records.values()), default=0), 1),
+        "python": platform.python_version(),
+        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "packages": {p: _version(p) for p in ("rvos-ensemble", *PACKAGES)},
+        "propagators": {n: p.describe() for n, p in recipe.propagators.items()},
+        "config": recipe.config,
+        "clips": {n: {k: v for k, v in asdict(records[n]).items() if k != "scores"} for n in sorted(records)},
+    }
+
+
+def last_line(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> str:
+    """One line: clips done, reused, failed; frames a second; peak memory; where the results are."""
+    count = {s: sum(r.status == s for r in records.values()) for s in ("done", "reused", "failed")}
+    frames = sum(r.frames for r in records.values() if r.status == "done")
+    peak = max((r.peak_mb for r in records.values()), default=0)
+    return (
+        f"{count['done']} clips done, {count['reused']} reused, {count['failed']} failed"
+        f" | {frames / seconds:.1f} frames/s, {seconds:.1f} s | peak {peak:.0f} MB a process | results: {recipe.out}"
+    )
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """One run in a folder at a time; the lock goes with the process, however it ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{out}: another run is working in this folder; wait for it, or give out=DIR") from None
+        yield
+
+
+def _claim(recipe: Recipe, clips: Sequence[Clip]) -> None:
+    """Makes the folder this run's: its own recipe, no leftovers of a killed run, no clips of other data."""
+    out = recipe.out
+    if not (out / "config.yaml").exists() and any(p.name != ".lock" for p in out.iterdir()):
+        raise InputError(f"{out}: not empty, and not the folder of an earlier run (no config.yaml); give out=DIR")
+    for leftover in [*out.glob(".*.tmp"), *out.glob("*/.*.tmp"), *out.glob("store/*/.*.tmp")]:
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    names = {c.name for c in clips}
+    for folder in (out / "Annotations", out / "clips"):
+        for old in folder.glob("*"):
+            if old.name.removesuffix(".json") not in names:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+    atomic_write(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _print_some(lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        print(line, file=sys.stderr)
+    if len(lines) > SHOWN:
+        print(f"and {len(lines) - SHOWN} more", file=sys.stderr)

@@ -1,0 +1,311 @@
+"""What the steps of a recipe can do: one class per `op`.
+
+Every step maps predictions of a clip to a prediction of that clip. The arithmetic is in `fusion.py`, the choice of
+groups in `grouping.py`, propagation in `propagators/`; here the two sides meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from propagators.keyframe import choose
+from propagators.propagate import Job, propagate
+
+from adapters.component import REQUIRED, merge_settings
+from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, PackedMasks, Prediction
+from ensemble import fusion
+from ensemble.grouping import group_expressions
+from propagators.propagator import Propagator
+
+
+class Step:
+    """A step of a recipe: `defaults` says every setting it has, `inputs` which sources and steps it reads.
+
+    Raises:
+        InputError: an unknown setting, a required one missing, a value that cannot be.
+    """
+
+    op: ClassVar[str]
+    defaults: ClassVar[dict[str, Any]]
+    version: ClassVar[int] = 1  # raise it when the same settings and inputs give another result: stored results expire
+
+    def __init__(self, name: str, **settings):
+        self.name = name
+        self.settings = merge_settings(self.defaults, settings, f"step {name} (op {self.op})")
+        for key in ("inputs", "scores_from"):
+            if isinstance(self.settings.get(key), str):
+                self.settings[key] = [self.settings[key]]
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the sources and steps it reads."""
+        return list(self.settings["inputs"])
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """Its prediction of the clip, from those of its inputs."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """A few words for tables."""
+        return f"{self.op} of {', '.join(self.inputs)}"
+
+
+class Vote(Step):
+    """Sums binary masks over models, and over expressions of the same object, and thresholds (Eq. 3).
+
+    Settings:
+        inputs: the models' predictions; the first is the one that `leftover: first` trusts.
+        across: `expressions` sums over the expressions of a group too and gives each of them the result.
+        threshold: a count of votes (int) or a share of them (float in (0, 1]); null keeps the vote map itself.
+        weights: votes each input has, whole numbers.
+        leftover: an expression alone in its group: `vote` like the others, `first` takes the first input as it is, or
+            a threshold of its own (3 of the 4 votes that are left).
+        grouping: {rule, file, min_iou}, the recipe's own where it is not given; see `ensemble/grouping.py`.
+    """
+
+    op = "vote"
+    defaults: ClassVar[dict[str, Any]] = {
+        "inputs": REQUIRED,
+        "across": None,
+        "threshold": REQUIRED,
+        "weights": None,
+        "leftover": "vote",
+        "grouping": None,
+    }
+
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        s, where = self.settings, f"step {name}: "
+        if s["across"] not in (None, "expressions"):
+            raise InputError(f"{where}across is {s['across']!r}, expected `expressions` or nothing")
+        if isinstance(s["leftover"], str) and s["leftover"] not in ("vote", "first"):
+            raise InputError(f"{where}leftover is {s['leftover']!r}, expected vote, first, or a threshold")
+        try:
+            most = 10**6  # counts are checked against the votes there are when the groups are known
+            fusion.check_weights(len(self.inputs), s["weights"])
+            for threshold in (s["threshold"], s["leftover"]):
+                if threshold is not None and not isinstance(threshold, str):
+                    fusion.votes_needed(threshold, most)
+        except ValueError as e:
+            raise InputError(f"{where}{e}") from None
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        s = self.settings
+        models = [inputs[name] for name in self.inputs]
+        groups = [[e.id] for e in clip.expressions]
+        if s["across"] == "expressions":
+            groups = group_expressions(clip, models, **(s["grouping"] or {}))
+        result = {}
+        for group in groups:
+            alone = s["across"] == "expressions" and len(group) == 1
+            if alone and s["leftover"] == "first":
+                fused = models[0][group[0]]
+                fused = MaskSequence.binary((fused.mask(t) for t in range(len(fused))), fused.scores)
+            else:
+                threshold = s["leftover"] if alone and s["leftover"] != "vote" else s["threshold"]
+                fused = self._vote(clip, [model[i] for i in group for model in models], len(group), threshold)
+            notes = {"group": list(group)} if s["across"] else {}
+            result |= {i: fused.with_(notes={**fused.notes, **notes}) for i in group}
+        return {e.id: result[e.id] for e in clip.expressions}
+
+    def _vote(self, clip: Clip, maps: list[MaskSequence], group: int, threshold) -> MaskSequence:
+        weights = fusion.check_weights(len(maps), (self.settings["weights"] or [1] * len(self.inputs)) * group)
+        total = sum(weights)
+        if threshold is None:
+            votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
+            return MaskSequence(np.stack(votes), "votes", total=total)
+        try:
+            needed = fusion.votes_needed(threshold, total)
+        except ValueError as e:
+            raise InputError(
+                f"step {self.name}: clip {clip.name!r}, a group of {group}: {e}; "
+                "write the threshold as a share (0.5), or give `leftover`"
+            ) from None
+        masks, scores = [], []
+        for t in range(len(clip)):
+            votes = fusion.vote_map([m.mask(t) for m in maps], weights)
+            mask = votes >= needed
+            masks.append(np.packbits(mask, axis=1))
+            scores.append(mean_inside(votes, mask) / total)
+        fused = MaskSequence(PackedMasks(np.stack(masks), clip.size[1]), scores=np.float32(scores))
+        return fused.with_(notes={"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"})
+
+    def describe(self) -> str:
+        across = ", over expressions" if self.settings["across"] else ""
+        return f"vote of {', '.join(self.inputs)}{across}, >= {self.settings['threshold']}"
+
+
+class Average(Step):
+    """The weighted mean of soft masks, which keeps how sure each model is.
+
+    Settings:
+        inputs: predictions; binary ones count as 0 and 1.
+        weights: positive numbers, one an input; equal when null.
+    """
+
+    op = "average"
+    defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED, "weights": None}
+
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        try:
+            fusion.soft_average([np.zeros(1, np.uint8)] * len(self.inputs), self.settings["weights"])
+        except ValueError as e:
+            raise InputError(f"step {name}: {e}") from None
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        result = {}
+        for e in clip.expressions:
+            maps = [inputs[name][e.id] for name in self.inputs]
+            probs = np.empty((len(clip), *clip.size), np.uint8)
+            for t in range(len(clip)):
+                probs[t] = fusion.soft_average([m.prob_at(t) for m in maps], self.settings["weights"])
+            scores = [mean_inside(p, p > 127) / 255 for p in probs]
+            result[e.id] = MaskSequence.prob(probs, scores, score_source="mean probability inside the mask")
+        return result
+
+
+class GatedAverage(Step):
+    """On the key frame only: averages onto the first input those inputs whose mask agrees with it (2022 winners).
+
+    Other frames are the first input's. The key frame is the one that `propagate` will choose with the same rule.
+
+    Settings:
+        inputs: the best model first.
+        min_iou: how much masks must overlap to be averaged.
+        key_frame: the rule; the product of all models' scores, as the source says.
+    """
+
+    op = "gated_average"
+    defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED, "min_iou": 0.9, "key_frame": "product"}
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        result = {}
+        for e in clip.expressions:
+            models = {name: inputs[name][e.id] for name in self.inputs}
+            first = models[self.inputs[0]]
+            key = choose(self.settings["key_frame"], first, models)
+            fused = {
+                t: fusion.gated_average([m.prob_at(t) for m in models.values()], self.settings["min_iou"])
+                for t in key.frames
+            }
+            masks = LazyMasks(
+                first.masks.shape,
+                np.dtype(np.uint8),
+                lambda t, fused=fused, first=first: fused.get(t, first.prob_at(t)),
+            )
+            notes = {**first.notes, "key_frame": list(key.frames), "key_frame_rule": key.rule}
+            result[e.id] = MaskSequence(masks, "prob", scores=first.scores, notes=notes)
+        return result
+
+
+class Union(Step):
+    """Foreground wherever any input has it."""
+
+    op = "union"
+    defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED}
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        return {e.id: unite([inputs[name][e.id] for name in self.inputs]) for e in clip.expressions}
+
+
+class ReplaceOrUnion(Step):
+    """The propagated masks instead of the original ones, or the union of both where propagation lost an object.
+
+    Settings:
+        inputs: [original, propagated].
+        ratio: a frame is lost when propagated area < ratio * original area.
+        share: united when more than this share of the frames with an original mask are lost.
+
+    Source: ReferDINO-Plus (arXiv 2503.23509).
+    """
+
+    op = "replace_or_union"
+    defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED, "ratio": 2 / 3, "share": 0.5}
+
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        if len(self.inputs) != 2:
+            raise InputError(f"step {name}: inputs are {self.inputs}, expected [original, propagated]")
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        result = {}
+        for e in clip.expressions:
+            pair = [inputs[name][e.id] for name in self.inputs]
+            areas = [np.array([np.count_nonzero(m.mask(t)) for t in range(len(clip))]) for m in pair]
+            united = fusion.prefers_union(*areas, self.settings["ratio"], self.settings["share"])
+            chosen = unite(pair) if united else pair[1]
+            result[e.id] = chosen.with_(notes={**chosen.notes, "united": united})
+        return result
+
+
+class Propagate(Step):
+    """Carries the mask of a key frame forward and backward through the video.
+
+    Settings:
+        input: whose masks.
+        with: a name of the recipe's `propagators`.
+        key_frame: which frame(s) to trust: a rule, or {rule: ..., ...}; see `propagators/keyframe.py`.
+        scores_from: whose scores choose the key frame (one or several sources); the input's own when null.
+        empty_key: what becomes of a sequence whose key frame holds no mask; see `propagators/propagate.py`.
+    """
+
+    op = "propagate"
+    defaults: ClassVar[dict[str, Any]] = {
+        "input": REQUIRED,
+        "with": REQUIRED,
+        "key_frame": "argmax",
+        "scores_from": None,
+        "empty_key": "empty",
+    }
+
+    @property
+    def inputs(self) -> list[str]:
+        return list(dict.fromkeys([self.settings["input"], *(self.settings["scores_from"] or [])]))
+
+    def jobs(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[Job]:
+        """What to propagate: one job an expression, with its key frames chosen."""
+        s = self.settings
+        jobs = []
+        for e in clip.expressions:
+            masks = inputs[s["input"]][e.id]
+            scorers = {name: inputs[name][e.id] for name in s["scores_from"] or [s["input"]]}
+            try:
+                key = choose(s["key_frame"], masks, scorers)
+            except InputError as problem:
+                raise InputError(f"step {self.name}: clip {clip.name!r}, expression {e.id!r}: {problem}") from None
+            jobs.append(Job(masks, key, empty_key=s["empty_key"]))
+        return jobs
+
+    def describe(self) -> str:
+        return f"{self.settings['input']} propagated by {self.settings['with']}"
+
+
+def propagate_together(
+    steps: Sequence[Propagate], clip: Clip, inputs: Mapping[str, Prediction], propagator: Propagator
+) -> dict[str, Prediction]:
+    """Several steps that use the same propagator, all their sequences in one sweep each way."""
+    jobs = {step.name: step.jobs(clip, inputs) for step in steps}
+    done = iter(propagate(clip, [job for of_step in jobs.values() for job in of_step], propagator))
+    return {step.name: {e.id: next(done) for e in clip.expressions} for step in steps}
+
+
+def unite(maps: Sequence[MaskSequence]) -> MaskSequence:
+    """Foreground wherever any of the sequences has it."""
+    return MaskSequence.binary(np.logical_or.reduce([m.mask(t) for m in maps]) for t in range(len(maps[0])))
+
+
+def mean_inside(values: np.ndarray, mask: np.ndarray) -> float:
+    """The mean of an image inside a mask, 0 where the mask is empty.
+
+    Args:
+        values: uint8 or uint16 [H, W].
+        mask: bool [H, W].
+    """
+    return cv2.mean(values, mask=mask.view(np.uint8))[0]
+
+
+OPS: dict[str, type[Step]] = {c.op: c for c in (Vote, Average, GatedAverage, Union, ReplaceOrUnion, Propagate)}

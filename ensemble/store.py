@@ -1,0 +1,158 @@
+"""What has been computed: one file per step and clip, under a key of everything it was made from.
+
+Same key, reuse; anything changed, recompute. Writes are atomic; an entry that does not match its own checksum counts as
+absent and is computed again.
+
+Layout of an entry: the magic line, the length of the header (8 bytes, little endian), the header (json), the frames,
+and a 32-byte BLAKE2b of all that. A frame is compressed by itself: binary masks as packed bits, others as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from zlib_ng import zlib_ng
+
+from adapters.sequence import LazyMasks, MaskSequence, Prediction
+
+MAGIC = b"rvos-ensemble masks 1\n"
+DIGEST = 32
+
+
+def key_of(*parts) -> str:
+    """A key of json values: equal values, equal key.
+
+    >>> key_of("vote", {"threshold": 3, "inputs": ["soc"]}) == key_of("vote", {"inputs": ["soc"], "threshold": 3})
+    True
+    >>> key_of(1) == key_of(1.0)  # a count of votes is not a share of them
+    False
+    """
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Writes the whole file or nothing: a temporary file beside it, fsync, rename."""
+    data = data.encode() if isinstance(data, str) else data
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries, `CLIP/STEP-KEY.masks`."""
+
+    folder: Path
+
+    def path(self, clip: str, step: str, key: str) -> Path:
+        return self.folder / clip / f"{step}-{key}.masks"
+
+    def save(self, clip: str, step: str, key: str, prediction: Prediction) -> None:
+        """Keeps a prediction. Expressions that share one masks object share its bytes on disk."""
+        atomic_write(self.path(clip, step, key), encode(prediction))
+
+    def load(self, clip: str, step: str, key: str) -> Prediction | None:
+        """The prediction kept under that key, None where there is none or the file is damaged."""
+        try:
+            return decode(self.path(clip, step, key).read_bytes())
+        except (FileNotFoundError, DamagedEntry):
+            return None
+
+
+class DamagedEntry(ValueError):
+    """An entry that is not what was written."""
+
+
+def encode(prediction: Prediction) -> bytes:
+    """A prediction as the bytes of an entry."""
+    blobs: list[bytes] = []
+    offset = 0
+    masks, index, sequences = [], {}, {}
+    for expression, sequence in prediction.items():
+        if id(sequence.masks) not in index:
+            index[id(sequence.masks)] = len(masks)
+            frames = []
+            for t in range(len(sequence)):
+                frame = sequence.masks[t]
+                raw = np.packbits(frame, axis=1) if frame.dtype == bool else np.ascontiguousarray(frame)
+                blobs.append(zlib_ng.compress(raw, 1))
+                frames.append([offset, len(blobs[-1])])
+                offset += len(blobs[-1])
+            masks.append({"shape": list(sequence.masks.shape), "dtype": sequence.masks.dtype.str, "frames": frames})
+        scores = None if sequence.scores is None else [float(s) for s in sequence.scores]
+        sequences[expression] = {
+            "masks": index[id(sequence.masks)],
+            "kind": sequence.kind,
+            "total": sequence.total,
+            "scores": scores,
+            "notes": dict(sequence.notes),
+        }
+    header = json.dumps({"masks": masks, "sequences": sequences}).encode()
+    body = b"".join([MAGIC, len(header).to_bytes(8, "little"), header, *blobs])
+    return body + hashlib.blake2b(body, digest_size=DIGEST).digest()
+
+
+def decode(data: bytes) -> Prediction:
+    """The prediction in an entry; masks are decompressed when read.
+
+    Raises:
+        DamagedEntry: the bytes do not match their checksum.
+    """
+    view = memoryview(data)
+    if not data.startswith(MAGIC) or hashlib.blake2b(view[:-DIGEST], digest_size=DIGEST).digest() != view[-DIGEST:]:
+        raise DamagedEntry("checksum does not match")
+    start = len(MAGIC) + 8
+    end = start + int.from_bytes(view[len(MAGIC) : start], "little")
+    header = json.loads(data[start:end])
+    blobs = view[end:-DIGEST]
+    masks = [
+        LazyMasks(
+            tuple(m["shape"]), np.dtype(m["dtype"]), _Frames(blobs, m["frames"], m["shape"], np.dtype(m["dtype"]))
+        )
+        for m in header["masks"]
+    ]
+    return {
+        expression: MaskSequence(
+            masks[s["masks"]],
+            s["kind"],
+            s["total"],
+            None if s["scores"] is None else np.float32(s["scores"]),
+            s["notes"],
+        )
+        for expression, s in header["sequences"].items()
+    }
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Reads frame t out of the bytes of an entry."""
+
+    blobs: memoryview
+    spans: Sequence[tuple[int, int]]
+    shape: Sequence[int]
+    dtype: np.dtype
+
+    def __call__(self, t: int) -> np.ndarray:
+        offset, length = self.spans[t]
+        raw = zlib_ng.decompress(self.blobs[offset : offset + length])
+        _, height, width = self.shape
+        if self.dtype == bool:
+            bits = np.frombuffer(raw, np.uint8).reshape(height, -1)
+            return np.unpackbits(bits, axis=1, count=width).view(bool)
+        return np.frombuffer(raw, self.dtype).reshape(height, width)

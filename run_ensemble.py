@@ -1,0 +1,77 @@
+"""Ensemble and post-processing for referring video object segmentation.
+
+python run_ensemble.py recipe=NAME|FILE [data=NAME] [key=value ...]   run a recipe (resume it if interrupted)
+python run_ensemble.py check recipe=... [key=value ...]               validate recipe and every input; compute nothing
+python run_ensemble.py list                                           recipes, data, adapters, propagators, operations
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from adapters.sequence import InputError
+from ensemble import pipeline, recipe
+from ensemble.steps import OPS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 every clip succeeded, 1 some failed, 2 the input or recipe is wrong, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0 if arguments else 2
+    verb = "run" if "=" in arguments[0] else arguments.pop(0)
+    try:
+        if verb not in VERBS:
+            raise InputError(f"no command {verb!r}. There are: {', '.join(VERBS)}; key=value alone runs a recipe")
+        return VERBS[verb](arguments)
+    except InputError as e:
+        for problem in e.problems[:50]:
+            print(f"error: {problem}", file=sys.stderr)
+        if len(e.problems) > 50:
+            print(f"and {len(e.problems) - 50} more problems", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        return 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a recipe."""
+    return pipeline.run(recipe.load(arguments))
+
+
+def check(arguments: Sequence[str]) -> int:
+    """Validates a recipe and its inputs."""
+    found = pipeline.check(recipe.load(arguments))
+    if found.problems:
+        raise InputError(found.lines)
+    frames = sum(len(c) * len(c.expressions) for c in found.clips)
+    expressions = sum(len(c.expressions) for c in found.clips)
+    print(f"everything is there: {len(found.clips)} clips, {expressions} expressions, {frames} masks to come")
+    return 0
+
+
+def list_all(arguments: Sequence[str]) -> int:
+    """Prints what a recipe can name."""
+    if arguments:
+        raise InputError(f"list takes no arguments, found {' '.join(arguments)}")
+    parts = {
+        "recipes": recipe.names(),
+        "data": recipe.tables(),
+        "adapters": recipe.components("adapter"),
+        "propagators": recipe.components("propagator"),
+        "operations": {name: (op.__doc__ or "").split("\n")[0] for name, op in OPS.items()},
+    }
+    for title, entries in parts.items():
+        print(f"{title}:")
+        for name, line in entries.items():
+            print(f"  {name:18} {line}")
+    return 0
+
+
+VERBS = {"run": run, "check": check, "list": list_all}
+
+if __name__ == "__main__":
+    sys.exit(main())
