@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
 import json
 import resource
 import shutil
@@ -66,10 +68,8 @@ def run_clip(recipe: Recipe, clip: Clip) -> ClipRecord:
     except Exception as e:  # one bad video never sinks a run
         message = str(e) if isinstance(e, (InputError, OSError)) else f"{type(e).__name__}: {e}"
         record = ClipRecord(clip.name, "failed", message, len(clip))
-        try:
+        with contextlib.suppress(OSError):  # a full disk: the record still carries the reason to the one who waits
             atomic_write(errors, traceback.format_exc())
-        except OSError:
-            pass  # a full disk: the record still carries the reason to the one who waits for it
     record.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return record
 
@@ -79,10 +79,10 @@ def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
     truth = clip.truth.fingerprint() if clip.truth else ""
     file = recipe.out / "clips" / f"{clip.name}.json"
     old = read_record(file)
-    if old and old.keys == keys and old.truth == truth:
-        if not recipe.config["annotations"] or old.pictures == digest_of_tree(recipe.out, clip):
-            old.status, old.computed = "reused", []
-            return old
+    holds = old is not None and old.keys == keys and old.truth == truth
+    if holds and (not recipe.config["annotations"] or old.pictures == digest_of_tree(recipe.out, clip)):
+        old.status, old.computed = "reused", []
+        return old
     record = ClipRecord(clip.name, frames=len(clip), keys=keys, truth=truth)
     results = compute(recipe, clip, keys, record)
     output = results[recipe.output]
@@ -256,7 +256,7 @@ def _identity(component: Component) -> list[Any]:
     cls = type(component)
     code = ""
     if not cls.__module__.startswith(("adapters.", "propagators.")):
-        code = hashlib.blake2b(Path(__import__("inspect").getfile(cls)).read_bytes(), digest_size=16).hexdigest()
+        code = hashlib.blake2b(Path(inspect.getfile(cls)).read_bytes(), digest_size=16).hexdigest()
     return [cls.__module__, cls.__qualname__, cls.version, code, _hash_files(vars(component.settings))]
 
 

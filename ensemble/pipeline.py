@@ -176,7 +176,7 @@ def _pngs(recipe: Recipe, clip: Clip, record: ClipRecord) -> Iterator[bytes]:
 
 
 def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> dict:
-    """What was run, from what, on what, and how long it took; with `scores` in metrics.json it tells the whole story."""
+    """What was run, from what, on what, and how long it took."""
     return {
         "recipe": recipe.name,
         "output": recipe.output,

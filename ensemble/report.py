@@ -126,7 +126,7 @@ def film_strip(
         for t in times:
             cell = cv2.resize(clip.read(t), size, interpolation=cv2.INTER_AREA)
             if sequence is not None:
-                mask = cv2.resize(_soft(sequence, t), size, interpolation=cv2.INTER_AREA) > 127
+                mask = cv2.resize(sequence.prob_at(t), size, interpolation=cv2.INTER_AREA) > 127
                 cell = overlay(cell, mask)
             if t in key_frames:
                 cell[-4:] = KEY
@@ -190,7 +190,8 @@ def _strip_html(recipe: Recipe, clip: Clip, record: ClipRecord, expression: str,
     encoded = base64.b64encode(data).decode()
     return (
         f"<figure><figcaption>{html.escape(clip.name)}, expression {html.escape(expression)}:"
-        f' <q>{html.escape(text)}</q></figcaption><img alt="film strip" src="data:image/jpeg;base64,{encoded}"></figure>'
+        f" <q>{html.escape(text)}</q></figcaption>"
+        f'<img alt="film strip" src="data:image/jpeg;base64,{encoded}"></figure>'
     )
 
 
@@ -201,7 +202,8 @@ def _table_html(recipe: Recipe, frame: pd.DataFrame) -> str:
         lines.append(
             f"<tr{mark}><th>{html.escape(r.step)}</th><td>{html.escape(describe(recipe, r.step))}</td>"
             f"<td>{100 * r.J:.1f}</td><td>{100 * r.F:.1f}</td><td>{100 * r.JF:.1f}"
-            f'<svg viewBox="0 0 100 8" preserveAspectRatio="none"><rect width="{100 * r.JF:.1f}" height="8"/></svg></td></tr>'
+            f'<svg viewBox="0 0 100 8" preserveAspectRatio="none"><rect width="{100 * r.JF:.1f}" height="8"/></svg>'
+            "</td></tr>"
         )
     head = "<tr><th>step</th><th>what</th><th>J</th><th>F</th><th>J&amp;F</th></tr>"
     return f"<table>{head}{''.join(lines)}</table>"
@@ -215,10 +217,6 @@ def _times(frames: int, columns: int, wanted: Sequence[int]) -> list[int]:
             free = [i for i, old in enumerate(times) if old not in wanted]
             times[min(free, key=lambda i: abs(times[i] - t))] = t
     return sorted(times)
-
-
-def _soft(sequence: MaskSequence, t: int) -> np.ndarray:
-    return sequence.prob_at(t)
 
 
 PAGE = """<!doctype html>
