@@ -54,6 +54,9 @@ class Frames(Protocol):
     def fingerprint(self) -> str:
         """Changes whenever any picture does."""
 
+    def problems(self) -> list[str]:
+        """What is wrong with the files behind it, found without decoding pictures; empty when nothing is."""
+
 
 class Truth(Protocol):
     """The ground truth of a clip, for scoring only."""
@@ -63,6 +66,9 @@ class Truth(Protocol):
 
     def fingerprint(self) -> str:
         """Changes whenever any mask does."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the files behind it; empty when nothing is."""
 
 
 @dataclass(frozen=True)

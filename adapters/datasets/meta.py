@@ -1,0 +1,141 @@
+"""meta_expressions.json and its kin: which videos, frames and expressions a benchmark has."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from adapters.datasets.frames import read_bytes
+from adapters.sequence import Clip, Expression, InputError
+
+
+def read_json(path: Path) -> Any:
+    """The content of a json file.
+
+    Raises:
+        InputError: it cannot be read or is not json.
+    """
+    data = read_bytes(path)
+    try:
+        return json.loads(data)
+    except ValueError as error:  # json and Unicode errors
+        raise InputError(f"{path}: not a json file ({len(data)} bytes): {error}") from error
+
+
+def read_videos(path: Path) -> dict[str, dict]:
+    """{video: its entry} of a json of the form {"videos": {...}}.
+
+    Raises:
+        InputError: it has another form.
+    """
+    content = read_json(path)
+    videos = content.get("videos") if isinstance(content, dict) else None
+    if not isinstance(videos, dict) or not videos:
+        raise InputError(f'{path}: expected {{"videos": {{name: {{"expressions": ..., "frames": ...}}}}}}')
+    return videos
+
+
+def subset(videos: Mapping[str, Any], names: str | Iterable[str] | None, where: str | Path) -> dict[str, Any]:
+    """The named videos only; all of them when there are no names.
+
+    Raises:
+        InputError: naming every video that does not exist.
+    """
+    if names is None:
+        return dict(videos)
+    names = [names] if isinstance(names, str) else [str(name) for name in names]
+    if unknown := [name for name in names if name not in videos]:
+        raise InputError(
+            [
+                f"{where}: no video {name!r}, named in `videos` (ids such as 0123 need quotes in YAML)"
+                for name in unknown
+            ]
+        )
+    return {name: videos[name] for name in names}
+
+
+def make_clips(videos: Mapping[str, Any], make: Callable[[str, Any], Clip]) -> list[Clip]:
+    """`make(name, entry)` of every video, in order of names.
+
+    Raises:
+        InputError: with the problems of all videos together.
+    """
+    clips, problems = [], []
+    for name in sorted(videos):
+        try:
+            clips.append(make(name, videos[name]))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return clips
+
+
+def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tuple[Expression, ...]]:
+    """Frames in the json's order and expressions in numeric order of their ids.
+
+    Two layouts: that of 2021, `{"expressions": {id: {"exp", "obj_id"?}}, "frames"}`, and that of 2020,
+    `{"objects": {id: {"frames", "expressions": [text]}}}`, where expressions are numbered object by object and the
+    frames are those of all objects together.
+
+    Args:
+        name: of the video.
+        entry: what the json holds about it.
+        where: file name, for messages.
+
+    Raises:
+        InputError: naming everything that is malformed.
+    """
+    at = f"{where}: video {name!r}"
+    if isinstance(entry, dict) and "objects" in entry and "expressions" not in entry:
+        entry = _from_2020(entry["objects"], at)
+    frames = entry.get("frames") if isinstance(entry, dict) else None
+    expressions = entry.get("expressions") if isinstance(entry, dict) else None
+    problems = []
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, str) for frame in frames):
+        problems.append(f"{at}: `frames` should be a list of names")
+    if not isinstance(expressions, dict) or not expressions:
+        problems.append(f'{at}: `expressions` should be {{id: {{"exp": text}}}} with at least one id')
+        expressions = {}
+    for i, e in expressions.items():
+        if not isinstance(e, dict) or not isinstance(e.get("exp"), str):
+            problems.append(f"{at}: expression {i!r} has no text `exp`")
+    if problems:
+        raise InputError(problems)
+    return tuple(frames), tuple(
+        Expression(name, i, expressions[i]["exp"], object_ids(expressions[i].get("obj_id")))
+        for i in sorted(expressions, key=natural)
+    )
+
+
+def object_ids(value: Any) -> tuple[str, ...]:
+    """Ids as strings, from one id, a list of them, or None.
+
+    >>> object_ids(None), object_ids("1"), object_ids([2, 3])
+    ((), ('1',), ('2', '3'))
+    """
+    if value is None:
+        return ()
+    return tuple(str(i) for i in value) if isinstance(value, list) else (str(value),)
+
+
+def natural(name: str) -> list:
+    """Sort key that reads digits as numbers.
+
+    >>> sorted(["10", "2", "0"], key=natural)
+    ['0', '2', '10']
+    """
+    return [int(part) if n % 2 else part for n, part in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def _from_2020(objects: Any, at: str) -> dict:
+    try:
+        frames = {frame for o in objects.values() for frame in o["frames"]}
+        texts = [(i, text) for i in sorted(objects, key=natural) for text in objects[i]["expressions"]]
+        expressions = {str(n): {"exp": text, "obj_id": i} for n, (i, text) in enumerate(texts)}
+        return {"frames": sorted(frames, key=natural), "expressions": expressions}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{at}: `objects` should be {{id: {{frames, expressions}}}}, lists both") from error

@@ -1,0 +1,139 @@
+"""MeViS: expressions of motion, which may refer to several objects."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pycocotools import mask as coco
+
+from adapters.component import REQUIRED
+from adapters.datasets import Dataset
+from adapters.datasets.frames import ImageFiles
+from adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
+from adapters.sequence import Clip, Frames, InputError, LazyMasks, MaskSequence
+
+
+class Mevis(Dataset):
+    """MeViS: one or several objects an expression, ground truth as run lengths in mask_dict.json.
+
+    Settings:
+        root: folder with `SPLIT/meta_expressions.json`, `SPLIT/JPEGImages/VIDEO/FRAME.jpg` and, for train and valid_u,
+            `SPLIT/mask_dict.json`.
+        split: train, valid_u (small, with ground truth), valid (the server's) or test.
+        meta: another json file than that of root.
+        videos: only these.
+    """
+
+    zip_root: ClassVar = ""
+
+    defaults: ClassVar = {
+        "root": REQUIRED,
+        "split": "valid_u",
+        "meta": None,
+        "videos": None,
+        "predictions": None,
+    }
+
+    def clips(self) -> list[Clip]:
+        """Every clip of the split, sorted by name; no picture is touched.
+
+        Raises:
+            InputError: a json is missing or malformed, or an annotation is not in mask_dict.json.
+        """
+        media = Path(self.settings.root).expanduser() / self.settings.split
+        meta = Path(self.settings.meta or media / "meta_expressions.json").expanduser()
+        if not meta.is_file():
+            raise InputError(f"{meta}: no such file; is {self.settings.split!r} a split of the MeViS in `root`?")
+        videos = subset(read_videos(meta), self.settings.videos, meta)
+        masks = media / "mask_dict.json"
+        runs = read_json(masks) if masks.is_file() else None
+
+        def make(name: str, entry: Any) -> Clip:
+            frames, expressions = parse(name, entry, meta)
+            images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
+            annotations = {e.id: object_ids(entry["expressions"][e.id].get("anno_id")) for e in expressions}
+            annotations = {i: ids for i, ids in annotations.items() if ids}
+            truth = None
+            if runs is not None and annotations:
+                truth = RleTruth(annotations, _runs_of(annotations, runs, len(frames), name, masks), images)
+            return Clip(name, frames, expressions, images, truth)
+
+        return make_clips(videos, make)
+
+
+@dataclass(frozen=True)
+class RleTruth:
+    """Ground truth as COCO run lengths.
+
+    Attributes:
+        annotations: {expression id: ids of its annotations}, their union is its mask.
+        runs: {annotation id: one RLE a frame, None where the object is not to be seen}.
+        images: the clip's pictures, which say its size.
+    """
+
+    annotations: Mapping[str, tuple[str, ...]]
+    runs: Mapping[str, list[dict | None]]
+    images: Frames
+
+    def read(self, expression: str) -> MaskSequence | None:
+        """Binary masks of the expression's objects, None where the data set has none."""
+        if expression not in self.annotations:
+            return None
+        ids = self.annotations[expression]
+        shape = (len(self.runs[ids[0]]), *self.images.size)
+        return MaskSequence(LazyMasks(shape, np.dtype(bool), partial(self._mask, ids)))
+
+    def fingerprint(self) -> str:
+        """Hash of the run lengths and of which belong to which expression."""
+        content = json.dumps([self.annotations, self.runs], sort_keys=True)
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def problems(self) -> list[str]:
+        """Masks of another size than the pictures."""
+        try:
+            size = list(self.images.size)
+        except InputError:  # the pictures' own problem
+            return []
+        return [
+            sentence
+            for i, runs in self.runs.items()
+            for sentence in {_other_size(i, run, size) for run in runs if run is not None and run["size"] != size}
+        ]
+
+    def _mask(self, ids: tuple[str, ...], t: int) -> np.ndarray:
+        size = list(self.images.size)
+        parts = {i: self.runs[i][t] for i in ids if self.runs[i][t] is not None}
+        if wrong := [_other_size(i, run, size) for i, run in parts.items() if run["size"] != size]:
+            raise InputError(wrong)
+        if not parts:
+            return np.zeros(size, bool)
+        return np.ascontiguousarray(coco.decode(coco.merge(list(parts.values()))), dtype=bool)
+
+
+def _runs_of(annotations: Mapping, runs: Any, length: int, video: str, path: Path) -> dict[str, list]:
+    """The clip's share of mask_dict.json, checked: a clip travels to worker processes, the whole file should not."""
+    found, problems = {}, []
+    for i in sorted({i for ids in annotations.values() for i in ids}):
+        masks = runs.get(i) if isinstance(runs, dict) else None
+        if not isinstance(masks, list) or len(masks) != length:
+            there = f"{len(masks)} masks" if isinstance(masks, list) else "no masks"
+            problems.append(f"{path}: {there} of annotation {i!r} of video {video!r}, expected {length}, one a frame")
+        elif any(run is not None and not (isinstance(run, dict) and {"size", "counts"} <= run.keys()) for run in masks):
+            problems.append(f"{path}: annotation {i!r} of video {video!r} should be COCO RLE (size, counts) or null")
+        else:
+            found[i] = masks
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def _other_size(i: str, run: dict, size: list[int]) -> str:
+    there = "x".join(map(str, run["size"]))
+    return f"mask_dict.json: masks of annotation {i!r} are {there} (HxW), expected the pictures' {size[0]}x{size[1]}"
