@@ -24,6 +24,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 from adapters.adapter import Adapter
 from adapters.files.challenge_pth import ChallengePth
@@ -55,7 +56,14 @@ class Files(Adapter):
     """
 
     stored = False
-    defaults = {"path": "???", "kind": None, "scores": None, "key_frames": None, "objects": "expression", "extra": "error"}  # noqa: E501, RUF012
+    defaults: ClassVar[dict[str, Any]] = {
+        "path": "???",
+        "kind": None,
+        "scores": None,
+        "key_frames": None,
+        "objects": "expression",
+        "extra": "error",
+    }
 
     def __init__(self, **settings):
         super().__init__(**settings)

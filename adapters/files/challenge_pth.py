@@ -1,0 +1,118 @@
+"""The exchange files of the 2023 winner: {video: {expression: {"mask_logits": float [T, H, W], "class_info": [T]}}}.
+
+One .pth, or a folder of chunks that split the videos. Despite the name, some of those files (UNINEXT's) hold
+probabilities, so `kind` must be said; the values are held against it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from adapters.files.reader import Reader, some
+from adapters.files.side_files import Stamp, as_scores, file_hash, file_stamp
+from adapters.files.values import check_range, mask_kind, to_mask
+from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence
+
+MASKS, SCORES = "mask_logits", "class_info"
+
+
+@dataclass(frozen=True)
+class ChallengePth(Reader):
+    """Reads the 2023 winner's .pth."""
+
+    paths: tuple[str, ...]
+    kind: str | None
+
+    def expressions(self, clip: Clip) -> list[str] | None:
+        path = self._path(clip)
+        if path is None:
+            return None
+        video = _load(file_stamp(path))[clip.name]
+        if not isinstance(video, dict):
+            raise InputError(f"{path}: video {clip.name!r}: a {type(video).__name__}, expected {{expression: ...}}")
+        return list(video)
+
+    def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        path = self._path(clip)
+        where = f"{path}: video {clip.name!r}, expression {expression.id!r}"
+        entry = _load(file_stamp(path))[clip.name][expression.id]
+        masks = entry.get(MASKS) if isinstance(entry, dict) else None
+        if not hasattr(masks, "aminmax"):
+            raise InputError(
+                f"{where}: expected {{'{MASKS}': tensor [T, H, W], '{SCORES}': [T]}}, found {_shown(entry)}"
+            )
+        wanted = (len(clip), *clip.size)
+        if tuple(masks.shape) != wanted:
+            raise InputError(f"{where}: shape {list(masks.shape)}, expected {list(wanted)} ([T, H, W] of the clip)")
+        kind = mask_kind(_dtype(masks), self.kind, where)
+        scores = as_scores(entry[SCORES], len(clip), where) if SCORES in entry else None
+        read = _Frames(path, clip.name, expression.id, self.kind)
+        dtype = np.dtype(bool if kind == "binary" else np.uint8)
+        return MaskSequence(LazyMasks(wanted, dtype, read), kind, scores=scores)
+
+    def fingerprint(self, clip: Clip) -> str:
+        path = self._path(clip)
+        return file_hash(file_stamp(path)) if path else ""
+
+    def holds(self) -> str:
+        return f"it has {some(video for path in self.paths for video in _load(file_stamp(path)))}"
+
+    def _path(self, clip: Clip) -> str | None:
+        found = [path for path in self.paths if clip.name in _load(file_stamp(path))]
+        if len(found) > 1:
+            raise InputError(f"video {clip.name!r} is in more than one file: {', '.join(found)}")
+        return found[0] if found else None
+
+
+class _Frames:
+    """Reads frame t from the mapped file; the range of the whole sequence is looked at once, at the first one."""
+
+    def __init__(self, path: str, video: str, expression: str, kind: str | None):
+        self.key = (path, video, expression, kind)
+        self.checked = False
+
+    def __call__(self, t: int) -> np.ndarray:
+        path, video, expression, kind = self.key
+        where = f"{path}: video {video!r}, expression {expression!r}"
+        masks = _load(file_stamp(path))[video][expression][MASKS]
+        if not self.checked:
+            low, high = masks.aminmax()
+            check_range(float(low), float(high), _dtype(masks), kind, where)
+            self.checked = True
+        frame = masks[t].float().numpy() if masks.is_floating_point() else masks[t].numpy()
+        return to_mask(frame, kind, f"{where}, frame {t}")
+
+    def __reduce__(self):
+        return _Frames, self.key
+
+
+@lru_cache(maxsize=64)
+def _load(stamp: Stamp) -> dict[str, Any]:
+    """The contents, tensors mapped from the file rather than read."""
+    import torch  # here, since files of other formats need none of it
+
+    try:
+        data = torch.load(stamp[0], weights_only=True, mmap=True, map_location="cpu")
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(
+            f"{stamp[0]}: cannot be read: {reason} (expected a file of torch.save that holds only dicts, lists, "
+            "numbers and tensors, in its format since torch 1.6)"
+        ) from error
+    if not isinstance(data, dict):
+        raise InputError(f"{stamp[0]}: a {type(data).__name__}, expected {{video: {{expression: ...}}}}")
+    return data
+
+
+def _dtype(tensor) -> np.dtype:
+    """numpy's dtype of a tensor; bfloat16, which numpy lacks, counts as the float32 that it is read as."""
+    return np.dtype(np.float32) if tensor.is_floating_point() else tensor[:0].numpy().dtype
+
+
+def _shown(entry: Any) -> str:
+    return f"a dict of {some(entry)}" if isinstance(entry, dict) else f"a {type(entry).__name__}"

@@ -1,0 +1,175 @@
+"""COCO run-length masks in one json file.
+
+{video: {expression: [RLE or null per frame]}}, RLE = {"size": [H, W], "counts": string}, null = nothing there; beside
+the videos, optionally, "scores": {video: {expression: [score per frame]}}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+from pycocotools import mask as coco
+
+from adapters.files.reader import Reader, some
+from adapters.files.side_files import Stamp, as_scores, file_hash, file_stamp, load_json
+from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence
+
+SCORES = "scores"  # the one name beside those of videos
+
+Rle: TypeAlias = dict[str, Any]
+
+
+def encode(masks: Iterable[np.ndarray]) -> list[Rle | None]:
+    """Masks, bool [H, W] each, as json-ready RLE; an empty mask is None.
+
+    >>> encode([np.zeros((2, 2), bool), np.eye(2, dtype=bool)])
+    [None, {'size': [2, 2], 'counts': '0121'}]
+    """
+    rles = []
+    for mask in masks:
+        rle = coco.encode(np.asfortranarray(mask, np.uint8)) if mask.any() else None
+        rles.append(rle and {"size": list(map(int, rle["size"])), "counts": rle["counts"].decode("ascii")})
+    return rles
+
+
+def decode(rle: Rle | None, size: tuple[int, int], where: str) -> np.ndarray:
+    """A mask, bool [H, W].
+
+    Raises:
+        InputError: malformed, of another size, or its runs do not fill the mask.
+    """
+    if rle is None:
+        return np.zeros(size, bool)
+    check(rle, size, where)
+    if isinstance(rle["counts"], list):
+        rle = coco.frPyObjects(rle, *size)
+    return np.ascontiguousarray(coco.decode(rle)).view(bool)
+
+
+def check(rle: Rle | None, size: tuple[int, int], where: str) -> None:
+    """Refuses a malformed RLE; pycocotools reads beyond the end of one whose runs are too short.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    if rle is None:
+        return
+    if not isinstance(rle, dict) or not isinstance(rle.get("counts"), (str, list)) or "size" not in rle:
+        raise InputError(f'{where}: expected null or {{"size": [H, W], "counts": string}}, found {rle!r:.60}')
+    if rle["size"] != list(size):
+        raise InputError(f"{where}: size {rle['size']}, expected the clip's {list(size)} ([H, W])")
+    try:
+        lengths = runs(rle["counts"])
+    except (ValueError, TypeError, OverflowError):
+        lengths = np.array([-1])
+    if (lengths < 0).any() or lengths.sum() != size[0] * size[1]:
+        raise InputError(f"{where}: damaged: its runs do not add up to {size[0]}x{size[1]} pixels")
+
+
+def runs(counts: str | list[int]) -> np.ndarray:
+    """The lengths of the runs, int64, background first.
+
+    Six bits a character: five of the number from the lowest up, one says that more follow; the last of a number
+    carries its sign. From the fourth number on, it is the difference to the number two before.
+
+    >>> runs("0121").tolist()
+    [0, 1, 2, 1]
+
+    Raises:
+        ValueError: not such a string.
+    """
+    if isinstance(counts, list):
+        return np.array(counts, np.int64)
+    code = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+    if not len(code) or code.min() < 0 or code.max() > 63 or code[-1] & 32:
+        raise ValueError("not the counts of an RLE")
+    last = np.flatnonzero((code & 32) == 0)
+    start = np.concatenate([[0], last[:-1] + 1])
+    digits = last - start + 1
+    if digits.max() > 7:
+        raise ValueError("a run longer than any mask")
+    place = np.arange(len(code)) - np.repeat(start, digits)
+    numbers = np.add.reduceat((code & 31) << (5 * place), start)
+    numbers -= np.where(code[last] & 16, np.int64(1) << (5 * digits), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+@dataclass(frozen=True)
+class CocoRle(Reader):
+    """Reads COCO RLE json."""
+
+    path: str
+    kind: str | None
+    look_at_all = True
+
+    def __post_init__(self):
+        if self.kind not in (None, "binary"):
+            raise InputError(f"{self.path}: RLE masks are binary, they cannot be `kind: {self.kind}`")
+
+    def expressions(self, clip: Clip) -> list[str] | None:
+        videos = self._videos()
+        if clip.name not in videos:
+            return None
+        if not isinstance(videos[clip.name], dict):
+            raise InputError(f"{self.path}: video {clip.name!r}: expected {{expression: [RLE or null per frame]}}")
+        return list(videos[clip.name])
+
+    def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        where = f"{self.path}: video {clip.name!r}, expression {expression.id!r}"
+        rles = self._videos()[clip.name][expression.id]
+        if not isinstance(rles, list) or len(rles) != len(clip):
+            count = f"{len(rles)} masks" if isinstance(rles, list) else f"a {type(rles).__name__}"
+            raise InputError(f"{where}: {count}, expected a list of {len(clip)}, one for every frame of the clip")
+        masks = LazyMasks((len(clip), *clip.size), np.dtype(bool), _Frames(tuple(rles), tuple(clip.size), where))
+        scores = self._scores(clip, expression, where)
+        return MaskSequence(masks, "binary", scores=scores)
+
+    def look(self, clip: Clip, expression: Expression, sequence: MaskSequence) -> list[str]:
+        """Adds up the runs of every frame."""
+        frames: _Frames = sequence.masks.read
+        found = []
+        for t, rle in enumerate(frames.rles):
+            try:
+                check(rle, frames.size, f"{frames.where}, frame {t}")
+            except InputError as error:
+                found += error.problems
+        return found
+
+    def fingerprint(self, clip: Clip) -> str:
+        return file_hash(file_stamp(self.path))
+
+    def holds(self) -> str:
+        return f"it has {some(self._videos())}"
+
+    def _videos(self) -> dict[str, Any]:
+        return _videos(file_stamp(self.path))
+
+    def _scores(self, clip: Clip, expression: Expression, where: str) -> np.ndarray | None:
+        scores = load_json(file_stamp(self.path)).get(SCORES)
+        if scores is None:
+            return None
+        try:
+            return as_scores(scores[clip.name][expression.id], len(clip), where)
+        except (KeyError, TypeError):
+            raise InputError(f"{where}: not among the `{SCORES}` of the file") from None
+
+
+@lru_cache(maxsize=16)
+def _videos(stamp: Stamp) -> dict[str, Any]:
+    return {name: value for name, value in load_json(stamp).items() if name != SCORES}
+
+
+@dataclass(frozen=True)
+class _Frames:
+    rles: tuple[Rle | None, ...]
+    size: tuple[int, int]
+    where: str
+
+    def __call__(self, t: int) -> np.ndarray:
+        return decode(self.rles[t], self.size, f"{self.where}, frame {t}")

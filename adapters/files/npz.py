@@ -1,0 +1,143 @@
+"""numpy arrays: one .npz with `VIDEO/EXPRESSION/masks` and `.../scores`, or a file VIDEO/EXPRESSION.npz for each.
+
+`masks` is [T, H, W]: bool (binary), uint8 (probabilities, 0..255 means 0..1) or a float, of the `kind` declared.
+Pickled arrays are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib import format as npy
+
+from adapters.files.reader import Reader, some
+from adapters.files.side_files import as_scores, file_hash, file_stamp
+from adapters.files.storage import Folder, open_zip
+from adapters.files.values import check_range, mask_kind, to_mask
+from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence, PackedMasks
+
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Npz(Reader):
+    """Reads one .npz for all videos."""
+
+    path: str
+    kind: str | None
+
+    def expressions(self, clip: Clip) -> list[str] | None:
+        found = [e for video, _, e in (key.rpartition("/") for key in self._keys()) if video == clip.name]
+        return found or None
+
+    def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        return _sequence(self.path, f"{clip.name}/{expression.id}/", clip, self.kind)
+
+    def fingerprint(self, clip: Clip) -> str:
+        return file_hash(file_stamp(self.path))
+
+    def holds(self) -> str:
+        return f"it has {some(dict.fromkeys(key.rpartition('/')[0] for key in self._keys()))}"
+
+    def _keys(self) -> list[str]:
+        """VIDEO/EXPRESSION of every array of masks."""
+        tail = "/masks.npy"
+        return [n.removesuffix(tail) for n in _open(self.path).members if n.endswith(tail)]
+
+
+@dataclass(frozen=True)
+class NpzTree(Reader):
+    """Reads a folder with one .npz per expression."""
+
+    root: str
+    kind: str | None
+
+    def expressions(self, clip: Clip) -> list[str] | None:
+        files = [f.removesuffix(".npz") for f in Folder(self.root).entries(clip.name)[1] if f.endswith(".npz")]
+        return files or None
+
+    def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        return _sequence(self._path(clip, expression), "", clip, self.kind)
+
+    def fingerprint(self, clip: Clip) -> str:
+        paths = [self._path(clip, e) for e in clip.expressions]
+        return " ".join(file_hash(file_stamp(p)) if os.path.isfile(p) else "-" for p in paths)
+
+    def holds(self) -> str:
+        folders, files = Folder(self.root).entries("")
+        return f"at the top: {some(folders + files)}"
+
+    def _path(self, clip: Clip, expression: Expression) -> str:
+        return os.path.join(self.root, clip.name, f"{expression.id}.npz")
+
+
+def _sequence(path: str, prefix: str, clip: Clip, kind: str | None) -> MaskSequence:
+    where = f"{path}: {prefix}masks"
+    shape, dtype = _header(path, f"{prefix}masks")
+    wanted = (len(clip), *clip.size)
+    if shape != wanted:
+        raise InputError(f"{where}: shape {list(shape)}, expected {list(wanted)} ([T, H, W] of the clip)")
+    mask_type = mask_kind(dtype, kind, where)
+    scores = None
+    if f"{prefix}scores.npy" in _open(path).members:
+        scores = as_scores(_array(path, f"{prefix}scores"), len(clip), f"{path}: {prefix}scores")
+    read = _Frames(path, f"{prefix}masks", kind)
+    return MaskSequence(
+        LazyMasks(wanted, np.dtype(bool if mask_type == "binary" else np.uint8), read), mask_type, scores=scores
+    )
+
+
+class _Frames:
+    """Reads frame t; the array is unpacked whole at the first one and kept for as long as the sequence lives."""
+
+    def __init__(self, path: str, key: str, kind: str | None):
+        self.path, self.key, self.kind = path, key, kind
+        self.masks: np.ndarray | PackedMasks | None = None
+
+    def __call__(self, t: int) -> np.ndarray:
+        if self.masks is None:
+            self.masks = self._load()
+        return self.masks[t]
+
+    def __reduce__(self):  # travels without its masks
+        return _Frames, (self.path, self.key, self.kind)
+
+    def _load(self) -> np.ndarray | PackedMasks:
+        where = f"{self.path}: {self.key}"
+        array = _array(self.path, self.key)
+        check_range(float(array.min()), float(array.max()), array.dtype, self.kind, where)
+        frames = (to_mask(frame, self.kind, f"{where}, frame {t}") for t, frame in enumerate(array))
+        if mask_kind(array.dtype, self.kind, where) == "binary":
+            return PackedMasks.pack(frames)
+        return array if array.dtype == np.uint8 else np.stack(list(frames))
+
+
+def _open(path: str):
+    return open_zip(file_stamp(path), os.getpid())
+
+
+def _header(path: str, key: str) -> tuple[tuple[int, ...], np.dtype]:
+    archive = _open(path)
+    try:
+        with archive.file.open(archive.members[f"{key}.npy"]) as file:
+            version = npy.read_magic(file)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(file)
+    except KeyError:
+        raise InputError(f"{path}: no array `{key}`; it has {some(archive.members)}") from None
+    except DAMAGED as error:
+        raise InputError(f"{path}: {key}: damaged: {error}") from error
+    return shape, dtype
+
+
+def _array(path: str, key: str) -> np.ndarray:
+    archive = _open(path)
+    try:
+        with archive.file.open(archive.members[f"{key}.npy"]) as file:
+            return npy.read_array(file, allow_pickle=False)
+    except DAMAGED as error:
+        raise InputError(f"{path}: {key}: cannot be read: {error}") from error

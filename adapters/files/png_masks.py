@@ -1,0 +1,225 @@
+"""PNG masks in a folder or a zip: a folder per expression, or object ids per video.
+
+The layout is told by what lies in the folder of a video: folders (one per expression), or PNG files (object ids).
+That folder is looked for at the top, in `Annotations`, in the folder of a split, and in a folder that is alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from adapters import png
+from adapters.files.reader import Reader, some
+from adapters.files.storage import Folder, Zip
+from adapters.files.values import two_valued
+from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence
+
+ON_THE_WAY = ("Annotations", "valid", "valid_u", "test", "train")  # folders that are looked into
+DEPTH = 4
+
+
+@dataclass(frozen=True)
+class PngMasks(Reader):
+    """Reads PNG trees and zips."""
+
+    storage: Folder | Zip
+    kind: str | None
+    objects: str
+    extra: str
+    look_at_all = True
+
+    def __post_init__(self):
+        if self.kind == "logits":
+            raise InputError(f"{self.storage.root}: PNG masks cannot be `kind: logits`, but binary or prob")
+
+    def expressions(self, clip: Clip) -> list[str] | None:
+        at = self._video(clip)
+        if at is None:
+            return None
+        if self._layout(at) == "ids":
+            return [e.id for e in clip.expressions]
+        return sorted(self.storage.entries(at)[0], key=lambda i: (len(i), i))
+
+    def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        at = self._video(clip)
+        ids: tuple[int, ...] | None = None
+        if self._layout(at) == "ids":
+            ids = self._ids(expression) if self.objects == "expression" else ()
+        else:
+            at = f"{at}/{expression.id}"
+            ids = () if self.objects == "any" else None
+        self._check_frames(clip, at)
+        names = tuple(f"{at}/{frame}.png" for frame in clip.frames)
+        prob = self.kind == "prob"
+        read = _Frames(self.storage, names, tuple(clip.size), "prob" if prob else ids)
+        masks = LazyMasks((len(clip), *clip.size), np.dtype(np.uint8 if prob else bool), read)
+        return MaskSequence(masks, "prob" if prob else "binary")
+
+    def look(self, clip: Clip, expression: Expression, sequence: MaskSequence) -> list[str]:
+        """Every header, and the pixels of the first frame."""
+        frames: _Frames = sequence.masks.read
+        found = []
+        for name in frames.names:
+            where = self.storage.where(name)
+            try:
+                head = png.header(self.storage.read(name, 33), where)
+                found += _size_problem(head.size, frames.size, where)
+                if head.colour not in (png.GREY, png.PALETTE):
+                    found.append(f"{where}: a {png.COLOURS[head.colour]} picture, expected a mask: mode L or P")
+            except InputError as error:
+                found += error.problems
+        if not found:
+            frames(0)
+        return found
+
+    def problems(self, clips: Sequence[Clip]) -> list[str]:
+        layouts: dict[str, list[str]] = {}
+        for clip in clips:
+            try:
+                if at := self._video(clip):
+                    layouts.setdefault(self._layout(at), []).append(clip.name)
+            except InputError:
+                pass  # told when the clip's turn comes
+        found = self.storage.problems()
+        if len(layouts) > 1:
+            found.append(
+                f"{self.storage.root}: mixed layouts: a folder per expression in video {some(layouts['expressions'])}; "
+                f"one PNG per frame in video {some(layouts['ids'])}"
+            )
+        return found
+
+    def fingerprint(self, clip: Clip) -> str:
+        at = self._video(clip)
+        if at is None:
+            return ""
+        folders = [at] if self._layout(at) == "ids" else [f"{at}/{e.id}" for e in clip.expressions]
+        wanted = {f"{frame}.png" for frame in clip.frames}
+        return self.storage.fingerprint(
+            f"{folder}/{file}" for folder in folders for file in self.storage.entries(folder)[1] if file in wanted
+        )
+
+    def holds(self) -> str:
+        folders, files = self.storage.entries("")
+        return f"expected a folder of that name at the top or in Annotations/; at the top: {some(folders + files)}"
+
+    def _video(self, clip: Clip) -> str | None:
+        """The folder of a clip, or None.
+
+        Raises:
+            InputError: there are several.
+        """
+        found, level = [], [""]
+        for _ in range(DEPTH):
+            below = []
+            for at in level:
+                folders, _ = self.storage.entries(at)
+                if clip.name in folders:
+                    found.append(f"{at}{clip.name}")
+                else:
+                    on_the_way = folders if len(folders) == 1 else [f for f in folders if f in ON_THE_WAY]
+                    below += [f"{at}{folder}/" for folder in on_the_way]
+            level = below
+        if len(found) > 1:
+            places = " and ".join(self.storage.where(f) for f in found)
+            raise InputError(f"{self.storage.root}: video {clip.name!r} is there more than once: {places}")
+        return found[0] if found else None
+
+    def _layout(self, at: str) -> Literal["expressions", "ids"]:
+        folders, files = self.storage.entries(at)
+        pictures = [f for f in files if f.endswith(".png")]
+        if folders and pictures:
+            raise InputError(
+                f"{self.storage.where(at)}: both folders ({some(folders)}) and PNG files ({some(pictures)}); expected "
+                "either a folder per expression or one PNG of object ids per frame"
+            )
+        return "ids" if pictures else "expressions"
+
+    def _ids(self, expression: Expression) -> tuple[int, ...]:
+        valid = [o for o in expression.objects if o.isdecimal() and 0 < int(o) < 256]
+        if not valid or len(valid) != len(expression.objects):
+            raise InputError(
+                f"{self.storage.root}: one PNG of object ids per frame, but the data set gives no ids from 1 to 255 "
+                f"for clip {expression.clip!r}, expression {expression.id!r} (it gives {some(expression.objects)}); say "
+                "`objects: any` where every id belongs to it, or give a folder per expression"
+            )
+        return tuple(map(int, valid))
+
+    def _check_frames(self, clip: Clip, at: str) -> None:
+        folders, files = self.storage.entries(at)
+        found, there, wanted = [], set(files), {f"{frame}.png" for frame in clip.frames}
+        if missing := sorted(wanted - there):
+            found.append(
+                f"{self.storage.where(at)}: {len(missing)} of {len(wanted)} frames are missing: {', '.join(missing)}"
+            )
+        if self.extra == "error" and (more := sorted(there - wanted) + [f"{f}/" for f in folders]):
+            found.append(
+                f"{self.storage.where(at)}: {some(more)} not among the frames of the data set; "
+                "pass over such ones with `extra: ignore`"
+            )
+        if found:
+            raise InputError(found)
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Reads frame t of one sequence.
+
+    Attributes:
+        foreground: "prob": grey levels are probabilities; None: a 0/255 or 0/1 mask; ids: the pixels of these objects;
+            no ids: whatever is not 0.
+    """
+
+    storage: Folder | Zip
+    names: tuple[str, ...]
+    size: tuple[int, int]
+    foreground: Literal["prob"] | tuple[int, ...] | None
+
+    def __call__(self, t: int) -> np.ndarray:
+        name = self.names[t]
+        where = self.storage.where(name)
+        picture = png.decode(self.storage.read(name), where)
+        values = picture.values
+        if problem := _size_problem(values.shape, self.size, where):
+            raise InputError(problem)
+        if self.foreground == "prob":
+            return _probabilities(picture, where)
+        if self.foreground is None:
+            return _binary(values, where)
+        if not self.foreground:
+            return values != 0
+        if values.max() == 255 and not ((values > 0) & (values < 255)).any():
+            raise InputError(
+                f"{where}: a 0/255 mask, expected object ids ({some(self.foreground)} for this expression); say "
+                "`objects: any` where every expression of the video means whatever is not 0"
+            )
+        mask = values == self.foreground[0]
+        for i in self.foreground[1:]:
+            mask |= values == i
+        return mask
+
+
+def _binary(values: np.ndarray, where: str) -> np.ndarray:
+    try:
+        return two_valued(values, where)
+    except InputError as error:
+        raise InputError(
+            f"{error}; if these are object ids, VIDEO/FRAME.png is split by the objects of the data set; "
+            " `objects: any` takes all ids here; if grey levels are probabilities, say `kind: prob`"
+        ) from None
+
+
+def _probabilities(picture: png.Png, where: str) -> np.ndarray:
+    if picture.palette or picture.bits != 8:
+        what = "palette" if picture.palette else f"{picture.bits}-bit"
+        raise InputError(f"{where}: a {what} picture cannot be `kind: prob`; expected 8-bit grey, 0..255 for 0..1")
+    return picture.values
+
+
+def _size_problem(size: tuple[int, int], wanted: tuple[int, int], where: str) -> list[str]:
+    if tuple(size) == tuple(wanted):
+        return []
+    return [f"{where}: {size[0]}x{size[1]} (HxW), expected the clip's {wanted[0]}x{wanted[1]}; masks are never resized"]
