@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -98,17 +99,21 @@ def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
     engine = recipe.engine
     workers = min(engine["workers"] or os.cpu_count() or 1, len(clips))
     backend = "sequential" if workers == 1 and engine["backend"] == "loky" else engine["backend"]
-    records = {}
+    records: dict[str, ClipRecord] = {}
     with (
         _backend(backend, workers),
         tqdm(total=sum(len(c) for c in clips), desc=recipe.name, unit="frame", disable=None) as bar,
     ):
         jobs = (joblib.delayed(_work)(recipe.name, json.dumps(recipe.config), c) for c in clips)
-        for record in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(jobs):
-            records[record.clip] = record
-            bar.update(record.frames)
-            failed = sum(r.status == "failed" for r in records.values())
-            bar.set_postfix_str(f"{len(records)}/{len(clips)} clips" + (f", {failed} failed" if failed else ""))
+        try:
+            for record in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(jobs):
+                records[record.clip] = record
+                bar.update(record.frames)
+                failed = sum(r.status == "failed" for r in records.values())
+                bar.set_postfix_str(f"{len(records)}/{len(clips)} clips" + (f", {failed} failed" if failed else ""))
+        except BrokenProcessPool:
+            died = "a worker process died, most likely for want of memory; try fewer engine.workers, then run again"
+            return {c.name: records.get(c.name) or ClipRecord(c.name, "failed", died) for c in clips}
     return records
 
 

@@ -63,6 +63,9 @@ class Vote(Step):
         weights: votes each input has, whole numbers.
         leftover: an expression alone in its group: `vote` like the others, `first` takes the first input as it is, or
             a threshold of its own (3 of the 4 votes that are left).
+        leftover_double_sigmoid: with `leftover: first`, takes every probability above 0 as foreground: in the winners'
+            released code UNINEXT's probabilities pass through a second sigmoid there. Their float32 said p > 1.2e-7;
+            our 8 bits say p > 1/510.
         grouping: {rule, file, min_iou}, the recipe's own where it is not given; see `ensemble/grouping.py`.
     """
 
@@ -73,6 +76,7 @@ class Vote(Step):
         "threshold": REQUIRED,
         "weights": None,
         "leftover": "vote",
+        "leftover_double_sigmoid": False,
         "grouping": None,
     }
 
@@ -102,8 +106,10 @@ class Vote(Step):
         for group in groups:
             alone = s["across"] == "expressions" and len(group) == 1
             if alone and s["leftover"] == "first":
-                fused = models[0][group[0]]
-                fused = MaskSequence.binary((fused.mask(t) for t in range(len(fused))), fused.scores)
+                first = models[0][group[0]]
+                accident = s["leftover_double_sigmoid"]
+                masks = (first.prob_at(t) > 0 if accident else first.mask(t) for t in range(len(first)))
+                fused = MaskSequence.binary(masks, first.scores)
             else:
                 threshold = s["leftover"] if alone and s["leftover"] != "vote" else s["threshold"]
                 fused = self._vote(clip, [model[i] for i in group for model in models], len(group), threshold)

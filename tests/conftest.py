@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tiny import make_tiny
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +13,9 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared beside the checkout: golden numbers and real video are not part of the repository")
     return folder
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A tiny benchmark with three models' masks, made for this test alone."""
+    return make_tiny(tmp_path)

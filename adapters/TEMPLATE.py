@@ -1,0 +1,29 @@
+"""My model: one line that `run_ensemble.py list` would show.
+
+Copy this file, write `predict`, and name it in a recipe: `sources: {mine: {adapter: path/to/my_model.py}}`.
+In this folder, a file `my_model.py` is `adapter: my_model`. CONTRIBUTING.md has the ten lines on how to add one.
+"""
+
+import numpy as np
+
+from adapters import Adapter, Clip, MaskSequence, Prediction
+
+
+class MyModel(Adapter):
+    """My model, in one line."""
+
+    defaults = {"threshold": 0.5}  # every setting a recipe may give; `"???"` marks one that it must give
+
+    def predict(self, clip: Clip) -> Prediction:
+        """Masks of every expression: here whatever is brighter than the frame's mean."""
+        result = {}
+        for expression in clip.expressions:  # expression.text is the sentence
+            masks, scores = [], []
+            for t in range(len(clip)):
+                image = clip.read(t)  # uint8 [H, W, 3] RGB
+                prob = image.mean(axis=2) / 255  # your model's probability, float [H, W]
+                masks.append(prob > self.settings.threshold)
+                scores.append(float(prob.max()))
+            # or MaskSequence.prob(quantise(probs)) to keep soft masks; leave scores out when there are none
+            result[expression.id] = MaskSequence.binary(np.stack(masks), scores)
+        return result

@@ -1,0 +1,101 @@
+"""Recipes: what is wrong is said before anything runs, all at once, with what would be right."""
+
+import pytest
+
+from adapters.sequence import InputError
+from ensemble import recipe as recipes
+
+
+def problems(*arguments):
+    with pytest.raises(InputError) as caught:
+        recipes.load(list(arguments))
+    return "\n".join(caught.value.problems)
+
+
+def test_every_shipped_recipe_is_valid():
+    assert {"single", "stage1", "stage2", "lsvos2023"} <= set(recipes.names())
+    for name in recipes.names():
+        loaded = recipes.load([f"recipe={name}"])
+        assert loaded.output in loaded.steps
+        assert recipes.Recipe.build(name, loaded.config).steps.keys() == loaded.steps.keys(), "workers make the same"
+
+
+def test_lsvos2023_has_the_winners_integers():
+    steps = recipes.load(["recipe=lsvos2023"]).steps
+    votes = {
+        n: (s.settings["threshold"], s.settings["leftover"], s.inputs[0]) for n, s in steps.items() if s.op == "vote"
+    }
+    assert votes == {
+        "fuse_a": (3, "first", "soc"),
+        "fuse_b": (3, "first", "uninext"),
+        "en2": (4, 3, "fuse_a_aot"),
+        "final": (4, 3, "fuse_b_deaot"),
+    }
+    assert all(s.settings["grouping"]["rule"] == "pairs" for s in votes.values())
+
+
+def test_overrides_and_inheritance(tiny):
+    child = tiny.recipe.with_name("child.yaml")
+    child.write_text("base: tiny.yaml\nsteps: {smr: {threshold: 2}, smr_flow: null}\noutput: smr\n")
+    loaded = recipes.load([f"recipe={child}", "grouping.rule=pairs", "steps.smr.leftover=first"])
+    assert list(loaded.steps) == ["smr"]
+    assert loaded.steps["smr"].settings["threshold"] == 2
+    assert loaded.steps["smr"].settings["leftover"] == "first"
+    assert loaded.steps["smr"].settings["grouping"] == {"rule": "pairs", "file": None, "min_iou": 0.3}
+    assert loaded.name == "child" and str(loaded.out) == "runs/child"
+
+
+def test_only_sources_that_are_read_are_made(tiny):
+    loaded = recipes.load([f"recipe={tiny.recipe}", "sources.other.adapter=no_such_thing"])
+    assert "other" not in loaded.sources
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ouput=smr"], "unknown key `ouput`, did you mean `output`? Valid: annotations, base"),
+        (["steps.smr.treshold=3"], "step smr (op vote): unknown key `treshold`, did you mean `threshold`?"),
+        (["steps.smr.op=wote"], "step smr: op is 'wote', expected one of vote, average"),
+        (["steps.smr.inputs=[soc,mutt]"], "step smr: input: unknown key `mutt`, did you mean `mutr`?"),
+        (["steps.smr.threshold=0"], "step smr: threshold 0"),
+        (["steps.smr.threshold=1.5"], "step smr: threshold 1.5"),
+        (["steps.smr.weights=[1,2]"], "2 weights for 3 masks"),
+        (["steps.smr.across=time"], "across is 'time'"),
+        (["steps.smr.leftover=last"], "leftover is 'last'"),
+        (["steps.smr_flow.with=flaw"], "propagators: unknown key `flaw`, did you mean `flow`?"),
+        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils'. There are: files"),
+        (["sources.soc.paht=x"], "source soc: files: unknown key `paht`, did you mean `path`?"),
+        (["propagators.flow.max_sid=3"], "propagator flow: flow: unknown key `max_sid`"),
+        (["data.splt=x"], "data: ref_youtube_vos: unknown key `splt`, did you mean `split`?"),
+        (["data.dataset=nope"], "data: no dataset is called 'nope'"),
+        (["engine.wrokers=2"], "engine: unknown key `wrokers`, did you mean `workers`?"),
+        (["engine.workers=two"], "engine: setting `workers` is 'two', expected int"),
+        (["grouping.rules=pairs"], "grouping: unknown key `rules`"),
+        (["output=smr_flo"], "output: unknown key `smr_flo`, did you mean `smr_flow`?"),
+        (["steps.smr.inputs=[soc,smr_flow]"], "steps run in a circle: smr -> smr_flow -> smr"),
+        (["steps.soc.op=union", "steps.soc.inputs=[mutr]"], "`soc` is both a source and a step"),
+        (["steps.smr.inputs=${nowhere}"], "nowhere"),
+        (["steps.a/b.op=union", "steps.a/b.inputs=[soc]"], "step 'a/b': a name is made of"),
+        (["loose"], "argument 'loose': expected key=value"),
+    ],
+)
+def test_what_is_wrong_is_said(tiny, arguments, message):
+    assert message in problems(*tiny.arguments, *arguments)
+
+
+def test_all_problems_at_once(tiny):
+    found = problems(*tiny.arguments, "steps.smr.treshold=3", "steps.smr_flow.wiht=x", "engine.worker=1")
+    assert "treshold" in found and "wiht" in found and "worker" in found
+
+
+def test_recipes_that_are_not_there_or_not_recipes(tmp_path):
+    assert "no recipe 'stage9'. There are: lsvos2023" in problems("recipe=stage9")
+    assert "which recipe?" in problems("out=x")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("steps: [1, {")
+    assert f"{broken}: not a recipe" in problems(f"recipe={broken}")
+    broken.write_text("- a\n- b\n")
+    assert "expected `key: value` lines" in problems(f"recipe={broken}")
+    broken.write_text("base: broken.yaml\n")
+    assert "circle: broken.yaml -> broken.yaml" in problems(f"recipe={broken}")
+    assert "no data table 'nope'. There are: folder" in problems("recipe=stage1", "data=nope")
