@@ -1,0 +1,85 @@
+"""Writes `shapes` to disk: the benchmark as Ref-YouTube-VOS lays it out, and predictions in the formats people have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adapters import png
+from adapters.datasets.shapes.formats import FORMATS
+from adapters.datasets.shapes.render import Picture, draw
+from adapters.datasets.shapes.scenes import compose
+from adapters.datasets.shapes.segmenters import SEGMENTERS, View, segment
+
+QUALITY = 95  # of the JPEG pictures
+STEP = 5  # between frame numbers, as in YouTube-VOS, where every fifth frame is annotated
+
+
+def render(folder: Path, seed: int, clips: int, frames: int, size: tuple[int, int]) -> None:
+    """Draws all clips and lets all simulated segmenters loose on them.
+
+    Args:
+        folder: a new one.
+        seed: of everything.
+        clips: how many.
+        frames: of each clip.
+        size: (H, W) of the pictures.
+    """
+    media, predictions = folder / "valid", folder / "predictions"
+    predictions.mkdir(parents=True)
+    writers = {model: FORMATS[model](predictions, model) for model in SEGMENTERS}
+    videos, objects = {}, {}
+    for index in range(clips):
+        scene, numbers = compose(seed, index), frame_numbers(index, frames)
+        names = [f"{number:05d}" for number in numbers]
+        times = (numbers - numbers[0]) / (numbers[-1] - numbers[0])
+        pictures = list(draw(scene, times, size))
+        _write_pictures(media, scene.name, names, pictures)
+        sentences = [(sentence, own) for own, thing in enumerate(scene.objects, 1) for sentence in thing.sentences]
+        videos[scene.name] = {
+            "expressions": {str(i): {"exp": sentence.text} for i, (sentence, _) in enumerate(sentences)},
+            "frames": names,
+        }
+        objects[scene.name] = {str(i): str(own) for i, (_, own) in enumerate(sentences)}
+        view = View.of(scene, np.stack([picture.ids for picture in pictures]))
+        for i, (sentence, own) in enumerate(sentences):
+            for model, writer in writers.items():
+                margins, scores = segment(SEGMENTERS[model], view, own, sentence.by_look, (seed, index, i))
+                writer.add(scene.name, str(i), names, margins, scores)
+    for writer in writers.values():
+        writer.close()
+    meta = folder / "meta_expressions" / "valid"
+    meta.mkdir(parents=True)
+    write_json(meta / "meta_expressions.json", {"videos": videos})
+    write_json(meta / "obj_ids.json", objects)  # which the competition keeps to itself
+
+
+def frame_numbers(index: int, count: int) -> np.ndarray:
+    """Numbers of the frames of a clip; as in the real data, some clips start late and some have a gap.
+
+    >>> frame_numbers(0, 4).tolist(), frame_numbers(1, 4).tolist(), frame_numbers(4, 4).tolist()
+    ([0, 5, 10, 15], [15, 20, 25, 30], [0, 5, 15, 20])
+    """
+    numbers = STEP * np.arange(count)
+    if index % 8 == 1:
+        numbers += 3 * STEP
+    if index % 8 == 4:
+        numbers[count // 2 :] += STEP
+    return numbers
+
+
+def _write_pictures(media: Path, clip: str, names: list[str], pictures: list[Picture]) -> None:
+    images, annotations = media / "JPEGImages" / clip, media / "Annotations" / clip
+    images.mkdir(parents=True)
+    annotations.mkdir(parents=True)
+    for name, picture in zip(names, pictures, strict=True):
+        _, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        (images / f"{name}.jpg").write_bytes(jpeg.tobytes())
+        (annotations / f"{name}.png").write_bytes(png.encode_indices(picture.ids))
+
+
+def write_json(path: Path, content) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
