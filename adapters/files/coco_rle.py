@@ -27,7 +27,7 @@ def encode(masks: Iterable[np.ndarray]) -> list[Rle | None]:
     """Masks, bool [H, W] each, as json-ready RLE; an empty mask is None.
 
     >>> encode([np.zeros((2, 2), bool), np.eye(2, dtype=bool)])
-    [None, {'size': [2, 2], 'counts': '0121'}]
+    [None, {'size': [2, 2], 'counts': '0120'}]
     """
     rles = []
     for mask in masks:
@@ -76,7 +76,7 @@ def runs(counts: str | list[int]) -> np.ndarray:
     Six bits a character: five of the number from the lowest up, one says that more follow; the last of a number
     carries its sign. From the fourth number on, it is the difference to the number two before.
 
-    >>> runs("0121").tolist()
+    >>> runs("0120").tolist()
     [0, 1, 2, 1]
 
     Raises:

@@ -143,7 +143,7 @@ class PngMasks(Reader):
         if not valid or len(valid) != len(expression.objects):
             raise InputError(
                 f"{self.storage.root}: one PNG of object ids per frame, but the data set gives no ids from 1 to 255 "
-                f"for clip {expression.clip!r}, expression {expression.id!r} (it gives {some(expression.objects)}); say "
+                f"for clip {expression.clip!r}, expression {expression.id!r} (only {some(expression.objects)}); say "
                 "`objects: any` where every id belongs to it, or give a folder per expression"
             )
         return tuple(map(int, valid))
