@@ -119,9 +119,8 @@ class PngMasks(Reader):
                 folders, _ = self.storage.entries(at)
                 if clip.name in folders:
                     found.append(f"{at}{clip.name}")
-                else:
-                    on_the_way = folders if len(folders) == 1 else [f for f in folders if f in ON_THE_WAY]
-                    below += [f"{at}{folder}/" for folder in on_the_way]
+                alone = len(folders) == 1
+                below += [f"{at}{f}/" for f in folders if f != clip.name and (alone or f in ON_THE_WAY)]
             level = below
         if len(found) > 1:
             places = " and ".join(self.storage.where(f) for f in found)

@@ -85,7 +85,7 @@ class Zip:
     root: str
 
     def entries(self, at: str) -> tuple[list[str], list[str]]:
-        folders, files = self._zip.tree.get(at, ((), ()))
+        folders, files = self._zip.tree.get(at.rstrip("/"), ((), ()))
         return sorted(folders), sorted(files)
 
     def read(self, name: str, most: int = -1) -> bytes:
