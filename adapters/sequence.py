@@ -121,6 +121,10 @@ class Clip:
         """Changes whenever any picture of the clip does."""
         return self.images.fingerprint()
 
+    def problems(self) -> list[str]:
+        """What is wrong with its pictures and annotations, found without decoding them; empty when nothing is."""
+        return [p for part in (self.images, self.truth) if part is not None for p in part.problems()]
+
 
 class Masks(Protocol):
     """T masks of one size. A numpy array [T, H, W] is one; lazy readers are others."""

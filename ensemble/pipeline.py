@@ -61,7 +61,7 @@ def check(recipe: Recipe) -> Checked:
         raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
     problems: dict[str, list[str]] = {}
     for clip in tqdm(clips, desc="checking", unit="clip", leave=False, disable=None):
-        found = recipe.dataset.check([clip])
+        found = clip.problems()
         if not found:  # sizes are only known when the frames are right
             for name, adapter in recipe.sources.items():
                 found += [f"source {name}: {p}" for p in adapter.check([clip])]
