@@ -1,4 +1,4 @@
-"""Mask PNG, fast and exact: 8-bit and 1-bit, grey and palette; everything else is left to Pillow.
+"""Mask PNG, fast and exact: 8-bit grey and palette; the pixels of everything else are left to Pillow.
 
 A mask has few distinct rows and few edges per row. The filters of PNG (RFC 2083, section 6) turn the rest into zeros,
 so a file written with adaptive filters, as Pillow does, is undone by touching the few rows that have anything left.
@@ -102,13 +102,13 @@ def decode(data: bytes, name: str) -> Png:
             f"{name}: a {COLOURS[head.colour]} picture, expected a mask: single-channel grey (0/255, 0/1 or 1-bit) or "
             "a palette with object ids; save it as mode L or P"
         )
-    packed = _image_data(data, name)
-    if head.bits in (1, 8) and not head.interlaced:
-        rows = _unfilter(_inflate(packed, head, name), name)
+    palette, packed = head.colour == PALETTE, _image_data(data, name)
+    if not head.interlaced:
+        raw = _inflate(packed, head, name)
+        rows = _unfilter(raw, name) if head.bits == 8 else None
         if rows is not None:
-            values = rows if head.bits == 8 else np.unpackbits(rows, axis=1, count=head.size[1])
-            return Png(values, head.colour == PALETTE, head.bits)
-    return Png(_pillow(data, name), head.colour == PALETTE, head.bits)
+            return Png(rows, palette, head.bits)
+    return Png(_pillow(data, name), palette, head.bits)
 
 
 def encode(mask: np.ndarray) -> bytes:
@@ -193,13 +193,13 @@ def _inflate(packed: bytes, head: Header, name: str) -> np.ndarray:
 
 
 def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
-    """Undoes the filters of rows with one byte a pixel (or less).
+    """Undoes the filters of rows with one byte a pixel.
 
     Rows that say "as the row above" (Up or Paeth, nothing left over) are not computed but copied at the end, all at
     once; the others, few in a mask, are undone in order.
 
     Returns:
-        uint8 [H, bytes a row], or None where only Pillow can: Average rows, or Paeth rows of more than two values.
+        uint8 [H, W], or None where only Pillow can: Average rows, or Paeth rows of more than two values.
     """
     filters, left_over = raw[:, 0].copy(), raw[:, 1:]
     if not filters.any():

@@ -174,6 +174,7 @@ def test_colour_pictures_are_refused(mode, words):
 
 
 GOOD = saved(Image.fromarray(blob() * np.uint8(255)))
+ONE_BIT = saved(Image.fromarray(blob()))
 
 
 @pytest.mark.parametrize(
@@ -221,8 +222,8 @@ def test_damage_is_named(data, tmp_path):
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_damage_raises_input_error(data):
-    broken = bytearray(GOOD)
-    at = data.draw(st.integers(0, len(GOOD) - 1))
+    broken = bytearray(data.draw(st.sampled_from([GOOD, ONE_BIT])))
+    at = data.draw(st.integers(0, len(broken) - 1))
     if data.draw(st.booleans()):
         broken[at] ^= data.draw(st.integers(1, 255))
     else:

@@ -91,7 +91,7 @@ def two_valued(frame: np.ndarray, where: str) -> np.ndarray:
     """
     mask = frame != 0
     high = frame.max()
-    if high not in (0, 1, 255) or (mask * high != frame).any():
+    if high not in (0, 1, 255) or (mask.view(np.uint8) * high != frame).any():
         values = np.unique(frame).tolist()
         shown = ", ".join(f"{v:g}" for v in values[:8]) + (", ..." if len(values) > 8 else "")
         raise InputError(f"{where}: values {shown}, expected a mask of 0/255 or 0/1")
