@@ -1,4 +1,4 @@
-"""J and F written from their definition, with pixels as points and no regard to speed: the oracle of test_metrics."""
+"""J and F written from their definition, with pixels as points and no regard to speed: an oracle; and masks to try."""
 
 import math
 
@@ -53,3 +53,24 @@ def decay(values):
     first_end, last_start = (round(1 + last * q + 1e-10) - 1 for q in (0.25, 0.75))
     first, tail = values[: first_end + 1], values[last_start:]
     return sum(first) / len(first) - sum(tail) / len(tail)
+
+
+def random_mask(rng, height, width):
+    """Empty, full, noise, a box (often at the border), a coarse blob or one pixel."""
+    kind = rng.choice(["empty", "full", "noise", "box", "blob", "blob", "box", "pixel", "stripes"])
+    mask = np.zeros((height, width), bool)
+    if kind == "full":
+        mask[:] = True
+    elif kind == "noise":
+        mask = rng.random((height, width)) < rng.choice([0.01, 0.1, 0.5, 0.95])
+    elif kind == "box":
+        (y0, y1), (x0, x1) = (np.sort(rng.integers(0, n + 1, 2)) for n in (height, width))
+        mask[y0:y1, x0:x1] = True
+    elif kind == "blob":
+        coarse = rng.random((height // 4 + 1, width // 6 + 1)) < rng.choice([0.1, 0.5])
+        mask = coarse.repeat(4, axis=0).repeat(6, axis=1)[:height, :width]
+    elif kind == "pixel":
+        mask[rng.integers(height), rng.integers(width)] = True
+    elif kind == "stripes":
+        mask[:, :: rng.integers(1, 70)] = True
+    return mask
