@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from adapters.component import Component
@@ -28,18 +27,13 @@ class Dataset(Component):
         """
         raise NotImplementedError
 
-    def check(self, clips: Sequence[Clip] | None = None) -> list[str]:
+    def check(self) -> list[str]:
         """Every problem of the files behind the clips, found from names and headers.
 
         Missing folders, frames and annotations, unreadable headers, sizes that differ inside a clip, objects that no
         annotation has; one line each, naming the file, the first few of a kind per clip.
 
-        Args:
-            clips: those to look at; default all.
-
         Raises:
             InputError: from `clips`, when not even these can be listed.
         """
-        clips = self.clips() if clips is None else clips
-        parts = (part for clip in clips for part in (clip.images, clip.truth) if part is not None)
-        return [sentence for part in parts for sentence in part.problems()]
+        return [sentence for clip in self.clips() for sentence in clip.problems()]

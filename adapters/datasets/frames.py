@@ -41,9 +41,7 @@ class ImageFiles:
             InputError: the file is missing, damaged, or of another size than the first.
         """
         path, data = self.paths[t], read_bytes(self.paths[t])
-        image = None
-        if not _cut_off(data):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = None if _cut_off(data) else _decode(data)
         if image is None:
             raise InputError(f"{path}: not a readable picture ({len(data)} bytes); copy or unpack it again")
         if image.shape[:2] != self.size:
@@ -228,6 +226,14 @@ def few(names: Sequence[str]) -> str:
     """
     more = len(names) - FEW
     return ", ".join(names[:FEW]) + (f" and {more} more" if more > 0 else "")
+
+
+def _decode(data: bytes) -> np.ndarray | None:
+    """BGR pixels as stored, None where OpenCV cannot."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # an empty file, or a header that asks for more pixels than OpenCV takes
+        return None
 
 
 def _cut_off(data: bytes) -> bool:

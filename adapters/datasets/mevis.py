@@ -6,17 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pycocotools import mask as coco
 
 from adapters.component import REQUIRED
 from adapters.datasets import Dataset
 from adapters.datasets.frames import ImageFiles
 from adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
+from adapters.files.coco_rle import checked_runs, decode
 from adapters.sequence import Clip, Frames, InputError, LazyMasks, MaskSequence
 
 
@@ -62,7 +62,7 @@ class Mevis(Dataset):
             annotations = {i: ids for i, ids in annotations.items() if ids}
             truth = None
             if runs is not None and annotations:
-                truth = RleTruth(annotations, _runs_of(annotations, runs, len(frames), name, masks), images)
+                truth = RleTruth(annotations, _runs_of(annotations, runs, len(frames), name, masks), images, masks)
             return Clip(name, frames, expressions, images, truth)
 
         return make_clips(videos, make)
@@ -76,14 +76,20 @@ class RleTruth:
         annotations: {expression id: ids of its annotations}, their union is its mask.
         runs: {annotation id: one RLE a frame, None where the object is not to be seen}.
         images: the clip's pictures, which say its size.
+        path: the file the runs are from, for messages.
     """
 
     annotations: Mapping[str, tuple[str, ...]]
     runs: Mapping[str, list[dict | None]]
     images: Frames
+    path: Path
 
     def read(self, expression: str) -> MaskSequence | None:
-        """Binary masks of the expression's objects, None where the data set has none."""
+        """Binary masks of the expression's objects, None where the data set has none.
+
+        Raises:
+            InputError: on reading a mask: its runs are damaged or of another size than the pictures.
+        """
         if expression not in self.annotations:
             return None
         ids = self.annotations[expression]
@@ -96,25 +102,26 @@ class RleTruth:
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def problems(self) -> list[str]:
-        """Masks of another size than the pictures."""
+        """Masks that are malformed or of another size than the pictures, the first of each annotation."""
         try:
-            size = list(self.images.size)
+            size = self.images.size
         except InputError:  # the pictures' own problem
             return []
-        return [
-            sentence
-            for i, runs in self.runs.items()
-            for sentence in {_other_size(i, run, size) for run in runs if run is not None and run["size"] != size}
-        ]
+        found = []
+        for i, rles in self.runs.items():
+            try:
+                for t, rle in enumerate(rles):
+                    if rle is not None:
+                        checked_runs(rle, size, self._where(i, t))
+            except InputError as error:
+                found += error.problems
+        return found
 
     def _mask(self, ids: tuple[str, ...], t: int) -> np.ndarray:
-        size = list(self.images.size)
-        parts = {i: self.runs[i][t] for i in ids if self.runs[i][t] is not None}
-        if wrong := [_other_size(i, run, size) for i, run in parts.items() if run["size"] != size]:
-            raise InputError(wrong)
-        if not parts:
-            return np.zeros(size, bool)
-        return np.ascontiguousarray(coco.decode(coco.merge(list(parts.values()))), dtype=bool)
+        return reduce(np.logical_or, (decode(self.runs[i][t], self.images.size, self._where(i, t)) for i in ids))
+
+    def _where(self, i: str, t: int) -> str:
+        return f"{self.path}: annotation {i!r}, frame number {t}"
 
 
 def _runs_of(annotations: Mapping, runs: Any, length: int, video: str, path: Path) -> dict[str, list]:
@@ -125,15 +132,8 @@ def _runs_of(annotations: Mapping, runs: Any, length: int, video: str, path: Pat
         if not isinstance(masks, list) or len(masks) != length:
             there = f"{len(masks)} masks" if isinstance(masks, list) else "no masks"
             problems.append(f"{path}: {there} of annotation {i!r} of video {video!r}, expected {length}, one a frame")
-        elif any(run is not None and not (isinstance(run, dict) and {"size", "counts"} <= run.keys()) for run in masks):
-            problems.append(f"{path}: annotation {i!r} of video {video!r} should be COCO RLE (size, counts) or null")
         else:
             found[i] = masks
     if problems:
         raise InputError(problems)
     return found
-
-
-def _other_size(i: str, run: dict, size: list[int]) -> str:
-    there = "x".join(map(str, run["size"]))
-    return f"mask_dict.json: masks of annotation {i!r} are {there} (HxW), expected the pictures' {size[0]}x{size[1]}"
