@@ -150,8 +150,8 @@ def _thing(thing: Thing, time: float, size, camera: np.ndarray, grain: np.ndarra
     if not tall:
         paint *= (1.02 + 0.22 * np.sqrt(np.clip(rim, 0, 1)) - 0.16 * (0.6 * px + 0.8 * py))[..., None]  # lit from above
         paint *= np.clip(0.62 + rim * scale / 4, 0.62, 1)[..., None]  # a darker rim
-    shape = (bottom - top, FINE, right - left, FINE)
-    return box, inside.reshape(shape).mean((1, 3)), paint.reshape(*shape, 3).mean((1, 3))
+    pixels = (right - left, bottom - top)
+    return box, *(cv2.resize(fine, pixels, interpolation=cv2.INTER_AREA) for fine in (inside, paint))
 
 
 def _span(centre: float, reach: float, limit: int) -> tuple[int, int]:

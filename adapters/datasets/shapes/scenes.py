@@ -81,9 +81,9 @@ def crossing_twins(looks: Looks, rng) -> Scene:
         (
             Thing(other, ((0.40, 0.22), (0.52, 0.20), (0.60, 0.24)), (0.13,), 1.0, 0.05, (
                 by_look(other), by_motion(other, "that hardly moves"))),
-            Thing(twin, ((0.16, 0.52), (0.48, 0.60), (0.84, 0.50)), (0.19,), 0.9, 0.05, (
+            Thing(twin, ((0.25, 0.54), (0.49, 0.60), (0.76, 0.52)), (0.19,), 0.9, 0.05, (
                 by_motion(twin, "that moves to the right"), by_motion(twin, start.format("left")))),
-            Thing(twin, ((0.84, 0.68), (0.55, 0.66), (0.18, 0.70)), (0.19,), -0.9, 0.05, (
+            Thing(twin, ((0.75, 0.70), (0.53, 0.66), (0.26, 0.72)), (0.19,), -0.9, 0.05, (
                 by_motion(twin, "that moves to the left"), by_motion(twin, start.format("right")))),
         ),
     )  # fmt: skip
@@ -97,7 +97,7 @@ def leaving_and_returning(looks: Looks, rng) -> Scene:
         (
             Thing(stays, ((0.30, 0.72), (0.34, 0.50), (0.28, 0.32), (0.34, 0.42)), (0.20,), 1.2, 0.07, (
                 by_look(stays), by_motion(stays, "that stays in view"))),
-            Thing(gone, ((0.62, 0.38), (0.98, 0.44), (1.22, 0.50), (0.98, 0.56), (0.60, 0.60)), (0.18,), -1.6, 0.06, (
+            Thing(gone, ((0.80, 0.36), (0.95, 0.44), (1.14, 0.50), (0.98, 0.56), (0.78, 0.60)), (0.15,), -1.6, 0.06, (
                 by_look(gone), by_motion(gone, "that leaves and comes back"))),
         ),
     )  # fmt: skip
@@ -110,10 +110,10 @@ def behind_the_column(looks: Looks, rng) -> Scene:
     return Scene(
         "",
         (
-            Thing(hidden, ((0.16, 0.36), (0.44, 0.34), (0.56, 0.38), (0.86, 0.34)), (0.15,), 2.0, 0.05, (
+            Thing(hidden, ((0.27, 0.32), (0.45, 0.30), (0.56, 0.34), (0.76, 0.30)), (0.13,), 2.0, 0.05, (
                 by_look(hidden), by_motion(hidden, "that passes behind the column"))),
-            Thing(column, ((0.50, 0.50),), (0.20,), 0.0, 0.0),
-            Thing(front, ((0.84, 0.70), (0.56, 0.74), (0.22, 0.72)), (0.17,), -1.2, 0.06, (
+            Thing(column, ((0.50, 0.50),), (0.18,), 0.0, 0.0),
+            Thing(front, ((0.74, 0.70), (0.54, 0.74), (0.28, 0.72)), (0.17,), -1.2, 0.06, (
                 by_look(front), by_motion(front, "that passes in front of the column"))),
         ),
     )  # fmt: skip
@@ -143,9 +143,9 @@ def turning_back(looks: Looks, rng) -> Scene:
         (
             Thing(other, ((0.78, 0.22), (0.80, 0.30), (0.76, 0.26)), (0.15,), 1.4, 0.05, (
                 by_look(other), by_motion(other, "that spins on the spot"))),
-            Thing(twin, ((0.16, 0.34), (0.36, 0.36), (0.58, 0.46), (0.76, 0.60)), (0.17,), 0.5, 0.05, (
+            Thing(twin, ((0.18, 0.32), (0.34, 0.34), (0.50, 0.42), (0.66, 0.54)), (0.17,), 0.5, 0.05, (
                 by_motion(twin, "that goes on to the right"), by_motion(twin, "that starts at the top"))),
-            Thing(twin, ((0.16, 0.74), (0.40, 0.70), (0.42, 0.66), (0.14, 0.62)), (0.17,), 0.5, 0.05, (
+            Thing(twin, ((0.18, 0.72), (0.36, 0.70), (0.38, 0.68), (0.18, 0.64)), (0.17,), 0.5, 0.05, (
                 by_motion(twin, "that turns back"), by_motion(twin, "that starts at the bottom"))),
         ),
     )  # fmt: skip
@@ -157,11 +157,11 @@ def spinning_twin(looks: Looks, rng) -> Scene:
     return Scene(
         "",
         (
-            Thing(twin, ((0.28, 0.36), (0.32, 0.40), (0.36, 0.36)), (0.22,), 3.4, 0.0, (
+            Thing(twin, ((0.30, 0.36), (0.34, 0.40), (0.36, 0.36)), (0.22,), 3.4, 0.0, (
                 by_motion(twin, "that spins"), by_look(twin, "on the left"))),
-            Thing(twin, ((0.74, 0.60), (0.70, 0.56), (0.74, 0.60)), (0.22,), 0.0, 0.0, (
+            Thing(twin, ((0.72, 0.62), (0.68, 0.58), (0.70, 0.62)), (0.22,), 0.0, 0.0, (
                 by_motion(twin, "that does not turn"), by_look(twin, "on the right"))),
-            Thing(sweep, ((0.10, 0.80), (0.36, 0.62), (0.64, 0.48), (0.90, 0.22)), (0.14,), 1.2, 0.06, (
+            Thing(sweep, ((0.22, 0.26), (0.42, 0.46), (0.60, 0.54), (0.80, 0.76)), (0.14,), 1.2, 0.06, (
                 by_look(sweep), by_motion(sweep, "that passes in front of the stars"))),
         ),
     )  # fmt: skip
@@ -171,11 +171,11 @@ def odd_one_out(looks: Looks, rng) -> Scene:
     """Two chase each other, one comes towards them; one of the three has a single sentence."""
     first, second, against = looks.new(), looks.new(), looks.new()
     things = [
-        Thing(against, ((0.86, 0.44), (0.58, 0.40), (0.28, 0.44)), (0.16,), 1.0, 0.06, (
+        Thing(against, ((0.78, 0.44), (0.58, 0.40), (0.36, 0.42)), (0.16,), 1.0, 0.06, (
             by_look(against), by_motion(against, "that comes towards the other two"))),
-        Thing(first, ((0.36, 0.32), (0.56, 0.52), (0.82, 0.66)), (0.15,), -1.4, 0.05, (
+        Thing(first, ((0.42, 0.30), (0.54, 0.50), (0.74, 0.66)), (0.15,), -1.4, 0.05, (
             by_look(first), by_motion(first, "that goes ahead"))),
-        Thing(second, ((0.14, 0.66), (0.30, 0.50), (0.56, 0.64)), (0.17,), 0.8, 0.07, (
+        Thing(second, ((0.18, 0.66), (0.30, 0.54), (0.48, 0.66)), (0.17,), 0.8, 0.07, (
             by_look(second), by_motion(second, "that follows"))),
     ]  # fmt: skip
     single = int(rng.integers(3))
@@ -184,13 +184,13 @@ def odd_one_out(looks: Looks, rng) -> Scene:
 
 
 def four_ways(looks: Looks, rng) -> Scene:
-    """Four of one shape cross in the middle: up, down, left and right."""
+    """Four of one shape go up, down, left and right, and cross each other."""
     shape = str(looks.shapes.pop())
     ways = {
-        "up": ((0.44, 0.84), (0.47, 0.50), (0.42, 0.16)),
-        "down": ((0.60, 0.14), (0.56, 0.46), (0.60, 0.84)),
-        "to the left": ((0.86, 0.38), (0.58, 0.36), (0.22, 0.30)),
-        "to the right": ((0.14, 0.62), (0.46, 0.66), (0.78, 0.70)),
+        "up": ((0.32, 0.80), (0.34, 0.50), (0.30, 0.22)),
+        "down": ((0.66, 0.22), (0.64, 0.50), (0.68, 0.80)),
+        "to the left": ((0.56, 0.34), (0.40, 0.36), (0.18, 0.32)),
+        "to the right": ((0.42, 0.70), (0.58, 0.72), (0.80, 0.66)),
     }
     things = []
     for k, (way, path) in enumerate(ways.items()):
