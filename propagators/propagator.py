@@ -18,12 +18,19 @@ class Frame:
     Attributes:
         t: its index in the clip.
         image: uint8 [H, W, 3] RGB.
-        memo: whatever a propagator computes of the frame alone; kept for the other sweep and shared by all sequences.
+        memo: whatever a propagator computes of the frames alone, not of masks: arrays or tensors under keys of its own
+            choice. All sequences share it, and so does the other sweep while the budget lasts; nothing may depend on
+            its being there.
     """
 
     t: int
     image: np.ndarray
     memo: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, picture and memo."""
+        return self.image.nbytes + sum(getattr(value, "nbytes", 0) for value in self.memo.values())
 
 
 class Sweep(Protocol):
@@ -32,12 +39,17 @@ class Sweep(Protocol):
     def step(self, frame: Frame, given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Goes to the next frame.
 
+        A mask given to a sequence that already runs is a further reference: the sequence goes on from that mask.
+        An empty mask is allowed. Sequences never influence each other.
+
         Args:
-            frame: the next frame in the direction of the sweep.
+            frame: the next frame in the direction of the sweep; its neighbour in the clip, on either side.
             given: {sequence: bool [H, W]}, the masks to trust at this frame: the key frame of those sequences.
 
         Returns:
-            {sequence: uint8 [H, W]}, the probability (0..255 means 0..1) of every sequence given a mask so far.
+            {sequence: uint8 [H, W]}, the probability (0..255 means 0..1) of every sequence given a mask so far. Anything
+            that `np.asarray` turns into that will do; it is read after the next step began, so a device may still be
+            at work on it.
         """
 
 

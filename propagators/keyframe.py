@@ -1,0 +1,291 @@
+"""Key frames: which frames of a mask sequence to trust, so that propagation starts from them.
+
+A rule is its name, or its name and settings: `argmax` or `{rule: top, k: 3, apart: 5}`.
+
+    argmax     frame of the highest score P; `rank: 1` the second best, and so on (ReferFormer; LSVOS 2022, 2023)
+    product    argmax over frames of the product of the models' scores (LSVOS 2022)
+    top        the `k` best by score, at least `apart` frames from each other (UNINEXT-Cutie, LSVOS 2024)
+    agreement  frame on which the models' masks agree best: mean IoU of their pairs; a single model is compared with
+               its own masks before and after
+    uniform    `k` frames spread evenly: the centres of k equal parts of the clip, or `at: ends` both ends included
+    given      frames named by the source (`notes["key_frame"]`) or by a `key_frame.json`
+
+Ties go to the earliest frame. Frames with an empty mask are no candidates unless `skip_empty: false`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapters.component import merge_settings
+from adapters.sequence import InputError, MaskSequence
+
+SCORED = {
+    "scores_from": "",  # the source whose score counts, where there are several; for product and agreement: all
+    "without_scores": "",  # "agreement": what decides when a source has no usable score; "": an error
+}
+RULES: dict[str, dict[str, Any]] = {
+    "argmax": {"rank": 0, "skip_empty": True, **SCORED},
+    "product": {"rank": 0, "skip_empty": True, "without_scores": ""},
+    "top": {"k": 3, "apart": 1, "skip_empty": True, **SCORED},
+    "agreement": {"rank": 0, "skip_empty": True},
+    "uniform": {"k": 1, "at": "centres", "skip_empty": True},
+    "given": {"file": ""},
+}
+CONSTANT = 1e-5  # scores that vary less are no scores: MUTR's are constant but for noise of 1.5e-7
+
+
+@dataclass(frozen=True)
+class KeyFrames:
+    """Frames to start from.
+
+    Attributes:
+        frames: their indices, ascending.
+        rule: the rule that decided in the end.
+        note: what is worth knowing about the choice; "" when all went as asked.
+    """
+
+    frames: tuple[int, ...]
+    rule: str
+    note: str = ""
+
+
+def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict[str, Any]:
+    """The rule with all its settings, `rule` among them.
+
+    >>> settings_of({"rule": "uniform", "k": 2})
+    {'rule': 'uniform', 'k': 2, 'at': 'centres', 'skip_empty': True}
+
+    Raises:
+        InputError: no such rule, unknown settings, values out of range.
+    """
+    given = {"rule": rule} if isinstance(rule, str) else dict(rule)
+    name = given.pop("rule", None)
+    if not isinstance(name, str) or name not in RULES:
+        raise InputError(f"{where}: there is no rule {name!r}. Valid: {', '.join(RULES)}")
+    settings = merge_settings(RULES[name], given, f"{where} {name}")
+    valid = {"at": ("centres", "ends"), "without_scores": ("", "agreement")}
+    problems = [
+        f"{where} {name}: setting `{key}` is {settings[key]!r}, expected one of {', '.join(map(repr, choices))}"
+        for key, choices in valid.items()
+        if key in settings and settings[key] not in choices
+    ]
+    problems += [
+        f"{where} {name}: setting `{key}` is {settings[key]!r}, expected at least {least}"
+        for key, least in {"k": 1, "apart": 1, "rank": 0}.items()
+        if key in settings and (settings[key] is None or settings[key] < least)
+    ]
+    if problems:
+        raise InputError(problems)
+    return {"rule": name, **settings}
+
+
+def choose(
+    rule: str | Mapping[str, Any],
+    sequence: MaskSequence,
+    sources: Mapping[str, MaskSequence] | None = None,
+    *,
+    clip: str = "",
+    expression: str = "",
+) -> KeyFrames:
+    """The key frames of a mask sequence.
+
+    Args:
+        rule: see the top of this file.
+        sequence: the masks that will be propagated; they decide which frames are empty.
+        sources: {name: masks} of the models whose scores or masks decide; the sequence alone when there are none.
+        clip, expression: their names, for messages and to look them up in a `key_frame.json`.
+
+    Raises:
+        InputError: wrong settings, a score that is missing or constant, a given frame that is not there.
+    """
+    where = f"key_frame of clip {clip!r}, expression {expression!r}" if clip else "key_frame"
+    settings = settings_of(rule, where)
+    sources = dict(sources or {}) or {"the sequence itself": sequence}
+    name, notes = settings["rule"], []
+    if name == "given":
+        return KeyFrames(_given(settings["file"], sequence, sources, clip, expression, where), name)
+    keep = _Candidates(sequence, settings["skip_empty"])
+    if name == "uniform":
+        frames = [keep.nearest(t) for t in uniform(len(sequence), settings["k"], settings["at"])]
+        return KeyFrames(tuple(sorted(set(frames))), name, keep.note)
+
+    if name in ("argmax", "top"):
+        sources = _one(sources, settings["scores_from"], where)
+    quality, decided = None, name
+    if name != "agreement":
+        problems = [p for n, s in sources.items() for p in _score_problems(n, s, len(sequence), where)]
+        if not problems:
+            quality = product([s.scores for s in sources.values()])
+        elif settings["without_scores"]:
+            decided = settings["without_scores"]
+            notes += problems
+        else:
+            hint = "give a file of scores, take another rule, or set `without_scores: agreement`"
+            raise InputError([f"{p}: {hint}" for p in problems])
+    if quality is None:
+        quality = agreement(list(sources.values())) * [bool(sequence.mask(t).any()) for t in range(len(sequence))]
+    best = keep.best_first(quality)
+    if name == "top":
+        frames = spaced(best, settings["k"], settings["apart"])
+    else:
+        frames = list(islice(best, settings["rank"] + 1))
+        if len(frames) <= settings["rank"]:
+            notes.append(f"only {len(frames)} candidates: the last of them taken")
+        frames = frames[-1:]
+    return KeyFrames(tuple(sorted(frames)), decided, "; ".join(notes + [keep.note] * bool(keep.note)))
+
+
+def product(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """prod_m P_m[t], float64 [T].
+
+    >>> product([np.array([0.5, 1.0]), np.array([0.5, 0.5])]).tolist()
+    [0.25, 0.5]
+    """
+    return np.prod([np.asarray(s, np.float64) for s in scores], axis=0)
+
+
+def agreement(sequences: Sequence[MaskSequence]) -> np.ndarray:
+    """Mean IoU of the masks' pairs on every frame, float64 [T] in 0..1.
+
+    One sequence is compared with its own neighbours in time. Two empty masks agree on nothing: their IoU counts 0.
+    """
+    length = len(sequences[0])
+    if len(sequences) == 1:
+        masks = (sequences[0].mask(t) for t in range(length))
+        steps = list(_neighbours(masks))  # IoU of t with t + 1
+        around = [steps[max(0, t - 1) : t + 1] for t in range(length)]
+        return np.array([np.mean(a) if a else 0.0 for a in around])
+    result = np.empty(length)
+    for t in range(length):
+        masks = [s.mask(t) for s in sequences]
+        result[t] = np.mean([_iou(a, b) for a, b in combinations(masks, 2)])
+    return result
+
+
+def uniform(length: int, k: int, at: str = "centres") -> list[int]:
+    """k frames (all when there are fewer) spread over a clip.
+
+    >>> uniform(10, 2), uniform(10, 3, "ends"), uniform(3, 5)
+    ([2, 7], [0, 4, 9], [0, 1, 2])
+    """
+    k = min(k, length)
+    if at == "centres" or k == 1:
+        return [(2 * i + 1) * length // (2 * k) for i in range(k)]
+    return [i * (length - 1) // (k - 1) for i in range(k)]
+
+
+def spaced(frames, k: int, apart: int) -> list[int]:
+    """The first k of the frames that are at least `apart` from every one taken before.
+
+    >>> spaced([5, 6, 1, 9], k=3, apart=3)
+    [5, 1, 9]
+    """
+    taken: list[int] = []
+    for t in frames:
+        if len(taken) == k:
+            break
+        if all(abs(t - other) >= apart for other in taken):
+            taken.append(t)
+    return taken
+
+
+class _Candidates:
+    """The frames that may be chosen. Masks are read only until the choice is made."""
+
+    def __init__(self, sequence: MaskSequence, skip_empty: bool):
+        self.sequence, self.skip, self.note = sequence, skip_empty, ""
+
+    def _in_order(self, order: Sequence[int]) -> Iterator[int]:
+        some = False
+        for t in order:
+            if not self.skip or self.sequence.mask(t).any():
+                some = True
+                yield int(t)
+        if not some:
+            self.note = "every mask is empty"
+            yield from map(int, order)
+
+    def best_first(self, quality: np.ndarray) -> Iterator[int]:
+        return self._in_order(np.argsort(-quality, kind="stable"))
+
+    def nearest(self, t: int) -> int:
+        return next(self._in_order(sorted(range(len(self.sequence)), key=lambda other: (abs(other - t), other))))
+
+
+def _one(sources: dict[str, MaskSequence], name: str, where: str) -> dict[str, MaskSequence]:
+    if name and name not in sources:
+        raise InputError(f"{where}: scores_from: {name!r} is not a source. There are: {', '.join(sources)}")
+    if not name and len(sources) > 1:
+        raise InputError(f"{where}: several sources ({', '.join(sources)}): say whose score counts with `scores_from`")
+    return {name: sources[name]} if name else sources
+
+
+def _score_problems(name: str, source: MaskSequence, length: int, where: str) -> list[str]:
+    if source.scores is None:
+        return [f"{where}: {name} has no scores"]
+    if len(source.scores) != length:
+        return [f"{where}: {name} has {len(source.scores)} scores, expected {length}, one a frame"]
+    if length > 1 and np.ptp(source.scores) < CONSTANT:
+        return [f"{where}: {name} has the same score {source.scores[0]:.4g} on all frames, which says nothing"]
+    return []
+
+
+def _neighbours(masks: Iterator[np.ndarray]) -> Iterator[float]:
+    previous = next(masks)
+    for mask in masks:
+        yield _iou(previous, mask)
+        previous = mask
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 0.0
+
+
+def _given(file: str, sequence, sources, clip, expression, where) -> tuple[int, ...]:
+    """The frames that a file, the sequence's notes or a source's notes name."""
+    if file:
+        at, found = f"{file}: video {clip!r}, expression {expression!r}", _look_up(file, clip, expression)
+    else:
+        at = where
+        found = next((s.notes["key_frame"] for s in (sequence, *sources.values()) if "key_frame" in s.notes), None)
+        if found is None:
+            raise InputError(f'{where}: no source names a key frame (notes["key_frame"]); give `file: key_frame.json`')
+    frames = found if isinstance(found, (list, tuple)) else [found]
+    bad = [
+        t for t in frames if not isinstance(t, (int, np.integer)) or isinstance(t, bool) or not 0 <= t < len(sequence)
+    ]
+    if bad or not frames:
+        raise InputError(f"{at}: key frame {found!r}, expected frame indices from 0 to {len(sequence) - 1}")
+    return tuple(sorted({int(t) for t in frames}))
+
+
+def _look_up(file: str, clip: str, expression: str):
+    """{video: {exp: k | [k, ...] | {"index_info": {"class_index": k}}}}; the last is the 2023 winner's."""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, named as key frames in the recipe")
+    table = _read_json(str(path), path.stat().st_mtime_ns)
+    entry = table.get(clip, {}).get(expression) if isinstance(table, dict) else None
+    if entry is None:
+        raise InputError(f"{path}: no key frame for video {clip!r}, expression {expression!r}")
+    if isinstance(entry, dict):
+        entry = entry.get("index_info", {}).get("class_index", f"nothing at index_info.class_index in {entry}")
+    return entry
+
+
+@lru_cache(maxsize=8)
+def _read_json(path: str, mtime: int) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
