@@ -4,8 +4,7 @@
 
 Three sources x two expressions of one object at 720p, votes >= 3 of 6, the result written for both expressions. The
 files are written as the models' own scripts write them (float32 * 255, Pillow's "L"). The naive side does what the
-released scripts do for each frame: decode every mask with Pillow, sum float32 masks, `np.where`, encode each result with
-Pillow. Both sides must give the same masks. Times are CPU seconds of this process, the best of the rounds.
+released scripts do: decode every mask with Pillow, sum float32 sequences, `np.where`, encode each result with Pillow. Both sides must give the same masks. Times are CPU seconds of this process, the best of the rounds.
 """
 
 from __future__ import annotations
@@ -57,15 +56,18 @@ def write_sources(root: Path, frames: list[str]) -> None:
 
 
 def naive(root: Path, out: Path, frames: list[str]) -> None:
-    for frame in frames:
-        total = np.zeros((H, W), np.float32)
-        for source in SOURCES:
-            for expression in EXPRESSIONS:
-                path = root / source / "Annotations" / "v" / expression / f"{frame}.png"
-                total = total + (np.array(Image.open(path).convert("P")) == 255).astype(np.float32)
-        fused = np.where(total >= 3, 1.0, 0.0)
+    """Whole sequences at a time, in float32, as the released scripts hold them."""
+    total = 0
+    for source in SOURCES:
         for expression in EXPRESSIONS:
-            Image.fromarray(fused.astype(np.float32) * 255).convert("L").save(out / expression / f"{frame}.png")
+            folder = root / source / "Annotations" / "v" / expression
+            masks = [np.array(Image.open(path).convert("P")) == 255 for path in sorted(folder.glob("*.png"))]
+            total = total + np.array([mask.astype(np.float32) for mask in masks])
+    fused = np.where(total >= 3, 1, 0)
+    for expression in EXPRESSIONS:
+        for t, frame in enumerate(frames):
+            picture = Image.fromarray(fused[t].astype(np.float32) * 255).convert("L")
+            picture.save(out / expression / f"{frame}.png")
 
 
 def ours(root: Path, out: Path, frames: list[str]) -> None:

@@ -311,7 +311,8 @@ def mean_inside(values: np.ndarray, mask: np.ndarray) -> float:
         values: uint8 or uint16 [H, W].
         mask: bool [H, W].
     """
-    return cv2.mean(values, mask=mask.view(np.uint8))[0]
+    area = np.count_nonzero(mask)
+    return cv2.norm(values, cv2.NORM_L1, mask.view(np.uint8)) / area if area else 0.0
 
 
 OPS: dict[str, type[Step]] = {c.op: c for c in (Vote, Average, GatedAverage, Union, ReplaceOrUnion, Propagate)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from adapters.sequence import InputError, Kind, quantise
@@ -91,7 +92,9 @@ def two_valued(frame: np.ndarray, where: str) -> np.ndarray:
     """
     mask = frame != 0
     high = frame.max()
-    if high not in (0, 1, 255) or (mask.view(np.uint8) * high != frame).any():
+    # no value lies above the highest: all that are not 0 are the highest exactly when they add up to so many of it
+    odd = high not in (0, 1, 255) or frame.min() < 0
+    if odd or np.count_nonzero(mask) * float(high) != cv2.sumElems(np.ascontiguousarray(frame))[0]:
         values = np.unique(frame).tolist()
         shown = ", ".join(f"{v:g}" for v in values[:8]) + (", ..." if len(values) > 8 else "")
         raise InputError(f"{where}: values {shown}, expected a mask of 0/255 or 0/1")
