@@ -12,24 +12,21 @@ and a guided filter snaps the result to the edges of the picture at full resolut
 
 Sources:
     Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016.
-    Rahimi and Recht, Random Features for Large-Scale Kernel Machines, NIPS 2007.
     He and Sun, Fast Guided Filter, arXiv 1505.00996.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 
 import cv2
 import numpy as np
 
 from adapters.sequence import InputError, quantise
+from propagators.appearance import Appearance, box, features
 from propagators.propagator import Frame, Propagator
 
 PRESETS = {"ultrafast": 0, "fast": 1, "medium": 2}  # DISOPTICAL_FLOW_PRESET_*
-FEATURES = 128  # random Fourier features a pixel
-LEARN_EVERY = 5  # frames between refreshes of the appearance
 
 
 class Flow(Propagator):
@@ -132,67 +129,6 @@ class FlowSweep:
         return np.clip(slope * grey + offset, 0, 1), quantise(np.clip(result, 0, 1))
 
 
-class Appearance:
-    """Ridge regression from pixel features to object (+1) or background (-1), weighted towards the object's vicinity.
-
-    `anchor` are the normal equations of the key frame, `recent` those of the results since; both count half.
-    """
-
-    def __init__(self, features: np.ndarray, mask: np.ndarray):
-        self.anchor = self.recent = self._equations(features, mask)
-        self.age = 0
-        self._solve()
-
-    def score(self, features: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """About -1 (background) to 1 (object), float32 of that (w, h)."""
-        return cv2.resize(features @ self.weights, size)
-
-    def learn(self, features: np.ndarray, mask: np.ndarray, rate: float) -> None:
-        """Refreshes itself with a result, every few frames and where there is an object to see."""
-        self.age += 1
-        if self.age % LEARN_EVERY or mask.max() < 0.7:
-            return
-        new = self._equations(features, mask)
-        self.recent = tuple(old + rate * (n - old) for old, n in zip(self.recent, new, strict=True))
-        self._solve()
-
-    def _solve(self) -> None:
-        (a, b), (c, d) = self.anchor, self.recent
-        self.weights = np.linalg.solve((a + c) / 2 + 1e-3 * np.eye(len(b), dtype=np.float32), (b + d) / 2)
-
-    @staticmethod
-    def _equations(features: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        h, w, n = features.shape
-        mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_AREA)
-        near = box(mask, max(1, round(0.15 * w)))
-        near = 0.05 + near / max(near.max(), 1e-6)
-        fg, bg = near * mask**2, near * (1 - mask) ** 2
-        fg, bg = (0.4 * fg / max(fg.sum(), 1e-6)).ravel(), (0.6 * bg / max(bg.sum(), 1e-6)).ravel()
-        x = features.reshape(-1, n)
-        return x.T @ (x * (fg + bg)[:, None]), x.T @ (fg - bg)
-
-
-def features(image: np.ndarray) -> np.ndarray:
-    """Random Fourier features of colour and texture at three scales: float32 [h / 2, w / 2, FEATURES]."""
-    h, w = image.shape[:2]
-    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab) / np.float32([25, 15, 15])
-    lab = cv2.resize(lab, (max(1, w // 2), max(1, h // 2)), interpolation=cv2.INTER_AREA)
-    light = lab[..., 0]
-    scales = [box(lab, r) for r in (1, 4, 10)]
-    texture = [np.sqrt(np.maximum(box(light * light, r) - box(light, r) ** 2, 0)) * 2 for r in (1, 4, 10)]
-    x = np.dstack([lab, *scales, *texture])
-    directions, phase = fourier_basis(x.shape[2])
-    return np.cos(x @ directions + phase)
-
-
-@cache
-def fourier_basis(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Directions [n, FEATURES] and phases of a Gaussian kernel of width 2; always the same ones."""
-    draw = np.random.RandomState(0)  # its stream never changes between numpy versions
-    directions = draw.standard_normal((n, FEATURES)) / 2
-    return directions.astype(np.float32), draw.uniform(0, 2 * np.pi, FEATURES).astype(np.float32)
-
-
 def motion_score(flow: np.ndarray, mask: np.ndarray, check: np.ndarray) -> np.ndarray:
     """-1 where the motion around the object explains the flow [h, w, 2], 1 where the object's own does."""
     inside = (mask > 0.5) * check
@@ -228,11 +164,6 @@ def warp(x: np.ndarray, flow: np.ndarray) -> np.ndarray:
     h, w = flow.shape[:2]
     at = flow + np.dstack(np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)))
     return cv2.remap(x, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-def box(x: np.ndarray, radius: int) -> np.ndarray:
-    """Mean over a square of side 2 * radius + 1."""
-    return cv2.blur(x, (2 * radius + 1, 2 * radius + 1))
 
 
 def log_odds(p: np.ndarray, limit: float = 0.01) -> np.ndarray:

@@ -10,6 +10,7 @@ A rule is its name, or its name and settings: `argmax` or `{rule: top, k: 3, apa
     uniform    `k` frames spread evenly: the centres of k equal parts of the clip, or `at: ends` both ends included
     given      frames named by the source (`notes["key_frame"]`) or by a `key_frame.json`
 
+Where a source has no usable score, `without_scores: agreement` says that agreement decides; else that is an error.
 Ties go to the earliest frame. Frames with an empty mask are no candidates unless `skip_empty: false`.
 """
 
@@ -28,14 +29,10 @@ import numpy as np
 from adapters.component import merge_settings
 from adapters.sequence import InputError, MaskSequence
 
-SCORED = {
-    "scores_from": "",  # the source whose score counts, where there are several; for product and agreement: all
-    "without_scores": "",  # "agreement": what decides when a source has no usable score; "": an error
-}
 RULES: dict[str, dict[str, Any]] = {
-    "argmax": {"rank": 0, "skip_empty": True, **SCORED},
+    "argmax": {"rank": 0, "skip_empty": True, "without_scores": ""},
     "product": {"rank": 0, "skip_empty": True, "without_scores": ""},
-    "top": {"k": 3, "apart": 1, "skip_empty": True, **SCORED},
+    "top": {"k": 3, "apart": 1, "skip_empty": True, "without_scores": ""},
     "agreement": {"rank": 0, "skip_empty": True},
     "uniform": {"k": 1, "at": "centres", "skip_empty": True},
     "given": {"file": ""},
@@ -118,8 +115,8 @@ def choose(
         frames = [keep.nearest(t) for t in uniform(len(sequence), settings["k"], settings["at"])]
         return KeyFrames(tuple(sorted(set(frames))), name, keep.note)
 
-    if name in ("argmax", "top"):
-        sources = _one(sources, settings["scores_from"], where)
+    if name in ("argmax", "top") and len(sources) > 1:
+        raise InputError(f"{where}: {name} goes by one score, found {', '.join(sources)}; name one, or take `product`")
     quality, decided = None, name
     if name != "agreement":
         problems = [p for n, s in sources.items() for p in _score_problems(n, s, len(sequence), where)]
@@ -219,14 +216,6 @@ class _Candidates:
 
     def nearest(self, t: int) -> int:
         return next(self._in_order(sorted(range(len(self.sequence)), key=lambda other: (abs(other - t), other))))
-
-
-def _one(sources: dict[str, MaskSequence], name: str, where: str) -> dict[str, MaskSequence]:
-    if name and name not in sources:
-        raise InputError(f"{where}: scores_from: {name!r} is not a source. There are: {', '.join(sources)}")
-    if not name and len(sources) > 1:
-        raise InputError(f"{where}: several sources ({', '.join(sources)}): say whose score counts with `scores_from`")
-    return {name: sources[name]} if name else sources
 
 
 def _score_problems(name: str, source: MaskSequence, length: int, where: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from zlib_ng import zlib_ng
@@ -19,15 +20,16 @@ class Job:
     Attributes:
         sequence: the masks to take the key masks from; binary or prob, at the clip's size.
         key_frames: indices of the frames to trust.
+        empty_key: what becomes of it when its key masks are all empty: "empty", the result is empty everywhere, or
+            "copy", the result is the input (what the LSVOS 2023 code did).
     """
 
     sequence: MaskSequence
     key_frames: tuple[int, ...]
+    empty_key: Literal["empty", "copy"] = "empty"
 
 
-def propagate(
-    clip: Clip, jobs: Sequence[Job], propagator: Propagator, *, empty_key: str = "empty", cache_mb: int = 1024
-) -> list[MaskSequence]:
+def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int = 1024) -> list[MaskSequence]:
     """Carries the key masks of every job through the whole clip.
 
     One forward sweep from the first key frame to the end and one backward sweep from the last key frame to the start
@@ -44,21 +46,17 @@ def propagate(
         clip: the frames.
         jobs: the sequences; each may have its own key frames.
         propagator: how a mask moves from frame to frame.
-        empty_key: what becomes of a job whose key masks are all empty: "empty", the result is empty everywhere, or
-            "copy", the result is the input (what the LSVOS 2023 code did). Either way `notes["empty_key"]` says so.
-            When only some key masks are empty, these frames are not used as key frames (`notes["empty_key_frames"]`).
         cache_mb: budget for frames kept from one sweep for the other, in MiB.
 
     Returns:
         One sequence per job, kind prob. `scores` is the confidence of the propagation in 0..1: the mean probability
         inside the mask, 0 where it is empty and everywhere when nothing was propagated. `notes` hold `key_frames` and
-        `propagator`.
+        `propagator`; `empty_key` where all key masks were empty; `empty_key_frames` where some were, which then are no
+        key frames.
 
     Raises:
         InputError: a job that does not fit the clip, a key frame out of range, a frame of another size.
     """
-    if empty_key not in ("empty", "copy"):
-        raise InputError(f"propagate: `empty_key` is {empty_key!r}, expected 'empty' or 'copy'")
     problems = [p for n, job in enumerate(jobs) for p in _problems(job, clip, f"job {n}")]
     if problems:
         raise InputError(problems)
@@ -76,7 +74,7 @@ def propagate(
                 for i, mask in results.items():
                     tracks[i].put(t, np.asarray(mask), forward=order.step > 0)
     name = type(propagator).__module__.rpartition(".")[2]
-    return [track.result(name, empty_key) for track in tracks]
+    return [track.result(name) for track in tracks]
 
 
 def _problems(job: Job, clip: Clip, name: str) -> list[str]:
@@ -89,6 +87,8 @@ def _problems(job: Job, clip: Clip, name: str) -> list[str]:
             f"propagate: {name} of clip {clip.name!r} has {len(job.sequence)} masks of {h}x{w} (HxW), "
             f"expected {len(clip)} of {ch}x{cw}"
         )
+    if job.empty_key not in ("empty", "copy"):
+        found.append(f"propagate: `empty_key` is {job.empty_key!r}, expected 'empty' or 'copy'")
     outside = [t for t in job.key_frames if not 0 <= t < len(clip)]
     if outside or not job.key_frames:
         found.append(
@@ -169,13 +169,13 @@ class _Track:
         inside = mask[mask > 127]
         self.scores[t] = inside.mean(dtype=np.float64) / 255 if inside.size else 0
 
-    def result(self, propagator: str, empty_key: str) -> MaskSequence:
+    def result(self, propagator: str) -> MaskSequence:
         notes = {"key_frames": self.keys or self.empty, "propagator": propagator}
         if self.keys and self.empty:
             notes["empty_key_frames"] = self.empty
         if not self.keys:
-            notes["empty_key"] = empty_key
-            if empty_key == "copy":
+            notes["empty_key"] = self.job.empty_key
+            if self.job.empty_key == "copy":
                 for t in range(self.length):
                     self.masks[t] = self.job.sequence.prob_at(t)
         return MaskSequence.prob(self.masks, self.scores, **notes)

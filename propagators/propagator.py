@@ -47,9 +47,9 @@ class Sweep(Protocol):
             given: {sequence: bool [H, W]}, the masks to trust at this frame: the key frame of those sequences.
 
         Returns:
-            {sequence: uint8 [H, W]}, the probability (0..255 means 0..1) of every sequence given a mask so far. Anything
-            that `np.asarray` turns into that will do; it is read after the next step began, so a device may still be
-            at work on it.
+            {sequence: uint8 [H, W]}, the probability (0..255 means 0..1) of every sequence given a mask so far.
+            Anything that `np.asarray` turns into that will do; it is read after the next step began, so a device may
+            still be at work on it.
         """
 
 
