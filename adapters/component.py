@@ -34,8 +34,12 @@ class Component:
     version: ClassVar[int] = 1  # raise it when the same settings and inputs give another result: stored results expire
 
     def __init__(self, **settings):
-        name = f"{type(self).__module__.rpartition('.')[2]}"
-        self.settings = SimpleNamespace(**merge_settings(self.defaults, settings, name))
+        self.settings = SimpleNamespace(**merge_settings(self.defaults, settings, self.name))
+
+    @property
+    def name(self) -> str:
+        """The name of its file, by which recipes call it."""
+        return type(self).__module__.rpartition(".")[2]
 
 
 def merge_settings(defaults: dict, given: dict, where: str) -> dict:
@@ -59,15 +63,12 @@ def merge_settings(defaults: dict, given: dict, where: str) -> dict:
 
 
 def _fits(value, default) -> bool:
-    if default is None or default == REQUIRED or value is None:
+    """Switches and numbers keep their type; words may stand for richer values, which their component knows."""
+    if value is None or not isinstance(default, (bool, int, float)):
         return True
     if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, (int, float))
-    if isinstance(default, (int, str)):
-        return isinstance(value, type(default))
-    return True
+        return isinstance(default, bool) and isinstance(value, bool)
+    return isinstance(value, (int, float) if isinstance(default, float) else int)
 
 
 def unknown_key(key: str, valid: Iterable[str], where: str) -> str:

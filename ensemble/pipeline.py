@@ -190,7 +190,7 @@ def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> 
         "python": platform.python_version(),
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
         "packages": {p: _version(p) for p in ("rvos-ensemble", *PACKAGES)},
-        "propagators": {n: p.describe() for n, p in recipe.propagators.items()},
+        "propagators": {n: {"propagator": p.name, **vars(p.settings)} for n, p in recipe.propagators.items()},
         "config": recipe.config,
         "clips": {n: {k: v for k, v in asdict(records[n]).items() if k != "scores"} for n in sorted(records)},
     }

@@ -81,7 +81,7 @@ class Recipe:
             InputError: naming every unknown key, missing input, cycle and component that cannot be made.
         """
         problems: list[str] = []
-        config = _attempt(problems, merge_settings, DEFAULTS, config, f"recipe {name}") or config
+        config = _attempt(problems, merge_settings, DEFAULTS, config, f"recipe {name}") or {**DEFAULTS, **config}
         grouping = _attempt(problems, merge_settings, GROUPING, config["grouping"] or {}, "grouping")
         _attempt(problems, merge_settings, ENGINE, config["engine"] or {}, "engine")
         steps = {}
@@ -175,8 +175,8 @@ def make_component(kind: str, settings: Mapping[str, Any], where: str) -> Compon
     if not isinstance(settings, Mapping) or kind not in settings:
         raise InputError(f"{where}: expected {{{kind}: NAME, settings...}}, found {settings!r}")
     base, package, group = KINDS[kind]
-    component = find(str(settings[kind]), base, package, group)
     try:
+        component = find(str(settings[kind]), base, package, group)
         return component(**{k: v for k, v in settings.items() if k != kind})
     except InputError as e:
         raise InputError(f"{where}: {p}" for p in e.problems) from None

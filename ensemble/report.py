@@ -41,7 +41,7 @@ def write_metrics(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipR
             {
                 "recipe": recipe.name,
                 "output": recipe.output,
-                "clips": int(frame.clip.nunique()),
+                "clips": int(frame["clip"].nunique()),
                 "expressions": int(frame.groupby(["clip", "expression"]).ngroups),
                 "steps": {r.step: {"J": r.J, "F": r.F, "J&F": r.JF} for r in steps.itertuples()},
             },
@@ -84,7 +84,7 @@ def table_text(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> str:
     expressions = frame.groupby(["clip", "expression"]).ngroups
     lines = [
         f"\n{recipe.name} on {recipe.config['data']['dataset']}:"
-        f" {frame.clip.nunique()} clips, {expressions} expressions (percent, mean over expressions)",
+        f" {frame['clip'].nunique()} clips, {expressions} expressions (percent, mean over expressions)",
         f"{'':{width}}     J     F   J&F",
     ]
     for r in steps.itertuples():
@@ -179,7 +179,7 @@ def _strip_html(recipe: Recipe, clip: Clip, record: ClipRecord, expression: str,
     if truth is not None:
         rows["ground truth"] = truth
     marks: list[int] = []
-    scores = frame[(frame.clip == clip.name) & (frame.expression == expression)].set_index("step")["J&F"]
+    scores = frame[(frame["clip"] == clip.name) & (frame.expression == expression)].set_index("step")["J&F"]
     for name in [*recipe.sources, *recipe.steps]:
         label = f"{name}  J&F {100 * scores[name]:.1f}" if name in scores else name
         rows[label] = load_result(recipe, clip, name, record.keys[name])[expression]

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from propagators.keyframe import choose
-from propagators.propagate import Job, propagate
 
 from adapters.component import REQUIRED, merge_settings
 from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, PackedMasks, Prediction
 from ensemble import fusion
 from ensemble.grouping import group_expressions
+from propagators.keyframe import choose, settings_of
+from propagators.propagate import Job, propagate
 from propagators.propagator import Propagator
 
 
@@ -188,12 +188,16 @@ class GatedAverage(Step):
     op = "gated_average"
     defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED, "min_iou": 0.9, "key_frame": "product"}
 
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        settings_of(self.settings["key_frame"], f"step {name}: key_frame")
+
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         result = {}
         for e in clip.expressions:
             models = {name: inputs[name][e.id] for name in self.inputs}
             first = models[self.inputs[0]]
-            key = choose(self.settings["key_frame"], first, models)
+            key = choose(self.settings["key_frame"], first, models, clip=clip.name, expression=e.id)
             fused = {
                 t: fusion.gated_average([m.prob_at(t) for m in models.values()], self.settings["min_iou"])
                 for t in key.frames
@@ -268,6 +272,12 @@ class Propagate(Step):
         "empty_key": "empty",
     }
 
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        settings_of(self.settings["key_frame"], f"step {name}: key_frame")
+        if self.settings["empty_key"] not in ("empty", "copy"):
+            raise InputError(f"step {name}: empty_key is {self.settings['empty_key']!r}, expected empty or copy")
+
     @property
     def inputs(self) -> list[str]:
         return list(dict.fromkeys([self.settings["input"], *(self.settings["scores_from"] or [])]))
@@ -279,11 +289,9 @@ class Propagate(Step):
         for e in clip.expressions:
             masks = inputs[s["input"]][e.id]
             scorers = {name: inputs[name][e.id] for name in s["scores_from"] or [s["input"]]}
-            try:
-                key = choose(s["key_frame"], masks, scorers)
-            except InputError as problem:
-                raise InputError(f"step {self.name}: clip {clip.name!r}, expression {e.id!r}: {problem}") from None
-            jobs.append(Job(masks, key, empty_key=s["empty_key"]))
+            key = choose(s["key_frame"], masks, scorers, clip=clip.name, expression=e.id)
+            masks = masks.with_(notes={"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {}))
+            jobs.append(Job(masks, key.frames, s["empty_key"]))
         return jobs
 
     def describe(self) -> str:
@@ -294,8 +302,9 @@ def propagate_together(
     steps: Sequence[Propagate], clip: Clip, inputs: Mapping[str, Prediction], propagator: Propagator
 ) -> dict[str, Prediction]:
     """Several steps that use the same propagator, all their sequences in one sweep each way."""
-    jobs = {step.name: step.jobs(clip, inputs) for step in steps}
-    done = iter(propagate(clip, [job for of_step in jobs.values() for job in of_step], propagator))
+    jobs = [job for step in steps for job in step.jobs(clip, inputs)]
+    moved = propagate(clip, jobs, propagator)
+    done = (m.with_(notes={**job.sequence.notes, **m.notes}) for job, m in zip(jobs, moved, strict=True))
     return {step.name: {e.id: next(done) for e in clip.expressions} for step in steps}
 
 

@@ -22,10 +22,8 @@ def test_every_shipped_recipe_is_valid():
 
 def test_lsvos2023_has_the_winners_integers():
     steps = recipes.load(["recipe=lsvos2023"]).steps
-    votes = {
-        n: (s.settings["threshold"], s.settings["leftover"], s.inputs[0]) for n, s in steps.items() if s.op == "vote"
-    }
-    assert votes == {
+    votes = {n: s for n, s in steps.items() if s.op == "vote"}
+    assert {n: (s.settings["threshold"], s.settings["leftover"], s.inputs[0]) for n, s in votes.items()} == {
         "fuse_a": (3, "first", "soc"),
         "fuse_b": (3, "first", "uninext"),
         "en2": (4, 3, "fuse_a_aot"),
