@@ -1,0 +1,192 @@
+"""Attention over a memory of frames, and attention inside a 15x15 window of the previous frame.
+
+Both read a memory of keys and values. Values come as a tuple of tensors that share the attention weights: AOT has one,
+DeAOT two (visual, identity). Batches are 1 (what depends on the image alone, shared by all sequences) or B (one each).
+Neither holds a softmax map of all queries over the memory: fused kernels or blocks of queries do the work.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+RADIUS = 7  # of the local window
+WINDOW = 2 * RADIUS + 1
+TILE = (8, 11)  # queries that attend together, rows x columns; larger tiles see more keys outside their windows
+BLOCK = 1 << 20  # scores held at once outside fused kernels: 4 MB of float32, about a core's cache
+
+Values = tuple[Tensor, ...]
+
+
+def attend(q: Tensor, k: Tensor, values: Values, heads: int = 1) -> Values:
+    """softmax(q k' / sqrt(d)) v for every v.
+
+    Args:
+        q: [Q, N, heads * d].
+        k: [Q, M, heads * d].
+        values: each [B, M, C]; Q is 1 or B.
+        heads: C = heads * d where there are several.
+
+    Returns:
+        One [B, N, C] per value.
+
+    >>> q, v = torch.zeros(1, 2, 4), torch.tensor([[[1.0], [3.0]]])
+    >>> attend(q, q, (v,))[0].flatten().tolist()  # equal scores: the mean of the values
+    [2.0, 2.0]
+    """
+    if heads > 1:
+        return tuple(_attend_heads(q, k, v, heads) for v in values)
+    if q.is_cuda:
+        return tuple(_attend_slices(q, k, v) for v in values)
+    return _attend_blocks(q, k, values)
+
+
+def _attend_heads(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # each [., heads, tokens, d]
+    b = v.shape[0]
+    out = F.scaled_dot_product_attention(q.expand(b, -1, -1, -1), k.expand(b, -1, -1, -1), v)
+    return out.transpose(1, 2).flatten(2)
+
+
+def _attend_slices(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Values wider than keys, cut into heads as wide as the keys, since fused kernels want equal widths."""
+    n = v.shape[2] // q.shape[2]
+    v = v.unflatten(2, (n, -1)).transpose(1, 2)  # [B, n, M, d]
+    q, k = (x[:, None].expand(v.shape[0], n, -1, -1) for x in (q, k))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def _attend_blocks(q: Tensor, k: Tensor, values: Values) -> Values:
+    """One head, blocks of queries: on a CPU faster than a fused kernel that scores again for every slice of values."""
+    n, m, scale = q.shape[1], k.shape[1], q.shape[2] ** -0.5
+    rows = max(128, BLOCK // m)
+    found: list[list[Tensor]] = [[] for _ in values]
+    zero = q.new_zeros(1)
+    for a in range(0, n, rows):
+        weights = torch.baddbmm(zero, q[:, a : a + rows], k.transpose(1, 2), beta=0, alpha=scale).softmax(2)
+        for out, v in zip(found, values, strict=True):
+            out.append(torch.bmm(weights, v) if len(weights) == len(v) else torch.stack([weights[0] @ x for x in v]))
+    return tuple(torch.cat(out, 1) for out in found)
+
+
+class LocalWindow:
+    """Geometry of 15x15 attention on a map of h x w positions, as dense attention of tiles.
+
+    A tile of 8x11 queries needs 22x25 keys, its own positions and 7 around: scores are one small matrix product, and
+    each query's window is a strided view of its row of scores, without index tables.
+
+    Args:
+        size: (h, w).
+        device, dtype: of the scores.
+    """
+
+    def __init__(self, size: tuple[int, int], device: torch.device, dtype: torch.dtype):
+        (self.h, self.w), (self.th, self.tw) = size, TILE
+        self.ny, self.nx = math.ceil(self.h / self.th), math.ceil(self.w / self.tw)
+        self.kh, self.kw = self.th + 2 * RADIUS, self.tw + 2 * RADIUS  # keys of a tile
+        lowest = torch.finfo(dtype).min / 4  # finite: rows of padding have no key at all
+        outside = torch.full((1, self.th * self.tw, self.kh * self.kw), lowest, device=device, dtype=dtype)
+        self.windows(outside).zero_()
+        inside = self.keys(torch.ones(1, self.h * self.w, 1, device=device, dtype=dtype))  # [1, tiles, keys, 1]
+        # [tiles, queries of a tile, keys of a tile]: 0 inside the window and the image, very low elsewhere
+        self.mask = torch.where(inside[0].transpose(1, 2) > 0, outside, lowest)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Tokens [B, h * w, C] in tiles [B, tiles, th * tw, C], padded with zeros."""
+        b, _, c = x.shape
+        x = x.view(b, self.h, self.w, c)
+        x = F.pad(x, (0, 0, 0, self.nx * self.tw - self.w, 0, self.ny * self.th - self.h))
+        x = x.view(b, self.ny, self.th, self.nx, self.tw, c).transpose(2, 3)
+        return x.reshape(b, self.ny * self.nx, self.th * self.tw, c)
+
+    def keys(self, x: Tensor) -> Tensor:
+        """Tokens [B, h * w, C] in overlapping tiles [B, tiles, kh * kw, C], padded with zeros."""
+        b, _, c = x.shape
+        right, bottom = self.nx * self.tw - self.w + RADIUS, self.ny * self.th - self.h + RADIUS
+        x = F.pad(x.view(b, self.h, self.w, c), (0, 0, RADIUS, right, RADIUS, bottom))
+        x = x.unfold(1, self.kh, self.th).unfold(2, self.kw, self.tw)  # [B, ny, nx, C, kh, kw]
+        return x.permute(0, 1, 2, 4, 5, 3).reshape(b, self.ny * self.nx, self.kh * self.kw, c)
+
+    def untile(self, x: Tensor) -> Tensor:
+        """Tiles of queries [B, tiles, th * tw, C] back to tokens [B, h * w, C]."""
+        b, _, _, c = x.shape
+        x = x.view(b, self.ny, self.nx, self.th, self.tw, c).transpose(2, 3)
+        x = x.reshape(b, self.ny * self.th, self.nx * self.tw, c)
+        return x[:, : self.h, : self.w].reshape(b, self.h * self.w, c)
+
+    def windows(self, scores: Tensor) -> Tensor:
+        """The windows inside the scores of tiles: a view [T, th, tw, 15, 15] of [T, th * tw, kh * kw]."""
+        row = self.kh * self.kw
+        strides = (self.th * self.tw * row, self.tw * row + self.kw, row + 1, self.kw, 1)
+        return scores.as_strided((len(scores), self.th, self.tw, WINDOW, WINDOW), strides)
+
+    def attend(
+        self, q: Tensor, k: Tensor, values: Values, relative_k: tuple[Tensor, Tensor], relative_v: Tensor | None = None
+    ) -> Values:
+        """Attention of every position to the window around it.
+
+        Args:
+            q: [Q, N, heads * d].
+            k: [Q, N, heads * d].
+            values: each [B, N, C]; Q is 1 or B.
+            relative_k: weight [heads * 225, d] and bias [heads * 225] of the score of an offset, from the query.
+            relative_v: [heads, d, 225], added to the values by offset; None for none.
+
+        Returns:
+            One [B, N, C] per value.
+        """
+        batch = q.shape[0]
+        weight, bias = relative_k
+        heads = len(weight) // WINDOW**2
+        weight, bias = weight.view(heads, WINDOW**2, -1), bias.view(heads, WINDOW**2)
+        tiles_q = self.queries(q).chunk(heads, 3)  # per head [Q, tiles, tq, d]
+        tiles_k = self.keys(k).chunk(heads, 3)
+        # where sequences share the weights, they stand side by side in the channels: one matrix product for all
+        tiles_v = [self.keys(_fold(v, batch, heads)).chunk(heads, 3) for v in values]
+        found: list[list[Tensor]] = [[] for _ in values]
+        for i in range(heads):
+            weights = self._weights(tiles_q[i], tiles_k[i], weight[i], bias[i])  # [Q * tiles, tq, tk]
+            extra = None
+            if relative_v is not None:
+                extra = self.windows(weights).reshape(*weights.shape[:2], -1) @ relative_v[i].t()  # [Q * tiles, tq, d]
+            for out, tiles in zip(found, tiles_v, strict=True):
+                x = torch.bmm(weights, tiles[i].flatten(0, 1))
+                if extra is not None:
+                    x = (x.unflatten(2, (-1, extra.shape[2])) + extra[:, :, None]).flatten(2)
+                out.append(self.untile(x.unflatten(0, (batch, -1))))
+        return tuple(_unfold(torch.stack(out, 2), v.shape) for out, v in zip(found, values, strict=True))
+
+    def _weights(self, q: Tensor, k: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Softmax over the window: q, k [Q, tiles, tokens, d] to [Q * tiles, tq, tk]; zero outside the window."""
+        batch, tiles = q.shape[:2]
+        q, k = q.flatten(0, 1), k.flatten(0, 1)
+        relative = F.linear(q, weight, bias).view(batch * tiles, self.th, self.tw, WINDOW, WINDOW)
+        scores = self.mask.repeat(batch, 1, 1)
+        self.windows(scores).add_(relative)
+        return torch.baddbmm(scores, q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5).softmax(2)
+
+
+@lru_cache(maxsize=8)
+def local_window(size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> LocalWindow:
+    """The window geometry of maps of that size, made once."""
+    return LocalWindow(size, device, dtype)
+
+
+def _fold(v: Tensor, batch: int, heads: int) -> Tensor:
+    """[B, N, heads * d] to [batch, N, heads * (B / batch) * d]: sequences that share weights side by side, per head."""
+    if len(v) == batch:
+        return v
+    return v.unflatten(2, (heads, -1)).permute(1, 2, 0, 3).reshape(1, v.shape[1], -1)
+
+
+def _unfold(x: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse for results: [batch, N, heads, (B / batch) * d] to [B, N, heads * d]."""
+    b, n, c = shape
+    if len(x) == b:
+        return x.reshape(b, n, c)
+    heads = x.shape[2]
+    return x.view(n, heads, b, c // heads).permute(2, 0, 1, 3).reshape(b, n, c)

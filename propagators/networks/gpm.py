@@ -1,0 +1,145 @@
+"""The gated propagation of DeAOT: a visual and an identity branch that share their attention maps.
+
+Source: Yang and Yang, "Decoupling Features in Hierarchical Propagation for Video Object Segmentation", NeurIPS 2022,
+Sec. 4. One head of width C / 2; values and gates are twice as wide as the branches.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from propagators.networks.attention import WINDOW, LocalWindow, Values, attend
+from propagators.networks.layers import DepthwiseConv, TokenGroupNorm
+from propagators.networks.memory import Memory, Tokens
+
+
+class Head(NamedTuple):
+    """What a module knows before it reads its memory. Batch 1 in the first module: it depends on the image alone.
+
+    Attributes:
+        x: [Q, N, C] visual stream.
+        id_x: [B, N, C] identity stream; None in the first module.
+        id_y: [B, N, C] the same, normalised.
+        q: [Q, N, C / 2] query, and key for later frames.
+        v: [Q, N, 2 C] visual value.
+        gate: [Q, N, 2 C] of the visual branch.
+        id_gate: [B, N, 2 C] of the identity branch; None (all ones) in the first module.
+    """
+
+    x: Tensor
+    id_x: Tensor | None
+    id_y: Tensor | None
+    q: Tensor
+    v: Tensor
+    gate: Tensor
+    id_gate: Tensor | None
+
+
+class GatedOutput(nn.Module):
+    """Gate what attention read from both branches, filter it in space, project it back to both branches."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.dw_conv = DepthwiseConv(4 * c)
+        self.projection = nn.Linear(4 * c, 2 * c)
+
+    def forward(self, read: Values, gates: tuple[Tensor, Tensor | None], size: tuple[int, int]) -> Tensor:
+        """read: visual [1 or B, N, 2 C] and identity [B, N, 2 C]; returns [B, N, 2 C], visual and identity branch."""
+        visual, ids = read[0] * gates[0], read[1] if gates[1] is None else read[1] * gates[1]
+        both = torch.cat([visual.expand(len(ids), -1, -1), ids], 2)
+        return self.projection(self.dw_conv(both, size))
+
+
+class SelfGPM(GatedOutput):
+    """Gated propagation within the frame."""
+
+    def __init__(self, c: int):
+        super().__init__(c)
+        self.linear_QK = nn.Linear(2 * c, c // 2)
+        self.linear_V1 = nn.Linear(c, 2 * c)
+        self.linear_V2 = nn.Linear(c, 2 * c)
+        self.linear_U1 = nn.Linear(c, 2 * c)
+        self.linear_U2 = nn.Linear(c, 2 * c)
+
+    def forward(self, x: Tensor, id_x: Tensor, size: tuple[int, int]) -> Tensor:
+        qk = self.linear_QK(torch.cat([x, id_x], 2))
+        read = attend(qk, qk, (silu(self.linear_V1(x)), silu(self.linear_V2(id_x))))
+        return super().forward(read, (silu(self.linear_U1(x)), silu(self.linear_U2(id_x))), size)
+
+
+class ShortTermGPM(GatedOutput):
+    """Gated propagation from the 15x15 window in the previous frame."""
+
+    def __init__(self, c: int):
+        super().__init__(c)
+        self.relative_emb_k = nn.Conv2d(c // 2, WINDOW**2, 1)
+
+    def read(self, q: Tensor, memory: Tokens, window: LocalWindow) -> Values:
+        relative_k = self.relative_emb_k.weight.flatten(1), self.relative_emb_k.bias
+        return window.attend(q, memory.key, memory.values, relative_k)
+
+
+class GatedPropagationModule(nn.Module):
+    """One module. `head` comes first, then either memories are read or the frame is its own memory."""
+
+    def __init__(self, c: int, index: int):
+        super().__init__()
+        self.first = index == 0
+        self.norm1 = nn.LayerNorm(c)
+        self.linear_QV = nn.Linear(c, c // 2 + 2 * c)
+        self.linear_U = nn.Linear(c, 2 * c)
+        if self.first:
+            self.linear_ID_V = nn.Linear(c, 2 * c)
+        else:
+            self.id_norm1 = nn.LayerNorm(c)
+            self.linear_ID_V = nn.Linear(2 * c, 2 * c)
+            self.linear_ID_U = nn.Linear(c, 2 * c)
+        self.long_term_attn = GatedOutput(c)
+        self.short_term_attn = ShortTermGPM(c)
+        self.norm2 = nn.LayerNorm(c)
+        self.id_norm2 = nn.LayerNorm(c)
+        self.self_attn = SelfGPM(c)
+
+    def head(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> Head:
+        """Query, visual value and gates. The first stream is visual [1, N, C], later ones hold both, [B, N, 2 C]."""
+        c = self.norm1.normalized_shape[0]
+        x, id_x = stream[..., :c], None if self.first else stream[..., c:]
+        y = self.norm1(x)
+        q, v = self.linear_QV(y).split([c // 2, 2 * c], 2)
+        id_y = id_gate = None
+        if id_x is not None:
+            id_y = self.id_norm1(id_x)
+            id_gate = silu(self.linear_ID_U(id_y))
+        return Head(x, id_x, id_y, q.contiguous(), silu(v), silu(self.linear_U(y)), id_gate)
+
+    def remember(self, head: Head, ids: Tensor) -> Tokens:
+        """Key and values of this frame for later ones, given its identity embedding [B, N, C]."""
+        known = ids if head.id_y is None else torch.cat([head.id_y, ids], 2)
+        return Tokens(head.q, (head.v, silu(self.linear_ID_V(known))))
+
+    def forward(self, head: Head, long: Memory, short: Tokens, window: LocalWindow) -> Tensor:
+        """Both streams [B, N, 2 C] after both memories and the propagation within the frame."""
+        size, gates = (window.h, window.w), (head.gate, head.id_gate)
+        both = self.long_term_attn(long.read(head.q), gates, size)
+        both = both + self.short_term_attn(self.short_term_attn.read(head.q, short, window), gates, size)
+        x, id_x = both.chunk(2, 2)
+        x, id_x = head.x + x, id_x if head.id_x is None else head.id_x + id_x
+        both = torch.cat([x, id_x], 2)
+        return both + self.self_attn(self.norm2(x), self.id_norm2(id_x), size)
+
+
+class DualBranchGPM(nn.Module):
+    """All modules, and the norm of what the last gives to the decoder."""
+
+    def __init__(self, c: int, layers: int):
+        super().__init__()
+        self.layers = nn.ModuleList(GatedPropagationModule(c, i) for i in range(layers))
+        self.decoder_norms = nn.ModuleList([TokenGroupNorm(2 * c, groups=2)])
+
+    def outputs(self, streams: list[Tensor]) -> Values:
+        """What the decoder reads: both branches of the last module, each normalised."""
+        return (self.decoder_norms[0](streams[-1]),)

@@ -1,0 +1,122 @@
+"""The long short-term transformer of AOT: self-attention, long- and short-term attention, feed-forward.
+
+Source: Yang et al., "Associating Objects with Transformers for Video Object Segmentation", NeurIPS 2021, Sec. 4.2-4.3.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from propagators.networks.attention import WINDOW, LocalWindow, Values, attend
+from propagators.networks.layers import NormGELUConv
+from propagators.networks.memory import Memory, Tokens
+
+HEADS = 8
+
+
+class Head(NamedTuple):
+    """What a block knows before it reads its memory. Batch 1 in the first block: it depends on the image alone.
+
+    Attributes:
+        x: [Q, N, C] residual stream.
+        y: [Q, N, C] the same, normalised.
+        q: [Q, N, C] query, and key for later frames.
+    """
+
+    x: Tensor
+    y: Tensor
+    q: Tensor
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of tokens among themselves."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.linear_Q = nn.Linear(c, c)
+        self.linear_K = nn.Linear(c, c)
+        self.linear_V = nn.Linear(c, c)
+        self.projection = nn.Linear(c, c)
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        qk = x + position
+        return self.projection(attend(self.linear_Q(qk), self.linear_K(qk), (self.linear_V(x),), HEADS)[0])
+
+
+class LongTermAttention(nn.Module):
+    """Attention to all remembered frames."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.projection = nn.Linear(c, c)
+
+    def forward(self, q: Tensor, memory: Memory) -> Tensor:
+        (read,) = memory.read(q, HEADS)
+        return self.projection(read)
+
+
+class ShortTermAttention(nn.Module):
+    """Attention to the 15x15 window in the previous frame, with learned keys and values per offset."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.relative_emb_v = nn.Parameter(torch.zeros(HEADS, c // HEADS, WINDOW**2))
+        self.relative_emb_k = nn.Conv2d(c, HEADS * WINDOW**2, 1, groups=HEADS)
+        self.projection = nn.Linear(c, c)
+
+    def forward(self, q: Tensor, memory: Tokens, window: LocalWindow) -> Tensor:
+        relative_k = self.relative_emb_k.weight.flatten(1), self.relative_emb_k.bias
+        (read,) = window.attend(q, memory.key, memory.values, relative_k, self.relative_emb_v)
+        return self.projection(read)
+
+
+class LSTTBlock(nn.Module):
+    """One block. `head` comes first, then either memories are read or the frame is its own memory."""
+
+    def __init__(self, c: int, index: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(c)
+        self.self_attn = SelfAttention(c)
+        self.norm2 = nn.LayerNorm(c)
+        self.linear_Q = nn.Linear(c, c)
+        self.linear_V = nn.Linear(c, c)
+        self.long_term_attn = LongTermAttention(c)
+        self.short_term_attn = ShortTermAttention(c)
+        self.norm3 = nn.LayerNorm(c)
+        self.linear1 = nn.Linear(c, 4 * c)
+        self.activation = NormGELUConv(4 * c)
+        self.linear2 = nn.Linear(4 * c, c)
+
+    def head(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> Head:
+        """Self-attention, and the query."""
+        x = stream + self.self_attn(self.norm1(stream), position)
+        y = self.norm2(x)
+        return Head(x, y, self.linear_Q(y))
+
+    def remember(self, head: Head, ids: Tensor) -> Tokens:
+        """Key and value of this frame for later ones, given its identity embedding [B, N, C]."""
+        return Tokens(head.q, (self.linear_V(head.y + ids),))
+
+    def forward(self, head: Head, long: Memory, short: Tokens, window: LocalWindow) -> Tensor:
+        """Residual stream [B, N, C] after both memories and the feed-forward."""
+        x = head.x + self.long_term_attn(head.q, long) + self.short_term_attn(head.q, short, window)
+        return x + self.linear2(self.activation(self.linear1(self.norm3(x)), (window.h, window.w)))
+
+
+class LSTT(nn.Module):
+    """All blocks, and the norms of what they give to the decoder."""
+
+    block = LSTTBlock
+
+    def __init__(self, c: int, layers: int):
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, c))  # of the official code's training; kept for its files
+        self.layers = nn.ModuleList(LSTTBlock(c, i) for i in range(layers))
+        self.decoder_norms = nn.ModuleList(nn.LayerNorm(c) for _ in range(layers))
+
+    def outputs(self, streams: list[Tensor]) -> Values:
+        """What the decoder reads: every block's stream, normalised."""
+        return tuple(norm(x) for norm, x in zip(self.decoder_norms, streams, strict=True))

@@ -1,0 +1,132 @@
+"""What a sequence remembers: keys and values of frames, preallocated and bounded."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from propagators.networks.attention import Values, attend
+
+
+class Tokens(NamedTuple):
+    """A key and values of one layer.
+
+    Attributes:
+        key: [1, N, D] where it is shared by all sequences (first layer), else [B, N, D].
+        values: tensors [1 or B, N, C].
+    """
+
+    key: Tensor
+    values: Values
+
+    def read(self, q: Tensor, heads: int = 1) -> Values:
+        """Attention of q [1 or B, N, D] to these tokens."""
+        return attend(q, self.key, self.values, heads)
+
+    def rows(self, index: list[int]) -> Tokens:
+        """The tokens of some sequences of the batch; what is shared stays shared."""
+        key, *values = (x if len(x) == 1 else x[index] for x in (self.key, *self.values))
+        return Tokens(key, tuple(values))
+
+
+class Memory(Protocol):
+    """Anything that answers a query: `Tokens`, or the long-term memories of several groups of sequences."""
+
+    def read(self, q: Tensor, heads: int = 1) -> Values: ...
+
+
+class Ragged:
+    """Memories of unequal length side by side: sequences that started at different frames, in one batch.
+
+    Args:
+        parts: (number of sequences, their tokens).
+    """
+
+    def __init__(self, parts: list[tuple[int, Tokens]]):
+        self.parts = parts
+
+    def read(self, q: Tensor, heads: int = 1) -> Values:
+        """q is [1, N, D], shared, or has one row per sequence, in the order of the parts."""
+        if len(self.parts) == 1:
+            return self.parts[0][1].read(q, heads)
+        found, start = [], 0
+        for count, tokens in self.parts:
+            rows = q if len(q) == 1 else q[start : start + count]
+            found.append([v.expand(count, -1, -1) for v in tokens.read(rows, heads)])
+            start += count
+        return tuple(torch.cat(v) for v in zip(*found, strict=True))
+
+
+class LongTermMemory:
+    """Tokens of remembered frames, for sequences that remember the same frames.
+
+    Attention does not depend on the order of tokens, so frames live in slots of a preallocated buffer, and once it is
+    full a new frame takes the slot of the oldest that is not a reference: constant memory on videos of any length.
+
+    Args:
+        max_frames: slots at most; the buffer doubles on its way there.
+    """
+
+    def __init__(self, max_frames: int):
+        self.max_frames = max_frames
+        self.order: list[tuple[int, bool]] = []  # (slot, is it a reference), oldest first
+        self.layers: list[Tokens] = []  # buffers [., slots * N, .]
+        self.tokens = 0  # N of one frame
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def layer(self, i: int) -> Tokens:
+        """All tokens of layer i, a view."""
+        used = len(self.order) * self.tokens
+        return Tokens(self.layers[i].key[:, :used], tuple(v[:, :used] for v in self.layers[i].values))
+
+    def append(self, frame: list[Tokens], reference: bool) -> None:
+        """Adds a frame, tokens of every layer. References stay; when all slots hold them, other frames are not kept."""
+        slot = self._slot(reference)
+        if slot is None:
+            return
+        self.order.append((slot, reference))
+        self.tokens = frame[0].key.shape[1]
+        needed = (slot + 1) * self.tokens
+        if not self.layers or self.layers[0].key.shape[1] < needed:
+            self._grow(frame, min(self.max_frames, 2 * slot + 1))
+        part = slice(slot * self.tokens, needed)
+        for buffers, tokens in zip(self.layers, frame, strict=True):
+            for buffer, x in zip((buffers.key, *buffers.values), (tokens.key, *tokens.values), strict=True):
+                buffer[:, part] = x
+
+    def rows(self, index: list[int]) -> LongTermMemory:
+        """A memory of its own for some of the sequences."""
+        own = LongTermMemory(self.max_frames)
+        own.order, own.tokens = list(self.order), self.tokens
+        own.layers = [Tokens(t.key.clone(), tuple(v.clone() for v in t.values)) for t in map(_rows(index), self.layers)]
+        return own
+
+    def _slot(self, reference: bool) -> int | None:
+        """Where the next frame goes; the frame that leaves is forgotten."""
+        if len(self.order) < self.max_frames:
+            return len(self.order)
+        old = next((i for i, (_, kept) in enumerate(self.order) if not kept), 1 if reference else None)
+        return None if old is None or old >= len(self.order) else self.order.pop(old)[0]
+
+    def _grow(self, frame: list[Tokens], slots: int) -> None:
+        """Buffers for that many frames; what is there moves over."""
+
+        def bigger(like: Tensor, old: Tensor | None) -> Tensor:
+            new = like.new_empty(like.shape[0], slots * self.tokens, like.shape[2])
+            if old is not None:
+                new[:, : old.shape[1]] = old
+            return new
+
+        old = self.layers or [None] * len(frame)
+        self.layers = [
+            Tokens(bigger(t.key, o and o.key), tuple(bigger(v, o and o.values[i]) for i, v in enumerate(t.values)))
+            for t, o in zip(frame, old, strict=True)
+        ]
+
+
+def _rows(index: list[int]):
+    return lambda tokens: tokens.rows(index)

@@ -1,0 +1,68 @@
+"""MobileNetV2 at stride 16, the encoder of AOT-T/S/B/L and DeAOT-T/S/B/L.
+
+Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018; the last stride is replaced
+by dilation as in DeepLab.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from propagators.networks.layers import FrozenBatchNorm2d
+
+STAGES = (  # expansion, channels, blocks, stride, dilation of the first block and of the others
+    (1, 16, 1, 1, 1, 1),
+    (6, 24, 2, 2, 1, 1),
+    (6, 32, 3, 2, 1, 1),
+    (6, 64, 4, 2, 1, 1),
+    (6, 96, 3, 1, 1, 1),
+    (6, 160, 3, 1, 1, 2),  # stride 2 in the paper
+    (6, 320, 1, 1, 2, 2),
+)
+
+
+def conv_norm_relu(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1):
+    """Convolution, frozen batch norm, ReLU6."""
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
+    return nn.Sequential(conv, FrozenBatchNorm2d(c_out), nn.ReLU6())
+
+
+class InvertedResidual(nn.Module):
+    """Widen, filter depth-wise, narrow; with a shortcut where shapes allow."""
+
+    def __init__(self, c_in: int, c_out: int, expansion: int, stride: int, dilation: int):
+        super().__init__()
+        wide = c_in * expansion
+        widen = [conv_norm_relu(c_in, wide, 1)] if expansion > 1 else []
+        depthwise = conv_norm_relu(wide, wide, 3, stride, dilation, groups=wide)
+        self.conv = nn.Sequential(*widen, depthwise, nn.Conv2d(wide, c_out, 1, bias=False), FrozenBatchNorm2d(c_out))
+        self.shortcut = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.shortcut else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """Images to features of 24, 32, 96 and 1280 channels at strides 4, 8, 16, 16."""
+
+    ends = (4, 7, 14, 19)  # where each feature map leaves `features`
+
+    def __init__(self):
+        super().__init__()
+        blocks, c_in = [conv_norm_relu(3, 32, stride=2)], 32
+        for expansion, channels, count, stride, first, others in STAGES:
+            for i in range(count):
+                blocks.append(
+                    InvertedResidual(c_in, channels, expansion, stride if i == 0 else 1, first if i == 0 else others)
+                )
+                c_in = channels
+        self.features = nn.Sequential(*blocks, conv_norm_relu(c_in, 1280, 1))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Image [B, 3, H, W] to four maps [B, C, H / stride, W / stride]."""
+        found = []
+        for i, block in enumerate(self.features, start=1):
+            x = block(x)
+            if i in self.ends:
+                found.append(x)
+        return found

@@ -1,0 +1,164 @@
+"""AOT and DeAOT as networks: what depends on the image alone, and what each sequence adds to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from propagators.networks.attention import local_window
+from propagators.networks.decoder import FPNDecoder
+from propagators.networks.gpm import DualBranchGPM
+from propagators.networks.layers import fold_batch_norm, sine_position, to_map, to_tokens
+from propagators.networks.lstt import LSTT
+from propagators.networks.memory import Memory, Tokens
+from propagators.networks.mobilenetv2 import MobileNetV2
+from propagators.networks.resnet import ResNet
+from propagators.networks.swin import Swin
+from propagators.networks.variants import Variant
+
+EMBEDDING = 256
+MAX_OBJECTS = 10  # identities in a bank, background aside
+
+ENCODERS = {
+    "mobilenetv2": MobileNetV2,
+    "resnet50": lambda: ResNet((3, 4, 6)),
+    "resnet101": lambda: ResNet((3, 4, 23)),
+    "swin_base": lambda: Swin(128, (4, 8, 16)),
+    "swin_large": lambda: Swin(192, (6, 12, 24)),
+}
+
+
+@dataclass
+class Features:
+    """All that is computed of a frame once, whatever the number of sequences. Batch 1 throughout.
+
+    Attributes:
+        size: (h, w) at stride 16.
+        projected: [1, C, h, w].
+        head: of the first transformer block.
+        shortcuts: maps at strides 4, 8, 16 for the decoder.
+    """
+
+    size: tuple[int, int]
+    projected: Tensor
+    head: tuple
+    shortcuts: tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass
+class Reading:
+    """A frame after the transformer, for B sequences.
+
+    Attributes:
+        features: of the frame.
+        heads: what each block needs to remember the frame once its masks are known.
+        outputs: tokens [B, N, .] for the decoder.
+    """
+
+    features: Features
+    heads: list[tuple]
+    outputs: tuple[Tensor, ...]
+
+
+class VOSNetwork(nn.Module):
+    """One variant of AOT or DeAOT."""
+
+    def __init__(self, variant: Variant):
+        super().__init__()
+        self.variant = variant
+        c, aot = EMBEDDING, variant.family == "aot"
+        self.encoder = ENCODERS[variant.encoder]()
+        self.encoder_projector = nn.Conv2d(variant.channels[-1], c, 1)
+        self.LSTT = (LSTT if aot else DualBranchGPM)(c, variant.layers)
+        c_in = c * (variant.layers + 1) if aot else 2 * c
+        self.decoder = FPNDecoder(c_in, MAX_OBJECTS + 1, variant.channels, c, variant.align_corners)
+        kernel, padding = (17, 8) if variant.align_corners else (16, 0)
+        self.patch_wise_id_bank = nn.Conv2d(MAX_OBJECTS + 1, c, kernel, 16, padding)
+        if not aot:
+            self.id_norm = nn.LayerNorm(c)
+
+    def fold(self) -> VOSNetwork:
+        """For inference: batch norms merged into convolutions, weights channels-last. Names change, results do not."""
+        fold_batch_norm(self.encoder)
+        return self.to(memory_format=torch.channels_last).eval()
+
+    def encode(self, image: Tensor) -> Features:
+        """A normalised image [1, 3, H, W]; H and W are 16 n + 1, or 16 n where the variant says so."""
+        x4, x8, x16, last = self.encoder(image.contiguous(memory_format=torch.channels_last))
+        projected = self.encoder_projector(last)
+        size = tuple(projected.shape[-2:])
+        head = self.LSTT.layers[0].head(to_tokens(projected), self._position(size, image.device), size)
+        return Features(size, projected, head, self.decoder.adapt(x4, x8, x16))
+
+    def identify(self, labels: Tensor, objects: int) -> Tensor:
+        """Identity embeddings.
+
+        Args:
+            labels: [B, H, W] at the input's size, 0 for background, else 1..objects.
+            objects: how many there are at most; channels of others would be zero and are left out.
+
+        Returns:
+            [B, N, C].
+        """
+        bank = self.patch_wise_id_bank
+        one_hot = labels[:, None] == torch.arange(objects + 1, device=labels.device).view(1, -1, 1, 1)
+        weight = bank.weight[:, : objects + 1]
+        ids = F.conv2d(one_hot.to(weight.dtype), weight, bank.bias, bank.stride, bank.padding)
+        ids = to_tokens(ids)
+        return ids if self.variant.family == "aot" else self.id_norm(ids)
+
+    def propagate(self, features: Features, long: list[Memory], short: list[Tokens]) -> Reading:
+        """Reads the memories.
+
+        Args:
+            features: of the frame.
+            long: long-term memory of every block.
+            short: tokens of the previous frame, of every block.
+        """
+        return self._run(features, lambda i, head: (long[i], short[i]))
+
+    def refer(self, features: Features, ids: Tensor) -> tuple[Reading, list[Tokens]]:
+        """A reference frame: its own memory, under the identity embedding [B, N, C].
+
+        Returns:
+            The reading, and the tokens of every block for long- and short-term memory.
+        """
+        tokens: list[Tokens] = []
+
+        def own(i, head):
+            tokens.append(self.LSTT.layers[i].remember(head, ids))
+            return tokens[i], tokens[i]
+
+        return self._run(features, own), tokens
+
+    def remember(self, reading: Reading, ids: Tensor) -> list[Tokens]:
+        """The tokens of every block for later frames, once the identity embedding [B, N, C] of the frame is known."""
+        return [b.remember(head, ids) for b, head in zip(self.LSTT.layers, reading.heads, strict=True)]
+
+    def decode(self, reading: Reading, objects: int) -> Tensor:
+        """Logits of background and objects at stride 4, [B, objects + 1, H / 4, W / 4]."""
+        features = reading.features
+        maps = [to_map(x, features.size) for x in reading.outputs]
+        if self.variant.family == "aot":
+            maps = [features.projected.expand(len(maps[0]), -1, -1, -1), *maps]
+        x = (torch.cat(maps, 1) if len(maps) > 1 else maps[0]).contiguous(memory_format=torch.channels_last)
+        return self.decoder(x, features.shortcuts, objects + 1)
+
+    def _run(self, features: Features, memory_of) -> Reading:
+        position = self._position(features.size, features.projected.device)
+        window = local_window(features.size, features.projected.device, features.head.q.dtype)
+        heads, streams = [features.head], []
+        for i, block in enumerate(self.LSTT.layers):
+            if i:
+                heads.append(block.head(streams[-1], position, features.size))
+            streams.append(block(heads[i], *memory_of(i, heads[i]), window))
+        return Reading(features, heads, self.LSTT.outputs(streams))
+
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def _position(size: tuple[int, int], device: torch.device) -> Tensor:
+        return sine_position(size, EMBEDDING, device)

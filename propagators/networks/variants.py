@@ -1,0 +1,82 @@
+"""Which AOT and DeAOT networks there are: a few settings each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapters.sequence import InputError
+
+ENCODER_CHANNELS = {  # of the features at strides 4, 8, 16 and, once more, 16
+    "mobilenetv2": (24, 32, 96, 1280),
+    "resnet50": (256, 512, 1024, 1024),
+    "resnet101": (256, 512, 1024, 1024),
+    "swin_base": (128, 256, 512, 512),
+    "swin_large": (192, 384, 768, 768),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network of the family.
+
+    Attributes:
+        name: lower case, as in the official configuration files.
+        family: "aot" (LSTT blocks) or "deaot" (gated propagation modules).
+        encoder: a key of `ENCODER_CHANNELS`.
+        layers: number of transformer blocks.
+        memory_gap: frames between two long-term memories at test time; None keeps the reference frames only.
+    """
+
+    name: str
+    family: str
+    encoder: str
+    layers: int
+    memory_gap: int | None
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the encoder's features."""
+        return ENCODER_CHANNELS[self.encoder]
+
+    @property
+    def align_corners(self) -> bool:
+        """Whether resizing maps corner to corner: inputs then measure 16 n + 1, else 16 n."""
+        return not self.encoder.startswith("swin")
+
+
+VARIANTS = {
+    v.name: v
+    for v in (
+        Variant("aott", "aot", "mobilenetv2", 1, None),
+        Variant("aots", "aot", "mobilenetv2", 2, None),
+        Variant("aotb", "aot", "mobilenetv2", 3, None),
+        Variant("aotl", "aot", "mobilenetv2", 3, 5),
+        Variant("r50_aotl", "aot", "resnet50", 3, 5),
+        Variant("r101_aotl", "aot", "resnet101", 3, 5),
+        Variant("swinb_aotl", "aot", "swin_base", 3, 5),
+        Variant("swinl_aotl", "aot", "swin_large", 3, 5),  # LSVOS 2023 winners; not in the official code
+        Variant("deaott", "deaot", "mobilenetv2", 1, None),
+        Variant("deaots", "deaot", "mobilenetv2", 2, None),
+        Variant("deaotb", "deaot", "mobilenetv2", 3, None),
+        Variant("deaotl", "deaot", "mobilenetv2", 3, 5),
+        Variant("r50_deaotl", "deaot", "resnet50", 3, 5),
+        Variant("swinb_deaotl", "deaot", "swin_base", 3, 5),
+        Variant("swinl_deaotl", "deaot", "swin_large", 3, 5),  # LSVOS 2023 winners; not in the official code
+    )
+}
+
+
+def find_variant(name: str, family: str | None = None) -> Variant:
+    """The variant of that name, in any spelling the papers use.
+
+    >>> find_variant("R50-DeAOTL").name
+    'r50_deaotl'
+
+    Raises:
+        InputError: no such variant (of the family); those there are, are listed.
+    """
+    key = name.lower().replace("-", "_")
+    known = [v.name for v in VARIANTS.values() if family in (None, v.family)]
+    if key not in known:
+        raise InputError(f"no {(family or 'aot').upper()} variant is called {name!r}. There are: {', '.join(known)}")
+    return VARIANTS[key]
