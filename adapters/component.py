@@ -31,6 +31,7 @@ class Component:
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
+    file: ClassVar[Path | None] = None  # of a component of the user's own, given by path
     version: ClassVar[int] = 1  # raise it when the same settings and inputs give another result: stored results expire
 
     def __init__(self, **settings):
@@ -101,7 +102,9 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return _class_in(module, base, str(path))
+        component = _class_in(module, base, str(path))
+        component.file = path
+        return component
     if name in _built_in(base, package):
         return _class_in(importlib.import_module(f"{package.__name__}.{name}"), base, name)
     for point in entry_points(group=group):

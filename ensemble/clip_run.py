@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import json
 import resource
 import shutil
@@ -254,9 +253,7 @@ def pictures(clip: Clip, prediction: Prediction) -> Iterator[tuple[str, bytes]]:
 def _identity(component: Component) -> list[Any]:
     """What a component is, apart from data: its name, version, settings, and its code where it is a user's file."""
     cls = type(component)
-    code = ""
-    if not cls.__module__.startswith(("adapters.", "propagators.")):
-        code = hashlib.blake2b(Path(inspect.getfile(cls)).read_bytes(), digest_size=16).hexdigest()
+    code = hashlib.blake2b(cls.file.read_bytes()).hexdigest() if cls.file else ""
     return [cls.__module__, cls.__qualname__, cls.version, code, _hash_files(vars(component.settings))]
 
 

@@ -62,8 +62,8 @@ def check(recipe: Recipe) -> Checked:
     problems: dict[str, list[str]] = {}
     for clip in tqdm(clips, desc="checking", unit="clip", leave=False, disable=None):
         found = clip.problems()
-        if not found:  # sizes are only known when the frames are right
-            for name, adapter in recipe.sources.items():
+        with contextlib.suppress(InputError):  # a first frame without a size: told already
+            for name, adapter in recipe.sources.items() if clip.size else ():
                 found += [f"source {name}: {p}" for p in adapter.check([clip])]
         if found:
             problems[clip.name] = found
@@ -91,7 +91,16 @@ def run(recipe: Recipe) -> int:
         good = [c for c in checked.clips if c.name not in checked.problems]
         records = {n: ClipRecord(n, "failed", "\n".join(p)) for n, p in checked.problems.items()}
         records |= _run_clips(recipe, good)
-        return _hand_out(recipe, checked.clips, records, time.perf_counter() - started)
+        failed = {n: r for n, r in sorted(records.items()) if r.status == "failed"}
+        if failed:
+            print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
+            _print_some([f"  {n}: {r.error}" for n, r in failed.items()])
+        try:
+            _hand_out(recipe, checked.clips, records, list(failed), time.perf_counter() - started)
+        except OSError as e:  # a full disk, most likely; every clip that was done is kept
+            print(f"error: results could not be written: {e}", file=sys.stderr)
+            return 1
+        return 1 if failed else 0
 
 
 def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
@@ -149,9 +158,10 @@ def _built(name: str, config: str) -> Recipe:
     return Recipe.build(name, json.loads(config))
 
 
-def _hand_out(recipe: Recipe, clips: Sequence[Clip], records: dict[str, ClipRecord], seconds: float) -> int:
+def _hand_out(
+    recipe: Recipe, clips: Sequence[Clip], records: dict[str, ClipRecord], failed: Sequence[str], seconds: float
+) -> None:
     """Writes what belongs to the run as a whole, prints the table and the last line."""
-    failed = {n: r for n, r in records.items() if r.status == "failed"}
     for name in failed:  # what an earlier run left of it is not this run's result
         shutil.rmtree(recipe.out / "Annotations" / name, ignore_errors=True)
         (recipe.out / "clips" / f"{name}.json").unlink(missing_ok=True)
@@ -165,11 +175,7 @@ def _hand_out(recipe: Recipe, clips: Sequence[Clip], records: dict[str, ClipReco
     if recipe.config["report"]:
         report.write_page(recipe, [c for c in clips if c.name not in failed], done)
     print(table)
-    if failed:
-        print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
-        _print_some([f"  {n}: {r.error}" for n, r in sorted(failed.items())])
     print(last_line(recipe, records, seconds))
-    return 1 if failed else 0
 
 
 def _pngs(recipe: Recipe, clip: Clip, record: ClipRecord) -> Iterator[bytes]:

@@ -75,7 +75,10 @@ def describe(recipe: Recipe, name: str) -> str:
     if name in recipe.sources:
         label = recipe.sources[name].label()
         return f"source{f', {label}' if label else ''}"
-    return recipe.steps[name].describe()
+    step = recipe.steps[name]
+    mover = step.settings.get("with")
+    stand_in = f" ({recipe.propagators[mover].name})" if mover and recipe.propagators[mover].name != mover else ""
+    return step.describe() + stand_in
 
 
 def table_text(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> str:
