@@ -296,7 +296,10 @@ def test_compressed_masks_travel_and_refuse_what_does_not_fit():
         masks[2]
 
 
-@pytest.mark.parametrize("setting", [{"preset": "slow"}, {"max_side": 8}, {"learn": 2.0}, {"maxside": 480}])
+@pytest.mark.parametrize(
+    "setting",
+    [{"preset": "slow"}, {"max_side": 8}, {"learn": 2.0}, {"maxside": 480}, {"edge_radius": -1}, {"motion": None}],
+)
 def test_settings_of_flow_are_strict(setting):
     with pytest.raises(InputError, match=next(iter(setting))):
         find("flow", Propagator, propagators, "rvos_ensemble.propagators")(**setting)
