@@ -37,7 +37,7 @@ class Flow(Propagator):
     # counted): mask kept where it is 0.430 | 0.334, warped by DIS alone 0.509 | 0.401, this 0.731 | 0.712. The figure
     # beside a setting is the same with that value instead. The defaults were set on these five clips.
     defaults: ClassVar[dict[str, Any]] = {
-        "max_side": 480,  # longer side, pixels, 320: 0.700 | 0.688, 2 x faster; 640: 0.739 | 0.713
+        "max_side": 480,  # longer side, pixels; 320: 0.700 | 0.688, 2 x faster; 640: 0.739 | 0.713
         "preset": "medium",  # of DIS: ultrafast (0.715 | 0.694), fast or medium
         "appearance": 1.0,  # weight of the appearance; 0: 0.505 | 0.440
         "motion": 1.5,  # weight of the motion; 0: 0.697 | 0.671
