@@ -18,7 +18,7 @@ from ensemble.recipe import Recipe
 from ensemble.store import atomic_write
 
 STRIPS = 8  # film strips on the page: the best gains and the worst losses
-TINT = (255, 64, 64)
+TINT = (225, 20, 140)
 KEY = (255, 200, 0)
 
 
@@ -103,21 +103,20 @@ def film_strip(
     rows: Mapping[str, MaskSequence | None],
     columns: int = 6,
     width: int = 200,
-    key_frames: Sequence[int] = (),
 ) -> np.ndarray:
-    """Frames across, one row per mask sequence, masks tinted and outlined, key frames underlined.
+    """Frames across, one row per mask sequence, masks tinted and outlined; a row's own key frames are underlined.
 
     Args:
         clip: whose frames.
         rows: {label: masks}; None draws the bare frames.
-        columns: how many frames, evenly spaced, the key frames among them.
+        columns: how many frames, evenly spaced, key frames among them.
         width: of one frame in pixels.
-        key_frames: frames to underline.
 
     Returns:
         uint8 [H, W, 3] RGB.
     """
-    times = _times(len(clip), columns, key_frames)
+    keys = {label: set(s.notes.get("key_frames", [])) if s else set() for label, s in rows.items()}
+    times = _times(len(clip), columns, sorted(set().union(*keys.values())))
     scale = width / clip.size[1]
     size = (width, max(1, round(clip.size[0] * scale)))
     bar = 16
@@ -131,7 +130,7 @@ def film_strip(
             if sequence is not None:
                 mask = cv2.resize(sequence.prob_at(t), size, interpolation=cv2.INTER_AREA) > 127
                 cell = overlay(cell, mask)
-            if t in key_frames:
+            if t in keys[label]:
                 cell[-4:] = KEY
             cells.append(np.pad(cell, ((0, 2), (0, 2), (0, 0)), constant_values=255))
         strips += [title, np.hstack(cells)]
@@ -181,13 +180,11 @@ def _strip_html(recipe: Recipe, clip: Clip, record: ClipRecord, expression: str,
     truth = clip.truth.read(expression) if clip.truth else None
     if truth is not None:
         rows["ground truth"] = truth
-    marks: list[int] = []
     scores = frame[(frame["clip"] == clip.name) & (frame.expression == expression)].set_index("step")["J&F"]
     for name in [*recipe.sources, *recipe.steps]:
         label = f"{name}  J&F {100 * scores[name]:.1f}" if name in scores else name
         rows[label] = load_result(recipe, clip, name, record.keys[name])[expression]
-        marks += record.notes.get(name, {}).get(expression, {}).get("key_frames", [])
-    picture = film_strip(clip, rows, key_frames=sorted(set(marks)))
+    picture = film_strip(clip, rows)
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     text = next(e.text for e in clip.expressions if e.id == expression)
     encoded = base64.b64encode(data).decode()

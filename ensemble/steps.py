@@ -303,9 +303,14 @@ def propagate_together(
 ) -> dict[str, Prediction]:
     """Several steps that use the same propagator, all their sequences in one sweep each way."""
     jobs = [job for step in steps for job in step.jobs(clip, inputs)]
-    moved = propagate(clip, jobs, propagator)
-    done = (m.with_(notes={**job.sequence.notes, **m.notes}) for job, m in zip(jobs, moved, strict=True))
-    return {step.name: {e.id: next(done) for e in clip.expressions} for step in steps}
+    same = {(id(j.sequence.masks), j.key_frames, j.empty_key): j for j in jobs}  # expressions of one object often agree
+    moved = dict(zip(same, propagate(clip, list(same.values()), propagator), strict=True))
+    done = []
+    for j in jobs:
+        result = moved[id(j.sequence.masks), j.key_frames, j.empty_key]
+        done.append(result.with_(notes={**j.sequence.notes, **result.notes}))
+    results = iter(done)
+    return {step.name: {e.id: next(results) for e in clip.expressions} for step in steps}
 
 
 def unite(maps: Sequence[MaskSequence]) -> MaskSequence:
