@@ -25,20 +25,6 @@ from propagators.networks.variants import VARIANTS, find_variant
 
 GOLDEN = ["aott", "deaott", pytest.param("r50_aotl", marks=pytest.mark.slow)]
 KEYS = [v for v in VARIANTS if "swinl" not in v]  # Swin-L is not in the official code
-    "aott",
-    "aots",
-    "aotb",
-    "aotl",
-    "r50_aotl",
-    "r101_aotl",
-    "swinb_aotl",
-    "deaott",
-    "deaots",
-    "deaotb",
-    "deaotl",
-    "r50_deaotl",
-    "swinb_deaotl",
-]
 CPU = torch.device("cpu")
 
 
