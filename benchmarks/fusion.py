@@ -4,7 +4,8 @@
 
 Three sources x two expressions of one object at 720p, votes >= 3 of 6, the result written for both expressions. The
 files are written as the models' own scripts write them (float32 * 255, Pillow's "L"). The naive side does what the
-released scripts do: decode every mask with Pillow, sum float32 sequences, `np.where`, encode each result with Pillow. Both sides must give the same masks. Times are CPU seconds of this process, the best of the rounds.
+released scripts do: decode every mask with Pillow, sum float32 sequences, `np.where`, encode each result with Pillow.
+Both sides must give the same masks. Times are CPU seconds of this process, the best of the rounds.
 """
 
 from __future__ import annotations
