@@ -60,7 +60,7 @@ def check(recipe: Recipe) -> Checked:
     if not clips:
         raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
     problems: dict[str, list[str]] = {}
-    for clip in tqdm(clips, desc="checking", unit="clip", leave=False, disable=None):
+    for clip in tqdm(clips, desc="checking", unit="clip", leave=False, mininterval=_pace()):
         found = clip.problems()
         with contextlib.suppress(InputError):  # a first frame without a size: told already
             for name, adapter in recipe.sources.items() if clip.size else ():
@@ -111,7 +111,7 @@ def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
     records: dict[str, ClipRecord] = {}
     with (
         _backend(backend, workers),
-        tqdm(total=sum(len(c) for c in clips), desc=recipe.name, unit="frame", disable=None) as bar,
+        tqdm(total=sum(len(c) for c in clips), desc=recipe.name, unit="frame", mininterval=_pace()) as bar,
     ):
         jobs = (joblib.delayed(_work)(recipe.name, json.dumps(recipe.config), c) for c in clips)
         try:
@@ -128,22 +128,23 @@ def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
 
 @contextlib.contextmanager
 def _backend(name: str, workers: int) -> Iterator[None]:
-    """Makes a joblib backend the one in force; Dask and Ray are the user's own installs."""
-    if name == "ray":
-        from ray.util.joblib import register_ray
+    """Makes a joblib backend the one in force; Dask and Ray are installed by those who have a cluster."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if name == "ray":
+                from ray.util.joblib import register_ray
 
-        register_ray()
-    if name == "dask":
-        from dask.distributed import Client
+                register_ray()
+            if name == "dask":  # the cluster of DASK_SCHEDULER_ADDRESS, else processes of this machine
+                from dask.distributed import Client
 
-        with Client(n_workers=workers, threads_per_worker=1), joblib.parallel_config(backend="dask"):
-            yield
-        return
-    try:
-        context = joblib.parallel_config(backend=name)
-    except ValueError as e:
-        raise InputError(f"engine.backend is {name!r}: {e}; expected sequential, loky, dask or ray") from None
-    with context:
+                here = {} if "DASK_SCHEDULER_ADDRESS" in os.environ else {"n_workers": workers, "threads_per_worker": 1}
+                stack.enter_context(Client(**here))
+            stack.enter_context(joblib.parallel_config(backend=name))
+        except ImportError as e:
+            raise InputError(f"engine.backend is {name!r}: {e}; pip install 'rvos-ensemble[{name}]'") from None
+        except ValueError as e:
+            raise InputError(f"engine.backend is {name!r}: {e}; expected sequential, loky, dask or ray") from None
         yield
 
 
@@ -196,7 +197,7 @@ def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> 
         "python": platform.python_version(),
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
         "packages": {p: _version(p) for p in ("rvos-ensemble", *PACKAGES)},
-        "propagators": {n: {"propagator": p.name, **vars(p.settings)} for n, p in recipe.propagators.items()},
+        "propagators": {n: recipe.describe_propagator(n) for n in recipe.propagators},
         "config": recipe.config,
         "clips": {n: {k: v for k, v in asdict(records[n]).items() if k != "scores"} for n in sorted(records)},
     }
@@ -238,6 +239,11 @@ def _claim(recipe: Recipe, clips: Sequence[Clip]) -> None:
             if old.name.removesuffix(".json") not in names:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
     atomic_write(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
+
+
+def _pace() -> float:
+    """Seconds between two updates of a progress bar: a log file wants fewer lines than a terminal."""
+    return 0.1 if sys.stderr.isatty() else 30.0
 
 
 def _version(package: str) -> str | None:

@@ -30,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "data": "shapes",  # a table of recipes/data, or {dataset: ..., settings}
     "source": None,  # the one source of recipes that run a single model: ${source}
     "sources": {},  # {name: {adapter: ..., settings}}
-    "propagators": {},  # {name: {propagator: ... (the name itself), settings}}
+    "propagators": {},  # {name: {propagator: ... (the name itself), settings, stand_in: what runs without weights}}
     "grouping": {},  # which expressions mean the same object; see GROUPING
     "steps": {},  # {name: {op: ..., settings}}
     "output": "???",  # the step or source whose masks are the result
@@ -101,11 +101,20 @@ class Recipe:
                 problems.append(unknown_key(key, config["propagators"], "propagators"))
                 continue
             settings = {"propagator": key, **(config["propagators"][key] or {})}
+            stand_in = settings.pop("stand_in", None)
+            settings = stand_in if _needs_stand_in(stand_in, settings) else settings
             movers[key] = _attempt(problems, make_component, "propagator", settings, f"propagator {key}")
         dataset = _attempt(problems, make_component, "dataset", config["data"], "data")
         if problems:
             raise InputError(problems)
         return cls(name, config, dataset, made, movers, {k: steps[k] for k in order}, config["output"])
+
+    def describe_propagator(self, name: str) -> str:
+        """Which propagator really runs under that name, in a few words."""
+        entry, real = self.config["propagators"][name] or {}, self.propagators[name].name
+        if _needs_stand_in(entry.get("stand_in"), entry):
+            return f"{real} (in place of {name}: no weights given)"
+        return name if real == name else f"{name} ({real})"
 
     @property
     def out(self) -> Path:
@@ -185,6 +194,10 @@ def make_component(kind: str, settings: Mapping[str, Any], where: str) -> Compon
 def components(kind: str) -> dict[str, str]:
     """{name: one line} of all components of a kind."""
     return available(*KINDS[kind])
+
+
+def _needs_stand_in(stand_in: Mapping | None, settings: Mapping[str, Any]) -> bool:
+    return stand_in is not None and settings.get("weights") is None
 
 
 def _make_step(name: str, settings: Mapping[str, Any], grouping: dict) -> Step:

@@ -15,6 +15,7 @@ import pandas as pd
 from adapters.sequence import Clip, MaskSequence
 from ensemble.clip_run import ClipRecord, load_result
 from ensemble.recipe import Recipe
+from ensemble.steps import Propagate
 from ensemble.store import atomic_write
 
 STRIPS = 8  # film strips on the page: the best gains and the worst losses
@@ -76,9 +77,9 @@ def describe(recipe: Recipe, name: str) -> str:
         label = recipe.sources[name].label()
         return f"source{f', {label}' if label else ''}"
     step = recipe.steps[name]
-    mover = step.settings.get("with")
-    stand_in = f" ({recipe.propagators[mover].name})" if mover and recipe.propagators[mover].name != mover else ""
-    return step.describe() + stand_in
+    if isinstance(step, Propagate):
+        return f"{step.settings['input']} propagated by {recipe.describe_propagator(step.settings['with'])}"
+    return step.describe()
 
 
 def table_text(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> str:

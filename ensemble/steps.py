@@ -294,9 +294,6 @@ class Propagate(Step):
             jobs.append(Job(masks, key.frames, s["empty_key"]))
         return jobs
 
-    def describe(self) -> str:
-        return f"{self.settings['input']} propagated by {self.settings['with']}"
-
 
 def propagate_together(
     steps: Sequence[Propagate], clip: Clip, inputs: Mapping[str, Prediction], propagator: Propagator

@@ -68,8 +68,10 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
     if keys:
         first, last = min(keys), max(keys)
         frames = _Frames(clip, range(first, last + 1), cache_mb * 2**20)
+        sweep = propagator.sweep(clip.size, len(jobs))
         for order in (range(first, len(clip)), range(last, -1, -1)):
-            sweep = propagator.sweep(clip.size, len(jobs))
+            if order.step < 0:
+                sweep = propagator.turn(sweep, clip.size, len(jobs))
             for t, results in _run(sweep, frames, order, keys):
                 for i, mask in results.items():
                     tracks[i].put(t, np.asarray(mask), forward=order.step > 0)

@@ -65,6 +65,14 @@ class Propagator(Component):
         """
         raise NotImplementedError
 
+    def turn(self, sweep: Sweep, size: tuple[int, int], sequences: int) -> Sweep:
+        """The pass in the other direction, after `sweep` is through: a new one with a clean memory.
+
+        A propagator that reproduces code whose passes are not independent may let the sweep go on instead; a sequence
+        then runs again from the first mask given in this pass.
+        """
+        return self.sweep(size, sequences)
+
     def fingerprint(self) -> str:
         """Changes whenever something other than settings that the result depends on does, such as weights."""
         return ""

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import torch
+from seeded import weights_of
 from tiny import make_tiny
 
 
@@ -19,3 +21,17 @@ def shared() -> Path:
 def tiny(tmp_path):
     """A tiny benchmark with three models' masks, made for this test alone."""
     return make_tiny(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """name of an AOT or DeAOT variant -> path of a checkpoint with seeded weights in the official layout."""
+    folder, made = tmp_path_factory.mktemp("weights"), {}
+
+    def path(name):
+        if name not in made:
+            made[name] = folder / f"{name}.pth"
+            torch.save({"state_dict": weights_of(name), "optimizer": {"state": {}}}, made[name])
+        return made[name]
+
+    return path

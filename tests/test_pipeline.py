@@ -413,3 +413,22 @@ def test_a_full_disk(tiny, capsys):
         subprocess.run(["umount", disk], check=True)
     assert run(tiny) == 0
     assert tree(tiny.out) == resumed
+
+
+def test_backends(tiny, capsys):
+    assert run(tiny, "engine.workers=2") == 0
+    loky = tree(tiny.out)
+    shutil.rmtree(tiny.out)
+    assert run(tiny, "engine.backend=sequential") == 0
+    assert tree(tiny.out) == loky
+    assert run(tiny, "engine.backend=nonsense", "engine.workers=2") == 2
+    assert "expected sequential, loky, dask or ray" in capsys.readouterr().err
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        assert run(tiny, "engine.backend=dask", "engine.workers=2") == 2
+        assert "pip install 'rvos-ensemble[dask]'" in capsys.readouterr().err
+    else:
+        shutil.rmtree(tiny.out)
+        assert run(tiny, "engine.backend=dask", "engine.workers=2") == 0
+        assert tree(tiny.out) == loky

@@ -16,8 +16,12 @@ from adapters.sequence import Clip, Expression, InputError, MaskSequence
 from propagators.propagate import CompressedMasks, Job, propagate
 from propagators.propagator import Frame, Propagator
 
-SETTINGS = {"flow": {}}  # {propagator: settings to test it with}
-FLOOR = {"flow": 0.9}  # mean J on the moving disc, key frame excluded
+SETTINGS = {"flow": {}, "aot": {"weights": "aott"}, "deaot": {"weights": "deaots"}}  # {propagator: settings}
+FLOOR = {"flow": 0.9}  # mean J on the moving disc, key frame excluded; networks have seeded weights and no quality
+WEIGHTS = {}  # {propagator: {"weights": path}}, made by the fixture `name`
+# Largest share of pixels that may differ by more than a level when sequences share a batch: float32 sums in another
+# order tip near ties, and what is remembered differs from then on.
+TIES = {"flow": 0, "aot": 0.002, "deaot": 0.002}
 
 
 @dataclass
@@ -61,9 +65,9 @@ def moving_disc(length=9, h=91, w=157, hidden=()):
     return Clip("disc", names, (Expression("disc", "0", "a disc"),), Memory(np.stack(pictures))), np.stack(truth)
 
 
-def make(name):
+def make(name, **settings):
     base = find(name, Propagator, propagators, "rvos_ensemble.propagators")
-    return base(**SETTINGS[name])
+    return base(**SETTINGS[name] | WEIGHTS.get(name, {}) | settings)
 
 
 def jaccard(a, b):
@@ -81,7 +85,9 @@ def run(name, clip, truth, *keys):
 
 
 @pytest.fixture(params=SETTINGS)
-def name(request):
+def name(request, checkpoints):
+    if "weights" in SETTINGS[request.param]:
+        WEIGHTS[request.param] = {"weights": str(checkpoints(SETTINGS[request.param]["weights"]))}
     return request.param
 
 
@@ -94,10 +100,12 @@ def test_it_follows_a_moving_disc(name, key):
     (result,) = run(name, clip, truth, (key,))
     assert not result.problems(clip, "0", name) and result.kind == "prob" and result.size == (91, 157)
     assert np.array_equal(result.mask(key), truth[key])
-    rest = [jaccard(result.mask(t), truth[t]) for t in range(len(clip)) if t != key]
-    still = [jaccard(truth[key], truth[t]) for t in range(len(clip)) if t != key]
-    assert np.mean(rest) > FLOOR[name] > np.mean(still) + 0.2
-    assert result.scores.dtype == np.float32 and (result.scores > 0.5).all() and (result.scores <= 1).all()
+    if name in FLOOR:
+        rest = [jaccard(result.mask(t), truth[t]) for t in range(len(clip)) if t != key]
+        still = [jaccard(truth[key], truth[t]) for t in range(len(clip)) if t != key]
+        assert np.mean(rest) > FLOOR[name] > np.mean(still) + 0.2
+        assert (result.scores > 0.5).all()
+    assert result.scores.dtype == np.float32 and (result.scores >= 0).all() and (result.scores <= 1).all()
     assert result.notes["key_frames"] == [key] and result.notes["propagator"] == name
 
 
@@ -109,7 +117,8 @@ def test_a_sequence_does_not_depend_on_its_company(name):
     together = propagate(clip, jobs, make(name))
     for job, result in zip(jobs, together, strict=True):
         (alone,) = propagate(clip, [job], make(name))
-        assert np.array_equal(dense(result), dense(alone)) and np.array_equal(result.scores, alone.scores)
+        differs = np.abs(dense(result).astype(int) - dense(alone)) > (TIES[name] > 0)
+        assert differs.mean() <= TIES[name] and np.allclose(result.scores, alone.scores, atol=TIES[name])
 
 
 def test_backward_is_forward_on_reversed_frames(name):
@@ -127,10 +136,10 @@ def test_an_object_may_leave_and_return(name):
     clip, truth = moving_disc(9, hidden=(3, 4, 5))
     (result,) = run(name, clip, truth, (0,))
     assert not result.problems(clip, "0", name)
-    assert jaccard(result.mask(2), truth[2]) > 0.7
     assert np.isfinite(result.scores).all()
     (both,) = run(name, clip, truth, (0, 8))  # a key frame on either side brings it back
-    assert jaccard(both.mask(7), truth[7]) > 0.7
+    if name in FLOOR:
+        assert jaccard(result.mask(2), truth[2]) > 0.7 and jaccard(both.mask(7), truth[7]) > 0.7
 
 
 def test_every_key_frame_keeps_its_mask(name):
@@ -138,15 +147,18 @@ def test_every_key_frame_keeps_its_mask(name):
     (result,) = run(name, clip, truth, (6, 0, 3))
     assert all(np.array_equal(result.mask(t), truth[t]) for t in (0, 3, 6))
     assert result.notes["key_frames"] == [0, 3, 6]
-    assert np.mean([jaccard(result.mask(t), truth[t]) for t in (1, 2, 4, 5, 7)]) > FLOOR[name]
+    if name in FLOOR:
+        assert np.mean([jaccard(result.mask(t), truth[t]) for t in (1, 2, 4, 5, 7)]) > FLOOR[name]
 
 
 def test_a_later_key_frame_moves_the_sequence_on(name):
     """From the second key on, a sequence follows that mask, not the first one."""
     clip, truth = moving_disc(6)
     masks = np.where((np.arange(6) < 3)[:, None, None], np.roll(truth, 60, axis=2), truth)
-    (result,) = run(name, clip, masks, (0, 3))
-    assert jaccard(result.mask(5), truth[5]) > 0.7
+    (result,), (first,) = run(name, clip, masks, (0, 3)), run(name, clip, masks, (0,))
+    assert not np.array_equal(result.masks[5], first.masks[5])
+    if name in FLOOR:
+        assert jaccard(result.mask(5), truth[5]) > 0.7
 
 
 def test_an_empty_key_mask_gives_an_empty_result(name):
