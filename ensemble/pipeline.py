@@ -113,9 +113,10 @@ def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
         _backend(backend, workers),
         tqdm(total=sum(len(c) for c in clips), desc=recipe.name, unit="frame", mininterval=_pace()) as bar,
     ):
+        as_they_come = "list" if backend == "ray" else "generator_unordered"  # Ray's backend knows no generators
         jobs = (joblib.delayed(_work)(recipe.name, json.dumps(recipe.config), c) for c in clips)
         try:
-            for record in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(jobs):
+            for record in joblib.Parallel(n_jobs=workers, return_as=as_they_come, batch_size=1)(jobs):
                 records[record.clip] = record
                 bar.update(record.frames)
                 failed = sum(r.status == "failed" for r in records.values())
