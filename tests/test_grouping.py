@@ -47,8 +47,12 @@ def cut(objects):
 ODD = {
     "466734bc5c": [0, 1, 1, 2, 2],
     "8dea7458de": [0, 1, 1],
+    "822c31928a": [0, 0, 1, 1, 2],
+    "bf2d38aefe": [0, 0, 1, 1, 2],
     "7daa6343e6": [0, 0, 1, 1, 2],
     "a7462d6aaf": [0, 0, 1],
+    "33f64e8567": [0, 0, 1, 1, 2],
+    "42d810ba9d": [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5],
     "77852f05dc": [0, 1, 1, 2, 2],
     "d144f4b0fe": [0, 1, 1],
     "56e991f4a6": [0, 0, 1, 1, 2, 3, 3],
@@ -69,6 +73,19 @@ def test_the_odd_videos_are_those_of_the_official_file(shared):
     meta = json.loads((shared / "data/expressions/ref_ytvos_valid_meta_expressions.json").read_text())["videos"]
     for video, objects in ODD.items():
         assert len(meta[video]["expressions"]) == len(objects)
+
+
+def test_all_official_videos_pass_through_grouping(shared):
+    """Even counts as the winners pair them; in the odd ones every expression lands in one group, none above two."""
+    meta = json.loads((shared / "data/expressions/ref_ytvos_valid_meta_expressions.json").read_text())["videos"]
+    groups = {}
+    for video, entry in meta.items():
+        objects = ODD.get(video) or [i // 2 for i in range(len(entry["expressions"]))]
+        groups[video] = group_expressions(clip_of(objects), [masks_of(objects, 0, noise=0.01)], "runs")
+        assert groups[video] == cut(objects)
+    assert len(groups) == 507 and sum(len(g) for of in groups.values() for g in of) == 2096
+    odd = [v for v, entry in meta.items() if len(entry["expressions"]) % 2]
+    assert len(odd) == 20 and all([len(g) for g in groups[v]].count(1) % 2 for v in odd)
 
 
 @pytest.mark.parametrize("count", [2, 4, 8, 12])
