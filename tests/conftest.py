@@ -7,6 +7,8 @@ import torch
 from seeded import weights_of
 from tiny import make_tiny
 
+torch.set_num_threads(1)  # tensors here are small: on a busy machine threads wait for each other longer than they work
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

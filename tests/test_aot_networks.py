@@ -1,16 +1,16 @@
 """The networks of AOT and DeAOT against the official engine's numbers, and the loader of their checkpoints.
 
-The golden numbers are outputs of the official engine with weights seeded key by key (see `seeded`); they lie beside the
-checkout, not in it. Tolerances: logits 5e-5, two orders above what float32 leaves (2e-6 to 6e-6), below the smallest
+The golden numbers are outputs of the official engine with weights seeded key by key (see `seeded.py`); they lie beside
+the checkout, not in it. Tolerances: logits 5e-5, two orders above what float32 leaves (2e-6 to 6e-6), below the least
 realistic mistake (a tanh GELU: 1e-4).
 """
 
 import pickle
-import zlib
 
 import numpy as np
 import pytest
 import torch
+from seeded import weights_of
 from torch.nn import functional as F
 
 from adapters.sequence import InputError
@@ -26,43 +26,6 @@ from propagators.networks.variants import VARIANTS, find_variant
 GOLDEN = ["aott", "deaott", pytest.param("r50_aotl", marks=pytest.mark.slow)]
 KEYS = [v for v in VARIANTS if "swinl" not in v]  # Swin-L is not in the official code
 CPU = torch.device("cpu")
-
-
-def seeded(key, shape):
-    """The golden weights: every tensor drawn from its own key."""
-    n = np.random.RandomState(zlib.crc32(f"1:{key}".encode())).standard_normal(tuple(shape))
-    if key.endswith("running_var"):
-        n = 1 + 0.2 * np.abs(n)
-    elif key.endswith("running_mean"):
-        n = 0.1 * n
-    elif any(s in key for s in ("relative_emb_v", "relative_position_bias_table", "mask_token")):
-        n = 0.5 * n
-    elif len(shape) >= 2:
-        n = n / np.sqrt(np.prod(shape[1:]))
-    else:
-        n = 1 + 0.1 * n if key.endswith("weight") else 0.05 * n
-    return torch.from_numpy(np.asarray(n, np.float64).astype(np.float32))
-
-
-def weights_of(name):
-    with torch.device("meta"):
-        state = VOSNetwork(VARIANTS[name]).state_dict()
-    index = {k: v for k, v in VOSNetwork(VARIANTS[name]).named_buffers() if v.dtype == torch.int64}
-    return {k: index[k] if k in index else seeded(k, v.shape) for k, v in state.items()}
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory):
-    """name -> path of a checkpoint with seeded weights in the official layout."""
-    folder, made = tmp_path_factory.mktemp("weights"), {}
-
-    def path(name):
-        if name not in made:
-            made[name] = folder / f"{name}.pth"
-            torch.save({"state_dict": weights_of(name), "optimizer": {"state": {}}}, made[name])
-        return made[name]
-
-    return path
 
 
 def normalised(picture):

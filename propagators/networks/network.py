@@ -48,6 +48,12 @@ class Features:
     head: tuple
     shortcuts: tuple[Tensor, Tensor, Tensor]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        tensors = (self.projected, *self.shortcuts, *(x for x in self.head if x is not None))
+        return sum(x.nbytes for x in tensors)
+
 
 @dataclass
 class Reading:

@@ -54,6 +54,7 @@ class Tracker:
     def __init__(self, network: VOSNetwork, memory_gap: int | None, max_memory_frames: int = 24, batch: int = 16):
         self.network, self.gap, self.max_memory_frames, self.batch = network, memory_gap, max_memory_frames, batch
         self.cohorts: list[Cohort] = []
+        self.resting: list[Cohort] = []  # not propagated until a reference wakes them
         self.objects: dict[int, int] = {}  # of each bank
         self.frame = 0
 
@@ -73,7 +74,7 @@ class Tracker:
             objects: how many objects each has, 10 at most.
         """
         row = {bank: i for i, bank in enumerate(banks)}
-        known = self._take(row)
+        known = self._take(row) + self._take(row, self.resting)
         histories = [(c.banks, c.long) for c in known]
         histories.append(([b for b in banks if b not in self.objects], None))
         self.objects.update(zip(banks, objects, strict=True))
@@ -89,6 +90,11 @@ class Tracker:
                 memory.append(tokens, reference=True)
                 self.cohorts.append(Cohort(list(part), memory, tokens, self.frame))
 
+    def rest(self) -> None:
+        """Lets all banks rest with what they remember, until a reference wakes them."""
+        self.resting += self.cohorts
+        self.cohorts = []
+
     @torch.no_grad()
     def step(self, features: Features, without: Collection[int] = ()) -> Tensor | None:
         """Goes to the next frame.
@@ -103,7 +109,7 @@ class Tracker:
         """
         self.frame += 1
         waiting = self._take(without)
-        most, logits = max((self.objects[b] for b in self.banks), default=0), []
+        most, logits = max((self.objects[b] for b in self.banks), default=1) or 1, []
         for chunk in self._chunks():
             reading = self._read(features, chunk)
             found = self.network.decode(reading, most)
@@ -163,17 +169,18 @@ class Tracker:
             count += len(cohort.banks)
         return chunks
 
-    def _take(self, banks: Collection[int]) -> list[Cohort]:
-        """Removes these banks and returns them, cohorts split where only some of their banks are meant."""
+    def _take(self, banks: Collection[int], cohorts: list[Cohort] | None = None) -> list[Cohort]:
+        """Removes these banks from the running cohorts, or those given, and returns them; cohorts split as needed."""
+        cohorts = self.cohorts if cohorts is None else cohorts
         taken, left = [], []
-        for cohort in self.cohorts:
+        for cohort in cohorts:
             inside = [i for i, b in enumerate(cohort.banks) if b in banks]
             if len(inside) in (0, len(cohort.banks)):
                 (taken if inside else left).append(cohort)
             else:
                 taken.append(cohort.rows(inside))
                 left.append(cohort.rows([i for i, b in enumerate(cohort.banks) if b not in banks]))
-        self.cohorts = left
+        cohorts[:] = left
         return taken
 
 
