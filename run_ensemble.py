@@ -3,6 +3,7 @@
 python run_ensemble.py recipe=NAME|FILE [data=NAME] [key=value ...]   run a recipe (resume it if interrupted)
 python run_ensemble.py check recipe=... [key=value ...]               validate recipe and every input; compute nothing
 python run_ensemble.py list                                           recipes, data, adapters, propagators, operations
+python run_ensemble.py weights [verify FILE]                          published checkpoints; what a file is
 """
 
 from __future__ import annotations
@@ -71,7 +72,20 @@ def list_all(arguments: Sequence[str]) -> int:
     return 0
 
 
-VERBS = {"run": run, "check": check, "list": list_all}
+def weights(arguments: Sequence[str]) -> int:
+    """Prints the published checkpoints, or what a file is."""
+    from propagators.networks import published  # here, because torch takes its time to load
+
+    if not arguments:
+        print(published.table())
+        return 0
+    if arguments[0] != "verify" or len(arguments) != 2:
+        raise InputError(f"weights takes nothing, or `verify FILE`, found {' '.join(arguments)!r}")
+    print(published.verify(arguments[1]))
+    return 0
+
+
+VERBS = {"run": run, "check": check, "list": list_all, "weights": weights}
 
 if __name__ == "__main__":
     sys.exit(main())
