@@ -70,7 +70,7 @@ class Vote(Step):
     """
 
     op = "vote"
-    defaults: ClassVar[dict[str, Any]] = {
+    defaults = {
         "inputs": REQUIRED,
         "across": None,
         "threshold": REQUIRED,
@@ -153,7 +153,7 @@ class Average(Step):
     """
 
     op = "average"
-    defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED, "weights": None}
+    defaults = {"inputs": REQUIRED, "weights": None}
 
     def __init__(self, name: str, **settings):
         super().__init__(name, **settings)
@@ -186,7 +186,7 @@ class GatedAverage(Step):
     """
 
     op = "gated_average"
-    defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED, "min_iou": 0.9, "key_frame": "product"}
+    defaults = {"inputs": REQUIRED, "min_iou": 0.9, "key_frame": "product"}
 
     def __init__(self, name: str, **settings):
         super().__init__(name, **settings)
@@ -216,7 +216,7 @@ class Union(Step):
     """Foreground wherever any input has it."""
 
     op = "union"
-    defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED}
+    defaults = {"inputs": REQUIRED}
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         return {e.id: unite([inputs[name][e.id] for name in self.inputs]) for e in clip.expressions}
@@ -234,7 +234,7 @@ class ReplaceOrUnion(Step):
     """
 
     op = "replace_or_union"
-    defaults: ClassVar[dict[str, Any]] = {"inputs": REQUIRED, "ratio": 2 / 3, "share": 0.5}
+    defaults = {"inputs": REQUIRED, "ratio": 2 / 3, "share": 0.5}
 
     def __init__(self, name: str, **settings):
         super().__init__(name, **settings)
@@ -264,7 +264,7 @@ class Propagate(Step):
     """
 
     op = "propagate"
-    defaults: ClassVar[dict[str, Any]] = {
+    defaults = {
         "input": REQUIRED,
         "with": REQUIRED,
         "key_frame": "argmax",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -29,7 +29,7 @@ class Folder(Dataset):
         videos: only these.
     """
 
-    defaults: ClassVar = {"root": REQUIRED, "expressions": None, "videos": None, "predictions": None}
+    defaults = {"root": REQUIRED, "expressions": None, "videos": None, "predictions": None}
 
     def clips(self) -> list[Clip]:
         """Every video, sorted by name; no picture is decoded.

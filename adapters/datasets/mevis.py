@@ -33,7 +33,7 @@ class Mevis(Dataset):
 
     zip_root: ClassVar = ""
 
-    defaults: ClassVar = {
+    defaults = {
         "root": REQUIRED,
         "split": "valid_u",
         "meta": None,

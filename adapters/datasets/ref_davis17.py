@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from adapters.component import REQUIRED
 from adapters.datasets import Dataset
@@ -29,7 +28,7 @@ class RefDavis17(Dataset):
         videos: only these.
     """
 
-    defaults: ClassVar = {
+    defaults = {
         "root": REQUIRED,
         "split": "valid",
         "annotations": None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from adapters.component import REQUIRED
 from adapters.datasets import Dataset
@@ -27,7 +27,7 @@ class RefYoutubeVOS(Dataset):
             the ground truth, never `Expression.objects`. Default `meta_expressions/SPLIT/obj_ids.json`, if there.
     """
 
-    defaults: ClassVar = {
+    defaults = {
         "root": REQUIRED,
         "split": "valid",
         "meta": None,

@@ -24,7 +24,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
 
 from adapters.adapter import Adapter
 from adapters.files.challenge_pth import ChallengePth
@@ -56,7 +55,7 @@ class Files(Adapter):
     """
 
     stored = False
-    defaults: ClassVar[dict[str, Any]] = {
+    defaults = {
         "path": "???",
         "kind": None,
         "scores": None,

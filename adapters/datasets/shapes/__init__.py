@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from adapters.component import REQUIRED
 from adapters.datasets import Dataset
@@ -40,8 +39,8 @@ class Shapes(Dataset):
         predictions: where the simulated predictions lie, for recipes: `ROOT/predictions`.
     """
 
-    version: ClassVar = 1  # raise it when anything that is rendered changes
-    defaults: ClassVar = {
+    version = 1  # raise it when anything that is rendered changes
+    defaults = {
         "root": REQUIRED,
         "seed": 0,
         "clips": 8,
