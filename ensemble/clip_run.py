@@ -34,7 +34,8 @@ class ClipRecord:
         status: "done", "reused" (nothing had to be computed) or "failed".
         error: why it failed.
         frames: how many it has.
-        keys: of every source and step, see `keys_of`; together with the truth they say whether the record still holds.
+        output: name of the source or step whose masks were written.
+        keys: of every source and step, see `keys_of`; with output and truth they say whether the record still holds.
         truth: fingerprint of the ground truth it was scored against.
         pictures: digest of the PNGs it wrote.
         scores: {source or step: {expression: {"J": mean, "F": mean}}}.
@@ -48,6 +49,7 @@ class ClipRecord:
     status: str = "done"
     error: str = ""
     frames: int = 0
+    output: str = ""
     keys: dict[str, str] = field(default_factory=dict)
     truth: str = ""
     pictures: str = ""
@@ -78,11 +80,11 @@ def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
     truth = clip.truth.fingerprint() if clip.truth else ""
     file = recipe.out / "clips" / f"{clip.name}.json"
     old = read_record(file)
-    holds = old is not None and old.keys == keys and old.truth == truth
+    holds = old is not None and (old.output, old.keys, old.truth) == (recipe.output, keys, truth)
     if holds and (not recipe.config["annotations"] or old.pictures == digest_of_tree(recipe.out, clip)):
         old.status, old.computed = "reused", []
         return old
-    record = ClipRecord(clip.name, frames=len(clip), keys=keys, truth=truth)
+    record = ClipRecord(clip.name, frames=len(clip), output=recipe.output, keys=keys, truth=truth)
     results = compute(recipe, clip, keys, record)
     output = results[recipe.output]
     record.notes = {n: {e: dict(s.notes) for e, s in p.items() if s.notes} for n, p in results.items()}

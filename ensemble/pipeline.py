@@ -168,7 +168,6 @@ def _hand_out(
         shutil.rmtree(recipe.out / "Annotations" / name, ignore_errors=True)
         (recipe.out / "clips" / f"{name}.json").unlink(missing_ok=True)
     archive = recipe.out / "submission.zip"
-    archive.unlink(missing_ok=True)
     if recipe.config["submission"] and not failed:
         submission.write(archive, clips, recipe.dataset.zip_root, (_pngs(recipe, c, records[c.name]) for c in clips))
     done = [records[c.name] for c in clips if c.name not in failed]
@@ -234,6 +233,10 @@ def _claim(recipe: Recipe, clips: Sequence[Clip]) -> None:
         raise InputError(f"{out}: not empty, and not the folder of an earlier run (no config.yaml); give out=DIR")
     for leftover in [*out.glob(".*.tmp"), *out.glob("*/.*.tmp"), *out.glob("store/*/.*.tmp")]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    for name in ("submission.zip", "metrics.csv", "metrics.json", "report.html", "manifest.json"):
+        (out / name).unlink(missing_ok=True)  # of the run before; this one writes its own at the end
+    if not recipe.config["annotations"]:
+        shutil.rmtree(out / "Annotations", ignore_errors=True)
     names = {c.name for c in clips}
     for folder in (out / "Annotations", out / "clips"):
         for old in folder.glob("*"):

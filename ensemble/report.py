@@ -29,8 +29,6 @@ def write_metrics(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipR
     Returns:
         The table to print: J, F and J&F of every source and step, in percent.
     """
-    for name in ("metrics.csv", "metrics.json"):
-        (recipe.out / name).unlink(missing_ok=True)
     frame = scores_frame(clips, records)
     if frame.empty:
         return "no ground truth: nothing to score"

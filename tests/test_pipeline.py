@@ -152,6 +152,20 @@ def test_changed_input_is_never_stale(tiny, what):
     assert (tiny.out / "metrics.csv").read_bytes() != before[1] or what == "frame"
 
 
+def test_another_output_or_fewer_files_leave_nothing_stale(tiny):
+    assert run(tiny) == 0
+    propagated = tree(tiny.out)
+    assert run(tiny, "output=smr") == 0
+    assert set(statuses(tiny.out).values()) == {"done"}
+    voted = tree(tiny.out)
+    assert voted != propagated and voted.keys() == propagated.keys()
+    assert run(tiny, "annotations=false", "submission=false", "report=false") == 0
+    left = {p.name for p in tiny.out.iterdir()}
+    assert not left & {"Annotations", "submission.zip", "report.html"} and "metrics.csv" in left
+    assert run(tiny) == 0
+    assert tree(tiny.out) == propagated
+
+
 def test_a_deleted_or_damaged_picture_is_written_again(tiny):
     assert run(tiny) == 0
     before = tree(tiny.out)
