@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "report": True,  # write report.html
     "engine": {},  # how clips are spread over processes; see ENGINE
 }
+NOT_GIVEN = "(data.predictions is not given)"  # stands in the paths of the sources that would lie there
 GROUPING = {"rule": "auto", "file": None, "min_iou": 0.3}
 ENGINE = {"backend": "loky", "workers": 0}  # workers 0: one a core; backend: sequential, loky, dask, ray
 
@@ -159,7 +160,11 @@ def resolve(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
             config.data = OmegaConf.load(_data_file(data))
         overrides = OmegaConf.from_dotlist([f"{k}={v}" for k, v in table.items()])
         config = OmegaConf.merge(config, overrides)
+        if OmegaConf.is_dict(config.data) and config.data.get("predictions") is None:
+            config = OmegaConf.merge(config, {"data": {"predictions": NOT_GIVEN}})
         resolved = OmegaConf.to_container(config, resolve=True)
+        if isinstance(resolved["data"], dict) and resolved["data"].get("predictions") == NOT_GIVEN:
+            del resolved["data"]["predictions"]
     except OmegaConfBaseException as e:
         raise InputError(f"recipe {path}: {str(e).splitlines()[0]}") from None
     return path.stem, _plain(resolved)

@@ -2,6 +2,7 @@
 
 import pytest
 
+import run_ensemble
 from adapters.sequence import InputError
 from ensemble import recipe as recipes
 
@@ -97,3 +98,11 @@ def test_recipes_that_are_not_there_or_not_recipes(tmp_path):
     broken.write_text("base: broken.yaml\n")
     assert "circle: broken.yaml -> broken.yaml" in problems(f"recipe={broken}")
     assert "no data table 'nope'. There are: folder" in problems("recipe=stage1", "data=nope")
+
+
+def test_predictions_that_are_not_given_are_said_to_be(tiny, capsys):
+    arguments = ["recipe=stage1", "data=ref_youtube_vos", f"data.root={tiny.root}", f"out={tiny.out}"]
+    assert run_ensemble.main(["check", *arguments]) == 2
+    assert "source soc: (data.predictions is not given)/soc: no masks there" in capsys.readouterr().err
+    given = [f"sources.{m}.path={tiny.root}/predictions/{m}" for m in ("soc", "mutr", "referformer")]
+    assert run_ensemble.main(["check", *arguments, *given]) == 0
