@@ -47,10 +47,10 @@ class FPNDecoder(nn.Module):
             [B, identities, H / 4, W / 4].
         """
         x4, x8, x16 = shortcuts
-        x = F.relu(self.conv_in(x))
-        x = F.relu(self.conv_16x(x16 + x))
-        x = F.relu(self.conv_8x(x8 + self._grow(x, x8)))
-        x = F.relu(self.conv_4x(x4 + self._grow(x, x4)))
+        x = self.conv_in(x).relu_()
+        x = self.conv_16x(x16 + x).relu_()
+        x = self.conv_8x(self._grow(x, x8).add_(x8)).relu_()
+        x = self.conv_4x(self._grow(x, x4).add_(x4)).relu_()
         return F.conv2d(x, self.conv_out.weight[:identities], self.conv_out.bias[:identities])
 
     def _grow(self, x: Tensor, like: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ STAGES = (  # expansion, channels, blocks, stride, dilation of the first block a
 def conv_norm_relu(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1):
     """Convolution, frozen batch norm, ReLU6."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
-    return nn.Sequential(conv, FrozenBatchNorm2d(c_out), nn.ReLU6())
+    return nn.Sequential(conv, FrozenBatchNorm2d(c_out), nn.ReLU6(inplace=True))
 
 
 class InvertedResidual(nn.Module):

@@ -148,11 +148,18 @@ class VOSNetwork(nn.Module):
     def decode(self, reading: Reading, objects: int) -> Tensor:
         """Logits of background and objects at stride 4, [B, objects + 1, H / 4, W / 4]."""
         features = reading.features
-        maps = [to_map(x, features.size) for x in reading.outputs]
+        tokens = reading.outputs
         if self.variant.family == "aot":
-            maps = [features.projected.expand(len(maps[0]), -1, -1, -1), *maps]
-        x = (torch.cat(maps, 1) if len(maps) > 1 else maps[0]).contiguous(memory_format=torch.channels_last)
-        return self.decoder(x, features.shortcuts, objects + 1)
+            tokens = (to_tokens(features.projected), *tokens)
+        batch = len(reading.outputs[0])
+        # on a CPU maps of one sequence at a time stay near its caches, and memory once taken serves the next one
+        step = batch if tokens[0].is_cuda else 1
+        found = []
+        for i in range(0, batch, step):
+            part = [x.expand(batch, -1, -1)[i : i + step] for x in tokens]
+            x = to_map(torch.cat(part, 2) if len(part) > 1 else part[0], features.size)
+            found.append(self.decoder(x, features.shortcuts, objects + 1))
+        return torch.cat(found)
 
     def _run(self, features: Features, memory_of) -> Reading:
         position = self._position(features.size, features.projected.device)

@@ -29,10 +29,10 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), FrozenBatchNorm2d(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn1(self.conv1(x)).relu_()
+        y = self.bn2(self.conv2(y)).relu_()
         y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return (y + (x if self.downsample is None else self.downsample(x))).relu_()
 
 
 class ResNet(nn.Module):
@@ -54,7 +54,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Image [B, 3, H, W] to four maps [B, C, H / stride, W / stride]."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.bn1(self.conv1(x)).relu_()
         x4 = self.layer1(F.max_pool2d(x, 3, 2, padding=1))
         x8 = self.layer2(x4)
         x16 = self.layer3(x8)

@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "max_long_edge": 1040,  # of the input, pixels; 800 * 1.3 in the official evaluator
     "memory_gap": None,  # frames between two long-term memories; 0: key frames only; None: as the variant was tested
     "max_memory_frames": 24,  # long-term memory at most; more than a clip of 120 frames needs at gap 5
-    "batch": 16,  # sequences at once in the network; more take several passes
+    "batch": None,  # sequences at once in the network, more take several passes; None: 16 on CUDA, 4 on a CPU
     "device": "auto",  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
     "precision": "fp32",  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
     "reset_between_passes": True,  # False: the backward pass reads the memory of the forward pass (LSVOS 2023 code)
@@ -67,6 +67,7 @@ class Model:
         device = settings["device"]
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.variant, self.network = network.variant, network.to(self.device)
+        self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
         gap = settings["memory_gap"]
         self.memory_gap = self.variant.memory_gap if gap is None else gap or None
 
@@ -118,7 +119,7 @@ class NetworkSweep:
         self.model, self.size = model, size
         self.views = views(size, s["max_long_edge"], model.tta, model.variant.align_corners)
         self.trackers = [
-            Tracker(model.network, model.memory_gap, s["max_memory_frames"], s["batch"]) for _ in self.views
+            Tracker(model.network, model.memory_gap, s["max_memory_frames"], model.batch) for _ in self.views
         ]
         self.members: list[list[int]] = []  # bank -> its sequences, object 1 first
         self.bank: dict[int, int] = {}  # sequence -> its bank
@@ -148,8 +149,8 @@ class NetworkSweep:
         if not order:
             return {}, torch.empty(0), []
         results, labels = {}, []
-        for start in range(0, len(order), self.model.settings["batch"]):  # full-size maps of a few banks at a time
-            part = slice(start, start + self.model.settings["batch"])
+        for start in range(0, len(order), self.model.batch):  # full-size maps of a few banks at a time
+            part = slice(start, start + self.model.batch)
             p = self._average([x[part] for x in logits])
             labels.append(_best(p))
             rows = _OnTheWay(torch.ceil(p[:, 1:] * 255 - 0.5).to(torch.uint8))  # as `sequence.quantise`
@@ -245,9 +246,9 @@ def _problems(settings: dict[str, Any], family: str):
     """What makes no sense, one sentence each."""
     for key, low in {"max_long_edge": 32, "memory_gap": 0, "max_memory_frames": 1, "batch": 1}.items():
         value = settings[key]
-        if (value is None and key != "memory_gap") or (
-            value is not None and (not isinstance(value, int) or value < low)
-        ):
+        if value is None and DEFAULTS[key] is None:
+            continue
+        if not isinstance(value, int) or value < low:
             yield f"{family}: setting `{key}` is {value!r}, expected a whole number of at least {low}"
     if settings["precision"] not in PRECISIONS:
         yield f"{family}: setting `precision` is {settings['precision']!r}, expected one of {', '.join(PRECISIONS)}"
