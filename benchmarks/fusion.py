@@ -1,6 +1,6 @@
 """Stage-I fusion, PNG in to PNG out, against the way the 2023 scripts do it: same files, one run, one core.
 
-    python benchmarks/fusion.py [--frames 36] [--rounds 5]
+    python -m benchmarks.fusion [--frames 36] [--rounds 5]
 
 Three sources x two expressions of one object at 720p, votes >= 3 of 6, the result written for both expressions. The
 files are written as the models' own scripts write them (float32 * 255, Pillow's "L"). The naive side does what the

@@ -1,6 +1,6 @@
 """Mask PNG at 720p: milliseconds to decode and encode, this codec against Pillow, on masks with ragged outlines.
 
-python benchmarks/png.py [FOLDER_OF_PNG]
+python -m benchmarks.png [FOLDER_OF_PNG]
 """
 
 import io
