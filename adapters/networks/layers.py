@@ -1,0 +1,157 @@
+"""Small layers that several networks share, and the two views of a feature map: tokens and map.
+
+Tokens are [B, N, C] with N = h * w in row-major order; a map is [B, C, h, w]. The same memory serves both: tokens seen
+as a map are channels-last.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Size = tuple[int, int]  # (height, width) of a map
+
+
+def to_map(tokens: Tensor, size: Size) -> Tensor:
+    """Tokens [B, h * w, C] as a channels-last map [B, C, h, w], without a copy."""
+    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """A map [B, C, h, w] as tokens [B, h * w, C]; no copy where it is channels-last."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch normalisation whose statistics and scale never change: four buffers, an affine map per channel."""
+
+    eps = 1e-5
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale, shift = self.affine()
+        return x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """(scale, shift), each [channels]: the normalisation is x * scale + shift."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+
+@torch.no_grad()
+def fold_batch_norm(module: nn.Module) -> None:
+    """Merges every frozen batch norm that follows a convolution into it, in place: the same function, one pass less."""
+    children = list(module.named_children())
+    for (_, conv), (name, norm) in pairwise(children):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
+            scale, shift = norm.affine()
+            conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), conv.weight.requires_grad)
+            conv.bias = nn.Parameter(shift, conv.weight.requires_grad)
+            setattr(module, name, nn.Identity())
+    for _, child in children:
+        fold_batch_norm(child)
+
+
+class MLP(nn.Module):
+    """Linear layers with a ReLU between them.
+
+    Args:
+        widths: channels before, between and after the layers.
+    """
+
+    def __init__(self, *widths: int):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class GELUMlp(nn.Module):
+    """Two linear layers with an exact GELU between them, the feed-forward part of vision transformers."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.fc1 = nn.Linear(channels, 4 * channels)
+        self.fc2 = nn.Linear(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class FeedForward(nn.Module):
+    """The feed-forward part of a transformer layer in the names of `torch.nn.TransformerEncoderLayer`."""
+
+    def __init__(self, channels: int, hidden: int):
+        super().__init__()
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.linear2(F.relu(self.linear1(x)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention in the names of `torch.nn.MultiheadAttention`; no attention map is ever written out."""
+
+    def __init__(self, channels: int, heads: int = 8):
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * channels, channels)))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Looks from the query into the keys.
+
+        Args:
+            query: [B, N, C].
+            key, value: [B, M, C].
+            mask: bool, True where it may look, else float to be added; of a shape that expands to [B, heads, N, M].
+
+        Returns:
+            [B, N, C].
+        """
+        parts = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        q, k, v = (F.linear(x, w, b).unflatten(2, (self.heads, -1)).transpose(1, 2) for x, w, b in parts)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # [B, heads, N, C / heads]
+        return self.out_proj(x.transpose(1, 2).flatten(2))
+
+
+def sine_wave(position: Tensor, channels: int) -> Tensor:
+    """Positions [...] as sines and cosines [..., channels] of falling frequencies, in turns."""
+    period = 10000 ** (2 * (torch.arange(channels, device=position.device) // 2) / channels)
+    angle = position[..., None] / period
+    return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], -1).flatten(-2)
+
+
+def sine_map(size: Size, channels: int, device: torch.device) -> Tensor:
+    """Embeddings [h * w, channels] of the cells of a map: rows in the first half of the channels, columns in the second.
+
+    Source: Carion et al., DETR, ECCV 2020, as normalised by Deformable DETR (Zhu et al., ICLR 2021).
+    """
+
+    def wave(n: int) -> Tensor:
+        centre = torch.arange(n, dtype=torch.float32, device=device) + 0.5
+        return sine_wave(centre / (n + 1e-6) * (2 * math.pi), channels // 2)
+
+    (h, w), (rows, columns) = size, map(wave, size)
+    return torch.cat([rows[:, None].expand(h, w, -1), columns.expand(h, w, -1)], 2).flatten(0, 1)
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """The logit of x in 0..1; both x and 1 - x count as eps at least."""
+    x = x.clamp(0, 1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
