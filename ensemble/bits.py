@@ -97,7 +97,7 @@ class Bits:
         row = self.words.shape[2]
         run, reach = self.words.ravel(), 0
         disk = np.zeros_like(run)
-        for wanted, rows in _runs(radius):
+        for wanted, rows in disk_rows(radius):
             while reach < wanted:
                 step = min(wanted - reach, 2 * reach + 1, 63)  # a longer step would leave a gap
                 run = _widen(run, step, keep=step > reach)
@@ -132,10 +132,10 @@ def _widen(flat: np.ndarray, by: int, keep: bool) -> np.ndarray:
 
 
 @lru_cache
-def _runs(radius: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
+def disk_rows(radius: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """The rows of a disk as ((pixels to each side of the centre, rows of that length), ...), short ones first.
 
-    >>> _runs(2)  # two rows from the centre one pixel; one row from it 1 to each side; through it 2 to each side
+    >>> disk_rows(2)  # two rows from the centre one pixel; one row from it 1 to each side; through it 2 to each side
     ((0, (2,)), (1, (1,)), (2, (0,)))
     """
     rows: dict[int, list[int]] = {}

@@ -129,15 +129,29 @@ def j_and_f(
             f"{g.radius}: expected the same"
         )
     both = p.bits.count_common(g.bits)
-    j, f = _ratio(both, p.area + g.area - both, empty=1.0), _f(p, g)
+    j = j_of_counts(both, p.area + g.area - both)
+    f = f_of_counts(p.boundary.count_common(g.near), p.length, g.boundary.count_common(p.near), g.length)
     return (float(j[0]), float(f[0])) if p.single and g.single else (j, f)
 
 
-def _f(p: Prepared, g: Prepared) -> np.ndarray:
-    precision = _ratio(p.boundary.count_common(g.near), p.length)
-    recall = _ratio(g.boundary.count_common(p.near), g.length)
+def j_of_counts(both: np.ndarray, either: np.ndarray) -> np.ndarray:
+    """J, float64, from the pixels in both masks and in either; int64 of one shape."""
+    return _ratio(both, either, empty=1.0)
+
+
+def f_of_counts(right: np.ndarray, length: np.ndarray, found: np.ndarray, truth_length: np.ndarray | int) -> np.ndarray:
+    """F, float64, from counts of boundary pixels.
+
+    Args:
+        right: of the prediction, those near the truth's; int64.
+        length: of the prediction.
+        found: of the truth, those near the prediction's.
+        truth_length: of the truth.
+    """
+    truth_length = np.asarray(truth_length)
+    precision, recall = _ratio(right, length), _ratio(found, truth_length)
     f = _ratio(2 * precision * recall, precision + recall)
-    f[(p.length == 0) & (g.length == 0)] = 1.0
+    f[(length == 0) & (truth_length == 0)] = 1.0
     return f
 
 
