@@ -2,7 +2,8 @@
 
 python run_ensemble.py recipe=NAME|FILE [data=NAME] [key=value ...]   run a recipe (resume it if interrupted)
 python run_ensemble.py check recipe=... [key=value ...]               validate recipe and every input; compute nothing
-python run_ensemble.py list                                           recipes, data, adapters, propagators, operations
+python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME     J and F of any masks, by a benchmark's protocol
+python run_ensemble.py list                                           what recipes and evaluate can name
 python run_ensemble.py weights [verify FILE]                          published checkpoints; what a file is
 """
 
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from adapters.sequence import InputError
-from ensemble import pipeline, recipe
+from ensemble import evaluate, pipeline, recipe
 from ensemble.steps import OPS
 
 
@@ -64,6 +65,7 @@ def list_all(arguments: Sequence[str]) -> int:
         "adapters": recipe.components("adapter"),
         "propagators": recipe.components("propagator"),
         "operations": {name: (op.__doc__ or "").split("\n")[0] for name, op in OPS.items()},
+        "protocols": evaluate.names(),
     }
     for title, entries in parts.items():
         print(f"{title}:")
@@ -85,7 +87,7 @@ def weights(arguments: Sequence[str]) -> int:
     return 0
 
 
-VERBS = {"run": run, "check": check, "list": list_all, "weights": weights}
+VERBS = {"run": run, "check": check, "evaluate": evaluate.run, "list": list_all, "weights": weights}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+import cv2
+import joblib
 import pandas as pd
+from tqdm import tqdm
 
 from adapters.component import Component
+from adapters.sequence import InputError
+
+MASKS_A_WORKER = 1000  # about a second of work: what it takes to start a process
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,22 @@ class Result:
 
 
 class Protocol(Component):
-    """A way to score masks. One file of this folder each; `defaults` are its options, named in its docstring."""
+    """A way to score masks. One file of this folder each; `defaults` are its options, named in its docstring.
+
+    `choices` lists the values of options that have a few: {option: values}.
+    """
+
+    choices: ClassVar[dict[str, tuple]] = {}
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        problems = [
+            f"{self.name}: option `{key}` is {value!r}, expected {' or '.join(map(str, valid))}"
+            for key, valid in self.choices.items()
+            if (value := getattr(self.settings, key)) not in valid
+        ]
+        if problems:
+            raise InputError(problems)
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         """Scores a folder or zip of predictions.
@@ -41,3 +66,25 @@ class Protocol(Component):
             InputError: everything that is wrong with either side, before anything is scored.
         """
         raise NotImplementedError
+
+
+def spread(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, masks: int) -> list[Any]:
+    """`work(job)` of every job, in order, over processes where that is faster.
+
+    Args:
+        work: a function of a module; it and the jobs travel to the processes.
+        jobs: the largest need not come first.
+        workers: processes; 0 for as many as there are cores, and fewer where there is little to do.
+        masks: how many masks the jobs hold together.
+    """
+    most = workers or min(os.cpu_count() or 1, 1 + masks // MASKS_A_WORKER)
+    bar = {"desc": "scoring", "unit": "video", "leave": False, "mininterval": 0.1 if sys.stderr.isatty() else 30.0}
+    if min(most, len(jobs)) == 1:
+        return [_alone(work, job) for job in tqdm(jobs, **bar)]
+    found = joblib.Parallel(min(most, len(jobs)), return_as="generator")(joblib.delayed(_alone)(work, j) for j in jobs)
+    return list(tqdm(found, total=len(jobs), **bar))
+
+
+def _alone(work: Callable[[Any], Any], job: Any) -> Any:
+    cv2.setNumThreads(1)  # videos are the unit of parallel work
+    return work(job)

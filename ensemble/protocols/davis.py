@@ -1,0 +1,265 @@
+"""What the DAVIS protocols have in common: label maps of ground truth and predictions, scores per object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adapters.datasets.meta import subset
+from adapters.files.reader import some
+from adapters.sequence import InputError
+from ensemble.protocols.assignment import assign
+from ensemble.protocols.objects import VOID, Pairs, score_objects
+from ensemble.protocols.protocol import Result, spread
+from ensemble.protocols.trees import LABELS, Masks, Tree, check_layout, prediction_tree, strays, truth_tree
+
+MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
+
+OPTIONS: dict[str, Any] = {
+    "first_last": "drop",
+    "void": "background",
+    "assignment": "identity",
+    "late_objects": "davis",
+    "gaps": "skip",
+    "unknown_ids": "error",
+    "max_proposals": 20,
+    "missing": "error",
+    "empty_empty": 1,
+    "legacy_decay": False,
+    "split": "val",
+    "videos": None,
+}
+CHOICES: dict[str, tuple] = {
+    "first_last": ("drop", "keep"),
+    "void": ("ignore", "background", "object"),
+    "assignment": ("identity", "hungarian"),
+    "late_objects": ("davis", "vosbench"),
+    "gaps": ("skip", "count"),
+    "unknown_ids": ("error", "ignore"),
+    "missing": ("error", "zero", "empty"),
+    "empty_empty": (0, 1),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video.
+
+    Attributes:
+        video: its name.
+        truth: all frames of the ground truth.
+        predictions: {name: the same frames of a prediction}.
+        options: of the protocol.
+    """
+
+    video: str
+    truth: Masks
+    predictions: Mapping[str, Masks]
+    options: SimpleNamespace
+
+
+@dataclass
+class Found:
+    """What became of a video: {prediction: rows}, problems of its files, notes."""
+
+    rows: dict[str, list[dict]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def evaluate(
+    options: SimpleNamespace, gt: Path, predictions: Mapping[str, Path], folders: Sequence[str], workers: int
+) -> dict[str, Result]:
+    """Scores one or more predictions of one ground truth.
+
+    Args:
+        options: as `OPTIONS`.
+        gt: a DAVIS root, or a folder of VIDEO/FRAME.png.
+        predictions: {name: folder or zip of VIDEO/FRAME.png}.
+        folders: where in a DAVIS root the annotations lie.
+        workers: processes; 0 for one a core.
+
+    Raises:
+        InputError: all that is wrong with the options or the files.
+    """
+    if options.late_objects == "vosbench" and options.assignment == "hungarian":
+        raise InputError("late_objects=vosbench asks which object a prediction shows: it needs assignment=identity")
+    truth = truth_tree(gt, folders)
+    videos = _videos(truth, options)
+    trees, notes, problems = {}, {}, []
+    for name, path in predictions.items():
+        try:
+            trees[name] = prediction_tree(path, videos)
+            notes[name] = strays(trees[name], videos)
+            problems += check_layout(trees[name], videos, LABELS)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    jobs = [_job(video, truth, trees, options) for video in videos]
+    for name, tree in trees.items():
+        missing = _missing(tree, {job.video: job.predictions[name] for job in jobs}, truth)
+        if options.missing == "error":
+            problems += missing
+        else:
+            score = "score 0" if options.missing == "zero" else "count as empty masks"
+            notes[name] += [f"{sentence}; they {score}" for sentence in missing]
+    if problems:
+        problems.append("missing=zero scores such frames 0, missing=empty takes them for empty masks")
+        raise InputError(problems)
+    found = spread(score_video, jobs, workers, sum(len(j.truth) * len(j.predictions) for j in jobs))
+    if problems := [sentence for video in found for sentence in video.problems]:
+        raise InputError(dict.fromkeys(problems))
+    general = [sentence for video in found for sentence in video.notes]
+    return {
+        name: _result([row for video in found for row in video.rows[name]], [*notes[name], *general])
+        for name in predictions
+    }
+
+
+def score_video(job: Job) -> Found:
+    """All predictions of a video."""
+    options, found = job.options, Found()
+    frames = slice(1, -1) if options.first_last == "drop" else slice(None)
+    truth = Masks(job.truth.storage, job.truth.names[frames])
+    ours = {name: Masks(m.storage, m.names[frames]) for name, m in job.predictions.items()}
+    if not len(truth):
+        found.problems.append(
+            f"{job.truth.where(0)}: video of {len(job.truth)} frames, of which the first and the last do not count; "
+            "first_last=keep counts them"
+        )
+        return found
+    pairs, found.problems = score_objects(truth, ours, options.void, options.assignment == "hungarian", options.missing)
+    try:
+        first = job.truth.read(0)
+        if options.void != "object":
+            first = np.where(first == VOID, np.uint8(0), first)
+    except InputError as error:
+        found.problems += error.problems
+    if found.problems:
+        return found
+    for name, of_one in pairs.items():
+        objects = _objects(job.video, of_one, first, options, found)
+        choose = _by_value if options.assignment == "hungarian" else _by_number
+        found.rows[name] = [
+            {"video": job.video, **columns, "frames": len(scores), **scores.summary(options.legacy_decay)}
+            for columns, scores in choose(job, name, of_one, objects, found.problems)
+        ]
+    return found
+
+
+def _objects(video: str, pairs: Pairs, first: np.ndarray, options: SimpleNamespace, found: Found) -> list[int]:
+    """Numbers of the objects that count."""
+    seen = pairs.truths()
+    if options.late_objects == "vosbench":
+        return seen
+    highest = int(first.max())
+    gaps = [i for i in range(1, highest + 1) if i not in seen and not (first == i).any()]
+    late = [i for i in seen if i > highest]
+    if late:
+        found.notes.append(
+            f"video {video}: object {some(late)} is not in the first frame and was not scored, as in the official code;"
+            " late_objects=vosbench scores it"
+        )
+    if gaps and options.void != "object":
+        told = "was left out; the official code scores it 1 (gaps=count)"
+        if options.gaps == "count":
+            told = "counts as an object that is never to be seen (gaps=skip leaves it out)"
+        found.notes.append(f"video {video}: the numbers of gt have gaps: there is no object {some(gaps)}. It {told}")
+    found.notes = list(dict.fromkeys(found.notes))  # once for all predictions
+    return [i for i in range(1, highest + 1) if options.gaps == "count" or i not in gaps]
+
+
+def _by_number(job: Job, name: str, pairs: Pairs, objects: list[int], problems: list[str]):
+    """Object i of the prediction is object i of the ground truth."""
+    unknown = [i for i in pairs.proposals() if i not in objects]
+    if unknown and job.options.unknown_ids == "error":
+        t = int(np.argmax(pairs.shown(unknown[0], ["prediction"]))) + (job.options.first_last == "drop")
+        problems.append(
+            f"{job.predictions[name].where(t)}: object {some(unknown)}, expected the objects of the ground truth: "
+            f"{some(objects, 10)}; unknown_ids=ignore passes over others"
+        )
+    for i in objects:
+        scores = pairs.scores(i, i, job.options.empty_empty)
+        if job.options.late_objects == "vosbench":
+            scores = scores[int(np.argmax(pairs.shown(i))) :]
+        yield {"object": i}, scores
+
+
+def _by_value(job: Job, name: str, pairs: Pairs, objects: list[int], problems: list[str]):
+    """Proposals go with objects so that the sum of their mean (J + F) / 2 is the greatest; some objects get none.
+
+    In order of proposals, as the official code lists them.
+    """
+    count = max(pairs.proposals(), default=0)
+    if count > job.options.max_proposals:
+        t = int(np.argmax(pairs.shown(count, ["prediction"]))) + (job.options.first_last == "drop")
+        problems.append(
+            f"{job.predictions[name].where(t)}: proposal {count}, expected numbers up to {job.options.max_proposals} "
+            "(max_proposals)"
+        )
+        return
+    table = {
+        (p, k): pairs.scores(p, i, job.options.empty_empty)
+        for p in range(1, max(count, len(objects)) + 1)
+        for k, i in enumerate(objects)
+    }
+    value = np.zeros((max(count, len(objects)), len(objects)))
+    for (p, k), scores in table.items():
+        value[p - 1, k] = (np.mean(scores.J) + np.mean(scores.F)) / 2
+    chosen = assign(value)
+    for k in np.argsort(chosen).tolist():
+        p = chosen[k] + 1
+        yield {"object": objects[k], "proposal": p if p <= count else 0}, table[p, k]
+
+
+def _result(rows: list[dict], notes: list[str]) -> Result:
+    if not rows:
+        raise InputError("no objects to score: the ground truth shows none in the first frame of any video")
+    frame = pd.DataFrame(rows)
+    means = {measure: float(np.mean(frame[measure].to_numpy())) for measure in MEASURES}
+    means["J&F-Mean"] = (means["J-Mean"] + means["F-Mean"]) / 2
+    return Result(frame, means, tuple(notes))
+
+
+def _videos(truth: Tree, options: SimpleNamespace) -> list[str]:
+    """Names of the videos: those of ImageSets/2017/SPLIT.txt where gt is a DAVIS root, else all."""
+    listing = f"ImageSets/2017/{options.split}.txt"
+    there = [video for video in truth.videos() if truth.frames(video)]
+    if truth.top and "ImageSets" in truth.storage.entries("")[0]:
+        names = truth.storage.read(listing).decode("ascii", "replace").split()
+        if absent := sorted(set(names) - set(there)):
+            raise InputError(f"{truth.where}: no annotations of {some(absent)}, which {listing} lists")
+        there = names
+    return list(subset(dict.fromkeys(there), options.videos, truth.where))
+
+
+def _job(video: str, truth: Tree, trees: Mapping[str, Tree], options: SimpleNamespace) -> Job:
+    frames = truth.frames(video)
+    predictions = {name: tree.masks(video, frames) for name, tree in trees.items()}
+    return Job(video, truth.masks(video, frames), predictions, options)
+
+
+def _missing(tree: Tree, videos: Mapping[str, Masks], truth: Tree) -> list[str]:
+    """One sentence on the videos of which there is nothing, and one for each video of which there is a part."""
+    absent, sentences = [], []
+    for video, masks in videos.items():
+        gone = [frame for frame, name in zip(truth.frames(video), masks.names, strict=True) if name is None]
+        if len(gone) == len(masks):
+            absent.append(video)
+        elif gone:
+            sentences.append(
+                f"{tree.storage.where(tree.top + video)}: {len(gone)} of {len(masks)} frames are missing: "
+                f"{some([f'{frame}.png' for frame in gone])}"
+            )
+    if absent:
+        there = [video for video in tree.videos() if video not in videos]
+        hint = f" (it has {some(there, 3)}, which gt has not)" if there else ""
+        sentences.insert(0, f"{tree.where}: {len(absent)} of {len(videos)} videos are missing: {some(absent)}{hint}")
+    return sentences

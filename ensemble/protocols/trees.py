@@ -1,0 +1,204 @@
+"""Masks of videos in a folder or a zip: where they lie, which are there, and their pixels.
+
+Two layouts, told apart by what lies in the folder of a video: `VIDEO/FRAME.png`, a label map per frame (a pixel's value
+is its object), and `VIDEO/EXPRESSION/FRAME.png`, a binary mask per expression and frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from adapters import png
+from adapters.datasets.meta import natural
+from adapters.files.png_masks import DEPTH, ON_THE_WAY
+from adapters.files.reader import some
+from adapters.files.storage import Folder, Zip, is_junk
+from adapters.sequence import InputError
+
+Storage: TypeAlias = Folder | Zip
+LABELS, BINARY = "a label map per frame, VIDEO/FRAME.png", "a mask per expression, VIDEO/EXPRESSION/FRAME.png"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The folder of all videos.
+
+    Attributes:
+        storage: the folder or zip.
+        top: where in it the videos lie: "" or a folder's name with `/` at its end.
+    """
+
+    storage: Storage
+    top: str = ""
+
+    @property
+    def where(self) -> str:
+        """Its name for messages."""
+        return self.storage.where(self.top) if self.top else self.storage.root
+
+    def videos(self) -> list[str]:
+        """Names of all folders in it."""
+        return self.storage.entries(self.top)[0]
+
+    def frames(self, video: str) -> list[str]:
+        """Names of the PNGs of a video (or of VIDEO/EXPRESSION), without suffix, in natural order."""
+        files = self.storage.entries(f"{self.top}{video}")[1]
+        return sorted((f.removesuffix(".png") for f in files if f.endswith(".png")), key=natural)
+
+    def masks(self, video: str, frames: Sequence[str]) -> Masks:
+        """The named frames of a video (or of VIDEO/EXPRESSION); those that are not there are None."""
+        there = set(self.storage.entries(f"{self.top}{video}")[1])
+        names = (f"{frame}.png" for frame in frames)
+        return Masks(self.storage, tuple(f"{self.top}{video}/{n}" if n in there else None for n in names))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Label maps of some frames, read one at a time.
+
+    Attributes:
+        storage: what they lie in.
+        names: of their files; None where there is none.
+    """
+
+    storage: Storage
+    names: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, t: int) -> str:
+        """The file's name for messages."""
+        return self.storage.where(self.names[t])
+
+    def read(self, t: int, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Frame t, uint8 [H, W], as stored.
+
+        Raises:
+            InputError: unreadable, a colour picture, or of another size than the one that is asked for.
+        """
+        values = png.decode(self.storage.read(self.names[t]), self.where(t)).values
+        if size is not None and values.shape != size:
+            (h, w), (height, width) = values.shape, size
+            raise InputError(
+                f"{self.where(t)}: {h}x{w} (HxW), expected the ground truth's {height}x{width}; masks are never "
+                "resized: write them at the size of the video"
+            )
+        return values
+
+
+def open_tree(path: Path | str, what: str) -> Storage:
+    """A folder or a zip.
+
+    Args:
+        path: to it.
+        what: the argument that names it, for messages.
+
+    Raises:
+        InputError: neither.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return Folder(str(path))
+    if not path.is_file():
+        raise InputError(f"{path}: no such folder or zip, given as `{what}`")
+    storage = Zip(str(path))
+    storage.entries("")  # fails here when it is no zip
+    if found := storage.problems():
+        raise InputError(found)
+    return storage
+
+
+def truth_tree(path: Path, folders: Sequence[str]) -> Tree:
+    """The ground truth: the first of some folders that is there, else `path` itself.
+
+    Raises:
+        InputError: there is nothing, or no video in it.
+    """
+    storage = open_tree(path, "gt")
+    for top in (*(f"{folder}/" for folder in folders), ""):
+        tree = Tree(storage, top)
+        if any(tree.frames(video) for video in tree.videos()):
+            return tree
+    raise InputError(
+        f"{storage.root}: no video with PNG annotations, given as `gt`; expected VIDEO/FRAME.png in it"
+        + f" or in {' or '.join(folders)}; at the top: {_top(storage)}"
+    )
+
+
+def prediction_tree(path: Path, videos: Collection[str]) -> Tree:
+    """The predictions: at the top, or in `Annotations`, in the folder of a split, in a folder that is alone.
+
+    Args:
+        path: folder or zip.
+        videos: those of the ground truth, of which at least one must be there.
+
+    Raises:
+        InputError: they are nowhere, or in several places.
+    """
+    storage, videos = open_tree(path, "pred"), set(videos)
+    level = [""]
+    for _ in range(DEPTH):
+        found = [at for at in level if not videos.isdisjoint(storage.entries(at)[0])]
+        if len(found) > 1:
+            places = " and ".join(storage.where(at) for at in found)
+            raise InputError(f"{storage.root}: videos in several places: {places}; give the folder that is meant")
+        if found:
+            return Tree(storage, found[0])
+        level = [
+            f"{at}{folder}/"
+            for at in level
+            for folder in storage.entries(at)[0]
+            if folder in (*ON_THE_WAY, "480p") or len(storage.entries(at)[0]) == 1
+        ]
+    raise InputError(
+        f"{storage.root}: none of the {len(videos)} videos of the ground truth ({some(sorted(videos), 3)}) is in it; "
+        f"expected a folder for each at the top or in Annotations/; at the top: {_top(storage)}"
+    )
+
+
+def _top(storage: Storage) -> str:
+    folders, files = storage.entries("")
+    return some(folders + files)
+
+
+def check_layout(tree: Tree, videos: Sequence[str], expected: str) -> list[str]:
+    """What is wrong with the layout of the predictions of some videos: another one, or both at once.
+
+    Args:
+        expected: `LABELS` or `BINARY`.
+    """
+    other, problems = [], []
+    for video in videos:
+        folders, files = tree.storage.entries(f"{tree.top}{video}")
+        pictures = [f for f in files if f.endswith(".png")]
+        if folders and pictures:
+            problems.append(
+                f"{tree.storage.where(tree.top + video)}: both folders ({some(folders, 3)}) and PNG files "
+                f"({some(pictures, 3)}): mixed layouts; expected {expected}"
+            )
+        elif pictures if expected == BINARY else folders:
+            other.append(video)
+    if other:
+        found = LABELS if expected == BINARY else BINARY
+        problems.append(
+            f"{tree.where}: {found} in video {some(other, 3)}; this protocol expects {expected}. "
+            f"`run_ensemble.py list` shows which protocol takes which"
+        )
+    return problems
+
+
+def strays(tree: Tree, videos: Collection[str]) -> list[str]:
+    """Notes on what is left out of the scores: videos that are not in the ground truth, files beside the videos."""
+    folders, files = tree.storage.entries(tree.top)
+    notes = []
+    if more := sorted(set(folders) - set(videos)):
+        notes.append(f"{len(more)} folders of pred are no videos of gt and were passed over: {some(more, 3)}")
+    if files := [f for f in files if not is_junk(f)]:
+        notes.append(f"{len(files)} files beside the videos of pred were passed over: {some(files, 3)}")
+    return notes
