@@ -14,15 +14,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adapters import png
 from adapters.component import Component
 from adapters.sequence import Clip, InputError, MaskSequence, Prediction, check_prediction
-from ensemble import metrics
+from ensemble import overlays, strips
+from ensemble.frame_scores import FrameScores, file_name, means_of, pack_scores, score
 from ensemble.recipe import Recipe
 from ensemble.steps import Propagate, Step, propagate_together
 from ensemble.store import Store, atomic_write, key_of
+
+SIDE_FORMAT = (
+    b"1"  # of the files that `_side_files` makes; raise it when one of them changes: older ones are made again
+)
 
 
 @dataclass
@@ -38,7 +41,8 @@ class ClipRecord:
         keys: of every source and step, see `keys_of`; with output and truth they say whether the record still holds.
         truth: fingerprint of the ground truth it was scored against.
         pictures: digest of the PNGs it wrote.
-        scores: {source or step: {expression: {"J": mean, "F": mean}}}.
+        files: {name under the results: digest} of what lies beside the masks; see `side_files`.
+        scores: {source or step: {expression: {"J": mean, "F": mean}}}; of every frame: `frame_scores`.
         notes: {source or step: {expression: notes}}: key frames, groups, propagator, where scores come from.
         seconds: spent on each step, "read" and "write" and "score" included.
         computed: steps that were computed, not taken from the store.
@@ -53,6 +57,7 @@ class ClipRecord:
     keys: dict[str, str] = field(default_factory=dict)
     truth: str = ""
     pictures: str = ""
+    files: dict[str, str] = field(default_factory=dict)
     scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     notes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -80,7 +85,11 @@ def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
     truth = clip.truth.fingerprint() if clip.truth else ""
     file = recipe.out / "clips" / f"{clip.name}.json"
     old = read_record(file)
-    holds = old is not None and (old.output, old.keys, old.truth) == (recipe.output, keys, truth)
+    holds = (
+        old is not None
+        and (old.output, old.keys, old.truth) == (recipe.output, keys, truth)
+        and all(old.files.get(n, "") == _digest_of_file(recipe.out / n) for n in side_files(recipe, clip))
+    )
     if holds and (not recipe.config["annotations"] or old.pictures == digest_of_tree(recipe.out, clip)):
         old.status, old.computed = "reused", []
         return old
@@ -89,11 +98,15 @@ def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
     output = results[recipe.output]
     record.notes = {n: {e: dict(s.notes) for e, s in p.items() if s.notes} for n, p in results.items()}
     started = time.perf_counter()
-    record.scores = score(clip, results)
+    scores = score(clip, results)
+    record.scores = means_of(scores)
     record.seconds["score"] = time.perf_counter() - started
     started = time.perf_counter()
     if recipe.config["annotations"]:
         record.pictures = write_tree(recipe.out, clip, output)
+    for name, data in _side_files(recipe, clip, results, scores):
+        atomic_write(recipe.out / name, data)
+        record.files[name] = _digest(data)
     record.seconds["write"] = time.perf_counter() - started
     atomic_write(file, json.dumps(asdict(record), indent=1))
     return record
@@ -183,17 +196,26 @@ def load_result(recipe: Recipe, clip: Clip, name: str, key: str) -> Prediction:
     return prediction
 
 
-def score(clip: Clip, results: Mapping[str, Prediction]) -> dict[str, dict[str, dict[str, float]]]:
-    """J and F of every source and step, the mean over frames, for every expression that has ground truth."""
-    scores: dict[str, dict[str, dict[str, float]]] = {}
-    for e in clip.expressions:
-        truth = clip.truth.read(e.id) if clip.truth else None
-        if truth is None:
-            continue
-        ready = {n: p[e.id] for n, p in results.items() if p[e.id].kind != "votes"}
-        for name, found in metrics.score_many(ready, truth).items():
-            scores.setdefault(name, {})[e.id] = {"J": float(np.mean(found.J)), "F": float(np.mean(found.F))}
-    return scores
+def side_files(recipe: Recipe, clip: Clip) -> list[str]:
+    """What lies beside the masks, names under the results: scores of every frame, the report's pictures, overlays."""
+    names = [file_name(clip.name)]
+    if recipe.config["report"]:
+        names.append(strips.file_name(clip.name))
+    if recipe.config["overlays"]:
+        names += [f"overlays/{clip.name}/{e.id}.{recipe.config['overlays']}" for e in clip.expressions]
+    return names
+
+
+def _side_files(
+    recipe: Recipe, clip: Clip, results: Mapping[str, Prediction], scores: FrameScores
+) -> Iterator[tuple[str, bytes]]:
+    """The files that `side_files` names, with their bytes."""
+    names = iter(side_files(recipe, clip))
+    yield next(names), pack_scores(scores, len(clip))
+    if recipe.config["report"]:
+        yield next(names), strips.pack(clip, results)
+    for e, name in zip(clip.expressions, names, strict=False):
+        yield name, overlays.encode(clip, results[recipe.output][e.id], recipe.config["overlays"])
 
 
 def write_tree(out: Path, clip: Clip, prediction: Prediction) -> str:
@@ -250,6 +272,14 @@ def pictures(clip: Clip, prediction: Prediction) -> Iterator[tuple[str, bytes]]:
             encoded[id(sequence.masks)] = [png.encode(sequence.mask(t)) for t in range(len(clip))]
         for frame, data in zip(clip.frames, encoded[id(sequence.masks)], strict=True):
             yield f"{e.id}/{frame}.png", data
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16, person=SIDE_FORMAT).hexdigest()
+
+
+def _digest_of_file(path: Path) -> str | None:
+    return _digest(path.read_bytes()) if path.is_file() else None
 
 
 def _identity(component: Component) -> list[Any]:

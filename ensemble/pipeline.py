@@ -166,7 +166,9 @@ def _hand_out(
     """Writes what belongs to the run as a whole, prints the table and the last line."""
     for name in failed:  # what an earlier run left of it is not this run's result
         shutil.rmtree(recipe.out / "Annotations" / name, ignore_errors=True)
-        (recipe.out / "clips" / f"{name}.json").unlink(missing_ok=True)
+        shutil.rmtree(recipe.out / "overlays" / name, ignore_errors=True)
+        for file in (f"clips/{name}.json", f"clips/{name}.npz", f"report/{name}.js"):
+            (recipe.out / file).unlink(missing_ok=True)
     archive = recipe.out / "submission.zip"
     if recipe.config["submission"] and not failed:
         submission.write(archive, clips, recipe.dataset.zip_root, (_pngs(recipe, c, records[c.name]) for c in clips))
@@ -231,16 +233,17 @@ def _claim(recipe: Recipe, clips: Sequence[Clip]) -> None:
     out = recipe.out
     if not (out / "config.yaml").exists() and any(p.name != ".lock" for p in out.iterdir()):
         raise InputError(f"{out}: not empty, and not the folder of an earlier run (no config.yaml); give out=DIR")
-    for leftover in [*out.glob(".*.tmp"), *out.glob("*/.*.tmp"), *out.glob("store/*/.*.tmp")]:
+    for leftover in [f for where in ("", "*/", "store/*/", "overlays/*/") for f in out.glob(f"{where}.*.tmp")]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     for name in ("submission.zip", "metrics.csv", "metrics.json", "report.html", "manifest.json"):
         (out / name).unlink(missing_ok=True)  # of the run before; this one writes its own at the end
-    if not recipe.config["annotations"]:
-        shutil.rmtree(out / "Annotations", ignore_errors=True)
+    for folder, wanted in (("Annotations", "annotations"), ("overlays", "overlays"), ("report", "report")):
+        if not recipe.config[wanted]:
+            shutil.rmtree(out / folder, ignore_errors=True)
     names = {c.name for c in clips}
-    for folder in (out / "Annotations", out / "clips"):
-        for old in folder.glob("*"):
-            if old.name.removesuffix(".json") not in names:
+    for folder in ("Annotations", "clips", "overlays", "report"):
+        for old in (out / folder).glob("*"):
+            if (old.name if old.is_dir() else old.stem) not in names:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
     atomic_write(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
 

@@ -19,6 +19,7 @@ from adapters.adapter import Adapter
 from adapters.component import Component, available, find, merge_settings, unknown_key
 from adapters.datasets import Dataset
 from adapters.sequence import InputError
+from ensemble import overlays
 from ensemble.steps import OPS, Propagate, Step
 from propagators.propagator import Propagator
 
@@ -39,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "annotations": True,  # write the PNG tree; false streams masks straight into the zip
     "submission": True,  # write submission.zip
     "report": True,  # write report.html
+    "overlays": None,  # mp4 or gif: a video of every expression's output, overlays/CLIP/EXPRESSION.mp4
     "engine": {},  # how clips are spread over processes; see ENGINE
 }
 NOT_GIVEN = "(data.predictions is not given)"  # stands in the paths of the sources that would lie there
@@ -85,6 +87,9 @@ class Recipe:
         config = _attempt(problems, merge_settings, DEFAULTS, config, f"recipe {name}") or {**DEFAULTS, **config}
         grouping = _attempt(problems, merge_settings, GROUPING, config["grouping"] or {}, "grouping")
         _attempt(problems, merge_settings, ENGINE, config["engine"] or {}, "engine")
+        if config["overlays"] not in (None, False, *overlays.KINDS):
+            kinds = ", ".join(overlays.KINDS)
+            problems.append(f"recipe {name}: overlays is {config['overlays']!r}, expected false or one of {kinds}")
         steps = {}
         for key, settings in config["steps"].items():
             if settings is not None:
