@@ -1,0 +1,205 @@
+"""COCO json of single frames: a ground truth with one mask an image, and predictions with any number of them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pycocotools import mask as coco
+
+from adapters.datasets.frames import FEW
+from adapters.datasets.meta import read_json
+from adapters.files.coco_rle import Rle, checked_runs
+from adapters.sequence import InputError
+
+TRUTH = '{"images": [{"id", "height", "width"}], "annotations": [{"image_id", "segmentation": RLE, "area"}]}'
+RESULTS = '[{"image_id", "segmentation": RLE, "score"}], all masks of an image with their scores'
+
+ImageId: TypeAlias = str | int
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The ground truth of one image.
+
+    Attributes:
+        size: (H, W).
+        rle: its mask.
+        area: in pixels, as the file says; it decides whether the object counts as small, medium or large.
+        crowd: COCO's `iscrowd`, 0 or 1: AP passes over it.
+    """
+
+    size: tuple[int, int]
+    rle: Rle
+    area: float
+    crowd: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A predicted mask and its score."""
+
+    rle: Rle
+    score: float
+
+
+def read_truth(path: Path, source: str) -> dict[ImageId, Truth]:
+    """{image: its truth}, in the order of the file.
+
+    Args:
+        path: COCO json.
+        source: where such a file comes from, for messages.
+
+    Raises:
+        InputError: naming everything that is wrong with it.
+    """
+    expected = f"expected COCO json {TRUTH}, one annotation an image; {source}"
+    content = _read(path, expected)
+    if isinstance(content, list):
+        raise InputError(f"{path}: a list, as predictions are; {expected}")
+    lists = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations")]
+    if not all(isinstance(entries, list) and entries for entries in lists):
+        raise InputError(f"{path}: no COCO ground truth; {expected}")
+    problems = _Problems(path)
+    sizes = _sizes(lists[0], path, problems)
+    truths: dict[ImageId, Truth] = {}
+    counts: Counter[ImageId] = Counter()
+    for n, entry in enumerate(lists[1]):
+        where = f"{path}: annotations[{n}]"
+        if not problems.complete(entry, ("image_id", "segmentation", "area"), where):
+            continue
+        image, area, crowd = entry["image_id"], entry["area"], entry.get("iscrowd", 0)
+        if not _is_id(image) or image not in sizes:
+            problems.add("unknown images", f"{where}: image_id {image!r} is not among the images")
+            continue
+        counts[image] += 1
+        rle = _checked(entry["segmentation"], sizes[image], f"{where}, image {image!r}", problems)
+        if not _is_number(area) or area < 0:
+            problems.add("areas", f"{where}, image {image!r}: area is {area!r}, expected a number of pixels")
+        elif rle is not None:
+            truths[image] = Truth(sizes[image], rle, area, int(bool(crowd)))
+    for image in sizes if "entries" not in problems.found else ():
+        if counts[image] != 1:
+            problems.add("images", f"{path}: image {image!r} has {counts[image]} annotations, expected exactly one")
+    problems.told()
+    return {image: truths[image] for image in sizes}
+
+
+def read_predictions(path: Path, truths: Mapping[ImageId, Truth] | None) -> dict[ImageId, list[Scored]]:
+    """{image: its predictions in the order of the file}, for images that have any.
+
+    Args:
+        path: COCO results json.
+        truths: None where the ground truth could not be read; then only the form is checked.
+
+    Raises:
+        InputError: naming everything that is wrong with it.
+    """
+    expected = f"expected COCO results {RESULTS}"
+    content = _read(path, expected)
+    if isinstance(content, dict) and "annotations" in content:
+        raise InputError(f"{path}: a COCO ground truth, not predictions; {expected}")
+    if not isinstance(content, list) or not content:
+        found = "an empty list" if content == [] else type(content).__name__
+        raise InputError(f"{path}: {found}; {expected}")
+    problems = _Problems(path)
+    predictions: dict[ImageId, list[Scored]] = {}
+    for n, entry in enumerate(content):
+        where = f"{path}: [{n}]"
+        if not problems.complete(entry, ("image_id", "segmentation", "score"), where):
+            continue
+        image, score = entry["image_id"], entry["score"]
+        if not _is_number(score):
+            problems.add("scores", f"{where}, image {image!r}: score is {score!r}, expected a finite number")
+        if truths is None:
+            continue
+        if not _is_id(image) or image not in truths:
+            problems.add("unknown images", f"{where}: image_id {image!r} is not in the ground truth")
+            continue
+        rle = _checked(entry["segmentation"], truths[image].size, f"{where}, image {image!r}", problems)
+        predictions.setdefault(image, []).append(Scored(rle, score))
+    problems.told()
+    return predictions
+
+
+@dataclass
+class _Problems:
+    """What is wrong with a file, by kind: a fault that every entry has takes a few lines, not thousands."""
+
+    file: Path
+    found: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, sentence: str) -> None:
+        self.found.setdefault(kind, []).append(sentence)
+
+    def complete(self, entry: Any, keys: Sequence[str], where: str) -> bool:
+        """Whether an entry has these keys; if not, says which it lacks."""
+        missing = [key for key in keys if key not in entry] if isinstance(entry, dict) else list(keys)
+        if missing:
+            self.add("entries", f"{where}: without {', '.join(f'`{key}`' for key in missing)}: {entry!r:.80}")
+        return not missing
+
+    def told(self) -> None:
+        """Raises InputError when there are any."""
+        if self.found:
+            raise InputError(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        for kind, sentences in self.found.items():
+            yield from sentences[:FEW]
+            if len(sentences) > FEW:
+                yield f"{self.file}: and {len(sentences) - FEW} more {kind} like this"
+
+
+def _read(path: Path, expected: str) -> Any:
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; {expected}")
+    try:
+        return read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; {expected}") from error
+
+
+def _sizes(images: list[Any], path: Path, problems: _Problems) -> dict[ImageId, tuple[int, int]]:
+    """{image: (H, W)}, in the order of the file."""
+    sizes: dict[ImageId, tuple[int, int]] = {}
+    for n, image in enumerate(images):
+        where = f"{path}: images[{n}]"
+        if not problems.complete(image, ("id", "height", "width"), where):
+            continue
+        name, size = image["id"], (image["height"], image["width"])
+        if not _is_id(name) or not all(type(side) is int and side > 0 for side in size):
+            problems.add("images", f"{where}: id {name!r}, size {size}; expected a string or number, and (H, W)")
+        elif name in sizes:
+            problems.add("repeated images", f"{where}: id {name!r} is there twice")
+        else:
+            sizes[name] = size
+    if len({type(name) for name in sizes}) > 1:
+        problems.add("ids", f"{path}: some ids of images are strings and some numbers; expected one kind")
+    return sizes
+
+
+def _checked(rle: Any, size: tuple[int, int], where: str, problems: _Problems) -> Rle | None:
+    """The mask as compressed RLE, None where it is no RLE of that size: pycocotools would read beyond its end."""
+    try:
+        checked_runs(rle, size, where)
+    except InputError as error:
+        problems.add("masks", str(error))
+        return None
+    return {"size": rle["size"], "counts": rle["counts"]} if isinstance(rle["counts"], str) else _compressed(rle)
+
+
+def _compressed(rle: Rle) -> Rle:
+    return coco.frPyObjects(rle, *rle["size"])
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) in (str, int)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
