@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adapters.component import REQUIRED, merge_settings
+from adapters.networks import device
 from adapters.sequence import InputError
 from propagators.networks.checkpoint import load_network
 from propagators.networks.masks import nearest, probabilities
@@ -37,7 +37,6 @@ DEFAULTS: dict[str, Any] = {
     "pack": False,  # up to 10 sequences with one key frame and no common pixel in one identity bank: fast, they compete
 }
 TTA = {"flip": False, "scales": [1.0]}
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Model:
@@ -64,8 +63,7 @@ class Model:
                 f"{settings['weights']}: holds weights of {network.variant.name}, which is no {family.upper()}; "
                 f"use the propagator `{network.variant.family}`"
             )
-        device = settings["device"]
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = device.pick(settings["device"])
         self.variant, self.network = network.variant, network.to(self.device)
         self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
         gap = settings["memory_gap"]
@@ -82,8 +80,7 @@ class Model:
 
     def autocast(self):
         """The context that computes in the chosen precision."""
-        dtype = PRECISIONS[self.settings["precision"]]
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+        return device.autocast(self.device, self.settings["precision"])
 
     def features(self, frame: Frame, view: View) -> Features:
         """What the network makes of a frame, once for all sequences and both sweeps."""
@@ -250,15 +247,7 @@ def _problems(settings: dict[str, Any], family: str):
             continue
         if not isinstance(value, int) or value < low:
             yield f"{family}: setting `{key}` is {value!r}, expected a whole number of at least {low}"
-    if settings["precision"] not in PRECISIONS:
-        yield f"{family}: setting `precision` is {settings['precision']!r}, expected one of {', '.join(PRECISIONS)}"
-    device = str(settings["device"])
-    if device.split(":")[0] not in ("auto", "cpu", "cuda"):
-        yield f"{family}: setting `device` is {device!r}, expected auto, cpu, cuda or cuda:N"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        yield f"{family}: setting `device` is {device!r}, but there is no CUDA device here; auto takes what there is"
-    elif settings["precision"] == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
-        yield f"{family}: setting `precision` is 'fp16', which needs CUDA; a CPU can do fp32 and bf16"
+    yield from device.problems(settings, family)
     if settings["pack"] and not settings["reset_between_passes"]:
         yield f"{family}: `pack` and `reset_between_passes: false` do not go together"
     tta = settings["tta"]

@@ -1,0 +1,110 @@
+"""Tensors by name out of checkpoint files, as official codes write them; nothing in a file is executed."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapters.sequence import InputError
+
+CONTAINERS = (  # where the weights lie among optimizers and counters; averaged weights come first
+    "state_dict_ema",
+    "ema_state_dict",
+    "ema",
+    "state_dict",
+    "model",
+    "model_state_dict",
+)
+PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+SHOWN = 5  # keys named in an error
+# what official files hold beside tensors: their command line, and scores as numpy numbers, under numpy 1's name too
+HARMLESS = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(t)) for t in (np.float32, np.float64, np.int32, np.int64)},
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+]
+
+
+def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tensor]:
+    """The tensors of a checkpoint by their plain names, read from the file only when they are used.
+
+    Args:
+        path: a state dict, or a file with one under one of `CONTAINERS`; keys with or without `module.`.
+        what: expected, for the sentence when there is no file.
+
+    Raises:
+        InputError: no file, damaged, no tensors by name, or a pickle that needs more than tensors to load.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected {what}")
+    found = _load(path)
+    for name in CONTAINERS:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+            break
+    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
+        raise InputError(f"{path}: holds {type(found).__name__}, expected a checkpoint with tensors by name")
+    # trained without freezing them, batch norms also count batches; nothing needs the count
+    return {_plain(k): v for k, v in found.items() if isinstance(v, Tensor) and not k.endswith("num_batches_tracked")}
+
+
+def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What keeps weights from being exactly the expected ones, in words.
+
+    Args:
+        found: tensors by name.
+        expected: shapes by name.
+    """
+    problems = []
+    for what, keys in (
+        ("weights are missing", sorted(expected.keys() - found.keys())),
+        ("unknown weights are in it", sorted(found.keys() - expected.keys())),
+    ):
+        if keys:
+            problems.append(f"{what}: {some(keys)}")
+    other = [k for k in sorted(expected.keys() & found.keys()) if tuple(found[k].shape) != expected[k]]
+    problems += [f"{k} has shape {tuple(found[k].shape)}, expected {expected[k]}" for k in other[:SHOWN]]
+    if len(other) > SHOWN:
+        problems.append(f"and {len(other) - SHOWN} more have another shape")
+    return problems
+
+
+def some(keys: list[str]) -> str:
+    """The first names of a long list."""
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return f"{', '.join(keys[:SHOWN])}{more}"
+
+
+def _load(path: Path):
+    packed = zipfile.is_zipfile(path)  # as torch writes since 1.6; such a file need not be read whole
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        if named is None:
+            raise InputError(f"{path}: not a checkpoint, or a damaged one") from error
+        raise InputError(
+            f"{path}: a pickle that calls {named[1]}, which is more than tensors need; it was not loaded. "
+            "Save its state dict alone if you trust where it comes from"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: not a checkpoint, or one that is cut short or damaged ({reason})") from error
+
+
+def _plain(key: str) -> str:
+    while key.startswith(PREFIXES):
+        key = key.partition(".")[2]
+    return key
