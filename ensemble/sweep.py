@@ -24,7 +24,7 @@ from ensemble.bits import Bits, disk_rows, pack
 from ensemble.jf import BOUND_TH, Prepared, f_of_counts, j_of_counts
 from ensemble.metrics import PIXELS_AT_A_TIME, Scores, score_many
 
-FEWEST = 3  # thresholds from which one pass is faster than one by one; measured, see benchmarks/sweep.py
+FEWEST = 8  # thresholds from which one pass is faster than one by one; measured by benchmarks/sweep.py
 MOST = 127  # thresholds of one pass: a level and one bit for the truth in 8 bits
 
 
@@ -167,9 +167,8 @@ def j_and_f_of_levels(levels: np.ndarray, most: int, truth: Target) -> tuple[np.
 
     low, high = _window(crop)
     at = np.flatnonzero(low != high)
-    y, x = np.divmod(at, crop.shape[1])
     low_at, high_at = low.ravel()[at], high.ravel()[at]
-    hit = _near(truth, y + top, x + left)
+    hit = _near(truth, top, left, crop.shape).ravel()[at]
     f = f_of_counts(
         _per_threshold(low_at[hit], high_at[hit], most),
         _per_threshold(low_at, high_at, most),
@@ -238,12 +237,13 @@ def _per_threshold(low: np.ndarray, high: np.ndarray, most: int) -> np.ndarray:
     return (begins - ends).cumsum()[:most]
 
 
-def _near(truth: Target, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Which of the pixels are within the radius of the truth's boundary."""
-    y, x = y - truth.top, x - truth.left
-    ok = (y >= 0) & (y < truth.near.shape[0]) & (x >= 0) & (x < truth.near.shape[1])
-    ok[ok] = truth.near[y[ok], x[ok]]
-    return ok
+def _near(truth: Target, top: int, left: int, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels within the radius of the truth's boundary, bool of the shape, from that row and column of the image on."""
+    out = np.zeros(shape, bool)
+    y, x = top - truth.top, left - truth.left  # of the window in `near`
+    part = truth.near[max(y, 0) : max(y + shape[0], 0), max(x, 0) : max(x + shape[1], 0)]
+    out[max(-y, 0) :, max(-x, 0) :][: part.shape[0], : part.shape[1]] = part
+    return out
 
 
 def _dense(bits: Bits, t: int) -> np.ndarray:
