@@ -8,8 +8,8 @@ from ensemble.protocols.protocol import Protocol, Result
 from ensemble.protocols.sentences import evaluate
 
 SOURCE = (
-    "for A2D-Sentences MTTR's datasets/a2d_sentences/create_gt_in_coco_format.py writes it from the data set's h5 masks "
-    "(which lie transposed), and ReferFormer's data folder has it as a2d_sentences_test_annotations_in_coco_format.json"
+    "for A2D-Sentences MTTR's datasets/a2d_sentences/create_gt_in_coco_format.py writes it from the h5 masks, which "
+    "lie transposed, and ReferFormer's data folder has it as a2d_sentences_test_annotations_in_coco_format.json"
 )
 
 
