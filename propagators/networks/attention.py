@@ -139,26 +139,39 @@ class LocalWindow:
         Returns:
             One [B, N, C] per value.
         """
-        batch = q.shape[0]
         weight, bias = relative_k
-        heads = len(weight) // WINDOW**2
-        weight, bias = weight.view(heads, WINDOW**2, -1), bias.view(heads, WINDOW**2)
-        tiles_q = self.queries(q).chunk(heads, 3)  # per head [Q, tiles, tq, d]
-        tiles_k = self.keys(k).chunk(heads, 3)
-        # where sequences share the weights, they stand side by side in the channels: one matrix product for all
-        tiles_v = [self.keys(_fold(v, batch, heads)).chunk(heads, 3) for v in values]
+        heads, batch = len(weight) // WINDOW**2, max(len(v) for v in values)
+        relative = weight.view(heads, WINDOW**2, -1), bias.view(heads, WINDOW**2)
         found: list[list[Tensor]] = [[] for _ in values]
-        for i in range(heads):
-            weights = self._weights(tiles_q[i], tiles_k[i], weight[i], bias[i])  # [Q * tiles, tq, tk]
-            extra = None
+        # on a CPU one sequence at a time: its maps stay near the caches and take turns in the same memory
+        step = batch if q.is_cuda else 1
+        for start in range(0, batch, step):
+            if start == 0 or len(q) > 1:
+                maps = self._maps(_rows(q, start, step), _rows(k, start, step), relative, relative_v)
+            for out, v in zip(found, values, strict=True):
+                if start == 0 or len(v) > 1:
+                    out.append(self._read(maps, _rows(v, start, step)))
+        return tuple(torch.cat(out) if len(out) > 1 else out[0] for out in found)
+
+    def _maps(self, q: Tensor, k: Tensor, relative, relative_v: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+        """Per head, the weights [Q, tiles, tq, tk], and what they read of the values by offset [Q, tiles, tq, d]."""
+        heads, maps = len(relative[0]), []
+        for i, (tq, tk) in enumerate(zip(self.queries(q).chunk(heads, 3), self.keys(k).chunk(heads, 3), strict=True)):
+            weights = self._weights(tq, tk, relative[0][i], relative[1][i])
+            by_offset = None
             if relative_v is not None:
-                extra = self.windows(weights).reshape(*weights.shape[:2], -1) @ relative_v[i].t()  # [Q * tiles, tq, d]
-            for out, tiles in zip(found, tiles_v, strict=True):
-                x = torch.bmm(weights, tiles[i].flatten(0, 1))
-                if extra is not None:
-                    x = (x.unflatten(2, (-1, extra.shape[2])) + extra[:, :, None]).flatten(2)
-                out.append(self.untile(x.unflatten(0, (batch, -1))))
-        return tuple(_unfold(torch.stack(out, 2), v.shape) for out, v in zip(found, values, strict=True))
+                by_offset = self.windows(weights).reshape(*weights.shape[:2], -1) @ relative_v[i].t()
+                by_offset = by_offset.unflatten(0, tq.shape[:2])
+            maps.append((weights.unflatten(0, tq.shape[:2]), by_offset))
+        return maps
+
+    def _read(self, maps: list[tuple[Tensor, Tensor | None]], v: Tensor) -> Tensor:
+        """Values [B, N, C] under the maps: [B, N, C]."""
+        read = []
+        for (weights, by_offset), tiles in zip(maps, self.keys(v).chunk(len(maps), 3), strict=True):
+            x = weights @ tiles
+            read.append(x if by_offset is None else x + by_offset)
+        return self.untile(torch.cat(read, 3) if len(read) > 1 else read[0])
 
     def _weights(self, q: Tensor, k: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Softmax over the window: q, k [Q, tiles, tokens, d] to [Q * tiles, tq, tk]; zero outside the window."""
@@ -176,17 +189,6 @@ def local_window(size: tuple[int, int], device: torch.device, dtype: torch.dtype
     return LocalWindow(size, device, dtype)
 
 
-def _fold(v: Tensor, batch: int, heads: int) -> Tensor:
-    """[B, N, heads * d] to [batch, N, heads * (B / batch) * d]: sequences that share weights side by side, per head."""
-    if len(v) == batch:
-        return v
-    return v.unflatten(2, (heads, -1)).permute(1, 2, 0, 3).reshape(1, v.shape[1], -1)
-
-
-def _unfold(x: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse for results: [batch, N, heads, (B / batch) * d] to [B, N, heads * d]."""
-    b, n, c = shape
-    if len(x) == b:
-        return x.reshape(b, n, c)
-    heads = x.shape[2]
-    return x.view(n, heads, b, c // heads).permute(2, 0, 1, 3).reshape(b, n, c)
+def _rows(x: Tensor, start: int, count: int) -> Tensor:
+    """Some sequences of a batch; all of what they share."""
+    return x if len(x) == 1 else x[start : start + count]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.functional import silu
 
 from propagators.networks.attention import WINDOW, LocalWindow, Values, attend
@@ -48,10 +49,14 @@ class GatedOutput(nn.Module):
         self.projection = nn.Linear(4 * c, 2 * c)
 
     def forward(self, read: Values, gates: tuple[Tensor, Tensor | None], size: tuple[int, int]) -> Tensor:
-        """read: visual [1 or B, N, 2 C] and identity [B, N, 2 C]; returns [B, N, 2 C], visual and identity branch."""
+        """read: visual [1 or B, N, 2 C] and identity [B, N, 2 C]; returns [B, N, 2 C], visual and identity branch.
+
+        Each branch by itself, since what all sequences share of the visual one is computed once.
+        """
         visual, ids = read[0] * gates[0], read[1] if gates[1] is None else read[1] * gates[1]
-        both = torch.cat([visual.expand(len(ids), -1, -1), ids], 2)
-        return self.projection(self.dw_conv(both, size))
+        half, weight = visual.shape[2], self.projection.weight
+        out = F.linear(self.dw_conv(ids, size, slice(half, None)), weight[:, half:], self.projection.bias)
+        return out + F.linear(self.dw_conv(visual, size, slice(half)), weight[:, :half])
 
 
 class SelfGPM(GatedOutput):

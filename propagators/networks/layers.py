@@ -1,61 +1,12 @@
-"""Small layers that several networks share, and the two views of a feature map: tokens and map.
-
-Tokens are [B, N, C] with N = h * w in row-major order; a map is [B, C, h, w]. The same memory serves both: tokens seen
-as a map are channels-last.
-"""
+"""Small layers of AOT and DeAOT; those that other networks use too are in `adapters.networks.layers`."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """Tokens [B, h * w, C] as a channels-last map [B, C, h, w], without a copy."""
-    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
-
-
-def to_tokens(x: Tensor) -> Tensor:
-    """A map [B, C, h, w] as tokens [B, h * w, C]; no copy where it is channels-last."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation whose statistics and scale never change: four buffers, an affine map per channel."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.eps = 1e-5
-        self.register_buffer("weight", torch.ones(channels))
-        self.register_buffer("bias", torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels) - self.eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale, shift = self.affine()
-        return x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """(scale, shift), each [channels]: the normalisation is x * scale + shift."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return scale, self.bias - self.running_mean * scale
-
-
-@torch.no_grad()
-def fold_batch_norm(module: nn.Module) -> None:
-    """Merges every frozen batch norm that follows a convolution into it, in place: the same function, one pass less."""
-    children = list(module.named_children())
-    for (_, conv), (name, norm) in pairwise(children):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
-            scale, shift = norm.affine()
-            conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), conv.weight.requires_grad)
-            conv.bias = nn.Parameter(shift, conv.weight.requires_grad)
-            setattr(module, name, nn.Identity())
-    for _, child in children:
-        fold_batch_norm(child)
+from adapters.networks.layers import sine_wave, to_map, to_tokens
 
 
 class ConvGN(nn.Module):
@@ -77,8 +28,10 @@ class DepthwiseConv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
 
-    def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        return to_tokens(self.conv(to_map(tokens, size)))
+    def forward(self, tokens: Tensor, size: tuple[int, int], channels: slice = slice(None)) -> Tensor:
+        """Tokens that hold all channels, or those of a slice."""
+        weight = self.conv.weight[channels]
+        return to_tokens(F.conv2d(to_map(tokens, size), weight, padding=2, groups=len(weight)))
 
 
 class NormGELUConv(DepthwiseConv):
@@ -112,12 +65,10 @@ def sine_position(size: tuple[int, int], channels: int, device: torch.device) ->
     Source: Carion et al., DETR, ECCV 2020, with coordinates normalised to [0, 2 pi].
     """
     half = channels // 2
-    period = 10000 ** (2 * (torch.arange(half, device=device) // 2) / half)  # [half]
 
     def wave(n: int) -> Tensor:
-        angle = torch.arange(n, dtype=torch.float32, device=device) / (n - 1 + 1e-6) * (2 * torch.pi)
-        angle = angle[:, None] / period  # [n, half]
-        return torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], 2).flatten(1)
+        position = torch.arange(n, dtype=torch.float32, device=device) / (n - 1 + 1e-6)
+        return sine_wave(position * (2 * torch.pi), half)
 
     h, w = size
     rows, columns = wave(h)[:, None].expand(h, w, half), wave(w)[None].expand(h, w, half)

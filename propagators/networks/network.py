@@ -9,27 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adapters.networks.layers import fold_batch_norm, to_map, to_tokens
 from propagators.networks.attention import local_window
 from propagators.networks.decoder import FPNDecoder
+from propagators.networks.encoders import ENCODERS
 from propagators.networks.gpm import DualBranchGPM
-from propagators.networks.layers import fold_batch_norm, sine_position, to_map, to_tokens
+from propagators.networks.layers import sine_position
 from propagators.networks.lstt import LSTT
 from propagators.networks.memory import Memory, Tokens
-from propagators.networks.mobilenetv2 import MobileNetV2
-from propagators.networks.resnet import ResNet
-from propagators.networks.swin import Swin
 from propagators.networks.variants import Variant
 
 EMBEDDING = 256
 MAX_OBJECTS = 10  # identities in a bank, background aside
-
-ENCODERS = {
-    "mobilenetv2": MobileNetV2,
-    "resnet50": lambda: ResNet((3, 4, 6)),
-    "resnet101": lambda: ResNet((3, 4, 23)),
-    "swin_base": lambda: Swin(128, (4, 8, 16)),
-    "swin_large": lambda: Swin(192, (6, 12, 24)),
-}
 
 
 @dataclass

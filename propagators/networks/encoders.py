@@ -1,0 +1,39 @@
+"""The encoders of AOT and DeAOT: images to four maps at strides 4, 8, 16 and, for the transformer, 16 once more.
+
+ResNet and Swin end before their stage at stride 32, as in STM (Oh et al., ICCV 2019).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from adapters.networks.resnet import ResNet
+from adapters.networks.swin import Swin
+from propagators.networks.mobilenetv2 import MobileNetV2
+
+
+class ResNet16(ResNet):
+    """ResNet up to stride 16."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Image [B, 3, H, W] to four maps [B, C, H / stride, W / stride]."""
+        maps = super().forward(x)
+        return [*maps, maps[-1]]
+
+
+class Swin16(Swin):
+    """Swin up to stride 16."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Image [B, 3, H, W] to four maps [B, C, H / stride, W / stride]."""
+        maps = super().forward(x)
+        return [*maps, maps[-1]]
+
+
+ENCODERS = {
+    "mobilenetv2": MobileNetV2,
+    "resnet50": lambda: ResNet16((3, 4, 6)),
+    "resnet101": lambda: ResNet16((3, 4, 23)),
+    "swin_base": lambda: Swin16(128, (4, 8, 16), (2, 2, 18)),
+    "swin_large": lambda: Swin16(192, (6, 12, 24), (2, 2, 18)),
+}
