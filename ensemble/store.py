@@ -4,7 +4,8 @@ Same key, reuse; anything changed, recompute. Writes are atomic; an entry that d
 absent and is computed again.
 
 Layout of an entry: the magic line, the length of the header (8 bytes, little endian), the header (json), the frames,
-and a 32-byte BLAKE2b of all that. A frame is compressed by itself: binary masks as packed bits, others as they are.
+and a 32-byte BLAKE2b of all that. A frame is compressed by itself: binary masks as packed bits, the small logits of a
+network as they are, upsampled again when they are read, others as they are.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from zlib_ng import zlib_ng
 
-from adapters.sequence import LazyMasks, MaskSequence, Prediction
+from adapters.logits import LogitMasks
+from adapters.sequence import LazyMasks, Masks, MaskSequence, Prediction
 
 MAGIC = b"rvos-ensemble masks 1\n"
 DIGEST = 32
@@ -87,14 +90,18 @@ def encode(prediction: Prediction) -> bytes:
     for expression, sequence in prediction.items():
         if id(sequence.masks) not in index:
             index[id(sequence.masks)] = len(masks)
-            frames = []
+            frames, grown = [], {}
+            kept = sequence.masks
+            if isinstance(kept, LogitMasks):
+                grown = {"grown": {"size": kept.size, "rule": kept.rule, "inside": kept.inside}}
+                kept = kept.logits
             for t in range(len(sequence)):
-                frame = sequence.masks[t]
+                frame = kept[t]
                 raw = np.packbits(frame, axis=1) if frame.dtype == bool else np.ascontiguousarray(frame)
                 blobs.append(zlib_ng.compress(raw, 1))
                 frames.append([offset, len(blobs[-1])])
                 offset += len(blobs[-1])
-            masks.append({"shape": list(sequence.masks.shape), "dtype": sequence.masks.dtype.str, "frames": frames})
+            masks.append({"shape": list(kept.shape), "dtype": kept.dtype.str, "frames": frames, **grown})
         scores = None if sequence.scores is None else [float(s) for s in sequence.scores]
         sequences[expression] = {
             "masks": index[id(sequence.masks)],
@@ -121,12 +128,7 @@ def decode(data: bytes) -> Prediction:
     end = start + int.from_bytes(view[len(MAGIC) : start], "little")
     header = json.loads(data[start:end])
     blobs = view[end:-DIGEST]
-    masks = [
-        LazyMasks(
-            tuple(m["shape"]), np.dtype(m["dtype"]), _Frames(blobs, m["frames"], m["shape"], np.dtype(m["dtype"]))
-        )
-        for m in header["masks"]
-    ]
+    masks = [_masks(m, blobs) for m in header["masks"]]
     return {
         expression: MaskSequence(
             masks[s["masks"]],
@@ -137,6 +139,15 @@ def decode(data: bytes) -> Prediction:
         )
         for expression, s in header["sequences"].items()
     }
+
+
+def _masks(about: dict[str, Any], blobs: memoryview) -> Masks:
+    dtype = np.dtype(about["dtype"])
+    kept = LazyMasks(tuple(about["shape"]), dtype, _Frames(blobs, about["frames"], about["shape"], dtype))
+    grown = about.get("grown")
+    if grown is None:
+        return kept
+    return LogitMasks(kept, tuple(grown["size"]), grown["rule"], grown["inside"] and tuple(grown["inside"]))
 
 
 @dataclass(frozen=True)
