@@ -138,7 +138,7 @@ def sine_wave(position: Tensor, channels: int) -> Tensor:
 
 
 def sine_map(size: Size, channels: int, device: torch.device) -> Tensor:
-    """Embeddings [h * w, channels] of the cells of a map: rows in the first half of the channels, columns in the second.
+    """Embeddings [h * w, channels] of the cells of a map: rows in the first half of channels, columns in the second.
 
     Source: Carion et al., DETR, ECCV 2020, as normalised by Deformable DETR (Zhu et al., ICLR 2021).
     """
