@@ -28,8 +28,10 @@ class DepthwiseConv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
 
-    def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        return to_tokens(self.conv(to_map(tokens, size)))
+    def forward(self, tokens: Tensor, size: tuple[int, int], channels: slice = slice(None)) -> Tensor:
+        """Tokens that hold all channels, or those of a slice."""
+        weight = self.conv.weight[channels]
+        return to_tokens(F.conv2d(to_map(tokens, size), weight, padding=2, groups=len(weight)))
 
 
 class NormGELUConv(DepthwiseConv):
