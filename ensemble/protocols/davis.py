@@ -16,10 +16,18 @@ from adapters.files.reader import some
 from adapters.sequence import InputError
 from ensemble.protocols.assignment import assign
 from ensemble.protocols.objects import VOID, Pairs, score_objects
-from ensemble.protocols.protocol import Result, spread
-from ensemble.protocols.trees import LABELS, Masks, Tree, check_layout, prediction_tree, strays, truth_tree
-
-MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
+from ensemble.protocols.protocol import MEASURES, Result, spread
+from ensemble.protocols.trees import (
+    LABELS,
+    Masks,
+    Tree,
+    check_layout,
+    missing,
+    prediction_tree,
+    settle_missing,
+    strays,
+    truth_tree,
+)
 
 OPTIONS: dict[str, Any] = {
     "first_last": "drop",
@@ -74,14 +82,14 @@ class Found:
 
 
 def evaluate(
-    options: SimpleNamespace, gt: Path, predictions: Mapping[str, Path], folders: Sequence[str], workers: int
+    options: SimpleNamespace, gt: Path, predictions: Mapping[str, Tree], folders: Sequence[str], workers: int
 ) -> dict[str, Result]:
     """Scores one or more predictions of one ground truth.
 
     Args:
         options: as `OPTIONS`.
         gt: a DAVIS root, or a folder of VIDEO/FRAME.png.
-        predictions: {name: folder or zip of VIDEO/FRAME.png}.
+        predictions: {name: where the folders VIDEO/ are looked for}.
         folders: where in a DAVIS root the annotations lie.
         workers: processes; 0 for one a core.
 
@@ -93,30 +101,26 @@ def evaluate(
     truth = truth_tree(gt, folders)
     videos = _videos(truth, options)
     trees, notes, problems = {}, {}, []
-    for name, path in predictions.items():
+    for name, start in predictions.items():
         try:
-            trees[name] = prediction_tree(path, videos)
+            trees[name] = prediction_tree(start, videos)
             notes[name] = strays(trees[name], videos)
             problems += check_layout(trees[name], videos, LABELS)
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(problems)
-    jobs = [_job(video, truth, trees, options) for video in videos]
-    for name, tree in trees.items():
-        missing = _missing(tree, {job.video: job.predictions[name] for job in jobs}, truth)
-        if options.missing == "error":
-            problems += missing
-        else:
-            score = "score 0" if options.missing == "zero" else "count as empty masks"
-            notes[name] += [f"{sentence}; they {score}" for sentence in missing]
-    if problems:
-        problems.append("missing=zero scores such frames 0, missing=empty takes them for empty masks")
-        raise InputError(problems)
+    frames = {video: truth.frames(video) for video in videos}
+    jobs = [
+        Job(v, truth.masks(v, frames[v]), {name: tree.masks(v, frames[v]) for name, tree in trees.items()}, options)
+        for v in videos
+    ]
+    gone = {n: missing(tree, {j.video: j.predictions[n] for j in jobs}, frames, "videos") for n, tree in trees.items()}
+    general = settle_missing([sentence for sentences in gone.values() for sentence in sentences], options.missing)
     found = spread(score_video, jobs, workers, sum(len(j.truth) * len(j.predictions) for j in jobs))
     if problems := [sentence for video in found for sentence in video.problems]:
         raise InputError(dict.fromkeys(problems))
-    general = [sentence for video in found for sentence in video.notes]
+    general += [sentence for video in found for sentence in video.notes]
     return {
         name: _result([row for video in found for row in video.rows[name]], [*notes[name], *general])
         for name in predictions
@@ -230,36 +234,12 @@ def _result(rows: list[dict], notes: list[str]) -> Result:
 
 def _videos(truth: Tree, options: SimpleNamespace) -> list[str]:
     """Names of the videos: those of ImageSets/2017/SPLIT.txt where gt is a DAVIS root, else all."""
-    listing = f"ImageSets/2017/{options.split}.txt"
-    there = [video for video in truth.videos() if truth.frames(video)]
-    if truth.top and "ImageSets" in truth.storage.entries("")[0]:
-        names = truth.storage.read(listing).decode("ascii", "replace").split()
-        if absent := sorted(set(names) - set(there)):
-            raise InputError(f"{truth.where}: no annotations of {some(absent)}, which {listing} lists")
-        there = names
-    return list(subset(dict.fromkeys(there), options.videos, truth.where))
-
-
-def _job(video: str, truth: Tree, trees: Mapping[str, Tree], options: SimpleNamespace) -> Job:
-    frames = truth.frames(video)
-    predictions = {name: tree.masks(video, frames) for name, tree in trees.items()}
-    return Job(video, truth.masks(video, frames), predictions, options)
-
-
-def _missing(tree: Tree, videos: Mapping[str, Masks], truth: Tree) -> list[str]:
-    """One sentence on the videos of which there is nothing, and one for each video of which there is a part."""
-    absent, sentences = [], []
-    for video, masks in videos.items():
-        gone = [frame for frame, name in zip(truth.frames(video), masks.names, strict=True) if name is None]
-        if len(gone) == len(masks):
-            absent.append(video)
-        elif gone:
-            sentences.append(
-                f"{tree.storage.where(tree.top + video)}: {len(gone)} of {len(masks)} frames are missing: "
-                f"{some([f'{frame}.png' for frame in gone])}"
-            )
-    if absent:
-        there = [video for video in tree.videos() if video not in videos]
-        hint = f" (it has {some(there, 3)}, which gt has not)" if there else ""
-        sentences.insert(0, f"{tree.where}: {len(absent)} of {len(videos)} videos are missing: {some(absent)}{hint}")
-    return sentences
+    names = [video for video in truth.videos() if truth.frames(video)]
+    for root in ("", "DAVIS/") if truth.top else ():
+        listing = f"{root}ImageSets/2017/{options.split}.txt"
+        if "ImageSets" in truth.storage.entries(root)[0]:
+            listed = truth.storage.read(listing).decode("ascii", "replace").split()
+            if absent := sorted(set(listed) - set(names)):
+                raise InputError(f"{truth.where}: no annotations of {some(absent)}, which {listing} lists")
+            names = listed
+    return list(subset(dict.fromkeys(names), options.videos, truth.where))

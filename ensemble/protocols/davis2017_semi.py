@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ensemble.protocols import davis
 from ensemble.protocols.protocol import Protocol, Result
+from ensemble.protocols.trees import open_tree
 
 
 class Davis2017Semi(Protocol):
@@ -37,4 +38,5 @@ class Davis2017Semi(Protocol):
     choices = davis.CHOICES
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
-        return davis.evaluate(self.settings, gt, {"pred": pred}, ["Annotations/480p", "Annotations"], workers)["pred"]
+        folders, start = ("Annotations/480p", "Annotations"), open_tree(pred, "pred")
+        return davis.evaluate(self.settings, gt, {"pred": start}, folders, workers)["pred"]

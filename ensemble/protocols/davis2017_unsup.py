@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ensemble.protocols import davis
 from ensemble.protocols.protocol import Protocol, Result
+from ensemble.protocols.trees import open_tree
 
 FOLDERS = ("Annotations_unsupervised/480p", "Annotations_unsupervised")
 
@@ -26,4 +27,4 @@ class Davis2017Unsup(Protocol):
     choices = davis.CHOICES
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
-        return davis.evaluate(self.settings, gt, {"pred": pred}, FOLDERS, workers)["pred"]
+        return davis.evaluate(self.settings, gt, {"pred": open_tree(pred, "pred")}, FOLDERS, workers)["pred"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -51,16 +52,16 @@ class Labels:
         planes = [pack(values & np.uint8(1 << b)) for b in range(highest.bit_length())]
         return cls(planes, values.shape[1:], ids)
 
+    def packed(self, i: int) -> np.ndarray:
+        """The masks of object i, one of `ids`, uint8 [N, H, ceil(W / 8)]."""
+        own = [plane for b, plane in enumerate(self.planes) if i >> b & 1]
+        others = [plane for b, plane in enumerate(self.planes) if not i >> b & 1]
+        mask = reduce(np.bitwise_and, own)
+        return mask & ~reduce(np.bitwise_or, others) if others else mask
+
     def object(self, i: int, void: np.ndarray | None = None) -> Prepared:
         """The masks of object i, one of `ids`, without the void pixels (packed)."""
-        mask = None
-        for b, plane in enumerate(self.planes):
-            if i >> b & 1:
-                mask = plane if mask is None else mask & plane
-        for b, plane in enumerate(self.planes):
-            if not i >> b & 1:
-                mask = mask & ~plane
-        return Prepared(mask if void is None else mask & ~void, self.size)
+        return Prepared(self.packed(i) if void is None else self.packed(i) & ~void, self.size)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from adapters.component import Component
 from adapters.sequence import InputError
 
+MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")  # the tables of DAVIS
 MASKS_A_WORKER = 1000  # about a second of work: what it takes to start a process
 
 

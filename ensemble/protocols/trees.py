@@ -6,7 +6,7 @@ is its object), and `VIDEO/EXPRESSION/FRAME.png`, a binary mask per expression a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -92,8 +92,8 @@ class Masks:
         return values
 
 
-def open_tree(path: Path | str, what: str) -> Storage:
-    """A folder or a zip.
+def open_tree(path: Path | str, what: str) -> Tree:
+    """A folder or a zip, from its top.
 
     Args:
         path: to it.
@@ -104,14 +104,14 @@ def open_tree(path: Path | str, what: str) -> Storage:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        return Folder(str(path))
+        return Tree(Folder(str(path)))
     if not path.is_file():
         raise InputError(f"{path}: no such folder or zip, given as `{what}`")
     storage = Zip(str(path))
     storage.entries("")  # fails here when it is no zip
     if found := storage.problems():
         raise InputError(found)
-    return storage
+    return Tree(storage)
 
 
 def truth_tree(path: Path, folders: Sequence[str]) -> Tree:
@@ -120,34 +120,49 @@ def truth_tree(path: Path, folders: Sequence[str]) -> Tree:
     Raises:
         InputError: there is nothing, or no video in it.
     """
-    storage = open_tree(path, "gt")
+    storage = open_tree(path, "gt").storage
     for top in (*(f"{folder}/" for folder in folders), ""):
         tree = Tree(storage, top)
         if any(tree.frames(video) for video in tree.videos()):
             return tree
     raise InputError(
         f"{storage.root}: no video with PNG annotations, given as `gt`; expected VIDEO/FRAME.png in it"
-        + f" or in {' or '.join(folders)}; at the top: {_top(storage)}"
+        + f" or in {' or '.join(folders)}; at the top: {_holds(Tree(storage))}"
     )
 
 
-def prediction_tree(path: Path, videos: Collection[str]) -> Tree:
+def prediction_tree(start: Tree, videos: Collection[str]) -> Tree:
     """The predictions: at the top, or in `Annotations`, in the folder of a split, in a folder that is alone.
 
     Args:
-        path: folder or zip.
+        start: where to look, a folder or zip or a folder in one.
         videos: those of the ground truth, of which at least one must be there.
 
     Raises:
         InputError: they are nowhere, or in several places.
     """
-    storage, videos = open_tree(path, "pred"), set(videos)
-    level = [""]
+    if tree := find_tree(start, videos):
+        return tree
+    raise InputError(
+        f"{start.where}: none of the {len(videos)} videos of the ground truth ({some(sorted(videos), 3)}) is in it; "
+        f"expected a folder for each at the top or in Annotations/; at the top: {_holds(start)}"
+    )
+
+
+def find_tree(start: Tree, folders: Collection[str]) -> Tree | None:
+    """The folder that holds one or more of these folders, None where there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+    storage, wanted, level = start.storage, set(folders), [start.top]
     for _ in range(DEPTH):
-        found = [at for at in level if not videos.isdisjoint(storage.entries(at)[0])]
+        found = [at for at in level if not wanted.isdisjoint(storage.entries(at)[0])]
         if len(found) > 1:
             places = " and ".join(storage.where(at) for at in found)
-            raise InputError(f"{storage.root}: videos in several places: {places}; give the folder that is meant")
+            raise InputError(
+                f"{start.where}: {some(wanted, 3)} in several places: {places}; give the one that is meant"
+            )
         if found:
             return Tree(storage, found[0])
         level = [
@@ -156,14 +171,11 @@ def prediction_tree(path: Path, videos: Collection[str]) -> Tree:
             for folder in storage.entries(at)[0]
             if folder in (*ON_THE_WAY, "480p") or len(storage.entries(at)[0]) == 1
         ]
-    raise InputError(
-        f"{storage.root}: none of the {len(videos)} videos of the ground truth ({some(sorted(videos), 3)}) is in it; "
-        f"expected a folder for each at the top or in Annotations/; at the top: {_top(storage)}"
-    )
+    return None
 
 
-def _top(storage: Storage) -> str:
-    folders, files = storage.entries("")
+def _holds(tree: Tree) -> str:
+    folders, files = tree.storage.entries(tree.top)
     return some(folders + files)
 
 
@@ -202,3 +214,39 @@ def strays(tree: Tree, videos: Collection[str]) -> list[str]:
     if files := [f for f in files if not is_junk(f)]:
         notes.append(f"{len(files)} files beside the videos of pred were passed over: {some(files, 3)}")
     return notes
+
+
+def missing(tree: Tree, masks: Mapping[str, Masks], frames: Mapping[str, Sequence[str]], what: str) -> list[str]:
+    """What the predictions lack: a sentence on all of which there is nothing, one on each of which there is a part.
+
+    Args:
+        tree: of the predictions.
+        masks: {VIDEO or VIDEO/EXPRESSION: its masks}.
+        frames: {the same: names of the frames}.
+        what: "videos" or "expressions".
+    """
+    absent, sentences = [], []
+    for name, of_one in masks.items():
+        gone = [frame for frame, file in zip(frames[name], of_one.names, strict=True) if file is None]
+        if len(gone) == len(of_one):
+            absent.append(name)
+        elif gone:
+            sentences.append(
+                f"{tree.storage.where(tree.top + name)}: {len(gone)} of {len(of_one)} frames are missing: "
+                f"{some([f'{frame}.png' for frame in gone])}"
+            )
+    if absent:
+        sentences.insert(0, f"{tree.where}: {len(absent)} of {len(masks)} {what} are missing: {some(absent)}")
+    return sentences
+
+
+def settle_missing(sentences: Sequence[str], policy: str) -> list[str]:
+    """Notes on missing predictions, by the option `missing`: "error", "zero" or "empty".
+
+    Raises:
+        InputError: it is "error", and there are some.
+    """
+    if policy == "error" and sentences:
+        raise InputError([*sentences, "missing=zero scores such frames 0, missing=empty takes them for empty masks"])
+    fate = "they score 0" if policy == "zero" else "they count as empty masks"
+    return [f"{sentence}; {fate}" for sentence in sentences]
