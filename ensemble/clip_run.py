@@ -120,17 +120,24 @@ def read_record(file: Path) -> ClipRecord | None:
         return None
 
 
-def keys_of(recipe: Recipe, clip: Clip) -> dict[str, str]:
+def keys_of(recipe: Recipe, clip: Clip, known: dict[int, str] | None = None) -> dict[str, str]:
     """{source or step: key}: two keys are equal when everything the result depends on is.
 
     That is: the clip's names, expressions and size; settings, version and own code of the component; for a model or
     propagator its weights and the pictures; for mask files their bytes; for a step the keys of its inputs.
+
+    Args:
+        recipe, clip: what to do, and with what.
+        known: {id of an adapter: its key for this clip}, read and filled: recipes that share adapters hash files once.
     """
+    known = {} if known is None else known
     about = [clip.name, clip.frames, clip.size, [[e.id, e.text, e.objects] for e in clip.expressions]]
     keys = {}
     for name, adapter in recipe.sources.items():
-        pictures = clip.fingerprint if adapter.stored else ""
-        keys[name] = key_of("source", about, _identity(adapter), adapter.fingerprint(clip), pictures)
+        if id(adapter) not in known:
+            pictures = clip.fingerprint if adapter.stored else ""
+            known[id(adapter)] = key_of("source", about, _identity(adapter), adapter.fingerprint(clip), pictures)
+        keys[name] = known[id(adapter)]
     for name, step in recipe.steps.items():
         extra: list[Any] = []
         if isinstance(step, Propagate):

@@ -10,12 +10,13 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import joblib
@@ -29,6 +30,7 @@ from ensemble.recipe import Recipe
 from ensemble.store import atomic_write
 
 PACKAGES = ("numpy", "opencv-python", "torch", "joblib", "omegaconf", "pillow", "zlib-ng", "pycocotools", "pandas")
+R = TypeVar("R")
 SHOWN = 10  # problems or failures printed before "and N more"
 
 
@@ -60,7 +62,7 @@ def check(recipe: Recipe) -> Checked:
     if not clips:
         raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
     problems: dict[str, list[str]] = {}
-    for clip in tqdm(clips, desc="checking", unit="clip", leave=False, mininterval=_pace()):
+    for clip in tqdm(clips, desc="checking", unit="clip", leave=False, mininterval=pace()):
         found = clip.problems()
         with contextlib.suppress(InputError):  # a first frame without a size: told already
             for name, adapter in recipe.sources.items() if clip.size else ():
@@ -80,21 +82,21 @@ def run(recipe: Recipe) -> int:
         InputError: nothing can be computed; the inputs are wrong.
     """
     started = time.perf_counter()
-    with _locked(recipe.out):
+    with locked(recipe.out):
         checked = check(recipe)
         if len(checked.problems) == len(checked.clips):
             raise InputError(checked.lines)
         _claim(recipe, checked.clips)
         if checked.problems:
             print(f"{len(checked.problems)} of {len(checked.clips)} clips cannot be computed:", file=sys.stderr)
-            _print_some(checked.lines)
+            print_some(checked.lines)
         good = [c for c in checked.clips if c.name not in checked.problems]
         records = {n: ClipRecord(n, "failed", "\n".join(p)) for n, p in checked.problems.items()}
         records |= _run_clips(recipe, good)
         failed = {n: r for n, r in sorted(records.items()) if r.status == "failed"}
         if failed:
             print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
-            _print_some([f"  {n}: {r.error}" for n, r in failed.items()])
+            print_some([f"  {n}: {r.error}" for n, r in failed.items()])
         try:
             _hand_out(recipe, checked.clips, records, list(failed), time.perf_counter() - started)
         except OSError as e:  # a full disk, most likely; every clip that was done is kept
@@ -105,25 +107,40 @@ def run(recipe: Recipe) -> int:
 
 def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
     """All clips through the recipe, side by side; {clip: what became of it}."""
-    engine = recipe.engine
+    work = partial(_work, recipe.name, json.dumps(recipe.config))
+    return spread(clips, work, ClipRecord, recipe.engine, recipe.name)
+
+
+def spread(
+    clips: Sequence[Clip], work: Callable[[Clip], R], record: Callable[..., R], engine: Mapping, title: str
+) -> dict[str, R]:
+    """All clips through `work`, side by side, with a progress bar; {clip: what became of it}.
+
+    Args:
+        clips: at least one.
+        work: what to do with a clip, in a process of its own; its result has `clip`, `frames` and `status`.
+        record: makes that result, from (clip, "failed", reason), for a clip whose process died.
+        engine: see `recipe.ENGINE`.
+        title: of the progress bar.
+    """
     workers = min(engine["workers"] or os.cpu_count() or 1, len(clips))
     backend = "sequential" if workers == 1 and engine["backend"] == "loky" else engine["backend"]
-    records: dict[str, ClipRecord] = {}
+    records: dict[str, R] = {}
     with (
         _backend(backend, workers),
-        tqdm(total=sum(len(c) for c in clips), desc=recipe.name, unit="frame", mininterval=_pace()) as bar,
+        tqdm(total=sum(len(c) for c in clips), desc=title, unit="frame", mininterval=pace()) as bar,
     ):
         as_they_come = "list" if backend == "ray" else "generator_unordered"  # Ray's backend knows no generators
-        jobs = (joblib.delayed(_work)(recipe.name, json.dumps(recipe.config), c) for c in clips)
+        jobs = (joblib.delayed(work)(c) for c in clips)
         try:
-            for record in joblib.Parallel(n_jobs=workers, return_as=as_they_come, batch_size=1)(jobs):
-                records[record.clip] = record
-                bar.update(record.frames)
+            for done in joblib.Parallel(n_jobs=workers, return_as=as_they_come, batch_size=1)(jobs):
+                records[done.clip] = done
+                bar.update(done.frames)
                 failed = sum(r.status == "failed" for r in records.values())
                 bar.set_postfix_str(f"{len(records)}/{len(clips)} clips" + (f", {failed} failed" if failed else ""))
         except BrokenProcessPool:
             died = "a worker process died, most likely for want of memory; try fewer engine.workers, then run again"
-            return {c.name: records.get(c.name) or ClipRecord(c.name, "failed", died) for c in clips}
+            return {c.name: records.get(c.name) or record(c.name, "failed", died) for c in clips}
     return records
 
 
@@ -217,7 +234,7 @@ def last_line(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) ->
 
 
 @contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
     """One run in a folder at a time; the lock goes with the process, however it ends."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("a") as file:
@@ -248,7 +265,7 @@ def _claim(recipe: Recipe, clips: Sequence[Clip]) -> None:
     atomic_write(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
 
 
-def _pace() -> float:
+def pace() -> float:
     """Seconds between two updates of a progress bar: a log file wants fewer lines than a terminal."""
     return 0.1 if sys.stderr.isatty() else 30.0
 
@@ -260,7 +277,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _print_some(lines: Sequence[str]) -> None:
+def print_some(lines: Sequence[str]) -> None:
+    """The first few lines, for problems of which there may be thousands."""
     for line in lines[:SHOWN]:
         print(line, file=sys.stderr)
     if len(lines) > SHOWN:

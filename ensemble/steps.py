@@ -299,15 +299,19 @@ def propagate_together(
     steps: Sequence[Propagate], clip: Clip, inputs: Mapping[str, Prediction], propagator: Propagator
 ) -> dict[str, Prediction]:
     """Several steps that use the same propagator, all their sequences in one sweep each way."""
-    jobs = [job for step in steps for job in step.jobs(clip, inputs)]
-    same = {(id(j.sequence.masks), j.key_frames, j.empty_key): j for j in jobs}  # expressions of one object often agree
+    results = iter(propagate_once([job for step in steps for job in step.jobs(clip, inputs)], clip, propagator))
+    return {step.name: {e.id: next(results) for e in clip.expressions} for step in steps}
+
+
+def propagate_once(jobs: Sequence[Job], clip: Clip, propagator: Propagator) -> list[MaskSequence]:
+    """Every job's result; jobs that are the same are done once: expressions of one object often agree."""
+    same = {(id(j.sequence.masks), j.key_frames, j.empty_key): j for j in jobs}
     moved = dict(zip(same, propagate(clip, list(same.values()), propagator), strict=True))
     done = []
     for j in jobs:
         result = moved[id(j.sequence.masks), j.key_frames, j.empty_key]
         done.append(result.with_(notes={**j.sequence.notes, **result.notes}))
-    results = iter(done)
-    return {step.name: {e.id: next(results) for e in clip.expressions} for step in steps}
+    return done
 
 
 def unite(maps: Sequence[MaskSequence]) -> MaskSequence:
