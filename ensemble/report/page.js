@@ -1,0 +1,221 @@
+"use strict";
+// The page: tables of steps, ablations and expressions; what is chosen in them goes to the viewer.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const viewer = new Viewer(data, document.getElementById("viewer"));
+const scored = data.expressions.some((e) => e.curves);
+const stepNumber = (name) => data.steps.findIndex((s) => s.name === name);
+
+function scoreOf(expression, step, metric = "J&F") {
+  const J = expression.J[step], F = expression.F[step];
+  if (J === null || J === undefined) return NaN;
+  return metric === "J" ? J : metric === "F" ? F : (J + F) / 2;
+}
+
+function showFacts() {
+  const inPage = document.querySelectorAll("script.pictures").length;
+  const parts = [`${data.clips.length} clips, ${data.expressions.length} expressions`];
+  if (data.output) parts.push(`output ${data.output}`);
+  if (data.expressions.length && !scored) parts.push("no ground truth, so no scores");
+  if (inPage < data.clips.length)
+    parts.push(`pictures of ${inPage} clips are in this page, the others in the folder report/ beside it`);
+  document.getElementById("facts").textContent = parts.join("; ") + ".";
+}
+
+function showSteps() {
+  const section = document.getElementById("steps");
+  section.hidden = !data.steps.length;
+  const best = Math.max(...data.steps.filter((s) => s.source && s.means).map((s) => s.means[2]));
+  const head = ["step", "what", ...(scored ? ["J", "F", "J&F", "to best source"] : [])];
+  const table = section.querySelector("table");
+  table.append(el("thead", {}, el("tr", {}, ...head.map((h, i) => el("th", { scope: "col", class: i > 1 && i < 5 ? "n" : null }, h)))));
+  table.append(el("tbody", {}, ...data.steps.map((s) => {
+    const output = s.name === data.output;
+    const row = el("tr", { class: output ? "output" : null }, el("th", { scope: "row" }, s.name),
+      el("td", { class: "what" }, s.what + (output ? " ← output" : "")));
+    if (s.means) {
+      s.means.forEach((v) => row.append(el("td", { class: "n" }, percent(v))));
+      const gain = s.source ? NaN : s.means[2] - best;
+      row.append(el("td", {}, Number.isFinite(gain) ? el("span", { class: direction(gain) }, signed(gain)) : "",
+        el("span", { class: "bar", "aria-hidden": "true" }, el("i", { style: `width:${100 * s.means[2]}%` }))));
+    }
+    return row;
+  })));
+}
+
+function showAblations() {
+  const rows = JSON.parse(document.getElementById("ablations-data").textContent);
+  const groups = Map.groupBy ? Map.groupBy(rows, keyOf) : rows.reduce((m, r) => m.set(keyOf(r), [...(m.get(keyOf(r)) || []), r]), new Map());
+  document.getElementById("ablations").hidden = !rows.length;
+  document.querySelector("#ablations .cards").replaceChildren(...[...groups.values()].map((group) => {
+    const { ablation, step } = group[0];
+    const card = el("div", {}, el("h3", {}, `${ablation}${step ? `: ${step}` : ""}`));
+    const xs = group.map((r) => (r.values === null || r.values === "" ? NaN : Number(r.values)));
+    if (xs.length > 1 && xs.every(Number.isFinite)) {
+      const chart = el("div");
+      card.append(chart);
+      const order = xs.map((_, i) => i).sort((a, b) => xs[a] - xs[b]), of = (k) => order.map((i) => 100 * group[i][k]);
+      const whiskers = group.flatMap((r, i) => Number.isFinite(r.low) && Number.isFinite(r.high) && Number.isFinite(r.delta)
+        ? [[xs[i], 100 * (r["J&F"] - r.delta + r.low), 100 * (r["J&F"] - r.delta + r.high)]] : []);
+      requestAnimationFrame(() => curves(chart, { // when it has its width
+        x: order.map((i) => xs[i]), xTicks: xs.length <= 12 ? xs : null, dots: true, whiskers,
+        series: { J: of("J"), F: of("F"), JF: of("J&F") }, label: `J, F and J&F against ${ablation}; the table says the same`,
+      }));
+    }
+    const most = Math.max(...group.flatMap((r) => [r.delta, r.low, r.high]).map(Math.abs).filter(Number.isFinite));
+    const best = Math.max(...group.map((r) => r["J&F"]));
+    const head = ["", "J", "F", "J&F", "difference", ""].map((h, i) => el("th", { scope: "col", class: i && i < 5 ? "n" : null }, h));
+    card.append(el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...group.map((r) =>
+      el("tr", { class: r["J&F"] === best ? "output" : null }, el("th", { scope: "row" }, r.label ?? String(r.values)),
+        ...["J", "F", "J&F"].map((k) => el("td", { class: "n" }, percent(r[k]))),
+        el("td", { class: "n" }, el("span", { class: direction(r.delta) }, signed(r.delta)),
+          Number.isFinite(r.low) ? ` [${signed(r.low)}, ${signed(r.high)}]` : ""),
+        el("td", {}, Number.isFinite(r.delta) ? differenceBar(r.delta, r.low, r.high, most) : "")))))));
+    return card;
+  }));
+  function keyOf(r) {
+    return `${r.ablation}\n${r.step}`;
+  }
+}
+
+const table = {
+  rows: [], sort: { column: null, descending: true },
+  head: document.querySelector("#expressions thead"), body: document.querySelector("#expressions tbody"),
+  metric: document.querySelector(".metric"), filter: document.querySelector(".filter"),
+  of: document.querySelector(".of"), against: document.querySelector(".against"),
+
+  // [title, is a number, value of an expression]
+  columns() {
+    const of = stepNumber(this.of.value), against = stepNumber(this.against.value), metric = this.metric.value;
+    const columns = [["clip", false, (e) => data.clips[e.clip][0]], ["id", false, (e) => e.id], ["expression", false, (e) => e.text]];
+    if (!scored) return columns;
+    columns.push(["gain", true, (e) => scoreOf(e, of, metric) - scoreOf(e, against, metric)]);
+    return [...columns, ...data.steps.flatMap((s, i) => (s.means ? [[s.name, true, (e) => scoreOf(e, i, metric)]] : []))];
+  },
+
+  fill() {
+    this.shown = this.columns();
+    this.head.replaceChildren(el("tr", {}, ...this.shown.map(([title, number], i) =>
+      el("th", { scope: "col", class: number ? "n" : null }, el("button", { type: "button", onclick: () => this.sortBy(i) }, title)))));
+    this.rows = data.expressions.map((e) => {
+      const values = this.shown.map(([, , value]) => value(e));
+      const cells = this.shown.map(([title, number], i) => {
+        if (title === "expression" && i === 2)
+          return el("td", { class: "text" }, el("button", { type: "button" }, e.text || "(no words)"));
+        const text = !number ? values[i] : i === 3 ? signed(values[i]) : percent(values[i]);
+        return el("td", { class: number ? `n ${i === 3 ? direction(values[i]) : ""}` : null }, text);
+      });
+      const row = el("tr", {}, ...cells);
+      row.addEventListener("click", () => open(e, true));
+      return { e, values, row, words: `${e.text} ${data.clips[e.clip][0]} ${e.id}`.toLowerCase() };
+    });
+    this.body.replaceChildren(...this.rows.map((r) => r.row));
+    if (this.sort.column !== null) this.arrange();
+    this.search();
+    this.mark();
+  },
+
+  sortBy(column) {
+    const again = this.sort.column === column;
+    this.sort = { column, descending: again ? !this.sort.descending : this.shown[column][1] };
+    this.arrange();
+  },
+
+  arrange() {
+    const { column, descending } = this.sort, number = this.shown[column][1], sign = descending ? -1 : 1;
+    const words = new Intl.Collator(undefined, { numeric: true });
+    const compare = (a, b) => (number ? (Number.isNaN(a) - Number.isNaN(b)) || sign * (a - b) : sign * words.compare(a, b));
+    this.rows.sort((a, b) => compare(a.values[column], b.values[column]));
+    this.body.append(...this.rows.map((r) => r.row));
+    [...this.head.rows[0].cells].forEach((th, i) =>
+      i === column ? th.setAttribute("aria-sort", descending ? "descending" : "ascending") : th.removeAttribute("aria-sort"));
+  },
+
+  search() {
+    const wanted = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const r of this.rows) r.row.hidden = !wanted.every((w) => r.words.includes(w));
+    const visible = this.visible().length;
+    document.querySelector(".count").textContent = `${visible} of ${this.rows.length} expressions`;
+  },
+
+  visible() {
+    return this.rows.filter((r) => !r.row.hidden);
+  },
+
+  mark() {
+    for (const r of this.rows) r.row.setAttribute("aria-selected", String(r.e === viewer.expression));
+  },
+
+  // The expression `by` rows from the one in the viewer.
+  neighbour(by) {
+    const visible = this.visible(), at = visible.findIndex((r) => r.e === viewer.expression);
+    return visible[(at + by + visible.length) % visible.length]?.e;
+  },
+
+  keys(event) {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!by || event.target.tagName !== "BUTTON") return;
+    event.preventDefault();
+    const visible = this.visible(), at = visible.findIndex((r) => r.row.contains(event.target));
+    visible[at + by]?.row.querySelector("button").focus();
+  },
+};
+
+function showChanges() {
+  const of = stepNumber(table.of.value), against = stepNumber(table.against.value);
+  const gain = (e) => scoreOf(e, of) - scoreOf(e, against);
+  const sorted = data.expressions.filter((e) => Number.isFinite(gain(e))).sort((a, b) => gain(b) - gain(a));
+  const item = (e) => el("li", {}, el("button", { type: "button", onclick: () => open(e, true) },
+    el("span", { class: direction(gain(e)) }, signed(gain(e))), ` ${e.text} `,
+    el("small", {}, `${data.clips[e.clip][0]}, ${percent(scoreOf(e, against))} → ${percent(scoreOf(e, of))}`)));
+  document.querySelector(".gains").replaceChildren(...sorted.filter((e) => gain(e) > 0).slice(0, 8).map(item));
+  document.querySelector(".losses").replaceChildren(...sorted.filter((e) => gain(e) < 0).slice(-8).reverse().map(item));
+  return sorted[0];
+}
+
+// Shows an expression; with `go`, takes the reader there.
+function open(expression, go = false) {
+  const shown = viewer.open(expression);
+  table.mark();
+  const hash = `#${encodeURIComponent(data.clips[expression.clip][0])}/${encodeURIComponent(expression.id)}`;
+  if (go) {
+    history.replaceState(null, "", hash);
+    viewer.host.scrollIntoView();
+    viewer.time.focus({ preventScroll: true });
+  }
+  return shown;
+}
+
+// The expression that the address names, as in report.html#CLIP/ID.
+function addressed() {
+  const [clip, id] = location.hash.slice(1).split("/").map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
+  return data.expressions.find((e) => data.clips[e.clip][0] === clip && e.id === id);
+}
+
+function start() {
+  showFacts();
+  showSteps();
+  showAblations();
+  const compared = data.steps.filter((s) => s.means);
+  const sources = compared.filter((s) => s.source).sort((a, b) => b.means[2] - a.means[2]);
+  for (const select of [table.of, table.against]) select.append(...compared.map((s) => el("option", {}, s.name)));
+  table.of.value = data.output;
+  if (sources.length) table.against.value = sources[0].name;
+  document.getElementById("changes").hidden = !scored;
+  document.querySelector(".metric").parentElement.hidden = !scored;
+  document.getElementById("expressions").hidden = !data.expressions.length;
+  table.fill();
+  const first = scored ? showChanges() : data.expressions[0];
+  table.filter.addEventListener("input", () => table.search());
+  table.body.addEventListener("keydown", (event) => table.keys(event));
+  table.metric.addEventListener("change", () => table.fill());
+  for (const select of [table.of, table.against]) select.addEventListener("change", () => (table.fill(), showChanges()));
+  document.querySelector(".previous").addEventListener("click", () => table.neighbour(-1) && open(table.neighbour(-1)));
+  document.querySelector(".next").addEventListener("click", () => table.neighbour(1) && open(table.neighbour(1)));
+  window.addEventListener("hashchange", () => addressed() && open(addressed(), true));
+  const wanted = addressed();
+  if (wanted) open(wanted, true);
+  else if (data.expressions.length) open(first || data.expressions[0]);
+}
+
+start();
