@@ -40,7 +40,9 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
 
     Each frame is decoded once; what lies between the first and the last key frame is met by both sweeps and kept, with
     the propagator's memo, as long as `cache_mb` allows, else decoded and computed again. Results are kept compressed
-    (`CompressedMasks`), so memory does not grow with frames x pixels x jobs.
+    (`CompressedMasks`), so memory does not grow with frames x pixels x jobs. Where all jobs together do not fit into
+    memory they are done in halves, and those in halves again: the same results, slower; only a single job that does not
+    fit is an error.
 
     Args:
         clip: the frames.
@@ -52,7 +54,7 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
         One sequence per job, kind prob. `scores` is the confidence of the propagation in 0..1: the mean probability
         inside the mask, 0 where it is empty and everywhere when nothing was propagated. `notes` hold `key_frames` and
         `propagator`; `empty_key` where all key masks were empty; `empty_key_frames` where some were, which then are no
-        key frames.
+        key frames; `split` where memory was short: how many jobs there were at once.
 
     Raises:
         InputError: a job that does not fit the clip, a key frame out of range, a frame of another size.
@@ -60,6 +62,22 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
     problems = [p for n, job in enumerate(jobs) for p in _problems(job, clip, f"job {n}")]
     if problems:
         raise InputError(problems)
+    try:
+        return _sweeps(clip, jobs, propagator, cache_mb * 2**20)
+    except (MemoryError, RuntimeError) as e:
+        if len(jobs) == 1 or not _memory_is_short(e):
+            raise
+    half = len(jobs) // 2  # out of the `except`, so that nothing of the attempt is held any more
+    halves = (jobs[:half], jobs[half:])
+    return [
+        s.with_(notes={"split": len(part), **s.notes})
+        for part in halves
+        for s in propagate(clip, part, propagator, cache_mb)
+    ]
+
+
+def _sweeps(clip: Clip, jobs: Sequence[Job], propagator: Propagator, budget: int) -> list[MaskSequence]:
+    """Both sweeps for all jobs at once; `budget` in bytes."""
     tracks = [_Track(clip, job) for job in jobs]
     keys: dict[int, dict[int, np.ndarray]] = {}  # {frame: {job: mask}}
     for i, track in enumerate(tracks):
@@ -67,7 +85,7 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
             keys.setdefault(t, {})[i] = track.masks[t] > 127
     if keys:
         first, last = min(keys), max(keys)
-        frames = _Frames(clip, range(first, last + 1), cache_mb * 2**20)
+        frames = _Frames(clip, range(first, last + 1), budget)
         sweep = propagator.sweep(clip.size, len(jobs))
         for order in (range(first, len(clip)), range(last, -1, -1)):
             if order.step < 0:
@@ -77,6 +95,12 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
                     tracks[i].put(t, np.asarray(mask), forward=order.step > 0)
     name = type(propagator).__module__.rpartition(".")[2]
     return [track.result(name) for track in tracks]
+
+
+def _memory_is_short(error: Exception) -> bool:
+    """Whether the machine or the device ran out of memory; torch says it in several ways."""
+    said = f"{type(error).__name__}: {error}"
+    return any(words in said for words in ("MemoryError", "OutOfMemory", "can't allocate memory", "out of memory"))
 
 
 def _problems(job: Job, clip: Clip, name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """AOT and DeAOT as propagators: the official procedure, one batch for all, and every setting."""
 
 import pickle
+import shutil
 
 import cv2
 import numpy as np
@@ -170,6 +171,15 @@ def test_bfloat16_stays_close(make, video):
         np.abs(exact[1, 0].astype(int) - rough[1, 0]).max() > 0
         and np.corrcoef(exact[1, 0].ravel(), rough[1, 0].ravel())[0, 1] > 0.98
     )
+
+
+@pytest.mark.slow
+def test_compiled_it_gives_the_same(make, video):
+    if shutil.which("c++") is None:
+        pytest.skip("torch.compile on a CPU needs a C++ compiler")
+    frames, masks = video
+    given = {0: {0: masks[0, 0]}}
+    assert same(sweep_through(make(), frames[:3], given), sweep_through(make(compile=True), frames[:3], given))
 
 
 def test_it_travels_to_another_process(make, video):

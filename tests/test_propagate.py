@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import propagators
 from adapters.component import find
@@ -241,6 +242,49 @@ def test_a_small_cache_costs_time_and_changes_nothing():
     none = propagate(clip, jobs, make("flow"), cache_mb=0)
     assert len(clip.images.reads) == 14
     assert all(np.array_equal(dense(a), dense(b)) for a, b in zip(full, none, strict=True))
+
+
+class Small(Echo):
+    """Has room for so many sequences; more end in the error that the allocator at hand gives."""
+
+    def __init__(self, room, allocate):
+        super().__init__()
+        self.room, self.allocate = room, allocate
+
+    def sweep(self, size, sequences):
+        if sequences > self.room:
+            self.allocate()
+        return super().sweep(size, sequences)
+
+
+ALLOCATE = {"numpy": lambda: np.empty(2**60, np.uint8), "torch": lambda: torch.empty(2**60, dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize("allocator", ALLOCATE)
+def test_more_sequences_than_fit_in_memory_are_done_in_parts(allocator):
+    clip, masks = still(), MaskSequence.binary(np.ones((8, 4, 6), bool))
+    jobs = [Job(masks, (t,)) for t in (2, 5, 3, 7, 0)]
+    small = Small(2, ALLOCATE[allocator])
+    whole, parts = propagate(clip, jobs, Echo()), propagate(clip, jobs, small)
+    assert all(np.array_equal(dense(a), dense(b)) for a, b in zip(whole, parts, strict=True))
+    assert [s.notes["split"] for s in parts] == [2, 2, 1, 2, 2] and len(small.seen) == 6
+    assert "split" not in whole[0].notes
+
+
+@pytest.mark.parametrize("allocator", ALLOCATE)
+def test_a_single_sequence_that_does_not_fit_is_an_error(allocator):
+    with pytest.raises((MemoryError, RuntimeError)):
+        propagate(still(), [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))], Small(0, ALLOCATE[allocator]))
+
+
+def test_other_errors_are_no_lack_of_memory():
+    def fail():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    small = Small(1, fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        propagate(still(), [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))] * 2, small)
+    assert not small.seen
 
 
 def test_between_key_frames_both_sweeps_are_blended_by_distance():

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "batch": None,  # sequences at once in the network, more take several passes; None: 16 on CUDA, 4 on a CPU
     "device": "auto",  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
     "precision": "fp32",  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    "compile": False,  # torch.compile of encoder and decoder: minutes at the first frame of a size, faster after
     "reset_between_passes": True,  # False: the backward pass reads the memory of the forward pass (LSVOS 2023 code)
     "tta": None,  # {flip: true, scales: [0.8, 1.0, 1.2]}: views averaged, the average remembered by all (LSVOS 2023)
     "pack": False,  # up to 10 sequences with one key frame and no common pixel in one identity bank: fast, they compete
@@ -65,6 +66,9 @@ class Model:
             )
         self.device = device.pick(settings["device"])
         self.variant, self.network = network.variant, network.to(self.device)
+        if settings["compile"]:
+            network.encoder.compile(dynamic=False)
+            network.decoder.compile(dynamic=False)
         self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
         gap = settings["memory_gap"]
         self.memory_gap = self.variant.memory_gap if gap is None else gap or None
