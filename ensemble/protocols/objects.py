@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -24,8 +24,8 @@ class Labels:
     """N label maps, taken apart into objects at one bit a pixel.
 
     Attributes:
-        planes: the maps' bits, lowest first, packed: uint8 [N, H, ceil(W / 8)] each. An object is where every bit is
-            that of its number.
+        planes: the maps' bits, lowest first, packed: uint8 [N, H, ceil(W / 8)] each. An object is where all bits are
+            those of its number.
         size: (H, W).
         ids: the object numbers there may be.
     """
@@ -35,22 +35,30 @@ class Labels:
     ids: Sequence[int]
 
     @classmethod
-    def of(cls, values: np.ndarray) -> Labels:
-        """From uint8 [N, H, W]; 0 is background.
+    def of(cls, maps: Iterable[np.ndarray | None], count: int, size: tuple[int, int]) -> Labels:
+        """Takes maps one at a time, so that memory is used again and again: half of the time would go into new pages.
 
-        >>> labels = Labels.of(np.uint8([[[0, 1, 3, 3]]]))
+        Args:
+            maps: uint8 [H, W] each; 0 is background, None is all background.
+            count: how many.
+            size: (H, W).
+
+        >>> labels = Labels.of([np.uint8([[0, 1, 3, 3]])], 1, (1, 4))
         >>> [int(labels.object(i).area[0]) for i in (1, 2, 3)]
         [1, 0, 2]
         """
-        highest = int(values.max())
-        if highest == 1:
-            return cls([pack(values)], values.shape[1:], [1])
-        ids = range(1, highest + 1)
-        if highest > MANY:
-            counts = cv2.calcHist([values.reshape(-1, values.shape[2])], [0], None, [256], [0, 256])
-            ids = [i for i in np.flatnonzero(counts).tolist() if i]
-        planes = [pack(values & np.uint8(1 << b)) for b in range(highest.bit_length())]
-        return cls(planes, values.shape[1:], ids)
+        planes, ids = [], set()
+        for n, m in enumerate(maps):
+            top = 0 if m is None else int(m.max())
+            for b in range(top.bit_length()):
+                if b == len(planes):
+                    planes.append(np.zeros((count, size[0], (size[1] + 7) // 8), np.uint8))
+                planes[b][n] = pack(m if top == 1 else m & np.uint8(1 << b))
+            if top <= MANY:
+                ids.update(range(1, top + 1))
+            else:
+                ids.update(np.flatnonzero(cv2.calcHist([m], [0], None, [256], [0, 256])).tolist())
+        return cls(planes, size, sorted(ids - {0}))
 
     def packed(self, i: int) -> np.ndarray:
         """The masks of object i, one of `ids`, uint8 [N, H, ceil(W / 8)]."""
@@ -144,29 +152,26 @@ def score_objects(
         ({name: its pairs}, problems of the files).
     """
     found, problems = {name: Pairs() for name in predictions}, []
-    size = None
-    for frames, values in chunks(truth, None, problems):
-        size = values.shape[1:]
-        values, ignored = without_void(values, void)
-        target = Labels.of(values)
-        objects = {i: target.object(i, ignored) for i in target.ids}
+    for frames, size, maps in chunks(truth, problems):
+        target = Labels.of(maps, len(frames), size)
+        undecided = void != "object" and VOID in target.ids
+        ignored = target.packed(VOID) if undecided and void == "ignore" else None
+        objects = {i: target.object(i, ignored) for i in target.ids if not (undecided and i == VOID)}
         for name, masks in predictions.items():
-            ours = Labels.of(stack(masks, frames, size, problems, void))
+            ours = Labels.of(read(masks, frames, size, problems, void), len(frames), size)
             proposals = {i: ours.object(i, ignored) for i in ours.ids}
-            found[name].parts.append(
-                Part(
-                    np.array([masks.names[t] is None and missing == "zero" for t in frames]),
-                    {i: (o.area == 0, o.length == 0) for i, o in objects.items()},
-                    {i: (o.area == 0, o.length == 0) for i, o in proposals.items()},
-                    {
-                        (i, k): pair(p, g)
-                        for i, p in proposals.items()
-                        for k, g in (objects.items() if every_pair else [(i, objects.get(i))])
-                        if g is not None
-                    },
-                )
-            )
+            values = {
+                (i, k): pair(p, g)
+                for i, p in proposals.items()
+                for k, g in (objects if every_pair else {i: objects[i]} if i in objects else {}).items()
+            }
+            absent = np.array([masks.names[t] is None and missing == "zero" for t in frames])
+            found[name].parts.append(Part(absent, _empty(objects), _empty(proposals), values))
     return found, problems
+
+
+def _empty(objects: Mapping[int, Prepared]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    return {i: (o.area == 0, o.length == 0) for i, o in objects.items()}
 
 
 def pair(p: Prepared, g: Prepared) -> tuple[np.ndarray, np.ndarray]:
@@ -179,17 +184,9 @@ def pair(p: Prepared, g: Prepared) -> tuple[np.ndarray, np.ndarray]:
     return ((p.area + g.area) == 0).astype(float), ((p.length + g.length) == 0).astype(float)
 
 
-def without_void(values: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Label maps of the truth without void as an object, and the void pixels (packed) where they are to be ignored."""
-    if void == "object" or values.max() < VOID:
-        return values, None
-    undecided = values == VOID
-    return np.where(undecided, np.uint8(0), values), pack(undecided) if void == "ignore" else None
-
-
-def chunks(masks: Masks, size: tuple[int, int] | None, problems: list[str]) -> Iterator[tuple[range, np.ndarray]]:
-    """All frames, a few at a time so that they stay in the processor's cache: (frame numbers, uint8 [N, H, W])."""
-    start = 0
+def chunks(masks: Masks, problems: list[str]) -> Iterator[tuple[range, tuple[int, int], Iterator[np.ndarray | None]]]:
+    """All frames, a few at a time so that they stay in the processor's cache: (frame numbers, (H, W), label maps)."""
+    start, size = 0, None
     while start < len(masks):
         if size is None:
             try:
@@ -200,30 +197,27 @@ def chunks(masks: Masks, size: tuple[int, int] | None, problems: list[str]) -> I
                 continue
         step = max(1, PIXELS_AT_A_TIME // (size[0] * size[1]))
         frames = range(start, min(start + step, len(masks)))
-        yield frames, stack(masks, frames, size, problems)
+        yield frames, size, read(masks, frames, size, problems)
         start = frames.stop
 
 
-def stack(
-    masks: Masks, frames: range, size: tuple[int, int], problems: list[str], void: str | None = None
-) -> np.ndarray:
-    """Some frames, uint8 [N, H, W]; empty where there is none, or where it is a problem.
+def read(
+    masks: Masks, frames: range, size: tuple[int, int], problems: list[str], void: str = "object"
+) -> Iterator[np.ndarray | None]:
+    """Some label maps, uint8 [H, W] each; None where there is no file, or where it is a problem.
 
     Args:
-        void: of predictions: whether 255 may be an object's number ("object"). It never may be void.
+        void: "object" if 255 may be an object's number; in predictions it never is void.
     """
-    values = np.zeros((len(frames), *size), np.uint8)
-    for n, t in enumerate(frames):
-        if masks.names[t] is None:
-            continue
+    for t in frames:
+        values = None
         try:
-            read = masks.read(t, size)
-            if void in ("ignore", "background") and read.max() == VOID:
-                raise InputError(_not_a_label_map(masks.where(t), read))
-            values[n] = read
+            values = None if masks.names[t] is None else masks.read(t, size)
+            if void != "object" and values is not None and values.max() == VOID:
+                raise InputError(_not_a_label_map(masks.where(t), values))
         except InputError as error:
             problems += error.problems
-    return values
+        yield values
 
 
 def _not_a_label_map(where: str, values: np.ndarray) -> str:

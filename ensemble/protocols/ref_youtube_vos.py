@@ -100,13 +100,7 @@ class PaletteParts(Truth):
         step = max(1, PIXELS_AT_A_TIME // (height * width))
         for start in range(0, count, step):
             frames = range(start, min(start + step, count))
-            values = np.zeros((len(frames), height, width), np.uint8)
-            for n, t in enumerate(frames):
-                try:
-                    values[n] = self.palette.labels(t)
-                except InputError as error:
-                    problems += error.problems
-            labels = Labels.of(values)
+            labels = Labels.of((self._labels(t, problems) for t in frames), len(frames), (height, width))
             objects = {str(i): labels.packed(i) for i in labels.ids if str(i) in wanted}
             seen |= {i for i, mask in objects.items() if i not in seen and mask.any()}
             nothing = np.zeros((len(frames), height, (width + 7) // 8), np.uint8)
@@ -121,3 +115,10 @@ class PaletteParts(Truth):
             for i in sorted(wanted - seen)
             if not problems
         ]
+
+    def _labels(self, t: int, problems: list[str]) -> np.ndarray | None:
+        try:
+            return self.palette.labels(t)
+        except InputError as error:
+            problems += error.problems
+            return None
