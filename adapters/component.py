@@ -42,6 +42,11 @@ class Component:
         """The name of its file, by which recipes call it."""
         return type(self).__module__.rpartition(".")[2]
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it works on a GPU; there is then one process a GPU instead of one a core."""
+        return False
+
 
 def merge_settings(defaults: dict, given: dict, where: str) -> dict:
     """The given settings over the defaults, checked.

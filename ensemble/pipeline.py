@@ -26,6 +26,7 @@ from tqdm import tqdm
 from adapters.sequence import Clip, InputError
 from ensemble import report, submission
 from ensemble.clip_run import ClipRecord, load_result, picture_names, pictures, run_clip
+from ensemble.gpus import take_gpu
 from ensemble.recipe import Recipe
 from ensemble.store import atomic_write
 
@@ -107,7 +108,7 @@ def run(recipe: Recipe) -> int:
 
 def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
     """All clips through the recipe, side by side; {clip: what became of it}."""
-    work = partial(_work, recipe.name, json.dumps(recipe.config))
+    work = partial(_work, recipe.name, json.dumps(recipe.config), recipe.gpus)
     return spread(clips, work, ClipRecord, recipe.engine, recipe.name)
 
 
@@ -123,7 +124,7 @@ def spread(
         engine: see `recipe.ENGINE`.
         title: of the progress bar.
     """
-    workers = min(engine["workers"] or os.cpu_count() or 1, len(clips))
+    workers = min(engine["workers"], len(clips))
     backend = "sequential" if workers == 1 and engine["backend"] == "loky" else engine["backend"]
     records: dict[str, R] = {}
     with (
@@ -166,14 +167,16 @@ def _backend(name: str, workers: int) -> Iterator[None]:
         yield
 
 
-def _work(name: str, config: str, clip: Clip) -> ClipRecord:
+def _work(name: str, config: str, gpus: int, clip: Clip) -> ClipRecord:
     cv2.setNumThreads(1)  # clips are the unit of parallel work
-    return run_clip(_built(name, config), clip)
+    return run_clip(_built(name, config, gpus), clip)
 
 
 @lru_cache(maxsize=4)
-def _built(name: str, config: str) -> Recipe:
-    """The recipe in a worker: models are loaded once a process."""
+def _built(name: str, config: str, gpus: int) -> Recipe:
+    """The recipe in a worker: models are loaded once a process, on a GPU of its own where models use GPUs."""
+    if gpus:
+        take_gpu(gpus)
     return Recipe.build(name, json.loads(config))
 
 

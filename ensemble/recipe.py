@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
 }
 NOT_GIVEN = "(data.predictions is not given)"  # stands in the paths of the sources that would lie there
 GROUPING = {"rule": "auto", "file": None, "min_iou": 0.3}
-ENGINE = {"backend": "loky", "workers": 0}  # workers 0: one a core; backend: sequential, loky, dask, ray
+ENGINE = {"backend": "loky", "workers": 0}  # workers 0: one a GPU, else a core; backend: sequential, loky, dask, ray
 
 KINDS: dict[str, tuple[type[Component], Any, str]] = {
     "adapter": (Adapter, adapters, "rvos_ensemble.adapters"),
@@ -134,7 +135,18 @@ class Recipe:
 
     @property
     def engine(self) -> dict[str, Any]:
-        return {**ENGINE, **self.config["engine"]}
+        """See `ENGINE`, with the number of workers settled."""
+        engine = {**ENGINE, **self.config["engine"]}
+        return {**engine, "workers": engine["workers"] or self.gpus or os.cpu_count() or 1}
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs there are for its components; 0 where none of them uses one."""
+        if not any(c.uses_gpu for c in (*self.sources.values(), *self.propagators.values())):
+            return 0
+        import torch  # loaded by whoever uses a GPU
+
+        return torch.cuda.device_count()
 
 
 def load(arguments: Sequence[str]) -> Recipe:

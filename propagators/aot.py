@@ -20,6 +20,10 @@ class AOT(Propagator):
         super().__init__(**settings)
         self.model = Model(vars(self.settings), "aot")
 
+    @property
+    def uses_gpu(self) -> bool:
+        return self.model.device.type == "cuda"
+
     def sweep(self, size: tuple[int, int], sequences: int) -> NetworkSweep:
         return self.model.sweep(size)
 

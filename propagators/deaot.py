@@ -20,6 +20,10 @@ class DeAOT(Propagator):
         super().__init__(**settings)
         self.model = Model(vars(self.settings), "deaot")
 
+    @property
+    def uses_gpu(self) -> bool:
+        return self.model.device.type == "cuda"
+
     def sweep(self, size: tuple[int, int], sequences: int) -> NetworkSweep:
         return self.model.sweep(size)
 

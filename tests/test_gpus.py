@@ -1,0 +1,51 @@
+"""Sharing GPUs out among workers, without a GPU: what is asked of torch is recorded."""
+
+import multiprocessing
+import os
+
+import pytest
+import torch
+
+from ensemble.gpus import take_gpu
+from ensemble.recipe import load
+from propagators.flow import Flow
+
+
+def worker(folder, count, answers, done):
+    torch.cuda.set_device = lambda i: answers.put(i)
+    take_gpu(count, folder)
+    done.wait(60)
+
+
+@pytest.mark.parametrize(("workers", "gpus"), [(3, 3), (2, 4), (4, 2)])
+def test_every_worker_gets_a_gpu_of_its_own_while_there_are(tmp_path, workers, gpus):
+    context = multiprocessing.get_context("fork")
+    answers, done = context.Queue(), context.Event()
+    processes = [context.Process(target=worker, args=(tmp_path, gpus, answers, done)) for _ in range(workers)]
+    for p in processes:
+        p.start()
+    taken = [answers.get(timeout=60) for _ in processes]
+    done.set()
+    for p in processes:
+        p.join()
+    assert set(taken) <= set(range(gpus)) and len(set(taken)) == min(workers, gpus)
+
+
+def test_a_gpu_is_free_again_when_its_worker_is_gone(tmp_path):
+    context = multiprocessing.get_context("fork")
+    for _ in range(2):
+        answers, done = context.Queue(), context.Event()
+        p = context.Process(target=worker, args=(tmp_path, 2, answers, done))
+        p.start()
+        assert answers.get(timeout=60) == 0
+        done.set()
+        p.join()
+
+
+def test_one_worker_a_gpu_where_a_component_uses_gpus(monkeypatch):
+    recipe = load(["recipe=stage2"])
+    assert recipe.gpus == 0 and recipe.engine["workers"] == os.cpu_count()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(Flow, "uses_gpu", True)
+    assert recipe.gpus == 3 and recipe.engine["workers"] == 3
+    assert load(["recipe=stage2", "engine.workers=5"]).engine["workers"] == 5
