@@ -7,12 +7,16 @@ import random
 import numpy as np
 import pytest
 from pycocotools import mask as coco
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
+from adapters.files.coco_rle import checked_runs
 from adapters.sequence import InputError
 from ensemble.protocols import jhmdb_sentences
 from ensemble.protocols.a2d_sentences import A2DSentences
+from ensemble.protocols.coco_json import Truth, fill
 from ensemble.protocols.jhmdb_sentences import JHMDBSentences
-from ensemble.protocols.sentences import list_hash
+from ensemble.protocols.sentences import OneObject, list_hash
 
 SIZES = [(120, 160), (100, 200), (130, 110)]
 AREAS = {"S": (0, 32**2), "M": (32**2, 96**2), "L": (96**2, 1e10)}  # COCO's ranges, ends included
@@ -191,6 +195,57 @@ def test_perfect_predictions(tmp_path):
     truths = {i: m for i, m in truths.items() if m.any()}
     result = A2DSentences().evaluate(*write(tmp_path, truths, [(i, m, 0.5) for i, m in truths.items()]))
     assert list(result.summary.values()) == pytest.approx([1.0] * 13, abs=1e-12)
+
+
+@pytest.mark.parametrize("crowds", [False, True])
+def test_matches_found_at_once_are_those_of_pycocotools(tmp_path, crowds):
+    gt, pred = write(tmp_path, *benchmark(5))
+    change(
+        gt, lambda c: [a.update(iscrowd=int(crowds and n % 3 == 0)) for n, a in enumerate(c["annotations"])] and None
+    )
+    truth = COCO(str(gt))
+    found = []
+    for evaluator in (COCOeval, OneObject):
+        evaluation = evaluator(truth, truth.loadRes(str(pred)), "segm")
+        evaluation.params.useCats = 0
+        evaluation.evaluate()
+        evaluation.accumulate()
+        found.append(evaluation.eval)
+    for measure in ("precision", "recall", "scores"):
+        assert np.array_equal(found[0][measure], found[1][measure])
+
+
+def test_masks_looked_at_together_are_those_that_pass_one_by_one():
+    """Runs of true masks, and the same with a character, a size or a piece changed."""
+    rng = random.Random(6)
+    refused = 0
+    for _ in range(300):
+        entries, truths = [], {}
+        for n in range(1 + int(rng.random() * 4)):
+            size = 1 + int(rng.random() * 40), 1 + int(rng.random() * 40)
+            mask = np.array([[rng.random() < 0.3 for _ in range(size[1])] for _ in range(size[0])])
+            found = rle(mask if rng.random() < 0.8 else mask | True)
+            truths[f"v{n}"] = Truth(size, found, 1, 0)
+            counts, spoilt = found["counts"], rng.random()
+            at = int(rng.random() * len(counts))
+            if spoilt < 0.1:
+                counts = counts[:at] + chr(48 + int(rng.random() * 64)) + counts[at + 1 :]
+            elif spoilt < 0.2:
+                counts = counts[:at]
+            elif spoilt < 0.25:
+                counts = counts + "0"
+            entries.append({"image_id": f"v{n}", "segmentation": {"size": list(size), "counts": counts}, "score": 1})
+
+        def passes(entry):
+            try:
+                checked_runs(entry["segmentation"], truths[entry["image_id"]].size, "mask")  # noqa: B023
+            except InputError:
+                return False
+            return True
+
+        assert fill(entries, truths) == all(map(passes, entries))
+        refused += not all(map(passes, entries))
+    assert 50 < refused < 250, "both kinds were seen"
 
 
 def one(truth, *masks, scores=None):

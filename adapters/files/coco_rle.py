@@ -86,6 +86,21 @@ def runs(counts: str | list[int]) -> np.ndarray:
     """
     if isinstance(counts, list):
         return np.array(counts, np.int64)
+    lengths, _ = numbers(counts)
+    lengths[1::2] = np.cumsum(lengths[1::2])
+    lengths[2::2] = np.cumsum(lengths[2::2])
+    return lengths
+
+
+def numbers(counts: str) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers in the counts of an RLE, before differences are added up; several RLEs may follow each other.
+
+    Returns:
+        The numbers, and the characters at which they start, int64 both.
+
+    Raises:
+        ValueError: not such a string.
+    """
     code = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
     if not len(code) or code.min() < 0 or code.max() > 63 or code[-1] & 32:
         raise ValueError("not the counts of an RLE")
@@ -95,11 +110,9 @@ def runs(counts: str | list[int]) -> np.ndarray:
     if digits.max() > 7:
         raise ValueError("a run longer than any mask")
     place = np.arange(len(code)) - np.repeat(start, digits)
-    numbers = np.add.reduceat((code & 31) << (5 * place), start)
-    numbers -= np.where(code[last] & 16, np.int64(1) << (5 * digits), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
+    found = np.add.reduceat((code & 31) << (5 * place), start)
+    found -= np.where(code[last] & 16, np.int64(1) << (5 * digits), 0)
+    return found, start
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from pycocotools import mask as coco
 
 from adapters.datasets.frames import FEW
 from adapters.datasets.meta import read_json
-from adapters.files.coco_rle import Rle, checked_runs
+from adapters.files.coco_rle import Rle, checked_runs, numbers
 from adapters.sequence import InputError
 
 TRUTH = '{"images": [{"id", "height", "width"}], "annotations": [{"image_id", "segmentation": RLE, "area"}]}'
 RESULTS = '[{"image_id", "segmentation": RLE, "score"}], all masks of an image with their scores'
+
+AT_A_TIME = 1000  # masks that `fill` looks at together
 
 ImageId: TypeAlias = str | int
 
@@ -108,6 +111,9 @@ def read_predictions(path: Path, truths: Mapping[ImageId, Truth] | None) -> dict
         raise InputError(f"{path}: {found}; {expected}")
     problems = _Problems(path)
     predictions: dict[ImageId, list[Scored]] = {}
+    whole = truths is not None and all(
+        fill(content[n : n + AT_A_TIME], truths) for n in range(0, len(content), AT_A_TIME)
+    )
     for n, entry in enumerate(content):
         where = f"{path}: [{n}]"
         if not problems.complete(entry, ("image_id", "segmentation", "score"), where):
@@ -120,10 +126,46 @@ def read_predictions(path: Path, truths: Mapping[ImageId, Truth] | None) -> dict
         if not _is_id(image) or image not in truths:
             problems.add("unknown images", f"{where}: image_id {image!r} is not in the ground truth")
             continue
-        rle = _checked(entry["segmentation"], truths[image].size, f"{where}, image {image!r}", problems)
+        size, rle = truths[image].size, entry["segmentation"]
+        rle = _plain(rle, size) if whole else _checked(rle, size, f"{where}, image {image!r}", problems)
         predictions.setdefault(image, []).append(Scored(rle, score))
     problems.told()
     return predictions
+
+
+def fill(entries: Sequence[Any], truths: Mapping[ImageId, Truth]) -> bool:
+    """Whether all predictions are compressed RLE whose runs fill their image: many at once, in a tenth of the time.
+
+    False says only that they need to be looked at one by one.
+    """
+    try:
+        counts = [entry["segmentation"]["counts"] for entry in entries]
+        sizes = [list(truths[entry["image_id"]].size) for entry in entries]
+        same = sizes == [entry["segmentation"]["size"] for entry in entries]
+        found, starts = numbers("".join(counts))
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return False
+    ends = np.cumsum([len(c) for c in counts])
+    first = np.searchsorted(starts, ends - [len(c) for c in counts])
+    if not same or not all(counts) or not np.isin(ends[:-1], starts).all():
+        return False
+    # Of each RLE, number 0 is a run, and numbers 1, 3, 5, ... and 2, 4, 6, ... add up to runs: as two columns of a
+    # table, in which an RLE with an even number of numbers leaves its last field empty.
+    each = np.diff(first, append=len(found))
+    rows = each // 2
+    top = np.cumsum(rows) - rows
+    k = np.arange(len(found)) - np.repeat(first, each) - 1
+    row, used = np.repeat(top, each) + k // 2, k >= 0
+    table, there = np.zeros((2, rows.sum() + 1, 2), np.int64)
+    table[row[used], k[used] % 2], there[row[used], k[used] % 2] = found[used], 1
+    sums = np.cumsum(table, axis=0)
+    before = np.concatenate([np.zeros((1, 2), np.int64), sums])[top]
+    runs = (sums[:-1] - np.repeat(before, rows, axis=0)) * there[:-1]
+    if (runs < 0).any() or (found[first] < 0).any():
+        return False
+    total = np.concatenate([[0], np.cumsum(runs.sum(axis=1))])
+    pixels = found[first] + total[top + rows] - total[top]
+    return pixels.tolist() == [height * width for height, width in sizes]
 
 
 @dataclass
@@ -190,11 +232,12 @@ def _checked(rle: Any, size: tuple[int, int], where: str, problems: _Problems) -
     except InputError as error:
         problems.add("masks", str(error))
         return None
-    return {"size": rle["size"], "counts": rle["counts"]} if isinstance(rle["counts"], str) else _compressed(rle)
+    return _plain(rle, size) if isinstance(rle["counts"], str) else coco.frPyObjects(_plain(rle, size), *size)
 
 
-def _compressed(rle: Rle) -> Rle:
-    return coco.frPyObjects(rle, *rle["size"])
+def _plain(rle: Rle, size: tuple[int, int]) -> Rle:
+    """Nothing but what pycocotools needs, of the types that it takes."""
+    return {"size": list(size), "counts": rle["counts"]}
 
 
 def _is_id(value: Any) -> bool:

@@ -122,12 +122,35 @@ def average_precision(predictions: Mapping[ImageId, list[Scored]], truths: Mappi
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), "segm")
+        evaluation = OneObject(truth, truth.loadRes(results), "segm")
         evaluation.params.useCats = 0
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return {name: math.nan if ap < 0 else float(ap) for name, ap in zip(AP, evaluation.stats[: len(AP)], strict=True)}
+
+
+class OneObject(COCOeval):
+    """COCOeval for one object an image: the first mask that reaches a threshold is its match, found for all at once."""
+
+    def evaluateImg(self, imgId, catId, aRng, maxDet):
+        p = self.params
+        (gt,) = (g for c in p.catIds for g in self._gts[imgId, c])
+        ious = self.ious[imgId, catId]
+        if gt["iscrowd"] or not len(ious):  # a crowd matches any number of masks
+            return super().evaluateImg(imgId, catId, aRng, maxDet)
+        dt = [d for c in p.catIds for d in self._dts[imgId, c]]
+        dt = [dt[i] for i in np.argsort([-d["score"] for d in dt], kind="mergesort")[:maxDet]]
+        ignore = int(gt["area"] < aRng[0] or gt["area"] > aRng[1])
+        reached = ious[:, 0] >= np.minimum(p.iouThrs, 1 - 1e-10)[:, None]
+        matched = reached & (np.cumsum(reached, axis=1) == 1)
+        outside = np.array([d["area"] < aRng[0] or d["area"] > aRng[1] for d in dt])
+        return {
+            "dtScores": [d["score"] for d in dt],
+            "dtMatches": matched,
+            "dtIgnore": np.where(matched, bool(ignore), outside),
+            "gtIgnore": np.array([ignore]),
+        }
 
 
 def _read_both(gt: Path, pred: Path, source: str) -> tuple[dict[ImageId, Truth], dict[ImageId, list[Scored]]]:
