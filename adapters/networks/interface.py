@@ -79,6 +79,10 @@ class Network(nn.Module):
         """The text encoder, wherever the checkpoint keeps it."""
         return self.text_encoder
 
+    def fold(self) -> Network:
+        """Itself, made ready for inference; names may change, results do not."""
+        return self.eval()
+
     def encode(self, frames: Tensor, frames_per_step: int | None = None) -> Any:
         """Everything that does not depend on the text.
 
