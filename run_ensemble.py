@@ -2,6 +2,7 @@
 
 python run_ensemble.py recipe=NAME|FILE [data=NAME] [key=value ...]   run a recipe (resume it if interrupted)
 python run_ensemble.py check recipe=... [key=value ...]               validate recipe and every input; compute nothing
+python run_ensemble.py ablate recipe=... ablate.STEP.KEY=[a,b,...]    what thresholds, weights, models, steps are worth
 python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME     J and F of any masks, by a benchmark's protocol
 python run_ensemble.py list                                           what recipes and evaluate can name
 python run_ensemble.py weights [verify FILE]                          published checkpoints; what a file is
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from adapters.sequence import InputError
-from ensemble import evaluate, pipeline, recipe
+from ensemble import ablation, evaluate, pipeline, recipe
 from ensemble.steps import OPS
 
 
@@ -87,7 +88,14 @@ def weights(arguments: Sequence[str]) -> int:
     return 0
 
 
-VERBS = {"run": run, "check": check, "evaluate": evaluate.run, "list": list_all, "weights": weights}
+VERBS = {
+    "run": run,
+    "check": check,
+    "ablate": ablation.run,
+    "evaluate": evaluate.run,
+    "list": list_all,
+    "weights": weights,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -111,25 +111,35 @@ class Vote(Step):
                 masks = (first.prob_at(t) > 0 if accident else first.mask(t) for t in range(len(first)))
                 fused = MaskSequence.binary(masks, first.scores)
             else:
-                threshold = s["leftover"] if alone and s["leftover"] != "vote" else s["threshold"]
-                fused = self._vote(clip, [model[i] for i in group for model in models], len(group), threshold)
+                fused = self._vote(clip, [model[i] for i in group for model in models], len(group))
             notes = {"group": list(group)} if s["across"] else {}
             result |= {i: fused.with_(notes={**fused.notes, **notes}) for i in group}
         return {e.id: result[e.id] for e in clip.expressions}
 
-    def _vote(self, clip: Clip, maps: list[MaskSequence], group: int, threshold) -> MaskSequence:
-        weights = fusion.check_weights(len(maps), (self.settings["weights"] or [1] * len(self.inputs)) * group)
-        total = sum(weights)
-        if threshold is None:
-            votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
-            return MaskSequence(np.stack(votes), "votes", total=total)
+    def votes_needed(self, clip: Clip, group: int, total: int) -> int | None:
+        """How many votes a pixel needs in a group of that many expressions; None where the vote map is kept.
+
+        Raises:
+            InputError: a count that is more than the votes there are.
+        """
+        threshold = self.settings["threshold"]
+        if self.settings["across"] == "expressions" and group == 1 and self.settings["leftover"] != "vote":
+            threshold = self.settings["leftover"]
         try:
-            needed = fusion.votes_needed(threshold, total)
+            return None if threshold is None else fusion.votes_needed(threshold, total)
         except ValueError as e:
             raise InputError(
                 f"step {self.name}: clip {clip.name!r}, a group of {group}: {e}; "
                 "write the threshold as a share (0.5), or give `leftover`"
             ) from None
+
+    def _vote(self, clip: Clip, maps: list[MaskSequence], group: int) -> MaskSequence:
+        weights = fusion.check_weights(len(maps), (self.settings["weights"] or [1] * len(self.inputs)) * group)
+        total = sum(weights)
+        needed = self.votes_needed(clip, group, total)
+        if needed is None:
+            votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
+            return MaskSequence(np.stack(votes), "votes", total=total)
         masks, scores = [], []
         for t in range(len(clip)):
             votes = fusion.vote_map([m.mask(t) for m in maps], weights)

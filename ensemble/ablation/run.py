@@ -1,0 +1,219 @@
+"""The command `ablate`: which settings to compare, their scores clip by clip, and what is written of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from omegaconf import OmegaConf
+
+from adapters.sequence import Clip, InputError
+from ensemble import pipeline
+from ensemble.ablation import table, variants, weights
+from ensemble.ablation.clip import ClipScores, score_clip
+from ensemble.ablation.settings import Request, read
+from ensemble.ablation.table import Row
+from ensemble.ablation.variants import Variant
+from ensemble.recipe import Recipe, load
+from ensemble.store import atomic_write
+
+REPORTED = 10  # weights: how many of the tried are reported on the other half
+
+NAMED = {
+    "sources": variants.of_sources,
+    "steps": variants.of_steps,
+    "key_frame": variants.of_key_frame,
+    "grouping": variants.of_grouping,
+}
+
+
+@dataclass
+class Found:
+    """What an ablation gave.
+
+    Attributes:
+        rows: the reference first.
+        notes: what a reader should know.
+        tried: further rows for the csv, of another split.
+        how: how the best one was chosen, in words.
+        failed: {clip: why}.
+    """
+
+    rows: list[Row]
+    notes: list[str]
+    tried: list[Row]
+    how: str
+    failed: dict[str, str]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Compares settings of a recipe.
+
+    Returns:
+        The exit code: 0 when every clip could be scored with the recipe as it is, 1 when some could not.
+
+    Raises:
+        InputError: what is asked cannot be done; nothing was computed.
+    """
+    request = read(arguments)
+    reference = load(request.recipe)
+    title = f"ablate={request.name}" if request.name else " ".join(f"ablate.{p}" for p in request.lists)
+    compared, notes = ([], []) if request.name == "weights" else _compared(request, reference)
+    if request.name == "weights":
+        weights.vote_step(reference, request.options["step"])  # before anything is computed
+    with pipeline.locked(reference.out):
+        _claim(reference)
+        clips, failed = _clips(reference, compared)
+        if request.name == "weights":
+            found = _weights(request, reference, clips)
+        else:
+            rows, broken = _scored(request, reference, clips, compared)
+            rows = _ladder(reference, rows) if request.name == "steps" else rows
+            how = f"the highest J&F of {len(rows)} settings, on the clips they are scored on: expect less on others"
+            found = Found(rows, notes, [], how, broken)
+        failed |= found.failed
+        _write(reference, request.name or "lists", title, found)
+    if failed:
+        print(f"\n{len(failed)} clips are left out:", file=sys.stderr)
+        pipeline.print_some([f"  {name}: {why}" for name, why in sorted(failed.items())])
+    return 1 if failed else 0
+
+
+def _compared(request: Request, reference: Recipe) -> tuple[list[Variant], list[str]]:
+    if request.name is None:
+        return variants.of_lists(request, reference)
+    return NAMED[request.name](reference)
+
+
+def _claim(recipe: Recipe) -> None:
+    """An ablation shares the folder of a run, and leaves what is there alone; a later run finds it in order."""
+    config = recipe.out / "config.yaml"
+    if not config.exists():
+        if any(p.name != ".lock" for p in recipe.out.iterdir()):
+            raise InputError(f"{recipe.out}: not empty, and not the folder of a run (no config.yaml); give out=DIR")
+        atomic_write(config, OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
+
+
+def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], dict[str, str]]:
+    """The clips to score, and {clip: what is wrong with it}.
+
+    Raises:
+        InputError: none can be computed, or none has ground truth.
+    """
+    sources = dict(reference.sources)
+    for v in compared:
+        if v.config["sources"] != reference.config["sources"]:
+            built = Recipe.build(reference.name, v.config).sources
+            changed = {n: a for n, a in built.items() if v.config["sources"][n] != reference.config["sources"].get(n)}
+            sources |= {f"{n} ({v.label})" if n in sources else n: a for n, a in changed.items()} if changed else {}
+    checked = pipeline.check(replace(reference, sources=sources))
+    if len(checked.problems) == len(checked.clips):
+        raise InputError(checked.lines)
+    good = [c for c in checked.clips if c.name not in checked.problems]
+    judged = [c for c in good if c.truth is not None and any(c.truth.read(e.id) is not None for e in c.expressions)]
+    if not judged:
+        raise InputError(
+            f"ablate needs ground truth to compare settings, and data set {reference.config['data']['dataset']} gives "
+            f"none for these {len(good)} clips; take a split that has it, such as train, or data=shapes"
+        )
+    return judged, {n: "; ".join(p) for n, p in checked.problems.items()}
+
+
+def _score(reference: Recipe, clips: Sequence[Clip], compared: Sequence[Variant], title: str) -> dict[str, ClipScores]:
+    """{clip: scores of all settings}."""
+    plan = json.dumps([[v.config, v.step] for v in compared])
+    work = partial(score_clip, reference.name, plan, str(reference.out / "ablation"))
+    return pipeline.spread(clips, work, ClipScores, reference.engine, title)
+
+
+def _scored(
+    request: Request, reference: Recipe, clips: Sequence[Clip], compared: Sequence[Variant], title: str = "ablate"
+) -> tuple[list[Row], dict[str, str]]:
+    """A row for the reference and each setting; {clip: why it is left out}."""
+    everything = [Variant(table.REFERENCE, reference.config, reference.output), *compared]
+    records = _score(reference, clips, everything, title)
+    failed = {n: r.error for n, r in records.items() if r.status == "failed"}
+    failed |= {n: r.errors[0] for n, r in records.items() if 0 in r.errors}
+    good = {n: r for n, r in sorted(records.items()) if n not in failed}
+    if not any(r.scores[0] for r in good.values()):
+        raise InputError([f"{n}: {why}" for n, why in failed.items()] or ["no expression has ground truth"])
+    rows = []
+    for i, variant in enumerate(everything):
+        scores = {n: r.scores[i] for n, r in good.items() if r.scores[i]}
+        error = next((f"{r.errors[i]}" for r in good.values() if i in r.errors), "")
+        first = {n: r.scores[0] for n, r in good.items()}
+        rows.append(table.row(variant, scores, first, request.options["seed"], request.options["resamples"], error))
+    return rows, failed
+
+
+def _weights(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Found:
+    """Searches on one half of the clips, reports on the other."""
+    options = request.options
+    step = weights.vote_step(reference, options["step"])
+    search, report = weights.halves(clips, options["seed"])
+    settings = reference.steps[step].settings
+    start = tuple(settings["weights"] or [1] * len(settings["inputs"]))
+    failed: dict[str, str] = {}
+    tried: dict[weights.Weights, Row] = {}
+
+    def score(candidates: list[weights.Weights]) -> list[float]:
+        compared = [variants.of_weights(reference, step, w) for w in candidates]
+        rows, broken = _scored(request, reference, search, compared, f"tried {len(tried)} of {options['budget']}")
+        failed.update(broken)
+        tried.update(zip(candidates, rows[1:], strict=True))
+        return [r.JF if r.expressions == rows[0].expressions else math.nan for r in rows[1:]]
+
+    share = not isinstance(settings["threshold"], int)
+    found = weights.search(start, options["votes"], options["budget"], options["seed"], share, score)
+    order = sorted((w for w in found if not math.isnan(found[w])), key=lambda w: -found[w])[:REPORTED]
+    rows, broken = _scored(request, reference, report, [tried[w].variant for w in order], "report")
+    how = (
+        f"of {len(found)} weights of step {step}, the best on {len(search)} clips (seed {options['seed']}); the "
+        f"interval is of the other {len(report)}, which the search did not see"
+    )
+    notes = [f"weights were searched on {len(search)} clips; this table is of the other {len(report)}, best first"]
+    return Found(rows, notes, list(tried.values()), how, failed | broken)
+
+
+def _ladder(reference: Recipe, rows: list[Row]) -> list[Row]:
+    """Of every source and step by itself: the best source, its propagation, and what is built of several sources."""
+    single = [r for r in rows[1:] if r.variant.step in reference.sources and r.variant.label == r.variant.step]
+    best = max((r for r in single if r.expressions), key=lambda r: r.JF).variant.step
+    made_of: dict[str, set[str]] = {name: {name} for name in reference.sources}
+    for name, step in reference.steps.items():
+        read = [step.settings["input"]] if step.op == "propagate" else step.inputs
+        made_of[name] = set().union(*(made_of[i] for i in read))
+    kept = [rows[0]]
+    for r in rows[1:]:
+        name = r.variant.step
+        if r.variant.label.startswith("without "):
+            kept.append(r)
+        elif name == best:
+            kept.append(replace(r, variant=replace(r.variant, label=f"best single source: {name}")))
+        elif (made_of[name] == {best} and name in reference.steps) or len(made_of[name]) > 1:
+            kept.append(replace(r, variant=replace(r.variant, label=f"+ {name}: {reference.steps[name].op}")))
+    return kept
+
+
+def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:
+    """ablation.csv, ablation.svg, best.yaml, and the table on the terminal."""
+    rows = found.rows
+    # the search chose on the other half: the best is its first choice, not the luckiest on this one
+    best = rows[1] if name == "weights" and len(rows) > 1 else table.best_of(rows)
+    verdict = table.verdict(rows, best)
+    data = recipe.config["data"]["dataset"]
+    heading = f"{recipe.name} on {data}: {title}, {rows[0].clips} clips, {rows[0].expressions} expressions"
+    frame = table.frame(name, rows)
+    if found.tried:
+        frame = table.pd.concat([frame, table.frame(f"{name}, the half searched", found.tried)])
+    how = [heading, f"Chosen as {found.how}.", verdict, *found.notes]
+    atomic_write(recipe.out / "ablation.csv", frame.to_csv(index=False, float_format="%.17g"))
+    atomic_write(recipe.out / "ablation.svg", table.picture(heading, rows))
+    atomic_write(recipe.out / "best.yaml", table.best_yaml(recipe, best, how))
+    print("\n" + table.text(f"{heading} (percent, mean over expressions)", rows, found.notes))
+    print(f"{verdict}\nChosen as {found.how}.")
+    print(f"results: {recipe.out}/ablation.csv, ablation.svg, best.yaml")

@@ -1,0 +1,149 @@
+"""What a person asks of `ablate`: a list of values for any key of the recipe, or an ablation by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from adapters.component import merge_settings, unknown_key
+from adapters.sequence import InputError
+
+NAMED = {
+    "sources": "one source less in every vote; one source only; each source as it is",
+    "steps": "the recipe built up from its best source, and with one step less",
+    "weights": "votes of each source of a vote step, searched on one half of the clips, reported on the other",
+    "key_frame": "every rule of propagators/keyframe.py, in all propagate steps",
+    "grouping": "every rule of ensemble/grouping.py",
+}
+
+# Settings of the ablation itself, as ablate.NAME=VALUE, with their defaults.
+OPTIONS: dict[str, Any] = {
+    "seed": 0,  # of the bootstrap, of the split in halves, and of the search
+    "limit": 512,  # settings that a grid may have at most
+    "resamples": 10_000,  # of the bootstrap
+    "budget": 64,  # weights: settings that the search may try
+    "votes": [0, 1, 2, 3],  # weights: what the weight of a source may be
+    "step": None,  # weights: which vote; the output, or the last vote before it
+}
+KEYS = ("source", "sources", "propagators", "grouping", "steps", "output")  # of a recipe, that may be swept
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked.
+
+    Attributes:
+        recipe: the arguments that say which recipe, `key=value` each.
+        name: of a named ablation, None for lists.
+        lists: {path of a key as it was given: values to try}.
+        options: see OPTIONS.
+    """
+
+    recipe: list[str]
+    name: str | None
+    lists: dict[str, list]
+    options: dict[str, Any]
+
+
+def read(arguments: Sequence[str]) -> Request:
+    """Sorts the arguments of the command.
+
+    Raises:
+        InputError: neither lists nor a name, both, a name that does not exist, a list that is empty or no list.
+    """
+    own = [a for a in arguments if re.match(r"ablate[.=]", a)]
+    name, lists, options, problems = None, {}, {}, []
+    for argument in own:
+        key, equals, text = argument.partition("=")
+        path = key.removeprefix("ablate").removeprefix(".")
+        value = _value(text)
+        if not equals:
+            problems.append(f"argument {argument!r}: expected {argument}=[value, value, ...]")
+        elif not path:
+            name = str(value)
+            if name not in NAMED:
+                problems.append(unknown_key(name, NAMED, "ablate"))
+        elif path in OPTIONS:
+            options[path] = value
+        elif not isinstance(value, list) or not value:
+            problems.append(f"{key}: expected a list of values to try, such as [1, 2, 3] or [1..8], found {text}")
+        else:
+            lists[path] = [v for item in value for v in _range(item)]
+    try:
+        options = merge_settings(OPTIONS, options, "ablate")
+    except InputError as e:
+        problems += e.problems
+    if not problems:
+        problems = _senseless(name, lists, options)
+    if problems:
+        raise InputError(problems)
+    return Request([a for a in arguments if a not in own], name, lists, options)
+
+
+def full_path(path: str, config: Mapping[str, Any]) -> str:
+    """The path of a key in the recipe; the name of a step stands for `steps.NAME`.
+
+    >>> full_path("final.threshold", {"steps": {"final": {}}})
+    'steps.final.threshold'
+
+    Raises:
+        InputError: no such key or step, or one that cannot be swept.
+    """
+    first, _, rest = path.partition(".")
+    steps = [name for name, settings in config["steps"].items() if settings is not None]
+    step = next((s for s in steps if path == s or path.startswith(f"{s}.")), None)
+    if first in KEYS:
+        if first == "steps" and (name := rest.partition(".")[0]) not in steps:
+            raise InputError(unknown_key(name, steps, f"ablate.{path}: steps"))
+        if first == "sources" and (name := rest.partition(".")[0]) not in config["sources"]:
+            raise InputError(unknown_key(name, config["sources"], f"ablate.{path}: sources"))
+        return path
+    if step is None:
+        raise InputError(unknown_key(first, [*steps, *KEYS, *OPTIONS], f"ablate.{path}"))
+    if path == step:
+        raise InputError(
+            f"ablate.{path}: which key of step {step}? Such as ablate.{step}.{next(iter(config['steps'][step]))}"
+        )
+    return f"steps.{path}"
+
+
+def _senseless(name: str | None, lists: Mapping, options: Mapping) -> list[str]:
+    problems = []
+    if name is None and not lists:
+        named = "; ".join(f"ablate={n}: {what}" for n, what in NAMED.items())
+        problems.append(f"ablate what? Give ablate.STEP.KEY=[value, value, ...], or one of {named}")
+    if name is not None and lists:
+        problems.append(f"ablate={name} and ablate.{next(iter(lists))}=[...]: give one of them")
+    least = {"limit": 1, "resamples": 100, "budget": 1, "seed": 0}
+    problems += [
+        f"ablate.{key} is {options[key]!r}, expected at least {number}"
+        for key, number in least.items()
+        if options[key] is None or options[key] < number
+    ]
+    votes = options["votes"]
+    if not isinstance(votes, list) or not all(type(v) is int and v >= 0 for v in votes) or len(set(votes)) < 2:
+        problems.append(f"ablate.votes is {votes!r}, expected a list of at least two whole numbers, such as [0, 1, 2]")
+    return problems
+
+
+def _value(text: str) -> Any:
+    """What the text means in a recipe."""
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]
+    except (OmegaConfBaseException, ValueError) as e:
+        raise InputError(f"ablate: {text!r} cannot be read: {str(e).splitlines()[0]}") from None
+
+
+def _range(item: Any) -> list:
+    """`1..8` as its numbers; anything else as it is.
+
+    >>> _range("1..3"), _range("runs")
+    ([1, 2, 3], ['runs'])
+    """
+    found = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", item) if isinstance(item, str) else None
+    return list(range(int(found[1]), int(found[2]) + 1)) if found else [item]

@@ -1,0 +1,71 @@
+"""Recipes with a part taken out, as resolved configs.
+
+Without a source: every step goes on with the inputs that are left, and their weights; a step none of whose inputs is
+left goes too. A key frame that went by the scores of what is gone goes by the scores of the masks themselves.
+
+Without a step: whoever read it reads what it was made from. Of a `propagate` that is its input; of `replace_or_union`
+the propagated masks; of every fusion its first input, the one that `leftover: first` trusts as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from copy import deepcopy
+from typing import Any
+
+from adapters.sequence import InputError
+from ensemble.recipe import Recipe
+
+
+def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
+    """The recipe's config without some sources.
+
+    Raises:
+        InputError: nothing of the output is left.
+    """
+    config, dead = deepcopy(recipe.config), set(gone)
+    steps = config["steps"]
+    for name, step in recipe.steps.items():  # in an order in which inputs come first
+        settings = steps[name]
+        if scorers := [s for s in step.settings.get("scores_from") or [] if s not in dead]:
+            settings["scores_from"] = scorers
+        else:
+            settings.pop("scores_from", None)
+        if step.op == "propagate":
+            left = [] if settings["input"] in dead else [settings["input"]]
+        else:
+            left = [i for i in step.inputs if i not in dead]
+            if settings.get("weights"):
+                settings["weights"] = [
+                    w for i, w in zip(step.inputs, settings["weights"], strict=True) if i not in dead
+                ]
+            settings["inputs"] = left
+            if step.op == "replace_or_union" and len(left) == 1:
+                steps[name] = {"op": "union", "inputs": left}  # a union of one is that one
+        if not left:
+            dead.add(name)
+            steps[name] = None
+    if recipe.output in dead:
+        raise InputError(f"without {', '.join(gone)} nothing is left of {recipe.output}")
+    config["sources"] = {name: settings for name, settings in config["sources"].items() if name not in dead}
+    return config
+
+
+def without_step(recipe: Recipe, gone: str) -> dict[str, Any]:
+    """The recipe's config without one step."""
+    config, step = deepcopy(recipe.config), recipe.steps[gone]
+    instead = step.inputs[1] if step.op == "replace_or_union" else step.inputs[0]
+    config["steps"][gone] = None
+    for name, other in recipe.steps.items():
+        if name == gone:
+            continue
+        settings = config["steps"][name]
+        for key in ("input", "inputs", "scores_from"):
+            value = other.settings.get(key)
+            if isinstance(value, list) and gone in value:
+                settings[key] = [instead if v == gone else v for v in value]
+            elif value == gone:
+                settings[key] = instead
+    if config["output"] == gone:
+        config["output"] = instead
+    return config

@@ -1,0 +1,167 @@
+"""The settings that an ablation compares: each a resolved recipe, and the step of it that is scored."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+from typing import Any
+
+from adapters.sequence import InputError
+from ensemble import grouping, recipe
+from ensemble.ablation.settings import Request, full_path
+from ensemble.ablation.surgery import without_sources, without_step
+from ensemble.recipe import Recipe
+from ensemble.steps import Propagate, Vote
+from propagators import keyframe
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table.
+
+    Attributes:
+        label: what it is, short.
+        config: the resolved recipe.
+        step: whose masks are scored.
+        parameters: {path of a key: value}, where it is keys that differ from the reference.
+    """
+
+    label: str
+    config: dict[str, Any]
+    step: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[str]]:
+    """Every combination of the listed values, and what a reader should know about them.
+
+    Raises:
+        InputError: keys that do not exist, values that a recipe refuses, a grid above the limit.
+    """
+    number, limit = prod(len(v) for v in request.lists.values()), request.options["limit"]
+    if number > limit:
+        sizes = " x ".join(str(len(v)) for v in request.lists.values())
+        raise InputError(f"ablate: {sizes} = {number} settings, at most {limit}; give ablate.limit={number} to insist")
+    paths, problems = {}, []
+    for path in request.lists:
+        try:
+            paths[path] = full_path(path, reference.config)
+        except InputError as e:
+            problems += e.problems
+    if problems:
+        raise InputError(problems)
+    last = [p.rpartition(".")[2] for p in paths]
+    names = last if len(set(last)) == len(last) else list(paths)
+    variants, notes = [], []
+    for values in product(*request.lists.values()):
+        given = dict(zip(paths.values(), values, strict=True))
+        try:
+            name, config = recipe.resolve([*request.recipe, *(f"{k}={json.dumps(v)}" for k, v in given.items())])
+            for path in given:
+                notes += _reachable(config, path)
+            built = Recipe.build(name, config)
+        except InputError as e:
+            problems += e.problems
+            continue
+        label = " ".join(f"{n}={_short(v)}" for n, v in zip(names, values, strict=True))
+        variants.append(Variant(label, built.config, built.output, given))
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return variants, list(dict.fromkeys(notes))
+
+
+def of_sources(reference: Recipe) -> tuple[list[Variant], list[str]]:
+    """Without each source; with it only; and its masks as they are."""
+    variants, notes, names = [], [], list(reference.sources)
+    for what in ("without", "only"):
+        for name in names if len(names) > 1 else ():
+            gone = [name] if what == "without" else [n for n in names if n != name]
+            try:
+                variants.append(Variant(f"{what} {name}", without_sources(reference, gone), reference.output))
+            except InputError as e:
+                notes += e.problems
+    return variants + [Variant(f"{n} as it is", reference.config, n) for n in names], notes
+
+
+def of_steps(reference: Recipe) -> tuple[list[Variant], list[str]]:
+    """Every source and step by itself, then the recipe without each step."""
+    alone = [Variant(n, reference.config, n) for n in [*reference.sources, *reference.steps]]
+    less = []
+    for name in reference.steps:
+        config = without_step(reference, name)
+        less.append(Variant(f"without {name}", config, config["output"]))
+    return alone + less, []
+
+
+def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
+    """Every rule, in all propagate steps at once, with its default settings."""
+    moving = [n for n, s in reference.steps.items() if isinstance(s, Propagate)]
+    if not moving:
+        raise InputError(f"ablate=key_frame: recipe {reference.name} has no propagate step")
+    variants = []
+    for rule, defaults in keyframe.RULES.items():
+        setting = {"rule": rule} | ({"without_scores": "agreement"} if "without_scores" in defaults else {})
+        variants.append(_changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in moving}))
+    return variants, [
+        "where a source has no scores, agreement decides instead (without_scores: agreement)",
+    ]
+
+
+def of_grouping(reference: Recipe) -> tuple[list[Variant], list[str]]:
+    """Every rule, in all votes across expressions."""
+    voting = {n: s for n, s in reference.steps.items() if isinstance(s, Vote) and s.settings["across"]}
+    if not voting:
+        raise InputError(f"ablate=grouping: recipe {reference.name} has no vote with `across: expressions`")
+    variants, notes = [], []
+    for rule in grouping.RULES:
+        if rule == "file" and not any(s.settings["grouping"]["file"] for s in voting.values()):
+            notes.append("grouping=file is left out: no grouping.file is given")
+            continue
+        changes = {f"steps.{n}.grouping": {**s.settings["grouping"], "rule": rule} for n, s in voting.items()}
+        variants.append(_changed(reference, f"rule={rule}", changes))
+    return variants, notes
+
+
+def of_weights(reference: Recipe, step: str, weights: tuple[int, ...]) -> Variant:
+    """One choice of the votes that each input of a vote step has."""
+    label = " ".join(f"{n}:{w}" for n, w in zip(reference.steps[step].inputs, weights, strict=True))
+    return _changed(reference, label, {f"steps.{step}.weights": list(weights)})
+
+
+def _changed(reference: Recipe, label: str, changes: dict[str, Any]) -> Variant:
+    """The reference with `steps.NAME.KEY` set."""
+    config = deepcopy(reference.config)
+    for path, value in changes.items():
+        step, _, key = path.removeprefix("steps.").rpartition(".")
+        config["steps"][step][key] = value
+    return Variant(label, config, reference.output, changes)
+
+
+def _reachable(config: dict[str, Any], path: str) -> list[str]:
+    """Lets a swept count above the votes of a lone expression ask that expression for all of its votes.
+
+    A run refuses such a count and asks for `leftover`; a sweep over the votes of a pair gives it itself, in the
+    config, so that the best setting can be run as it is. What the recipe says of `leftover` is never changed.
+    """
+    top, _, rest = path.partition(".")
+    name, _, key = rest.rpartition(".")
+    if top != "steps" or key != "threshold":
+        return []
+    settings = config["steps"][name]
+    count, inputs = settings["threshold"], settings.get("inputs") or []
+    votes = sum(settings.get("weights") or [1] * len(inputs))
+    alone = settings.get("across") == "expressions" and settings.get("leftover", "vote") == "vote"
+    if type(count) is not int or not alone or count <= votes:
+        return []
+    settings["leftover"] = 1.0
+    return [
+        f"counts above {votes}: an expression alone in its group has {votes} votes in step {name} and needs all of "
+        "them (leftover: 1.0); other groups need the count. A share, such as 0.5, means the same for every group"
+    ]
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,112 @@
+"""How many votes each source of a vote step should have: chosen on one half of the clips, reported on the other.
+
+With four sources and weights 0..3 there are 256 choices, and the best of many looks better than it is on the clips it
+was chosen on. So clips are split in halves by a seed; the search sees one half only, and what it chose is scored on
+the other. Weights that are multiples of each other are the same vote with a share as threshold, and tried once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import product
+from math import gcd
+
+import numpy as np
+
+from adapters.component import unknown_key
+from adapters.sequence import Clip, InputError
+from ensemble.recipe import Recipe
+from ensemble.steps import Vote
+
+Weights = tuple[int, ...]
+MOST_LISTED = 100_000  # choices that are counted to see whether all of them can be tried
+
+
+def vote_step(recipe: Recipe, wanted: str | None) -> str:
+    """The vote whose weights are searched: the one named, else the output, else the last one before it.
+
+    Raises:
+        InputError: there is none, or it has a single input.
+    """
+    votes = [n for n, s in recipe.steps.items() if isinstance(s, Vote) and len(s.inputs) > 1]
+    if not votes:
+        raise InputError(f"ablate=weights: recipe {recipe.name} has no vote over several inputs")
+    if wanted is not None and wanted not in votes:
+        raise InputError(unknown_key(wanted, votes, "ablate.step"))
+    return wanted or (recipe.output if recipe.output in votes else votes[-1])
+
+
+def halves(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], list[Clip]]:
+    """Two halves of the clips, by the seed alone; the first may have one more.
+
+    Raises:
+        InputError: fewer than four clips.
+    """
+    if len(clips) < 4:
+        raise InputError(f"ablate=weights: {len(clips)} clips, expected at least 4: a half to choose on, one to report")
+    order = np.random.default_rng(seed).permutation(len(clips))
+    middle = (len(clips) + 1) // 2
+    return tuple(sorted((clips[i] for i in half), key=lambda c: c.name) for half in (order[:middle], order[middle:]))
+
+
+def search(
+    start: Weights, choices: Sequence[int], budget: int, seed: int, shares: bool, score: Callable[[list[Weights]], list]
+) -> dict[Weights, float]:
+    """Tries weights: all of them where the budget allows, else random ones, then neighbours of the best so far.
+
+    Args:
+        start: those of the recipe, tried first.
+        choices: values that a weight may have.
+        budget: how many to try.
+        seed: of the random ones.
+        shares: the threshold is a share of the votes, so that only the proportion of weights counts.
+        score: weights -> a number each, higher is better; NaN where they cannot be.
+
+    Returns:
+        {weights: score}, in the order they were tried.
+    """
+    inputs, choices, plain = len(start), sorted(choices), simplest if shares else tuple
+    tried: dict[Weights, float] = {}
+
+    def attempt(candidates: Iterable[Weights]) -> bool:
+        fresh = [w for w in dict.fromkeys(map(plain, candidates)) if any(w) and w not in tried][: budget - len(tried)]
+        if fresh:
+            tried.update(zip(fresh, score(fresh), strict=True))
+        return bool(fresh)
+
+    attempt([start])
+    if len(choices) ** inputs <= MOST_LISTED:
+        every = {plain(w) for w in product(choices, repeat=inputs) if any(w)}
+        if len(every | set(tried)) <= budget:
+            attempt(sorted(every))
+            return tried
+    rng = np.random.default_rng(seed)
+
+    def random(number: int) -> list[Weights]:
+        return [tuple(w) for w in rng.choice(choices, (number, inputs)).tolist()]
+
+    attempt(random(budget // 2))
+    while len(tried) < budget:
+        best = max(tried, key=lambda w: -np.inf if np.isnan(tried[w]) else tried[w])
+        if not attempt(_neighbours(best, choices)) and not attempt(random(8 * budget)):
+            break  # a hilltop, and nothing new elsewhere
+    return tried
+
+
+def simplest(weights: Weights) -> Weights:
+    """The smallest whole numbers in the same proportion.
+
+    >>> simplest((2, 4, 0)), simplest((3, 3)), simplest((0, 0))
+    ((1, 2, 0), (1, 1), (0, 0))
+    """
+    common = reduce(gcd, weights) or 1
+    return tuple(w // common for w in weights)
+
+
+def _neighbours(weights: Weights, choices: Sequence[int]) -> Iterator[Weights]:
+    """Weights that differ in one place, nearest values first."""
+    for i, w in enumerate(weights):
+        for other in sorted(choices, key=lambda c: abs(c - w)):
+            if other != w:
+                yield (*weights[:i], other, *weights[i + 1 :])
