@@ -21,13 +21,13 @@ class LogitMasks:
         logits: T frames, float16 or float32 [h4, w4].
         size: (H, W) of the clip.
         rule: how they grow. "bilinear": straight to the clip's size (ReferFormer, MUTR, SOC). "x4_nearest": four times
-            bilinear, cut to the network's input, and then the nearest pixel (UNINEXT).
-        inside: (h, w) of the network's input, without its padding; "x4_nearest" only.
+            bilinear, cut to the network's input, and then the nearest pixel (UNINEXT); "x4_bilinear": bilinear then.
+        inside: (h, w) of the network's input, without its padding; for the "x4" rules.
     """
 
     logits: Masks
     size: tuple[int, int]
-    rule: Literal["bilinear", "x4_nearest"] = "bilinear"
+    rule: Literal["bilinear", "x4_nearest", "x4_bilinear"] = "bilinear"
     inside: tuple[int, int] | None = None
 
     @property
@@ -59,6 +59,8 @@ def grow(
     if rule == "bilinear":
         return cv2.resize(logits, size[::-1], interpolation=cv2.INTER_LINEAR)
     large = cv2.resize(logits, (4 * logits.shape[1], 4 * logits.shape[0]), interpolation=cv2.INTER_LINEAR)
+    if rule == "x4_bilinear":
+        return cv2.resize(large[: inside[0], : inside[1]], size[::-1], interpolation=cv2.INTER_LINEAR)
     rows, columns = (_nearest(n, new) for n, new in zip(inside, size, strict=True))
     return large[rows[:, None], columns]
 

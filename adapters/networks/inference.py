@@ -1,0 +1,145 @@
+"""What happens to a clip: frames once, expressions together, masks kept as small logits. The official procedures."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapters.logits import LogitMasks
+from adapters.networks import device, frames, text
+from adapters.networks.checkpoint import open_checkpoint
+from adapters.networks.interface import Answer, Network, Text, join
+from adapters.sequence import Clip, InputError, MaskSequence, Prediction
+
+if TYPE_CHECKING:
+    from adapters.networks.runner import NetworkAdapter
+
+HIGHEST = 60000.0  # what float16 holds, nearly
+
+
+class Model:
+    """A checkpoint and a tokenizer, both checked, and the network that they make.
+
+    Args:
+        adapter: says the settings and the model's own ways.
+
+    Raises:
+        InputError: what is wrong with the settings, the weights or the tokenizer; all of them together.
+    """
+
+    def __init__(self, adapter: NetworkAdapter):
+        self.adapter, self.settings = adapter, adapter.settings
+        s = vars(self.settings)
+        problems = list(device.problems(s, adapter.name))
+        try:
+            self.checkpoint = open_checkpoint(s["weights"], adapter.name, s["backbone"])
+            self.language = self.checkpoint.family.language
+            self.tokenizer = text.load_tokenizer(self.language, s["tokenizer"])
+            problems += self._foreign_tokenizer()
+        except InputError as error:
+            problems += error.problems
+        if problems:
+            raise InputError(problems)
+        self.device = device.pick(s["device"])
+
+    @property
+    def files(self) -> list[Path]:
+        """What the results depend on."""
+        return [self.checkpoint.path, *text.tokenizer_files(self.language, self.settings.tokenizer)]
+
+    @cached_property
+    def network(self) -> Network:
+        """Loaded, on its device."""
+        network = self.checkpoint.network(getattr(self.settings, "layer", None)).to(self.device)
+        if self.settings.compile:
+            network.get_submodule(self.checkpoint.family.backbone.rstrip(".")).compile(dynamic=False)
+        return network
+
+    def problems(self, clip: Clip) -> list[str]:
+        """Expressions that the model cannot take."""
+        try:
+            self._tokens(clip)
+        except InputError as error:
+            return [f"clip {clip.name!r}: {problem}" for problem in error.problems]
+        return []
+
+    def predict(self, clip: Clip) -> Prediction:
+        """The masks of every expression of the clip, see `Adapter.predict`."""
+        spans = self.adapter.spans(len(clip))
+        try:
+            with torch.no_grad():
+                words = text.encode(self.network.language_model, self.language, self._tokens(clip))
+                query = self._query_of_video(clip, spans, words) if self._asks_twice(spans) else None
+                answers = [self._answers(clip, span, words, query=query) for span in spans]
+        except torch.cuda.OutOfMemoryError as error:
+            raise InputError(
+                f"clip {clip.name!r}: {self.adapter.name}: the device has no memory left ({str(error).split('.')[0]}); "
+                "lower frames_per_step, expressions_per_step or window, or take precision: bf16"
+            ) from None
+        return {e.id: self._sequence(clip, answers, i) for i, e in enumerate(clip.expressions)}
+
+    def _asks_twice(self, spans: list[range]) -> bool:
+        return getattr(self.settings, "query", "window") == "video" and len(spans) > 1
+
+    def _query_of_video(self, clip: Clip, spans: list[range], words: Text) -> Tensor:
+        """The query of each expression that is best over all frames, int64 [E]."""
+        scores = [self._answers(clip, span, words, masks_for="none").query_scores * len(span) for span in spans]
+        return sum(scores).argmax(1).to(self.device)
+
+    def _answers(self, clip: Clip, span: range, words: Text, query: Tensor | None = None, **options: Any) -> Answer:
+        """What the network says of all expressions in some frames; kept on the host, logits as float16."""
+        s = self.settings
+        images = frames.read(clip, span, self._input_size(clip), self.adapter.resize).to(self.device)
+        step = s.expressions_per_step or len(words)
+        found = []
+        with device.autocast(self.device, s.precision):
+            features = self.network.encode(images, s.frames_per_step)
+            for start in range(0, len(words), step):
+                part = slice(start, start + step)
+                options["query"] = None if query is None else query[part]
+                found.append(self._on_host(self.network.answer(features, words[part], s.frames_per_step, **options)))
+        return join(found)
+
+    def _sequence(self, clip: Clip, answers: list[Answer], i: int) -> MaskSequence:
+        """The masks of expression i, windows joined."""
+        s, a = self.settings, self.adapter
+        logits = np.concatenate([answer.logits[i].numpy() for answer in answers])
+        rule = getattr(s, "upsample", "bilinear")
+        inside = None if rule == "bilinear" else self._input_size(clip)
+        scores = None if a.score is None else np.concatenate([answer.scores[i].numpy() for answer in answers])
+        notes: dict[str, Any] = {"model": f"{a.name} {self.checkpoint.backbone}", "score_source": a.score or a.without}
+        if a.davis_window is not None:  # queries of a frame are nobody in the next
+            notes["query"] = [int(answer.query[i]) for answer in answers]
+            notes["query_scores"] = [[round(p, 4) for p in answer.query_scores[i].tolist()] for answer in answers]
+        return MaskSequence.prob(LogitMasks(logits, tuple(clip.size), rule, inside), scores, **notes)
+
+    def _input_size(self, clip: Clip) -> tuple[int, int]:
+        return frames.input_size(clip.size, self.settings.short_side, self.settings.long_side, self.adapter.resize)
+
+    def _tokens(self, clip: Clip) -> list[list[int]]:
+        return text.tokenize(self.tokenizer, self.language, [e.text for e in clip.expressions])
+
+    def _on_host(self, answer: Answer) -> Answer:
+        """The answer on the host, logits as float16 and moved so that `threshold` lies at 0."""
+        t = self.settings.threshold
+        logits = answer.logits
+        if logits is not None:
+            logits = (logits.float() - math.log(t / (1 - t))).clamp(-HIGHEST, HIGHEST).half().cpu()
+        scores = None if answer.scores is None else answer.scores.float().cpu()
+        return Answer(answer.query_scores.float().cpu(), answer.query.cpu(), answer.boxes.float().cpu(), scores, logits)
+
+    def _foreign_tokenizer(self) -> list[str]:
+        rows = self.checkpoint.weights[f"{self.checkpoint.family.language_model}embeddings.word_embeddings.weight"]
+        if len(rows) == self.tokenizer.get_vocab_size():
+            return []
+        where = text.tokenizer_files(self.language, self.settings.tokenizer)[0]
+        return [
+            f"{where}: a tokenizer of {self.tokenizer.get_vocab_size()} entries, expected {len(rows)} as the text "
+            f"encoder in {self.checkpoint.path} has; take that of {self.language.name}"
+        ]

@@ -1,0 +1,17 @@
+"""ReferFormer: language as queries.
+
+Source: Wu et al., CVPR 2022; https://github.com/wjn922/ReferFormer (inference_ytvos.py, inference_davis.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from adapters.networks.runner import DEFAULTS, WINDOWED, NetworkAdapter
+
+
+class ReferFormer(NetworkAdapter):
+    """ReferFormer, all backbones: needs `weights`, a checkpoint of the official code."""
+
+    defaults: ClassVar[dict[str, Any]] = {**DEFAULTS, **WINDOWED, "short_side": 360, "long_side": None}
+    score = "sigmoid of the class logit of the selected query"

@@ -1,0 +1,23 @@
+"""SOC: semantic-assisted object cluster.
+
+Source: Luo et al., NeurIPS 2023; https://github.com/RobertLuo1/NeurIPS2023_SOC (infer_refytb.py, infer_davis.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from adapters.networks.runner import DEFAULTS, WINDOWED, NetworkAdapter
+
+
+class SOC(NetworkAdapter):
+    """SOC, Video-Swin-T and -B: needs `weights`, a checkpoint of the official code."""
+
+    defaults: ClassVar[dict[str, Any]] = {
+        **DEFAULTS,
+        **WINDOWED,
+        "short_side": 360,
+        "long_side": 640,
+        "layer": "official",  # official: masks of the first decoder layer, as released; last: as trained
+    }
+    score = "sigmoid of the class logit of the selected query"
