@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from adapters.component import find
 from adapters.sequence import Clip, Expression, MaskSequence
@@ -110,7 +111,19 @@ def one_sequence(official: Official, ours: Ours, rounds: int) -> tuple[np.ndarra
         image = ours.image(frames.read(t))
         for side, clock in sorted(zip((official, ours), clocks, strict=True), key=lambda x: (x[0] is ours) ^ t % 2):
             clock(lambda side=side, image=image: side.step(image, (577, 1041)))
+    with FlopCounterMode(display=False) as counter:
+        ours.step(image, (577, 1041))
+    speed, seconds = counter.get_total_flops() / 1e9, clocks[1].best()[0]
+    print(f"ours: {speed:.0f} Gflop a frame, {speed / seconds:.0f} Gflop/s; matrix products here do {peak():.0f}")
     return clocks[0].best(), clocks[1].best()
+
+
+def peak() -> float:
+    """Gflop/s of a float32 matrix product: what bounds everything else."""
+    a, clock = torch.randn(2048, 2048), Clock()
+    for _ in range(5):
+        clock(lambda: a @ a)
+    return 2 * 2048**3 / 1e9 / clock.best()[0]
 
 
 def twelve_sequences(official: Official, path: Path, frames: int, measured: int) -> tuple[np.ndarray, np.ndarray]:
