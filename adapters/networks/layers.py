@@ -118,7 +118,7 @@ class Attention(nn.Module):
 
         Args:
             query: [B, N, C].
-            key, value: [B, M, C].
+            key, value: [B, M, C], or [1, M, C] for all.
             mask: bool, True where it may look, else float to be added; of a shape that expands to [B, heads, N, M].
 
         Returns:
@@ -126,6 +126,7 @@ class Attention(nn.Module):
         """
         parts = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
         q, k, v = (F.linear(x, w, b).unflatten(2, (self.heads, -1)).transpose(1, 2) for x, w, b in parts)
+        k, v = (x.expand(len(q), -1, -1, -1) for x in (k, v))
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # [B, heads, N, C / heads]
         return self.out_proj(x.transpose(1, 2).flatten(2))
 

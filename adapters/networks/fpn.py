@@ -1,0 +1,184 @@
+"""Pixel decoders: from the encoder's levels and the backbone's map at stride 4 to features of every pixel.
+
+Source: Wu et al., "Language as Queries for Referring Video Object Segmentation" (ReferFormer), CVPR 2022: cross-modal
+FPN, also in MUTR. Botach et al., "End-to-End Referring Video Object Segmentation with Multimodal Transformers" (MTTR),
+CVPR 2022: spatial decoder, as in SOC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adapters.networks.interface import in_steps
+from adapters.networks.layers import Attention, FeedForward, Size, sine_map, to_map, to_tokens
+
+
+@dataclass(frozen=True)
+class Words:
+    """Expressions in the width of the network.
+
+    Args:
+        states: [E, L, C].
+        position: [E, L, C], of each word in its sentence.
+        seen: bool [E, 1, 1, L], where there is a word.
+        sentence: [E, C].
+    """
+
+    states: Tensor
+    position: Tensor
+    seen: Tensor
+    sentence: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Words:
+        return Words(self.states[rows], self.position[rows], self.seen[rows], self.sentence[rows])
+
+
+class ConvGN(nn.Conv2d):
+    """Convolution without bias, then group normalisation with 8 groups."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int):
+        super().__init__(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+        self.norm = nn.GroupNorm(8, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(super().forward(x))
+
+
+class VisionLanguageBlock(FeedForward):
+    """Pixels of all frames look at each other, then at the words.
+
+    Args:
+        reduction: they look at each other from a map so many times smaller.
+    """
+
+    def __init__(self, channels: int, hidden: int, reduction: int):
+        super().__init__(channels, hidden)
+        self.reduction = reduction
+        self.self_attn = Attention(channels)
+        self.multihead_attn = Attention(channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.norm3 = nn.LayerNorm(channels)
+
+    def look_around(self, x: Tensor, size: Size, clips: int, step: int | None) -> Tensor:
+        """The part that knows no text and couples the frames of a clip.
+
+        Args:
+            x: tokens [clips * T, h * w, C].
+            size: (h, w).
+            clips: how many, each with its own T frames.
+            step: at most so many frames at once, where they are not coupled.
+        """
+        small = (size[0] // self.reduction, size[1] // self.reduction)
+        value = to_tokens(F.interpolate(to_map(x, size), small))  # [clips * T, h' * w', C], nearest neighbours
+        position = to_map(sine_map(size, x.shape[2], x.device)[None], size)
+        query = (value + to_tokens(F.interpolate(position, small))).view(clips, -1, x.shape[2])
+        found = self.self_attn(query, query, value.reshape(query.shape)).view(value.shape)
+
+        def add(x: Tensor, found: Tensor) -> Tensor:
+            found = F.interpolate(to_map(found, small), size, mode="bilinear", align_corners=False)
+            return self.norm1(x + to_tokens(found))
+
+        return in_steps(add, step, x, found)
+
+    def read(self, x: Tensor, size: Size, words: Words) -> Tensor:
+        """The part that reads the words: tokens [B, h * w, C], each frame with its own words, to the same."""
+        query = x + sine_map(size, x.shape[2], x.device)
+        x = self.norm2(x + self.multihead_attn(query, words.states + words.position, words.states, words.seen))
+        return self.norm3(x + self.feed_forward(x))
+
+
+class CrossModalFPN(nn.Module):
+    """Top-down over strides 32, 16, 8 and 4, with a block of vision and language at each."""
+
+    def __init__(self, fine_channels: int, channels: int = 256, hidden: int = 2048):
+        super().__init__()
+        for i, (c, reduction) in enumerate(zip((fine_channels, *[channels] * 3), (8, 4, 2, 1), strict=True), start=1):
+            self.add_module(f"adapter_{i}", ConvGN(c, channels, 1))
+            self.add_module(f"layer_{i}", ConvGN(channels, channels, 3))
+            self.add_module(f"cross_attn_{i}", VisionLanguageBlock(channels, hidden, reduction))
+        self.mask_features = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def prepare(self, fine: Tensor, size: Size, step: int | None) -> Tensor:
+        """All that is done at stride 4 without text: [T, h * w, C] after the adapter, to the same for `forward`."""
+        return self.cross_attn_1.look_around(fine, size, 1, step)
+
+    def forward(
+        self,
+        fine: Tensor,
+        fine_size: Size,
+        levels: Sequence[tuple[Tensor, Size]],
+        words: Words,
+        step: int | None,
+        head: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """What the head makes of the features of every frame under every expression.
+
+        Args:
+            fine: [T, h * w, C] from `prepare`.
+            fine_size: its (h, w).
+            levels: tokens [E * T, h * w, C] of the encoder and their sizes, at strides 8, 16, 32.
+            words: E expressions.
+            step: at most so many frames, counted once per expression, at once.
+            head: from features [B, C, h, w] that have `mask_features` yet to pass, and the numbers e * T + t of their
+                frames [B], to what is wanted of them.
+        """
+        frames, expressions = len(fine), len(words.states)
+        pairs = torch.arange(expressions * frames, device=fine.device)
+        above = pairs.new_zeros(len(pairs), 1, 1, 1)  # nothing above the coarsest level
+        for i, (x, size) in zip((4, 3, 2), reversed(levels), strict=True):
+            adapter, block = getattr(self, f"adapter_{i}"), getattr(self, f"cross_attn_{i}")
+            x = in_steps(lambda x, size=size, adapter=adapter: to_tokens(adapter(to_map(x, size))), step, x)
+            x = block.look_around(x, size, expressions, step)
+
+            def merge(x: Tensor, above: Tensor, pair: Tensor, i=i, size=size) -> Tensor:
+                return self._merge(i, x, size, above, words[pair // frames])
+
+            above = in_steps(merge, step, x, above, pairs)
+
+        def finish(above: Tensor, pair: Tensor) -> Tensor:
+            return head(self._merge(1, fine[pair % frames], fine_size, above, words[pair // frames]), pair)
+
+        return in_steps(finish, step, above, pairs)
+
+    def _merge(self, i: int, x: Tensor, size: Size, above: Tensor, words: Words) -> Tensor:
+        x = to_map(getattr(self, f"cross_attn_{i}").read(x, size, words), size)
+        x = x + F.interpolate(above.to(x.dtype), size)
+        return getattr(self, f"layer_{i}")(x).relu_()
+
+
+class SpatialFPN(nn.Module):
+    """Top-down over strides 32, 16, 8 and 4, narrowing as it goes."""
+
+    def __init__(self, fine_channels: int, out: int, channels: int = 256):
+        super().__init__()
+        widths = [channels, *(channels >> i for i in range(5))]  # 256, 256, 128, 64, 32, 16
+        for i in range(1, 6):
+            self.add_module(f"lay{i}", nn.Conv2d(widths[i - 1], widths[i], 3, padding=1))
+            self.add_module(f"gn{i}", nn.GroupNorm(8, widths[i]))
+        for i, c in enumerate((channels, channels, fine_channels), start=1):
+            self.add_module(f"adapter{i}", nn.Conv2d(c, widths[i + 1], 1))
+        self.out_lay = nn.Conv2d(widths[5], out, 3, padding=1)
+
+    def forward(self, fine: Tensor, levels: Sequence[Tensor]) -> Tensor:
+        """Features of pixels.
+
+        Args:
+            fine: stride 4 after `adapter3`, [B, 32, h, w].
+            levels: maps at strides 8, 16, 32, [B, 256, h, w].
+
+        Returns:
+            [B, out, h, w] at stride 4.
+        """
+        x8, x16, x32 = levels
+        x = self.gn1(self.lay1(x32)).relu_()
+        x = self.gn2(self.lay2(x)).relu_()
+        for i, lateral in enumerate((self.adapter1(x16), self.adapter2(x8), fine), start=3):
+            x = lateral + F.interpolate(x, lateral.shape[-2:])
+            x = getattr(self, f"gn{i}")(getattr(self, f"lay{i}")(x)).relu_()
+        return self.out_lay(x)

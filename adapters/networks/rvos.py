@@ -1,0 +1,258 @@
+"""What ReferFormer, MUTR and SOC have in common: queries that find one object in every frame of a clip.
+
+Backbone, projection to one width, fusion with the words, deformable transformer, pixel decoder, dynamic masks. What
+knows no text is done once per clip (`encode`), the masks only for the query that is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from adapters.networks.backbones import Backbone
+from adapters.networks.deformable import DeformableTransformer
+from adapters.networks.fpn import Words
+from adapters.networks.interface import Answer, Network, Text, in_steps, join
+from adapters.networks.layers import MLP, Attention, Size, fold_batch_norm, sine_wave, to_map, to_tokens
+from adapters.networks.masks import Kernels, dynamic_masks, parameters_per_query
+
+CHANNELS = 256
+STRIDE = 4  # of the masks
+
+
+@dataclass(frozen=True)
+class Features:
+    """A clip without text: about 20 MB per frame of 360x640 (ReferFormer, MUTR), 7 MB (SOC).
+
+    Args:
+        tokens: [T, S, 256] of the levels at strides 8, 16, 32, 64, one after the other.
+        sizes: (h, w) of the levels.
+        fine: what the pixel decoder needs at stride 4, tokens [T, h4 * w4, C].
+        fine_size: (h4, w4).
+        size: (h, w) of the frames.
+    """
+
+    tokens: Tensor
+    sizes: list[Size]
+    fine: Tensor
+    fine_size: Size
+    size: Size
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What the transformer found for E expressions in T frames.
+
+    Args:
+        logits: [E, T, Q, classes].
+        boxes: [E, T, Q, 4].
+        centres: [E, T, Q, 2] in 0..1, from which the masks measure.
+        states: [E, T, Q, 256], from which the masks' kernels come.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    centres: Tensor
+    states: Tensor
+
+
+class Resizer(nn.Module):
+    """States of the language model to the width of the network."""
+
+    def __init__(self, c_in: int):
+        super().__init__()
+        self.fc = nn.Linear(c_in, CHANNELS)
+        self.layer_norm = nn.LayerNorm(CHANNELS, eps=1e-12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer_norm(self.fc(x))
+
+
+class Fusion(nn.Module):
+    """What each token of a frame finds among the words, [B, S, C]; what is done with it the networks differ in."""
+
+    def __init__(self):
+        super().__init__()
+        self.multihead_attn = Attention(CHANNELS)
+
+    def forward(self, x: Tensor, words: Words) -> Tensor:
+        return self.multihead_attn(x, words.states + words.position, words.states, words.seen)
+
+
+class RVOS(Network):
+    """Base of the three networks.
+
+    Args:
+        backbone: one of `backbones`.
+        text_encoder: RoBERTa with its pooler.
+        classes: 1, or more for weights trained with classes.
+        layer: which decoder layer answers where the released code, in evaluation, differs from training (MUTR, SOC):
+            "official" as it does, "last" as trained.
+    """
+
+    queries: int  # per frame
+    layers: int  # of the encoder, and of the decoder
+    mask_channels: int
+    per_frame_scores = True
+
+    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "official"):
+        super().__init__()
+        self.layer = layer
+        self.backbone = nn.ModuleList([Backbone(backbone)])
+        self.text_encoder = text_encoder
+        *_, c8, c16, c32 = self.backbone[0].channels
+        projections = ((c8, 1, 1), (c16, 1, 1), (c32, 1, 1), (c32, 3, 2))  # the last one makes the map at stride 64
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, CHANNELS, kernel, stride, kernel // 2), nn.GroupNorm(32, CHANNELS))
+            for c, kernel, stride in projections
+        )
+        self.transformer = DeformableTransformer(self.layers, CHANNELS)
+        self.query_embed = nn.Embedding(self.queries, CHANNELS)
+        self.class_embed = nn.ModuleList(nn.Linear(CHANNELS, classes) for _ in range(self.layers))
+        self.bbox_embed = nn.ModuleList(MLP(CHANNELS, CHANNELS, CHANNELS, 4) for _ in range(self.layers))
+        self.transformer.decoder.bbox_embed = self.bbox_embed  # the checkpoints hold these heads under two names
+        self.controller = MLP(CHANNELS, CHANNELS, CHANNELS, parameters_per_query(self.mask_channels))
+
+    # What the networks differ in ---------------------------------------------------------------------------------
+
+    def words(self, text: Text) -> Words:
+        """Expressions in the width of the network."""
+        raise NotImplementedError
+
+    def project_fine(self, x: Tensor) -> Tensor:
+        """The backbone's map at stride 4 as the pixel decoder needs it, frame by frame."""
+        raise NotImplementedError
+
+    def fuse(self, tokens: Tensor, words: Words) -> Tensor:
+        """Tokens [B, S, C], each frame with its own words, to the same."""
+        raise NotImplementedError
+
+    def start(self, features: Features, words: Words) -> Tensor:
+        """What the queries are before the decoder, [E, C]."""
+        raise NotImplementedError
+
+    def conclude(self, states: Tensor, boxes: Tensor, words: Words) -> Queries:
+        """From states [E, T, L, Q, C] and boxes [E, T, L, Q, 4] of all layers to what is answered."""
+        raise NotImplementedError
+
+    def masks(self, features, levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None) -> Tensor:
+        """Mask logits [E * T, K, h4, w4] of chosen queries.
+
+        Args:
+            features: of the clip.
+            levels: tokens [E * T, h * w, C] of the encoder and their sizes, at strides 8, 16, 32.
+            words: E expressions.
+            kernels: [E * T, K, ...].
+            centres: [E * T, K, 2] in pixels.
+            step: frames at once.
+        """
+        raise NotImplementedError
+
+    # What they share ---------------------------------------------------------------------------------------------
+
+    def fold(self) -> RVOS:
+        """For inference: batch norms merged into convolutions, weights channels-last. Names change, results do not."""
+        fold_batch_norm(self.backbone)
+        return self.to(memory_format=torch.channels_last).eval()
+
+    def encode(self, frames: Tensor, frames_per_step: int | None = None) -> Features:
+        backbone, shapes = self.backbone[0], []
+
+        def project(*maps: Tensor) -> tuple[Tensor, Tensor]:
+            levels = [p(x) for p, x in zip(self.input_proj, (*maps[1:], maps[3]), strict=True)]
+            fine = self.project_fine(maps[0])
+            shapes[:] = [tuple(x.shape[-2:]) for x in (fine, *levels)]
+            return torch.cat([to_tokens(x) for x in levels], 1), to_tokens(fine)
+
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        if backbone.couples_frames:
+            tokens, fine = in_steps(project, frames_per_step, *backbone(frames, frames_per_step))
+        else:
+            tokens, fine = in_steps(lambda x: project(*backbone(x)), frames_per_step, frames)
+        fine_size, *sizes = shapes
+        return Features(tokens, sizes, fine, fine_size, tuple(frames.shape[-2:]))
+
+    def answer(self, features, text, frames_per_step=None, masks_for="selected", query=None) -> Answer:
+        # expressions ride together as long as their frames fit into a step
+        group = max(1, (frames_per_step or len(text) * len(features)) // len(features))
+        answers = []
+        for i in range(0, len(text), group):
+            part = slice(i, i + group)
+            given = None if query is None else query[part]
+            answers.append(self._answer(features, text[part], frames_per_step, masks_for, given))
+        return join(answers)
+
+    def _answer(self, features: Features, text: Text, step: int | None, masks_for: str, query: Tensor | None) -> Answer:
+        words = self.words(text)
+        shape = (len(text), len(features))
+        tokens, states, boxes = self._decode(features, words, step)
+        found = self.conclude(states.unflatten(0, shape), boxes.unflatten(0, shape), words)
+        scores = found.logits.float().sigmoid()  # [E, T, Q, classes]
+        query_scores, scores = scores.mean(1).amax(-1), scores.amax(-1)
+        if query is None:
+            query = query_scores.argmax(1)
+        picked = query[:, None] if masks_for != "all" else torch.arange(self.queries, device=query.device)[None]
+        picked = picked.expand(shape[0], -1)  # [E, K]
+
+        def pick(x: Tensor) -> Tensor:  # [E, T, Q, C] to [E, T, K, C]
+            return x.gather(2, picked[:, None, :, None].expand(-1, shape[1], -1, x.shape[3]))
+
+        logits = None
+        if masks_for != "none":
+            parameters = self.controller(pick(found.states)).flatten(0, 1)
+            kernels = Kernels.split(parameters, self.mask_channels)
+            pixels = torch.tensor(features.size[::-1], device=tokens.device)  # (width, height)
+            centres = pick(found.centres).flatten(0, 1) * pixels
+            lengths = [h * w for h, w in features.sizes[:3]]
+            levels = list(zip(tokens.split(lengths, 1), features.sizes, strict=False))
+            logits = self.masks(features, levels, words, kernels, centres, step)
+            logits = logits.unflatten(0, shape).transpose(1, 2)  # [E, K, T, h4, w4]
+        boxes, scores = pick(found.boxes).transpose(1, 2), pick(scores[..., None])[..., 0].transpose(1, 2)
+        if masks_for != "all":
+            boxes, scores, logits = boxes[:, 0], scores[:, 0], None if logits is None else logits[:, 0]
+        return Answer(query_scores, query, boxes, scores if self.per_frame_scores else None, logits)
+
+    def _decode(self, features: Features, words: Words, step: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The transformer over every frame under every expression, E * T of them.
+
+        Returns:
+            The encoder's tokens of the first three levels [E * T, S', C], states [E * T, L, Q, C] of the queries after
+            each layer, boxes [E * T, L, Q, 4].
+        """
+        frames, sizes = len(features), features.sizes
+        start, position = self.start(features, words), self.query_embed.weight
+        kept = sum(h * w for h, w in sizes[:3])
+
+        def decode(pair: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            expression = pair // frames
+            tokens = self.fuse(features.tokens[pair % frames], words[expression])
+            tokens = self.transformer.encode(tokens, sizes)
+            first = start[expression, None].expand(-1, self.queries, -1)
+            return tokens[:, :kept], *self.transformer.decode(first, position, tokens, sizes, self.bbox_embed)
+
+        pairs = torch.arange(len(words.states) * frames, device=features.tokens.device)
+        return in_steps(decode, step, pairs)
+
+
+def resize_words(text: Text, resizer: Resizer) -> Words:
+    """Expressions through a resizer, each word with its place in its own sentence."""
+    states, there = resizer(text.states), ~text.padding
+    place = there.cumsum(1) / (there.sum(1, keepdim=True) + 1e-6) * (2 * math.pi)
+    return Words(states, sine_wave(place, CHANNELS), there[:, None, None], resizer(text.sentence))
+
+
+def level_maps(levels: Sequence[tuple[Tensor, Size]], rows: Tensor) -> list[Tensor]:
+    """Maps [B, C, h, w] of some of the frames."""
+    return [to_map(x[rows], size) for x, size in levels]
+
+
+def full_masks(features: Tensor, kernels: Kernels, centres: Tensor, rows: Tensor, conv: nn.Conv2d | None = None):
+    """Dynamic masks of the frames `rows`."""
+    return dynamic_masks(features, Kernels(*(k[rows] for k in kernels)), centres[rows], STRIDE, conv)
