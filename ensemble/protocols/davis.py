@@ -201,7 +201,7 @@ def _by_value(job: Job, name: str, pairs: Pairs, objects: list[int], problems: l
 
     In order of proposals, as the official code lists them.
     """
-    count = max(pairs.proposals(), default=0)
+    count = pairs.highest()
     if count > job.options.max_proposals:
         t = int(np.argmax(pairs.shown(count, ["prediction"]))) + (job.options.first_last == "drop")
         problems.append(

@@ -90,6 +90,10 @@ class Pairs:
         """Numbers of the objects that the prediction shows."""
         return sorted({i for part in self.parts for i, (empty, _) in part.prediction.items() if not empty.all()})
 
+    def highest(self) -> int:
+        """Highest number in the prediction, be it on void pixels only; 0 if there is none."""
+        return max((i for part in self.parts for i in part.prediction), default=0)
+
     def shown(self, i: int, sides: Sequence[str] = ("truth", "prediction")) -> np.ndarray:
         """In which frames one of the sides has pixels of object i, bool [T]."""
         return np.concatenate([~np.logical_and.reduce([part.empty(s, i)[0] for s in sides]) for part in self.parts])
