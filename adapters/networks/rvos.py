@@ -160,7 +160,10 @@ class RVOS(Network):
     def fold(self) -> RVOS:
         """For inference: batch norms merged into convolutions, weights channels-last. Names change, results do not."""
         fold_batch_norm(self.backbone)
-        return self.to(memory_format=torch.channels_last).eval()
+        for weight in self.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        return self.eval()
 
     def encode(self, frames: Tensor, frames_per_step: int | None = None) -> Features:
         backbone, shapes = self.backbone[0], []
