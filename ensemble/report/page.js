@@ -26,26 +26,24 @@ function showSteps() {
   const section = document.getElementById("steps");
   section.hidden = !data.steps.length;
   const best = Math.max(...data.steps.filter((s) => s.source && s.means).map((s) => s.means[2]));
-  const head = ["step", "what", ...(scored ? ["J", "F", "J&F", "to best source"] : [])];
+  const head = ["step", ...(scored ? ["J", "F", "J&F", "to best source", ""] : []), "what"];
   const table = section.querySelector("table");
-  table.append(el("thead", {}, el("tr", {}, ...head.map((h, i) => el("th", { scope: "col", class: i > 1 && i < 5 ? "n" : null }, h)))));
+  table.append(el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: h in { J: 1, F: 1, "J&F": 1 } ? "n" : null }, h)))));
   table.append(el("tbody", {}, ...data.steps.map((s) => {
-    const output = s.name === data.output;
-    const row = el("tr", { class: output ? "output" : null }, el("th", { scope: "row" }, s.name),
+    const output = s.name === data.output, gain = s.source || !s.means ? NaN : s.means[2] - best;
+    const scores = s.means?.map((v) => el("td", { class: "n" }, percent(v))) || (scored ? [el("td", { colspan: 3 })] : []);
+    if (scored) scores.push(
+      el("td", {}, Number.isFinite(gain) ? el("span", { class: direction(gain) }, signed(gain)) : ""),
+      el("td", { "aria-hidden": "true" }, s.means ? el("span", { class: "bar" }, el("i", { style: `width:${100 * s.means[2]}%` })) : ""));
+    return el("tr", { class: output ? "output" : null }, el("th", { scope: "row" }, s.name), ...scores,
       el("td", { class: "what" }, s.what + (output ? " ← output" : "")));
-    if (s.means) {
-      s.means.forEach((v) => row.append(el("td", { class: "n" }, percent(v))));
-      const gain = s.source ? NaN : s.means[2] - best;
-      row.append(el("td", {}, Number.isFinite(gain) ? el("span", { class: direction(gain) }, signed(gain)) : "",
-        el("span", { class: "bar", "aria-hidden": "true" }, el("i", { style: `width:${100 * s.means[2]}%` }))));
-    }
-    return row;
   })));
 }
 
 function showAblations() {
   const rows = JSON.parse(document.getElementById("ablations-data").textContent);
-  const groups = Map.groupBy ? Map.groupBy(rows, keyOf) : rows.reduce((m, r) => m.set(keyOf(r), [...(m.get(keyOf(r)) || []), r]), new Map());
+  const groups = new Map();
+  for (const r of rows) groups.set(`${r.ablation}\n${r.step}`, [...(groups.get(`${r.ablation}\n${r.step}`) || []), r]);
   document.getElementById("ablations").hidden = !rows.length;
   document.querySelector("#ablations .cards").replaceChildren(...[...groups.values()].map((group) => {
     const { ablation, step } = group[0];
@@ -73,9 +71,6 @@ function showAblations() {
         el("td", {}, Number.isFinite(r.delta) ? differenceBar(r.delta, r.low, r.high, most) : "")))))));
     return card;
   }));
-  function keyOf(r) {
-    return `${r.ablation}\n${r.step}`;
-  }
 }
 
 const table = {
@@ -87,7 +82,7 @@ const table = {
   // [title, is a number, value of an expression]
   columns() {
     const of = stepNumber(this.of.value), against = stepNumber(this.against.value), metric = this.metric.value;
-    const columns = [["clip", false, (e) => data.clips[e.clip][0]], ["id", false, (e) => e.id], ["expression", false, (e) => e.text]];
+    const columns = [["expression", false, (e) => e.text], ["clip", false, (e) => data.clips[e.clip][0]], ["id", false, (e) => e.id]];
     if (!scored) return columns;
     columns.push(["gain", true, (e) => scoreOf(e, of, metric) - scoreOf(e, against, metric)]);
     return [...columns, ...data.steps.flatMap((s, i) => (s.means ? [[s.name, true, (e) => scoreOf(e, i, metric)]] : []))];
@@ -99,15 +94,15 @@ const table = {
       el("th", { scope: "col", class: number ? "n" : null }, el("button", { type: "button", onclick: () => this.sortBy(i) }, title)))));
     this.rows = data.expressions.map((e) => {
       const values = this.shown.map(([, , value]) => value(e));
-      const cells = this.shown.map(([title, number], i) => {
-        if (title === "expression" && i === 2)
+      const cells = this.shown.map(([, number], i) => {
+        if (i === 0)
           return el("td", { class: "text" }, el("button", { type: "button" }, e.text || "(no words)"));
         const text = !number ? values[i] : i === 3 ? signed(values[i]) : percent(values[i]);
         return el("td", { class: number ? `n ${i === 3 ? direction(values[i]) : ""}` : null }, text);
       });
       const row = el("tr", {}, ...cells);
       row.addEventListener("click", () => open(e, true));
-      return { e, values, row, words: `${e.text} ${data.clips[e.clip][0]} ${e.id}`.toLowerCase() };
+      return { e, values, row, words: `${e.text} ${data.clips[e.clip][0]}`.toLowerCase() };
     });
     this.body.replaceChildren(...this.rows.map((r) => r.row));
     if (this.sort.column !== null) this.arrange();

@@ -41,6 +41,7 @@ class Viewer {
     this.times = Array.from({ length: frames }, (_, t) => t);
     this.panels.replaceChildren();
     this.strip.replaceChildren();
+    this.at = 0;
     this.rows = this.rowsOf(expression);
     this.choose(this.rows.find((r) => r.name === this.data.output) || this.rows[0], false);
     this.seek(0);
@@ -110,11 +111,11 @@ class Viewer {
     if (!J) return;
     const keys = this.rows.find((r) => r.name && r.index === this.scored).keys;
     this.moveHead = curves(this.curve, {
-      x: J.map((_, t) => t), series: { J, F }, range: [0, 100], marks: keys, pick: (t) => this.seek(this.nearest(t)),
+      x: J.map((_, t) => t + 1), series: { J, F }, range: [0, 100], marks: keys.map((t) => t + 1), pick: (t) => this.seek(this.nearest(t)),
       label: `J and F of ${this.data.steps[this.scored].name} in every frame, percent` +
         (keys.length ? `; key frames ${keys.join(", ")}` : ""),
     });
-    this.moveHead(this.times[this.at ?? 0] ?? 0);
+    this.moveHead(this.times[this.at ?? 0] + 1);
   }
 
   drawStrip() {
@@ -146,7 +147,7 @@ class Viewer {
     this.at = Math.max(0, Math.min(this.times.length - 1, i));
     this.time.max = this.times.length - 1;
     this.time.value = this.at;
-    this.moveHead?.(this.times[this.at]);
+    this.moveHead?.(this.times[this.at] + 1);
     this.paint();
     this.markStrip();
     this.tell();
