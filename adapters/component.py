@@ -10,6 +10,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import re
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -140,7 +141,7 @@ def _built_in(base: type[Component], package: ModuleType) -> list[str]:
             continue
         path = Path(package.__path__[0]) / module.name
         source = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
-        if f"({base.__name__})" in source.read_text(encoding="utf-8"):
+        if re.search(rf"^class \w+\(\w*{base.__name__}\)", source.read_text(encoding="utf-8"), re.MULTILINE):
             names.append(module.name)
     return sorted(names)
 

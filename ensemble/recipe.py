@@ -171,12 +171,13 @@ def resolve(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
     path = _recipe_file(recipe, Path())
     try:
         config = _with_bases(path, ())
+        if "data.video" in table:  # a video of one's own, to be looked at
+            data, table = data or "video", {"overlays": "mp4", **table}
         data = data if data is not None else config.get("data", DEFAULTS["data"])
         if isinstance(data, str):
             config = OmegaConf.merge(config, {"data": None})
             config.data = OmegaConf.load(_data_file(data))
-        overrides = OmegaConf.from_dotlist([f"{k}={v}" for k, v in table.items()])
-        config = OmegaConf.merge(config, overrides)
+        config = _over(config, OmegaConf.from_dotlist([f"{k}={v}" for k, v in table.items()]))
         if OmegaConf.is_dict(config.data) and config.data.get("predictions") is None:
             config = OmegaConf.merge(config, {"data": {"predictions": NOT_GIVEN}})
         resolved = OmegaConf.to_container(config, resolve=True)
@@ -275,7 +276,22 @@ def _with_bases(path: Path, above: tuple[Path, ...]):
     base = config.pop("base", None)
     if base is None:
         return config
-    return OmegaConf.merge(_with_bases(_recipe_file(base, path.parent), (*above, path)), config)
+    return _over(_with_bases(_recipe_file(base, path.parent), (*above, path)), config)
+
+
+def _over(lower, upper):
+    """A recipe merged over another; a component that takes another's place takes none of its settings."""
+    for group, kind in (("sources", "adapter"), ("propagators", "propagator")):
+        for name, new in (upper.get(group) or {}).items():
+            old = (lower.get(group) or {}).get(name)
+            default = name if kind == "propagator" else None
+            if (
+                OmegaConf.is_dict(old)
+                and OmegaConf.is_dict(new)
+                and new.get(kind) not in (None, old.get(kind, default))
+            ):
+                lower[group][name] = None
+    return OmegaConf.merge(lower, upper)
 
 
 def _read(path: Path):

@@ -106,3 +106,19 @@ def test_predictions_that_are_not_given_are_said_to_be(tiny, capsys):
     assert "source soc: (data.predictions is not given)/soc: no masks there" in capsys.readouterr().err
     given = [f"sources.{m}.path={tiny.root}/predictions/{m}" for m in ("soc", "mutr", "referformer")]
     assert run_ensemble.main(["check", *arguments, *given]) == 0
+
+
+def test_another_adapter_takes_nothing_over_from_the_one_it_replaces(tiny, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"base: {tiny.recipe}\nsources: {{soc: {{adapter: mutr, window: 36}}}}\n")
+    for arguments in (
+        [f"recipe={own}", "sources.soc.weights=a.pth"],
+        [f"recipe={tiny.recipe}", "sources.soc.adapter=mutr", "sources.soc.weights=a.pth", "sources.soc.window=36"],
+    ):
+        sources = recipes.load(arguments).config["sources"]
+        assert sources["soc"] == {"adapter": "mutr", "weights": "a.pth", "window": 36}
+        assert sources["mutr"] == {"adapter": "files", "path": f"{tiny.root}/predictions/mutr"}
+    same = recipes.load([f"recipe={tiny.recipe}", "sources.soc.adapter=files", "sources.soc.extra=ignore"])
+    assert same.config["sources"]["soc"]["path"] == f"{tiny.root}/predictions/soc"
+    stage1 = recipes.resolve(["recipe=stage1", "propagators.aot.propagator=flow", "propagators.aot.learn=0.1"])[1]
+    assert stage1["propagators"] == {"aot": {"propagator": "flow", "learn": 0.1}}

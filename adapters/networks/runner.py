@@ -77,6 +77,12 @@ class NetworkAdapter(Adapter):
 
         return Model(self)
 
+    @property
+    def uses_gpu(self) -> bool:
+        from adapters.networks import device
+
+        return device.pick(self.settings.device).type == "cuda"
+
     def spans(self, length: int) -> list[range]:
         """The frames that are seen together, in order.
 
