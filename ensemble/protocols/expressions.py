@@ -192,6 +192,4 @@ def _stray_expressions(tree: Tree, videos: Sequence[Video]) -> list[str]:
     for v in videos:
         known = {e.id for e in v.expressions}
         more += [f"{v.name}/{i}" for i in tree.storage.entries(tree.top + v.name)[0] if i not in known]
-    return (
-        [f"{len(more)} folders of pred are no expressions of gt and were passed over: {some(more, 3)}"] if more else []
-    )
+    return [f"not in gt and passed over: {len(more)} expressions of pred: {some(more, 3)}"] if more else []

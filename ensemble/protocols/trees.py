@@ -17,7 +17,7 @@ from adapters import png
 from adapters.datasets.meta import natural
 from adapters.files.png_masks import DEPTH, ON_THE_WAY
 from adapters.files.reader import some
-from adapters.files.storage import Folder, Zip, is_junk
+from adapters.files.storage import Folder, Zip
 from adapters.sequence import InputError
 
 Storage: TypeAlias = Folder | Zip
@@ -210,9 +210,9 @@ def strays(tree: Tree, videos: Collection[str]) -> list[str]:
     folders, files = tree.storage.entries(tree.top)
     notes = []
     if more := sorted(set(folders) - set(videos)):
-        notes.append(f"{len(more)} folders of pred are no videos of gt and were passed over: {some(more, 3)}")
-    if files := [f for f in files if not is_junk(f)]:
-        notes.append(f"{len(files)} files beside the videos of pred were passed over: {some(files, 3)}")
+        notes.append(f"not in gt and passed over: {len(more)} videos of pred: {some(more, 3)}")
+    if files:
+        notes.append(f"passed over: {len(files)} files beside the videos of pred: {some(files, 3)}")
     return notes
 
 
