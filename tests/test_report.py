@@ -539,13 +539,16 @@ def test_a_page_without_ground_truth(web, tiny):
     assert len(column(web, "clip")) == 9
 
 
-ABLATION = """ablation,label,parameters,values,step,J,F,J&F,delta,low,high,clips,expressions
-steps.final.threshold,threshold 3,steps.final.threshold=3,3,final,0.70,0.80,0.75,0.02,0.01,0.03,8,45
-steps.final.threshold,threshold 1,steps.final.threshold=1,1,final,0.60,0.70,0.65,-0.08,-0.1,-0.06,8,45
-steps.final.threshold,threshold 2,steps.final.threshold=2,2,final,0.68,0.78,0.73,0.0,,,8,45
-leave one out,without <soc>,,,final,0.6,0.7,0.65,-0.1,-0.12,-0.08,8,45
-leave one out,all,,,final,0.7,0.8,0.75,0,0,0,8,45
-"""
+ABLATION = '''ablation,label,parameters,values,step,J,F,J&F,delta,low,high,clips,expressions
+sweep,the recipe as it is,,,final,0.68,0.78,0.73,0.0,,,8,45
+sweep,threshold 3,steps.final.threshold,3,final,0.70,0.80,0.75,0.02,0.01,0.03,8,45
+sweep,threshold 1,steps.final.threshold,1,final,0.60,0.70,0.65,-0.08,-0.1,-0.06,8,45
+sweep,threshold 2,steps.final.threshold,2,final,0.68,0.78,0.73,0.0,0.0,0.0,8,45
+sweep,threshold 99,steps.final.threshold,99,final,,,,,,,0,0
+ladder,the recipe as it is,,,final,0.7,0.8,0.75,0,,,8,45
+ladder,without <soc>,sources.soc,null,smr,0.6,0.7,0.65,-0.1,-0.12,-0.08,8,45
+rule,uniform,steps.smr_aot.key_frame,"""uniform""",smr_aot,0.6,0.7,0.65,-0.1,-0.12,-0.08,8,45
+'''
 
 
 def test_ablations_are_drawn_and_refreshed(web, done, tmp_path):
@@ -556,11 +559,14 @@ def test_ablations_are_drawn_and_refreshed(web, done, tmp_path):
     report.refresh(out)
     show(web, out)
     web.wait("document.querySelectorAll('#ablations polyline').length === 3")
-    assert web.run("document.querySelectorAll('#ablations .cards > div').length") == 2
+    assert web.run("document.querySelectorAll('#ablations .cards > div').length") == 3
     assert web.run("document.querySelectorAll('#ablations .cards > div')[1].querySelectorAll('tr svg').length") == 2
+    title = web.run("document.querySelector('#ablations h3').textContent")
+    assert title == "sweep, steps.final.threshold, scores of final"
     points = web.run("document.querySelector('#ablations polyline.JF').getAttribute('points')").split()
     heights = [float(p.split(",")[1]) for p in points]
     assert heights[0] > heights[1] > heights[2], "in the order of the values: 65, 73, 75"
+    assert len(points) == 3, "a setting that was not scored has no point"
     assert web.run("document.querySelector('#ablations tr.output th').textContent") == "threshold 3"
     (out / "ablation.csv").unlink()
     report.refresh(out)

@@ -92,5 +92,5 @@ function differenceBar(delta, low, high, most) {
   const range = Number.isFinite(low) && Number.isFinite(high)
     ? svg("line", { class: "whisker", x1: toX(low), x2: toX(high), y1: 7, y2: 7 }) : null;
   const zero = svg("line", { class: "grid", x1: 60, x2: 60, y1: 0, y2: 14 });
-  return svg("svg", { viewBox: "0 0 120 14", style: "width:120px;display:inline-block", "aria-hidden": "true" }, bar, range, zero);
+  return svg("svg", { viewBox: "0 0 120 14", style: "width:72px;display:inline-block", "aria-hidden": "true" }, bar, range, zero);
 }

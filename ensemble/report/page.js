@@ -16,6 +16,7 @@ function showFacts() {
   const inPage = document.querySelectorAll("script.pictures").length;
   const parts = [`${data.clips.length} clips, ${data.expressions.length} expressions`];
   if (data.output) parts.push(`output ${data.output}`);
+  if (scored) parts.push("scores in percent; gains over the best source");
   if (data.expressions.length && !scored) parts.push("no ground truth, so no scores");
   if (inPage < data.clips.length)
     parts.push(`pictures of ${inPage} clips are in this page, the others in the folder report/ beside it`);
@@ -26,7 +27,7 @@ function showSteps() {
   const section = document.getElementById("steps");
   section.hidden = !data.steps.length;
   const best = Math.max(...data.steps.filter((s) => s.source && s.means).map((s) => s.means[2]));
-  const head = ["step", ...(scored ? ["J", "F", "J&F", "to best source", ""] : []), "what"];
+  const head = ["step", ...(scored ? ["J", "F", "J&F", "gain", ""] : []), "what"];
   const table = section.querySelector("table");
   table.append(el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: h in { J: 1, F: 1, "J&F": 1 } ? "n" : null }, h)))));
   table.append(el("tbody", {}, ...data.steps.map((s) => {
@@ -40,37 +41,44 @@ function showSteps() {
   })));
 }
 
+// A card for every ablation: curves where one number is swept, and a table with a bar for every difference.
 function showAblations() {
   const rows = JSON.parse(document.getElementById("ablations-data").textContent);
-  const groups = new Map();
-  for (const r of rows) groups.set(`${r.ablation}\n${r.step}`, [...(groups.get(`${r.ablation}\n${r.step}`) || []), r]);
+  const names = [...new Set(rows.map((r) => r.ablation))];
   document.getElementById("ablations").hidden = !rows.length;
-  document.querySelector("#ablations .cards").replaceChildren(...[...groups.values()].map((group) => {
-    const { ablation, step } = group[0];
-    const card = el("div", {}, el("h3", {}, `${ablation}${step ? `: ${step}` : ""}`));
-    const xs = group.map((r) => (r.values === null || r.values === "" ? NaN : Number(r.values)));
-    if (xs.length > 1 && xs.every(Number.isFinite)) {
-      const chart = el("div");
-      card.append(chart);
-      const order = xs.map((_, i) => i).sort((a, b) => xs[a] - xs[b]), of = (k) => order.map((i) => 100 * group[i][k]);
-      const whiskers = group.flatMap((r, i) => Number.isFinite(r.low) && Number.isFinite(r.high) && Number.isFinite(r.delta)
-        ? [[xs[i], 100 * (r["J&F"] - r.delta + r.low), 100 * (r["J&F"] - r.delta + r.high)]] : []);
-      requestAnimationFrame(() => curves(chart, { // when it has its width
-        x: order.map((i) => xs[i]), xTicks: xs.length <= 12 ? xs : null, dots: true, whiskers,
-        series: { J: of("J"), F: of("F"), JF: of("J&F") }, label: `J, F and J&F against ${ablation}; the table says the same`,
-      }));
-    }
-    const most = Math.max(...group.flatMap((r) => [r.delta, r.low, r.high]).map(Math.abs).filter(Number.isFinite));
-    const best = Math.max(...group.map((r) => r["J&F"]));
-    const head = ["", "J", "F", "J&F", "difference", ""].map((h, i) => el("th", { scope: "col", class: i && i < 5 ? "n" : null }, h));
-    card.append(el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...group.map((r) =>
-      el("tr", { class: r["J&F"] === best ? "output" : null }, el("th", { scope: "row" }, r.label ?? String(r.values)),
-        ...["J", "F", "J&F"].map((k) => el("td", { class: "n" }, percent(r[k]))),
-        el("td", { class: "n" }, el("span", { class: direction(r.delta) }, signed(r.delta)),
-          Number.isFinite(r.low) ? ` [${signed(r.low)}, ${signed(r.high)}]` : ""),
-        el("td", {}, Number.isFinite(r.delta) ? differenceBar(r.delta, r.low, r.high, most) : "")))))));
-    return card;
-  }));
+  document.querySelector("#ablations .cards").replaceChildren(...names.map((n) => ablationCard(n, rows.filter((r) => r.ablation === n))));
+}
+
+function ablationCard(name, rows) {
+  const only = (key, of) => (new Set(of.map((r) => r[key])).size === 1 ? of[0][key] : null);
+  const settings = rows.filter((r) => r.values); // the others are the recipe as it is
+  const parameter = settings.length ? only("parameters", settings) : null, step = only("step", rows);
+  const card = el("div", {}, el("h3", {}, [name, parameter, step && `scores of ${step}`].filter(Boolean).join(", ")));
+  const swept = settings.filter((r) => r.J !== null).sort((a, b) => a.values - b.values);
+  if (parameter && swept.length > 1 && swept.every((r) => Number.isFinite(Number(r.values)))) {
+    const chart = el("div"), x = swept.map((r) => Number(r.values)), of = (key) => swept.map((r) => 100 * r[key]);
+    const zero = (r) => r["J&F"] - r.delta; // an interval is of the difference to the recipe as it is
+    const whiskers = swept.flatMap((r, i) => (r.low === null ? [] : [[x[i], 100 * (zero(r) + r.low), 100 * (zero(r) + r.high)]]));
+    card.append(chart);
+    requestAnimationFrame(() => curves(chart, { // when it has its width
+      x, xTicks: x.length <= 12 ? x : null, dots: true, whiskers, series: { J: of("J"), F: of("F"), JF: of("J&F") },
+      label: `J, F and J&F against ${parameter}; the table says the same`,
+    }));
+  }
+  const most = Math.max(...rows.flatMap((r) => [r.delta, r.low, r.high]).filter(Number.isFinite).map(Math.abs));
+  const best = Math.max(...rows.map((r) => r["J&F"]).filter(Number.isFinite));
+  const head = ["", ...(step ? [] : ["step"]), "", "J", "F", "J&F", "difference"];
+  const line = (r) => el("tr", { class: r["J&F"] === best ? "output" : null }, el("th", { scope: "row" }, r.label ?? ""),
+    step ? null : el("td", {}, r.step),
+    el("td", {}, Number.isFinite(r.delta) ? differenceBar(r.delta, r.low, r.high, most) : ""),
+    ...["J", "F", "J&F"].map((k) => el("td", { class: "n" }, percent(r[k]))),
+    el("td", { class: "n" }, el("span", { class: direction(r.delta) }, signed(r.delta)),
+      Number.isFinite(r.low) ? ` [${signed(r.low)}, ${signed(r.high)}]` : ""));
+  card.append(el("div", { class: "wide tall" }, el("table", {},
+    el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: h && h !== "step" ? "n" : null }, h)))),
+    el("tbody", {}, ...rows.map(line)))), el("p", { class: "hint" },
+    "Differences of J&F to the recipe as it is, with 95 % intervals where there are any. The highest J&F is bold."));
+  return card;
 }
 
 const table = {
