@@ -141,14 +141,20 @@ def score_video(job: Job) -> Found:
     keys = list(dict.fromkeys(video.keys.values()))
     for frames, size, packed in video.truth.parts(keys, _size(job.predictions), found.problems):
         truth = {key: Prepared(masks, size) for key, masks in packed.items()}
-        known: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
+        prepared: dict[tuple[bytes | None, ...], Prepared] = {}
+        scored: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
         for e in video.expressions:
             masks, key = job.predictions[e.id], video.keys[e.id]
-            ours = Prepared(binary(masks, frames, size, found.problems), size)
-            same = (key, ours.key)  # the two expressions of an object often share their mask after fusion
-            if same not in known:
-                known[same] = pair(ours, truth[key])
-            j, f = known[same]
+            files = tuple(_files(masks, frames, found.problems))  # after fusion often those of another expression
+            ours = prepared.get(files)
+            if ours is None:
+                before = len(found.problems)
+                ours = Prepared(binary(masks, frames, files, size, found.problems), size)
+                if len(found.problems) == before:
+                    prepared[files] = ours
+            if (files, key) not in scored:
+                scored[files, key] = pair(ours, truth[key])
+            j, f = scored[files, key]
             if job.options.empty_empty == 0:
                 j, f = (np.where((ours.area == 0) & (truth[key].area == 0), 0.0, v) for v in (j, f))
             if job.options.missing == "zero" and (gone := [masks.names[t] is None for t in frames]):
@@ -162,17 +168,28 @@ def score_video(job: Job) -> Found:
     return found
 
 
-def binary(masks: Masks, frames: range, size: tuple[int, int], problems: list[str]) -> np.ndarray:
-    """Some masks packed, uint8 [N, H, ceil(W / 8)]; empty where there is none, or where it is a problem."""
+def binary(
+    masks: Masks, frames: range, files: Sequence[bytes | None], size: tuple[int, int], problems: list[str]
+) -> np.ndarray:
+    """Some masks packed, uint8 [N, H, ceil(W / 8)]; empty where there is no file, or where it is a problem."""
     packed = np.zeros((len(frames), size[0], (size[1] + 7) // 8), np.uint8)
-    for n, t in enumerate(frames):
-        if masks.names[t] is None:
-            continue
+    for n, (t, data) in enumerate(zip(frames, files, strict=True)):
         try:
-            packed[n] = pack(two_valued(masks.read(t, size), masks.where(t)))
+            if data is not None:
+                packed[n] = pack(two_valued(masks.read(t, size, data), masks.where(t)))
         except InputError as error:
             problems += error.problems
     return packed
+
+
+def _files(masks: Masks, frames: range, problems: list[str]) -> Iterator[bytes | None]:
+    for t in frames:
+        data = None
+        try:
+            data = None if masks.names[t] is None else masks.data(t)
+        except InputError as error:
+            problems += error.problems
+        yield data
 
 
 def _size(predictions: Mapping[str, Masks]) -> tuple[int, int] | None:

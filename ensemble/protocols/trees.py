@@ -76,13 +76,22 @@ class Masks:
         """The file's name for messages."""
         return self.storage.where(self.names[t])
 
-    def read(self, t: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    def data(self, t: int) -> bytes:
+        """The file of frame t, as it is."""
+        return self.storage.read(self.names[t])
+
+    def read(self, t: int, size: tuple[int, int] | None = None, data: bytes | None = None) -> np.ndarray:
         """Frame t, uint8 [H, W], as stored.
 
+        Args:
+            t: a frame that there is.
+            size: (H, W) that it must have.
+            data: its file, where that has been read.
+
         Raises:
-            InputError: unreadable, a colour picture, or of another size than the one that is asked for.
+            InputError: unreadable, a colour picture, or of another size.
         """
-        values = png.decode(self.storage.read(self.names[t]), self.where(t)).values
+        values = png.decode(self.data(t) if data is None else data, self.where(t)).values
         if size is not None and values.shape != size:
             (h, w), (height, width) = values.shape, size
             raise InputError(
