@@ -7,10 +7,13 @@ A rule is its name, or its name and settings: `argmax` or `{rule: top, k: 3, apa
     top        the `k` best by score, at least `apart` frames from each other (UNINEXT-Cutie, LSVOS 2024)
     agreement  frame on which the models' masks agree best: mean IoU of their pairs; a single model is compared with
                its own masks before and after
+    temporal   frame around which each model's mask changes least in shape, and is not small
+    soft       frame where each model's probabilities leave the mask's outline least in doubt; not for binary masks
     uniform    `k` frames spread evenly: the centres of k equal parts of the clip, or `at: ends` both ends included
     given      frames named by the source (`notes["key_frame"]`) or by a `key_frame.json`
 
-Where a source has no usable score, `without_scores: agreement` says that agreement decides; else that is an error.
+Where a source has no usable score, `without_scores: agreement` (or `temporal`, `soft`) says what decides; without it
+that is an error. `temporal` and `soft` of several models are multiplied. What they measure is in `proxies.py`.
 Ties go to the earliest frame. Frames with an empty mask are no candidates unless `skip_empty: false`.
 """
 
@@ -20,7 +23,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,15 @@ import numpy as np
 
 from adapters.component import merge_settings
 from adapters.sequence import InputError, MaskSequence
+from propagators.proxies import agreement, soft_stability, temporal_stability
 
 RULES: dict[str, dict[str, Any]] = {
     "argmax": {"rank": 0, "skip_empty": True, "without_scores": ""},
     "product": {"rank": 0, "skip_empty": True, "without_scores": ""},
     "top": {"k": 3, "apart": 1, "skip_empty": True, "without_scores": ""},
     "agreement": {"rank": 0, "skip_empty": True},
+    "temporal": {"rank": 0, "skip_empty": True},
+    "soft": {"rank": 0, "skip_empty": True, "without_scores": ""},
     "uniform": {"k": 1, "at": "centres", "skip_empty": True},
     "given": {"file": ""},
 }
@@ -69,7 +75,7 @@ def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict
     if not isinstance(name, str) or name not in RULES:
         raise InputError(f"{where}: there is no rule {name!r}. Valid: {', '.join(RULES)}")
     settings = merge_settings(RULES[name], given, f"{where} {name}")
-    valid = {"at": ("centres", "ends"), "without_scores": ("", "agreement")}
+    valid = {"at": ("centres", "ends"), "without_scores": ("", "agreement", "temporal", "soft")}
     problems = [
         f"{where} {name}: setting `{key}` is {settings[key]!r}, expected one of {', '.join(map(repr, choices))}"
         for key, choices in valid.items()
@@ -117,19 +123,14 @@ def choose(
 
     if name in ("argmax", "top") and len(sources) > 1:
         raise InputError(f"{where}: {name} goes by one score, found {', '.join(sources)}; name one, or take `product`")
-    quality, decided = None, name
-    if name != "agreement":
-        problems = [p for n, s in sources.items() for p in _score_problems(n, s, len(sequence), where)]
-        if not problems:
-            quality = product([s.scores for s in sources.values()])
-        elif settings["without_scores"]:
-            decided = settings["without_scores"]
-            notes += problems
-        else:
-            hint = "give a file of scores, take another rule, or set `without_scores: agreement`"
-            raise InputError([f"{p}: {hint}" for p in problems])
-    if quality is None:
-        quality = agreement(list(sources.values())) * [bool(sequence.mask(t).any()) for t in range(len(sequence))]
+    decided = name
+    quality, problems = _quality(name, sequence, sources, where)
+    if problems and settings["without_scores"]:
+        notes, decided = problems, settings["without_scores"]
+        quality, problems = _quality(decided, sequence, sources, where)
+    if problems:
+        hint = "give a file of scores, take another rule, or set `without_scores: agreement`"
+        raise InputError([f"{p}: {hint}" for p in problems])
     best = keep.best_first(quality)
     if name == "top":
         frames = spaced(best, settings["k"], settings["apart"])
@@ -148,24 +149,6 @@ def product(scores: Sequence[np.ndarray]) -> np.ndarray:
     [0.25, 0.5]
     """
     return np.prod([np.asarray(s, np.float64) for s in scores], axis=0)
-
-
-def agreement(sequences: Sequence[MaskSequence]) -> np.ndarray:
-    """Mean IoU of the masks' pairs on every frame, float64 [T] in 0..1.
-
-    One sequence is compared with its own neighbours in time. Two empty masks agree on nothing: their IoU counts 0.
-    """
-    length = len(sequences[0])
-    if len(sequences) == 1:
-        masks = (sequences[0].mask(t) for t in range(length))
-        steps = list(_neighbours(masks))  # IoU of t with t + 1
-        around = [steps[max(0, t - 1) : t + 1] for t in range(length)]
-        return np.array([np.mean(a) if a else 0.0 for a in around])
-    result = np.empty(length)
-    for t in range(length):
-        masks = [s.mask(t) for s in sequences]
-        result[t] = np.mean([_iou(a, b) for a, b in combinations(masks, 2)])
-    return result
 
 
 def uniform(length: int, k: int, at: str = "centres") -> list[int]:
@@ -218,6 +201,24 @@ class _Candidates:
         return next(self._in_order(sorted(range(len(self.sequence)), key=lambda other: (abs(other - t), other))))
 
 
+def _quality(
+    rule: str, sequence: MaskSequence, sources: Mapping[str, MaskSequence], where: str
+) -> tuple[np.ndarray, list[str]]:
+    """What the rule goes by, float64 [T], the more the better; or why there is none."""
+    models = list(sources.values())
+    if rule == "agreement":
+        return agreement(models) * [bool(sequence.mask(t).any()) for t in range(len(sequence))], []
+    if rule == "temporal":
+        return product([temporal_stability(s) for s in models]), []
+    if rule == "soft":
+        binary = [n for n, s in sources.items() if s.kind != "prob"]
+        return product([soft_stability(s) for s in models if s.kind == "prob"]), [
+            f"{where}: {n} has no probabilities to go by" for n in binary
+        ]
+    problems = [p for n, s in sources.items() for p in _score_problems(n, s, len(sequence), where)]
+    return np.ones(0) if problems else product([s.scores for s in models]), problems
+
+
 def _score_problems(name: str, source: MaskSequence, length: int, where: str) -> list[str]:
     if source.scores is None:
         return [f"{where}: {name} has no scores"]
@@ -226,18 +227,6 @@ def _score_problems(name: str, source: MaskSequence, length: int, where: str) ->
     if length > 1 and np.ptp(source.scores) < CONSTANT:
         return [f"{where}: {name} has the same score {source.scores[0]:.4g} on all frames, which says nothing"]
     return []
-
-
-def _neighbours(masks: Iterator[np.ndarray]) -> Iterator[float]:
-    previous = next(masks)
-    for mask in masks:
-        yield _iou(previous, mask)
-        previous = mask
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 0.0
 
 
 def _given(file: str, sequence, sources, clip, expression, where) -> tuple[int, ...]:
