@@ -77,14 +77,17 @@ def list_all(arguments: Sequence[str]) -> int:
 
 def weights(arguments: Sequence[str]) -> int:
     """Prints the published checkpoints, or what a file is."""
-    from propagators.networks import published  # here, because torch takes its time to load
+    from adapters.networks import published as models  # here, because torch takes its time to load
+    from adapters.networks.weights import read_weights
+    from propagators.networks import published as movers
 
     if not arguments:
-        print(published.table())
+        print(f"{models.table()}\n\n{movers.table()}")
         return 0
     if arguments[0] != "verify" or len(arguments) != 2:
         raise InputError(f"weights takes nothing, or `verify FILE`, found {' '.join(arguments)!r}")
-    print(published.verify(arguments[1]))
+    moves = any(name.startswith("LSTT.") for name in read_weights(arguments[1]))
+    print((movers if moves else models).verify(arguments[1]))
     return 0
 
 

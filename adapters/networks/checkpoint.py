@@ -80,6 +80,7 @@ class Checkpoint:
         model, backbone: names, as adapters and their setting `backbone` have them.
         weights: by the network's names; read from the file when they are used.
         ignored: how many others the file holds that inference does without.
+        parameters: of the network, its text encoder included.
     """
 
     path: Path
@@ -87,6 +88,7 @@ class Checkpoint:
     backbone: str
     weights: Mapping[str, Tensor]
     ignored: int
+    parameters: int
 
     @property
     def family(self) -> Family:
@@ -142,12 +144,13 @@ def open_checkpoint(path: str | Path, model: str | None = None, backbone: str | 
     if f"{family.language_model}embeddings.word_embeddings.weight" not in kept:
         raise InputError(f"{path}: weights of {found} without its text encoder ({family.language_model}*)")
     with torch.device("meta"):
-        expected = {k: tuple(v.shape) for k, v in _build(found, held, kept).state_dict().items()}
-    expected = {k: v for k, v in expected.items() if not _ignored(k, found)}
+        network = _build(found, held, kept)
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if not _ignored(k, found)}
     if problems := mismatches(kept, expected):
         told = [f"{path}: recognised as {found} with backbone {held}, but {p}" for p in problems]
         raise InputError([*told, f"{path}: likely {_cause(weights, kept, expected, family)}"])
-    return Checkpoint(Path(path).expanduser(), found, held, kept, len(weights) - len(kept))
+    parameters = sum(p.numel() for p in network.parameters())
+    return Checkpoint(Path(path).expanduser(), found, held, kept, len(weights) - len(kept), parameters)
 
 
 def recognise(weights: Mapping[str, Tensor]) -> str | None:
