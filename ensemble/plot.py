@@ -14,10 +14,11 @@ text { fill: currentColor; } .small { font-size: 11px; opacity: .75; } .title { 
 .reference { stroke: currentColor; stroke-dasharray: 5 4; opacity: .6; }
 .c0 { --c: #b3127c; } .c1 { --c: #1769aa; } .c2 { --c: #8a5a00; } .c3 { --c: #2b7a3d; } .c4 { --c: #6a4bb5; }
 .line { fill: none; stroke: var(--c); stroke-width: 1.5; } .c0.line { stroke-width: 2.5; }
+.on { paint-order: stroke; stroke: #fff; stroke-width: 4px; opacity: 1; }
 .dot, .name { fill: var(--c); } .band { fill: var(--c); opacity: .16; } .bar { fill: var(--c); opacity: .75; }
 .whisker { stroke: currentColor; stroke-width: 1.5; }
 @media (prefers-color-scheme: dark) {
-  svg { background: #14171b; color: #e4e7ea; }
+  svg { background: #14171b; color: #e4e7ea; } .on { stroke: #14171b; }
   .c0 { --c: #ff7ac6; } .c1 { --c: #6cb8ff; } .c2 { --c: #e8b24a; } .c3 { --c: #7bd58f; } .c4 { --c: #b9a2ff; }
 }
 """
@@ -77,7 +78,7 @@ def curves(
     parts.append(_text((left + right) / 2, height - bottom + 42, x_title, "", "middle"))
     if reference:
         y = at(x[0], reference[1])[1]
-        parts += [_line(left, y, right, y, "reference"), _text(left + 4, y - 5, reference[0], "small")]
+        parts.append(_line(left, y, right, y, "reference"))
     if band:
         edge = [*zip(x, band[1], strict=True), *reversed(list(zip(x, band[0], strict=True)))]
         ends = " ".join("{:.1f},{:.1f}".format(*at(*p)) for p in edge if math.isfinite(p[1]))
@@ -91,6 +92,8 @@ def curves(
             f'<circle class="c{i % 5} dot" cx="{a:.1f}" cy="{b:.1f}" r="{3 if i == 0 else 2}"/>' for a, b in points
         ]
         parts.append(_text(right + 8, places[i] + 4, name, f"c{i % 5} name"))
+    if reference:  # over the lines, and legible on them
+        parts.append(_text(left + 4, at(x[0], reference[1])[1] - 5, reference[0], "small on"))
     parts.append(_text(left, height - 10, note, "small"))
     return _svg(title, width, height, parts)
 

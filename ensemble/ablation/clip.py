@@ -99,9 +99,12 @@ def _score(settings: Sequence[tuple[Recipe, str]], folder: Path, clip: Clip) -> 
             result.errors[i] = _message(e)
             continue
         wanted[i] = keys[step]
-        for name, key in keys.items():
+        above = [step]  # and what it is made of, nothing else
+        while above:
+            name = above.pop()
             inputs = recipe.steps[name].inputs if name in recipe.steps else []
-            nodes.setdefault(key, Node(recipe, name, {n: keys[n] for n in inputs}))
+            above += inputs
+            nodes.setdefault(keys[name], Node(recipe, name, {n: keys[n] for n in inputs}))
     kept = _Kept(folder / f"{clip.name}.json", clip.truth.fingerprint())
     todo = [key for key in dict.fromkeys(wanted.values()) if key not in kept.scores]
     failed: dict[str, str] = {}

@@ -187,16 +187,17 @@ def _ladder(reference: Recipe, rows: list[Row]) -> list[Row]:
     for name, step in reference.steps.items():
         read = [step.settings["input"]] if step.op == "propagate" else step.inputs
         made_of[name] = set().union(*(made_of[i] for i in read))
-    kept = [rows[0]]
+    first, second, third, less = [], [], [], []
     for r in rows[1:]:
         name = r.variant.step
         if r.variant.label.startswith("without "):
-            kept.append(r)
+            less.append(r)
         elif name == best:
-            kept.append(replace(r, variant=replace(r.variant, label=f"best single source: {name}")))
-        elif (made_of[name] == {best} and name in reference.steps) or len(made_of[name]) > 1:
-            kept.append(replace(r, variant=replace(r.variant, label=f"+ {name}: {reference.steps[name].op}")))
-    return kept
+            first.append(replace(r, variant=replace(r.variant, label=f"best single source: {name}")))
+        elif name in reference.steps and (made_of[name] == {best} or len(made_of[name]) > 1):
+            what = replace(r, variant=replace(r.variant, label=f"+ {name}: {reference.steps[name].op}"))
+            (second if made_of[name] == {best} else third).append(what)
+    return [rows[0], *first, *second, *third, *less]
 
 
 def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from adapters.component import merge_settings, unknown_key
 from adapters.sequence import InputError
@@ -106,9 +107,7 @@ def full_path(path: str, config: Mapping[str, Any]) -> str:
     if step is None:
         raise InputError(unknown_key(first, [*steps, *KEYS, *OPTIONS], f"ablate.{path}"))
     if path == step:
-        raise InputError(
-            f"ablate.{path}: which key of step {step}? Such as ablate.{step}.{next(iter(config['steps'][step]))}"
-        )
+        raise InputError(f"ablate.{path}: which key of step {step}? It has {', '.join(config['steps'][step])}")
     return f"steps.{path}"
 
 
@@ -135,7 +134,7 @@ def _value(text: str) -> Any:
     """What the text means in a recipe."""
     try:
         return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]
-    except (OmegaConfBaseException, ValueError) as e:
+    except (OmegaConfBaseException, YAMLError) as e:
         raise InputError(f"ablate: {text!r} cannot be read: {str(e).splitlines()[0]}") from None
 
 

@@ -1,7 +1,8 @@
 """Recipes with a part taken out, as resolved configs.
 
 Without a source: every step goes on with the inputs that are left, and their weights; a step none of whose inputs is
-left goes too. A key frame that went by the scores of what is gone goes by the scores of the masks themselves.
+left goes too. A key frame that went by the scores of what is gone goes by those of the masks themselves, or by
+agreement where these say nothing: a single model's vote is sure everywhere.
 
 Without a step: whoever read it reads what it was made from. Of a `propagate` that is its input; of `replace_or_union`
 the propagated masks; of every fusion its first input, the one that `leftover: first` trusts as well.
@@ -15,6 +16,7 @@ from typing import Any
 
 from adapters.sequence import InputError
 from ensemble.recipe import Recipe
+from propagators.keyframe import settings_of
 
 
 def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
@@ -24,15 +26,17 @@ def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
         InputError: nothing of the output is left.
     """
     config, dead = deepcopy(recipe.config), set(gone)
+    other = set(gone)  # what is gone or not what it was
     steps = config["steps"]
     for name, step in recipe.steps.items():  # in an order in which inputs come first
         settings = steps[name]
-        if scorers := [s for s in step.settings.get("scores_from") or [] if s not in dead]:
-            settings["scores_from"] = scorers
-        else:
-            settings.pop("scores_from", None)
+        if other.isdisjoint(step.inputs):
+            continue  # as it was, to the letter: its results are in the store
+        other.add(name)
         if step.op == "propagate":
             left = [] if settings["input"] in dead else [settings["input"]]
+            settings["scores_from"] = [s for s in step.settings["scores_from"] or [] if s not in dead] or None
+            settings["key_frame"] = _without_scores(step.settings["key_frame"])
         else:
             left = [i for i in step.inputs if i not in dead]
             if settings.get("weights"):
@@ -49,6 +53,12 @@ def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
         raise InputError(f"without {', '.join(gone)} nothing is left of {recipe.output}")
     config["sources"] = {name: settings for name, settings in config["sources"].items() if name not in dead}
     return config
+
+
+def _without_scores(key_frame) -> dict[str, Any]:
+    """The rule, with agreement where there are no scores to go by."""
+    rule = settings_of(key_frame)
+    return rule | {"without_scores": "agreement"} if "without_scores" in rule else rule
 
 
 def without_step(recipe: Recipe, gone: str) -> dict[str, Any]:

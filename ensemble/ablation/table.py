@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -178,7 +179,7 @@ def best_yaml(recipe: Recipe, best: Row, how: Sequence[str]) -> str:
     config = {k: v for k, v in best.variant.config.items() if v is not None and v != DEFAULTS.get(k, "???")}
     config |= {"output": best.variant.step, "out": str(recipe.out / "best"), "store": str(recipe.store)}
     config["steps"] = {n: s for n, s in best.variant.config["steps"].items() if s is not None}
-    comment = "\n".join(f"# {line}" for paragraph in how for line in paragraph.splitlines())
+    comment = "\n".join(f"# {line}" for paragraph in how for line in textwrap.wrap(paragraph, 110))
     return f"{comment}\n{OmegaConf.to_yaml(OmegaConf.create(config))}"
 
 
@@ -187,4 +188,4 @@ def _is_number(value) -> bool:
 
 
 def _first_line(reason: str) -> str:
-    return reason.split("\n", 1)[0]
+    return textwrap.shorten(reason.split("\n", 1)[0], 140)
