@@ -172,16 +172,16 @@ def recognise(weights: Mapping[str, Tensor]) -> str | None:
 def recognise_backbone(weights: Mapping[str, Tensor], model: str) -> str | None:
     """The name of the backbone, None for an unknown one."""
     prefix = FAMILIES[model].backbone
-    for name, marks in (BACKBONES_OF_UNINEXT if model == "uninext" else BACKBONES).items():
+    for name, marks in backbones(model).items():
         shapes = {key: weights[prefix + key].shape if prefix + key in weights else None for key in marks}
         if all(shapes[key] == shape for key, shape in marks.items()):
-            return name if name in backbones(model) else None
+            return name
     return None
 
 
-def backbones(model: str) -> tuple[str, ...]:
-    """Names of the backbones that a model was published with."""
-    return _class_of(model).backbones
+def backbones(model: str) -> dict[str, dict[str, tuple[int, ...] | None]]:
+    """The backbones that can be had for a model, and what tells them apart."""
+    return BACKBONES_OF_UNINEXT if model == "uninext" else BACKBONES
 
 
 def _class_of(model: str) -> type[Network]:

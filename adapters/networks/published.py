@@ -18,7 +18,8 @@ PAGES = {  # model: (page with the links, what the file is)
     ),
     "mutr": (
         "https://github.com/OpenGVLab/MUTR#model-zoo-and-results",
-        ".pth on Google Drive, column Model, with the weights under `model`; README and docs/ link different uploads; names `vita.*` of the first are known",
+        ".pth on Google Drive, column Model, with the weights under `model`; README and docs/ link different uploads,"
+        " the names `vita.*` of the first are known",
     ),
     "soc": (
         "https://github.com/RobertLuo1/NeurIPS2023_SOC#model-zoo",
