@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -78,13 +79,26 @@ class Recipe:
     output: str
 
     @classmethod
-    def build(cls, name: str, config: dict[str, Any]) -> Recipe:
+    def build(cls, name: str, config: dict[str, Any], made: dict[str, Component] | None = None) -> Recipe:
         """Makes the components of a resolved recipe.
+
+        Args:
+            name: what to call it.
+            config: as `resolve` gives it.
+            made: sources and propagators by their settings, read and filled: recipes that share it load weights once.
 
         Raises:
             InputError: naming every unknown key, missing input, cycle and component that cannot be made.
         """
         problems: list[str] = []
+        made = {} if made is None else made
+
+        def part(kind: str, settings: Mapping[str, Any], where: str) -> Component:
+            key = json.dumps([kind, settings])
+            if key not in made:
+                made[key] = make_component(kind, settings, where)
+            return made[key]
+
         config = _attempt(problems, merge_settings, DEFAULTS, config, f"recipe {name}") or {**DEFAULTS, **config}
         grouping = _attempt(problems, merge_settings, GROUPING, config["grouping"] or {}, "grouping")
         _attempt(problems, merge_settings, ENGINE, config["engine"] or {}, "engine")
@@ -100,7 +114,7 @@ class Recipe:
             raise InputError(problems)
         sources = {k: v for k, v in config["sources"].items() if v is not None}
         order, read = _order(steps, list(sources), config["output"])
-        made = {k: _attempt(problems, make_component, "adapter", sources[k], f"source {k}") for k in read}
+        models = {k: _attempt(problems, part, "adapter", sources[k], f"source {k}") for k in read}
         used = {s.settings["with"] for s in steps.values() if isinstance(s, Propagate)}
         movers = {}
         for key in sorted(used):
@@ -110,11 +124,11 @@ class Recipe:
             settings = {"propagator": key, **(config["propagators"][key] or {})}
             stand_in = settings.pop("stand_in", None)
             settings = stand_in if _needs_stand_in(stand_in, settings) else settings
-            movers[key] = _attempt(problems, make_component, "propagator", settings, f"propagator {key}")
+            movers[key] = _attempt(problems, part, "propagator", settings, f"propagator {key}")
         dataset = _attempt(problems, make_component, "dataset", config["data"], "data")
         if problems:
             raise InputError(problems)
-        return cls(name, config, dataset, made, movers, {k: steps[k] for k in order}, config["output"])
+        return cls(name, config, dataset, models, movers, {k: steps[k] for k in order}, config["output"])
 
     def describe_propagator(self, name: str) -> str:
         """Which propagator really runs under that name, in a few words."""

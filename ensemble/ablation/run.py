@@ -18,7 +18,7 @@ from ensemble.ablation.clip import ClipScores, score_clip
 from ensemble.ablation.settings import Request, read
 from ensemble.ablation.table import Row
 from ensemble.ablation.variants import Variant
-from ensemble.recipe import Recipe, load
+from ensemble.recipe import Recipe, resolve
 from ensemble.store import atomic_write
 
 REPORTED = 10  # weights: how many of the tried are reported on the other half
@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
         InputError: what is asked cannot be done; nothing was computed.
     """
     request = read(arguments)
-    reference = load(request.recipe)
+    reference = variants.build(*resolve(request.recipe))
     title = f"ablate={request.name}" if request.name else " ".join(f"ablate.{p}" for p in request.lists)
     compared, notes = ([], []) if request.name == "weights" else _compared(request, reference)
     if request.name == "weights":
@@ -107,7 +107,7 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
     sources = dict(reference.sources)
     for v in compared:
         if v.config["sources"] != reference.config["sources"]:
-            built = Recipe.build(reference.name, v.config).sources
+            built = variants.build(reference.name, v.config).sources
             changed = {n: a for n, a in built.items() if v.config["sources"][n] != reference.config["sources"].get(n)}
             sources |= {f"{n} ({v.label})" if n in sources else n: a for n, a in changed.items()} if changed else {}
     checked = pipeline.check(replace(reference, sources=sources))

@@ -9,6 +9,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from adapters.component import Component
 from adapters.sequence import InputError
 from ensemble import grouping, recipe
 from ensemble.ablation.settings import Request, full_path
@@ -16,6 +17,13 @@ from ensemble.ablation.surgery import without_sources, without_step
 from ensemble.recipe import Recipe
 from ensemble.steps import Propagate, Vote
 from propagators import keyframe
+
+_MADE: dict[str, Component] = {}  # of this process
+
+
+def build(name: str, config: dict[str, Any]) -> Recipe:
+    """A recipe whose sources and propagators are shared with others of the process: weights are loaded once."""
+    return Recipe.build(name, config, _MADE)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[s
             name, config = recipe.resolve([*request.recipe, *(f"{k}={json.dumps(v)}" for k, v in given.items())])
             for path in given:
                 notes += _reachable(config, path)
-            built = Recipe.build(name, config)
+            built = build(name, config)
         except InputError as e:
             problems += e.problems
             continue
