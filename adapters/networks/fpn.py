@@ -130,18 +130,19 @@ class CrossModalFPN(nn.Module):
         """
         frames, expressions = len(fine), len(words.states)
         pairs = torch.arange(expressions * frames, device=fine.device)
-        above = pairs.new_zeros(len(pairs), 1, 1, 1)  # nothing above the coarsest level
+        above, above_size = fine.new_zeros(len(pairs), 1, fine.shape[2]), (1, 1)  # nothing above the coarsest level
         for i, (x, size) in zip((4, 3, 2), reversed(levels), strict=True):
             adapter, block = getattr(self, f"adapter_{i}"), getattr(self, f"cross_attn_{i}")
             x = in_steps(lambda x, size=size, adapter=adapter: to_tokens(adapter(to_map(x, size))), step, x)
             x = block.look_around(x, size, expressions, step)
 
-            def merge(x: Tensor, above: Tensor, pair: Tensor, i=i, size=size) -> Tensor:
-                return self._merge(i, x, size, above, words[pair // frames])
+            def merge(x: Tensor, above: Tensor, pair: Tensor, i=i, size=size, above_size=above_size) -> Tensor:
+                return to_tokens(self._merge(i, x, size, to_map(above, above_size), words[pair // frames]))
 
-            above = in_steps(merge, step, x, above, pairs)
+            above, above_size = in_steps(merge, step, x, above, pairs), size
 
         def finish(above: Tensor, pair: Tensor) -> Tensor:
+            above = to_map(above, above_size)
             return head(self._merge(1, fine[pair % frames], fine_size, above, words[pair // frames]), pair)
 
         return in_steps(finish, step, above, pairs)

@@ -122,12 +122,25 @@ def join(answers: Sequence[Answer]) -> Answer:
 
 
 def in_steps(function: Callable, step: int | None, *inputs: Tensor):
-    """function(*inputs), at most `step` rows of the inputs at once; it returns a tensor or a tuple of tensors.
+    """function(*inputs), at most `step` rows of the inputs at once.
+
+    Args:
+        function: from B rows of each input to B rows: a tensor, or a tuple of tensors.
+        step: None: all rows at once.
+        inputs: tensors of equally many rows.
 
     >>> in_steps(lambda x: x + 1, 2, torch.arange(3))
     tensor([1, 2, 3])
     """
-    if step is None or len(inputs[0]) <= step:
+    rows = len(inputs[0])
+    if step is None or rows <= step:
         return function(*inputs)
-    parts = [function(*part) for part in zip(*(x.split(step) for x in inputs), strict=True)]
-    return torch.cat(parts) if isinstance(parts[0], Tensor) else tuple(map(torch.cat, zip(*parts, strict=True)))
+    whole: list[Tensor] = []
+    for start in range(0, rows, step):
+        found = function(*(x[start : start + step] for x in inputs))
+        parts = (found,) if isinstance(found, Tensor) else found
+        # filled as it comes: the whole lies in memory once, not a second time in parts
+        whole = whole or [part.new_empty(rows, *part.shape[1:]) for part in parts]
+        for place, part in zip(whole, parts, strict=True):
+            place[start : start + step] = part
+    return whole[0] if isinstance(found, Tensor) else tuple(whole)
