@@ -14,6 +14,7 @@ from PIL import Image
 from adapters import png
 from adapters.files.coco_rle import decode
 from adapters.sequence import InputError
+from ensemble.protocols import objects
 from ensemble.protocols.davis2017_semi import Davis2017Semi
 from ensemble.protocols.davis2017_unsup import Davis2017Unsup
 from ensemble.protocols.ref_davis17 import RefDavis17
@@ -62,6 +63,31 @@ def test_unsupervised_is_the_official_code(masks):
     assert result.rows[MEASURES].to_numpy().tolist() == [list(row[1:]) for row in golden.UNSUP]
     assert result.summary == golden.UNSUP_SUMMARY
     assert list(result.summary) == ["J&F-Mean", *MEASURES]
+
+
+@pytest.mark.parametrize("pixels", [1, 3 * 60 * 131])
+def test_frames_taken_a_few_at_a_time(masks, monkeypatch, pixels):
+    """Real videos are too large to be held whole; objects come and go between the parts."""
+    monkeypatch.setattr(objects, "PIXELS_AT_A_TIME", pixels)
+    assert semi(masks / "davis", masks / "semi", gaps="count").summary == golden.SEMI_SUMMARY
+    assert unsup(masks / "davis", masks / "unsup", gaps="count").summary == golden.UNSUP_SUMMARY
+    vosbench = semi(masks / "davis", masks / "semi", late_objects="vosbench", void="object").summary
+    assert 100 * vosbench["J&F-Mean"] == pytest.approx(golden.VOSBENCH_SUMMARY[0])
+
+
+def test_a_proposal_on_void_pixels_only(tmp_path):
+    """It is empty where pixels count, but its number still counts, as in the official code."""
+    gt = block(4)
+    gt[:, 16:19, 20:28] = 255
+    gt[2:, 5:15, 5:15] = 0
+    pred = block(4, where=np.s_[16:19, 20:28], value=2)
+    pred[:2, 0:3, 0:3] = 1
+    write(tmp_path / "gt", lambda _: gt, ["v"])
+    write(tmp_path / "pred", lambda _: pred, ["v"])
+    row = unsup(tmp_path / "gt", tmp_path / "pred").rows.to_dict("records")
+    assert [(r["object"], r["proposal"], r["J-Mean"]) for r in row] == [(1, 1, 0.5)]
+    with pytest.raises(InputError, match="video v: proposal 2, expected numbers up to 1"):
+        unsup(tmp_path / "gt", tmp_path / "pred", max_proposals=1)
 
 
 def test_unsupervised_names_object_and_proposal(masks):
@@ -124,9 +150,9 @@ SAV = {  # the two tools on what `masklets` writes: object 4 of this real video 
 def masklets(shared, folder):
     """`gt` and `pred` in the folder: the manual masklets of SA-V's example, and the same moved by up to 2 pixels."""
     frames = json.loads((shared / "data/sav_example/sav_000001_manual.json").read_text())["masklet"]
-    for t, objects in enumerate(frames):
-        labels = np.zeros(objects[0]["size"], np.uint8)
-        for i, rle in enumerate(objects):
+    for t, rles in enumerate(frames):
+        labels = np.zeros(rles[0]["size"], np.uint8)
+        for i, rle in enumerate(rles):
             labels[decode(rle, labels.shape, "masklet")] = i + 1
         for name, values in (("gt", labels), ("pred", np.roll(labels, (t % 5 - 2, t % 3 - 1), (0, 1)))):
             file = folder / name / "sav" / f"{t:05d}.png"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import cv2
 import label_videos
@@ -116,8 +117,11 @@ OFFICIAL_MEVIS = {
 }
 
 
+@pytest.mark.parametrize("pixels", [1, 2**21])
 @pytest.mark.parametrize(("protocol", "layout"), [(RefYoutubeVos, "youtube"), (Mevis, "mevis")])
-def test_scores_are_the_definition(request, protocol, layout):
+def test_scores_are_the_definition(request, monkeypatch, protocol, layout, pixels):
+    """However many frames are taken at a time."""
+    monkeypatch.setattr(sys.modules[protocol.__module__], "PIXELS_AT_A_TIME", pixels)
     result = score(protocol, request.getfixturevalue(layout))
     rows = result.rows.to_dict("records")
     assert [(r["video"], r["expression"]) for r in rows] == [(v, e) for v in sorted(VIDEOS) for e in EXPRESSIONS]

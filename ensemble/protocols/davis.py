@@ -184,10 +184,9 @@ def _by_number(job: Job, name: str, pairs: Pairs, objects: list[int], problems: 
     """Object i of the prediction is object i of the ground truth."""
     unknown = [i for i in pairs.proposals() if i not in objects]
     if unknown and job.options.unknown_ids == "error":
-        t = int(np.argmax(pairs.shown(unknown[0], ["prediction"]))) + (job.options.first_last == "drop")
         problems.append(
-            f"{job.predictions[name].where(t)}: object {some(unknown)}, expected the objects of the ground truth: "
-            f"{some(objects, 10)}; unknown_ids=ignore passes over others"
+            f"{_first_file(job, name, pairs, unknown[0])}: object {some(unknown)}, expected the objects of the ground "
+            f"truth: {some(objects, 10)}; unknown_ids=ignore passes over others"
         )
     for i in objects:
         scores = pairs.scores(i, i, job.options.empty_empty)
@@ -203,10 +202,9 @@ def _by_value(job: Job, name: str, pairs: Pairs, objects: list[int], problems: l
     """
     count = pairs.highest()
     if count > job.options.max_proposals:
-        t = int(np.argmax(pairs.shown(count, ["prediction"]))) + (job.options.first_last == "drop")
         problems.append(
-            f"{job.predictions[name].where(t)}: proposal {count}, expected numbers up to {job.options.max_proposals} "
-            "(max_proposals)"
+            f"{_first_file(job, name, pairs, count)}: proposal {count}, expected numbers up to "
+            f"{job.options.max_proposals} (max_proposals)"
         )
         return
     table = {
@@ -221,6 +219,14 @@ def _by_value(job: Job, name: str, pairs: Pairs, objects: list[int], problems: l
     for k in np.argsort(chosen).tolist():
         p = chosen[k] + 1
         yield {"object": objects[k], "proposal": p if p <= count else 0}, table[p, k]
+
+
+def _first_file(job: Job, name: str, pairs: Pairs, i: int) -> str:
+    """The first file that shows object i of a prediction; the video, where it is on void pixels only."""
+    shown = pairs.shown(i, ["prediction"])
+    if not shown.any():
+        return f"video {job.video}"
+    return job.predictions[name].where(int(np.argmax(shown)) + (job.options.first_last == "drop"))
 
 
 def _result(rows: list[dict], notes: list[str]) -> Result:
