@@ -261,6 +261,7 @@ def test_what_is_left_without_a_source_or_step(tiny):
         (["ablate.sources.sock.path=[x]"], "unknown key `sock`, did you mean `soc`?"),
         (["ablate.smr=[1]"], "which key of step smr? It has op, inputs"),
         (["ablate.out=[x,y]"], "unknown key `out`"),
+        (["ablate.smr.threshold=[1]", "ablate.steps.smr.threshold=[2]"], "one key is listed twice"),
         (["ablate.smr.threshold=[]"], "expected a list of values to try, such as [1, 2, 3] or [1..8], found []"),
         (["ablate.smr.threshold=3"], "expected a list of values to try"),
         (["ablate.smr.threshold=[1,"], "cannot be read"),
@@ -387,6 +388,8 @@ def test_words_say_when_a_gain_may_be_chance():
     for scores, words in ((sure, "J&F +10.00, 95 % [+10.00, +10.00] against"), (chance, "not distinguishable")):
         rows = [first, made("x", scores, reference)]
         assert best_of(rows) is rows[1] and words in verdict(rows, rows[1])
+    same = made("same", reference, reference)
+    assert verdict([first, same], same) == "Best: same: the same as the recipe as it is."
     assert "None of the 1 settings scores higher" in verdict([first, made("x", reference)], first)
     part = made("part", {"0": {"0": (1.0, 1.0)}}, reference)
     assert best_of([first, part]) is first, "a setting that was scored on fewer clips is not compared"

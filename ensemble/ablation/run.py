@@ -172,7 +172,7 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Foun
     order = sorted((w for w in found if not math.isnan(found[w])), key=lambda w: -found[w])[:REPORTED]
     rows, broken = _scored(request, reference, report, [tried[w].variant for w in order], "report")
     how = (
-        f"of {len(found)} weights of step {step}, the best on {len(search)} clips (seed {options['seed']}); the "
+        f"the best of {len(found)} weights of step {step} on {len(search)} clips (seed {options['seed']}); the "
         f"interval is of the other {len(report)}, which the search did not see"
     )
     notes = [f"weights were searched on {len(search)} clips; this table is of the other {len(report)}, best first"]
@@ -211,10 +211,10 @@ def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:
     frame = table.frame(name, rows)
     if found.tried:
         frame = table.pd.concat([frame, table.frame(f"{name}, the half searched", found.tried)])
-    how = [heading, f"Chosen as {found.how}.", verdict, *found.notes]
+    how = [heading, f"Chosen: {found.how}.", verdict, *found.notes]
     atomic_write(recipe.out / "ablation.csv", frame.to_csv(index=False, float_format="%.17g"))
     atomic_write(recipe.out / "ablation.svg", table.picture(heading, rows))
     atomic_write(recipe.out / "best.yaml", table.best_yaml(recipe, best, how))
     print("\n" + table.text(f"{heading} (percent, mean over expressions)", rows, found.notes))
-    print(f"{verdict}\nChosen as {found.how}.")
+    print(f"{verdict}\nChosen: {found.how}.")
     print(f"results: {recipe.out}/ablation.csv, ablation.svg, best.yaml")

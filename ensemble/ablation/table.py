@@ -80,14 +80,14 @@ def verdict(rows: Sequence[Row], best: Row) -> str:
     """What the best row is worth, in words."""
     if best is rows[0]:
         return f"Best: {REFERENCE}. None of the {len(rows) - 1} settings scores higher."
+    if best.low == best.high == 0:
+        return f"Best: {best.variant.label}: the same as {REFERENCE}."
     gain = f"{best.variant.label}, J&F {100 * best.delta:+.2f}"
     if best.mark == "?":
         return f"Best: {gain}; one clip is too few for an interval."
     gain += f", 95 % [{100 * best.low:+.2f}, {100 * best.high:+.2f}]"
     if best.mark == "~":
         return f"Best: {gain}: not distinguishable from {REFERENCE} on these {best.clips} clips."
-    if best.delta == 0:
-        return f"Best: {gain}: the same as {REFERENCE}."
     return f"Best: {gain} against {REFERENCE}."
 
 

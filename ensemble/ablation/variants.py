@@ -59,6 +59,8 @@ def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[s
             paths[path] = full_path(path, reference.config)
         except InputError as e:
             problems += e.problems
+    if len(set(paths.values())) < len(paths):
+        problems.append(f"ablate: one key is listed twice: {', '.join(f'ablate.{p}' for p in paths)}")
     if problems:
         raise InputError(problems)
     last = [p.rpartition(".")[2] for p in paths]
