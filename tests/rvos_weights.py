@@ -27,7 +27,7 @@ def tokenizer_of(model, folder: Path) -> Path:
     return make(folder / FAMILIES[model].language.name)
 
 
-def weights_of(model, vocabulary, backbone=None):
+def weights_of(model, vocabulary, backbone=None, seed=0):
     """{name: tensor} of a network: fan-in scaled, norms near one."""
     backbone = backbone or BACKBONES[model]
     make = text.roberta if FAMILIES[model].language is text.ROBERTA else text.bert
@@ -38,7 +38,9 @@ def weights_of(model, vocabulary, backbone=None):
     for shape, _ in shapes.values():
         longest[_fan(shape)] = max(longest.get(_fan(shape), 0), int(np.prod(shape)))
     for fan, n in longest.items():
-        pools[fan] = torch.randn(n + SPREAD, generator=torch.Generator().manual_seed(fan)) / max(fan, 1) ** 0.5
+        pools[fan] = (
+            torch.randn(n + SPREAD, generator=torch.Generator().manual_seed(fan + 10**6 * seed)) / max(fan, 1) ** 0.5
+        )
     real = None
     weights = {}
     for key, (shape, dtype) in shapes.items():
