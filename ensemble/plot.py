@@ -14,11 +14,10 @@ text { fill: currentColor; } .small { font-size: 11px; opacity: .75; } .title { 
 .reference { stroke: currentColor; stroke-dasharray: 5 4; opacity: .6; }
 .c0 { --c: #b3127c; } .c1 { --c: #1769aa; } .c2 { --c: #8a5a00; } .c3 { --c: #2b7a3d; } .c4 { --c: #6a4bb5; }
 .line { fill: none; stroke: var(--c); stroke-width: 1.5; } .c0.line { stroke-width: 2.5; }
-.on { paint-order: stroke; stroke: #fff; stroke-width: 4px; opacity: 1; }
 .dot, .name { fill: var(--c); } .band { fill: var(--c); opacity: .16; } .bar { fill: var(--c); opacity: .75; }
 .whisker { stroke: currentColor; stroke-width: 1.5; }
 @media (prefers-color-scheme: dark) {
-  svg { background: #14171b; color: #e4e7ea; } .on { stroke: #14171b; }
+  svg { background: #14171b; color: #e4e7ea; }
   .c0 { --c: #ff7ac6; } .c1 { --c: #6cb8ff; } .c2 { --c: #e8b24a; } .c3 { --c: #7bd58f; } .c4 { --c: #b9a2ff; }
 }
 """
@@ -55,7 +54,7 @@ def curves(
     Returns:
         The SVG file as text.
     """
-    width, height, left, top, bottom = 760, 420, 60, 44, 74
+    width, height, left, top, bottom = 760, 436, 60, 60, 74
     right = width - 20 - CHARACTER * max(len(n) for n in lines)
     values = [v for line in [*lines.values(), *(band or ())] for v in line] + ([reference[1]] if reference else [])
     ticks = nice_ticks(values)
@@ -92,8 +91,8 @@ def curves(
             f'<circle class="c{i % 5} dot" cx="{a:.1f}" cy="{b:.1f}" r="{3 if i == 0 else 2}"/>' for a, b in points
         ]
         parts.append(_text(right + 8, places[i] + 4, name, f"c{i % 5} name"))
-    if reference:  # over the lines, and legible on them
-        parts.append(_text(left + 4, at(x[0], reference[1])[1] - 5, reference[0], "small on"))
+    if reference:  # named above the plot, where no line passes
+        parts += [_line(left, 38, left + 30, 38, "reference"), _text(left + 36, 42, reference[0], "small")]
     parts.append(_text(left, height - 10, note, "small"))
     return _svg(title, width, height, parts)
 
