@@ -100,7 +100,7 @@ class FeedForward(nn.Module):
         self.linear2 = nn.Linear(hidden, channels)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """[B, N, C] to the same; on a CPU some tokens at a time, which takes a fifth less time and a fraction of memory."""
+        """[B, N, C] to the same; on a CPU some tokens at a time: a fifth less time, a fraction of the memory."""
         parts = (x,) if x.is_cuda else x.flatten(0, 1).split(4096)
         found = [self.linear2(F.relu(self.linear1(part), inplace=True)) for part in parts]
         return torch.cat(found).view_as(x) if len(found) > 1 else found[0].view_as(x)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adapters.networks.fpn import CrossModalFPN, Words
 from adapters.networks.interface import Text
 from adapters.networks.masks import Kernels
-from adapters.networks.rvos import CHANNELS, RVOS, Features, Fusion, Queries, Resizer, full_masks, resize_words
+from adapters.networks.rvos import CHANNELS, RVOS, Features, Fusion, Levels, Queries, Resizer, masks_of, resize_words
 
 
 class ReferFormer(RVOS):
@@ -37,8 +37,8 @@ class ReferFormer(RVOS):
         self.fusion_module = Fusion()
         self.pixel_decoder = CrossModalFPN(self.backbone[0].channels[0])
 
-    def encode(self, frames: Tensor, frames_per_step: int | None = None) -> Features:
-        found = super().encode(frames, frames_per_step)
+    def encode(self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None)) -> Features:
+        found = super().encode(frames, frames_per_step, keep)
         fine = self.pixel_decoder.prepare(found.fine, found.fine_size, frames_per_step)
         return dataclasses.replace(found, fine=fine)
 
@@ -58,8 +58,10 @@ class ReferFormer(RVOS):
         state, box = states[:, :, -1], boxes[:, :, -1]
         return Queries(self.class_embed[-1](state), box, box[..., :2], state)
 
-    def masks(self, features, levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None) -> Tensor:
+    def masks(
+        self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None
+    ) -> Tensor:
         def head(x: Tensor, rows: Tensor) -> Tensor:
-            return full_masks(x, kernels, centres, rows, self.pixel_decoder.mask_features)
+            return masks_of(rows, x, kernels, centres, self.pixel_decoder.mask_features)
 
         return self.pixel_decoder(features.fine, features.fine_size, levels, words, step, head)

@@ -23,6 +23,8 @@ from adapters.networks.masks import Kernels, dynamic_masks, parameters_per_query
 CHANNELS = 256
 STRIDE = 4  # of the masks
 
+Levels = Sequence[tuple[Tensor, Size]]  # tokens [B, h * w, C] of the encoder with their (h, w), at strides 8, 16, 32
+
 
 @dataclass(frozen=True)
 class Features:
@@ -142,12 +144,14 @@ class RVOS(Network):
         """From states [E, T, L, Q, C] and boxes [E, T, L, Q, 4] of all layers to what is answered."""
         raise NotImplementedError
 
-    def masks(self, features, levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None) -> Tensor:
+    def masks(
+        self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None
+    ) -> Tensor:
         """Mask logits [E * T, K, h4, w4] of chosen queries.
 
         Args:
             features: of the clip.
-            levels: tokens [E * T, h * w, C] of the encoder and their sizes, at strides 8, 16, 32.
+            levels: of the encoder, B = E * T.
             words: E expressions.
             kernels: [E * T, K, ...].
             centres: [E * T, K, 2] in pixels.
@@ -165,7 +169,15 @@ class RVOS(Network):
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return self.eval()
 
-    def encode(self, frames: Tensor, frames_per_step: int | None = None) -> Features:
+    def encode(self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None)) -> Features:
+        """See `Network.encode`.
+
+        Args:
+            frames: float [T, 3, h, w].
+            frames_per_step: at most so many at once.
+            keep: the frames to answer for; the others are only seen by a backbone that couples frames (A2D- and
+                JHMDB-Sentences annotate one frame in the middle of a window).
+        """
         backbone, shapes = self.backbone[0], []
 
         def project(*maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,9 +188,10 @@ class RVOS(Network):
 
         frames = frames.contiguous(memory_format=torch.channels_last)
         if backbone.couples_frames:
-            tokens, fine = in_steps(project, frames_per_step, *backbone(frames, frames_per_step))
+            maps = [x[keep] for x in backbone(frames, frames_per_step)]
+            tokens, fine = in_steps(project, frames_per_step, *maps)
         else:
-            tokens, fine = in_steps(lambda x: project(*backbone(x)), frames_per_step, frames)
+            tokens, fine = in_steps(lambda x: project(*backbone(x)), frames_per_step, frames[keep])
         fine_size, *sizes = shapes
         return Features(tokens, sizes, fine, fine_size, tuple(frames.shape[-2:]))
 
@@ -251,11 +264,13 @@ def resize_words(text: Text, resizer: Resizer) -> Words:
     return Words(states, sine_wave(place, CHANNELS), there[:, None, None], resizer(text.sentence))
 
 
-def level_maps(levels: Sequence[tuple[Tensor, Size]], rows: Tensor) -> list[Tensor]:
+def level_maps(levels: Levels, rows: Tensor) -> list[Tensor]:
     """Maps [B, C, h, w] of some of the frames."""
     return [to_map(x[rows], size) for x, size in levels]
 
 
-def full_masks(features: Tensor, kernels: Kernels, centres: Tensor, rows: Tensor, conv: nn.Conv2d | None = None):
-    """Dynamic masks of the frames `rows`."""
+def masks_of(
+    rows: Tensor, features: Tensor, kernels: Kernels, centres: Tensor, conv: nn.Conv2d | None = None
+) -> Tensor:
+    """Mask logits [B, K, h4, w4] of the frames `rows` [B], from their features [B, C, h4, w4]; see `dynamic_masks`."""
     return dynamic_masks(features, Kernels(*(k[rows] for k in kernels)), centres[rows], STRIDE, conv)

@@ -13,7 +13,7 @@ from adapters.networks.fpn import SpatialFPN, Words
 from adapters.networks.interface import Text, in_steps
 from adapters.networks.layers import to_map
 from adapters.networks.masks import Kernels
-from adapters.networks.rvos import RVOS, Features, Fusion, Queries, Resizer, full_masks, level_maps, resize_words
+from adapters.networks.rvos import RVOS, Features, Fusion, Levels, Queries, Resizer, level_maps, masks_of, resize_words
 from adapters.networks.temporal import Temporal
 
 
@@ -53,10 +53,12 @@ class SOC(RVOS):
         box = refine(self.bbox_embed[i](state), before)
         return Queries(self.class_embed[i](state), box, boxes[:, :, i, :, :2], state)
 
-    def masks(self, features, levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None) -> Tensor:
+    def masks(
+        self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None
+    ) -> Tensor:
         def run(rows: Tensor) -> Tensor:
             fine = to_map(features.fine[rows % len(features)], features.fine_size)
             x = self.spatial_decoder(fine, level_maps(levels, rows))
-            return full_masks(x, kernels, centres, rows)
+            return masks_of(rows, x, kernels, centres)
 
         return in_steps(run, step, torch.arange(len(centres), device=centres.device))
