@@ -30,7 +30,19 @@ from ensemble.gpus import take_gpu
 from ensemble.recipe import Recipe
 from ensemble.store import atomic_write
 
-PACKAGES = ("numpy", "opencv-python", "torch", "joblib", "omegaconf", "pillow", "zlib-ng", "pycocotools", "pandas")
+PACKAGES = (
+    "numpy",
+    "opencv-python",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "joblib",
+    "omegaconf",
+    "pillow",
+    "zlib-ng",
+    "pycocotools",
+    "pandas",
+)
 R = TypeVar("R")
 SHOWN = 10  # problems or failures printed before "and N more"
 
