@@ -300,6 +300,13 @@ def test_samples_at_the_border(x):
     assert torch.allclose(sample(value, place, weight, [(5, 4)]).double(), naive_sample(value, place, weight, [(5, 4)]))
 
 
+def test_what_overflowed_stays_visible():
+    value, weight = torch.ones(1, 4, 1, 1), torch.tensor([1.0, torch.nan]).view(1, 2, 1, 1, 1)
+    place = torch.tensor([torch.inf, torch.nan]).view(1, 2, 1, 1, 1, 1).expand(-1, -1, -1, -1, -1, 2)
+    found = sample(value, place, weight, [(2, 2)])[0, :, 0]
+    assert found[0] == 0 and found[1].isnan()
+
+
 @torch.no_grad()
 def test_deformable_attention_by_points_and_by_boxes():
     torch.manual_seed(0)

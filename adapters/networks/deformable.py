@@ -88,7 +88,7 @@ def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) 
         starts.append(starts[-1] + (h + 3) * (w + 3))
     table = torch.cat(parts, 1)  # [B, S', heads * d]
     limit = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32, device=device)[:, None]
-    place = torch.minimum((place - 0.5).clamp_(min=-1), limit)
+    place = torch.minimum((place - 0.5).clamp_(min=-1), limit).nan_to_num_(-1)  # no row is nowhere
     corner = place.floor()
     x1, y1 = (place - corner).unbind(-1)  # [B, N, heads, levels, points]
     down, across = weight * y1, 1 - x1
