@@ -69,6 +69,7 @@ def test_a_sweep_gives_the_numbers_of_runs(tiny, tmp_path, capsys):
         assert found.loc[label, "F"] == pytest.approx(f, abs=1e-12), label
         assert found.loc[label, "J&F"] == pytest.approx((j + f) / 2, abs=1e-12), label
     assert "counts above 3: an expression alone in its group has 3 votes in step smr" in printed
+    assert "threshold=0.4" in (tiny.out / "report.html").read_text()
 
 
 def test_a_count_within_reach_means_what_it_means_in_a_run(tiny):
@@ -420,5 +421,5 @@ def test_ranges_are_lists():
 def test_a_clip_that_cannot_be_read_is_a_record_not_an_exception(tiny):
     recipe = load(tiny.arguments)
     clip = recipe.dataset.clips()[0]
-    record = score_clip("tiny", json.dumps([[{**recipe.config, "output": "nowhere"}, "smr"]]), str(tiny.out), clip)
+    record = score_clip("tiny", json.dumps([[{**recipe.config, "output": "nowhere"}, "smr"]]), str(tiny.out), 0, clip)
     assert record.status == "failed" and "nowhere" in record.error and record.frames == T

@@ -18,6 +18,7 @@ from adapters.sequence import Clip, InputError, MaskSequence, PackedMasks, Predi
 from ensemble.ablation.graph import Graph, Node, message_of, step_of
 from ensemble.ablation.variants import build
 from ensemble.clip_run import keys_of
+from ensemble.gpus import take_gpu
 from ensemble.metrics import score_many
 from ensemble.recipe import Recipe
 from ensemble.steps import Vote
@@ -47,25 +48,28 @@ class ClipScores:
     computed: list[str] = field(default_factory=list)
 
 
-def score_clip(name: str, plan: str, folder: str, clip: Clip) -> ClipScores:
+def score_clip(name: str, plan: str, folder: str, gpus: int, clip: Clip) -> ClipScores:
     """Scores every setting on a clip. Never raises for what is wrong with the clip: the result says so.
 
     Args:
         name: of the recipe.
         plan: json [[config, step to score], ...].
         folder: where scores are kept from one call to the next, one file a clip.
+        gpus: how many there are for the recipe's components; 0 where none uses one.
         clip: with ground truth.
     """
     cv2.setNumThreads(1)  # clips are the unit of parallel work
     try:
-        return _score(_built(name, plan), Path(folder), clip)
+        return _score(_built(name, plan, gpus), Path(folder), clip)
     except Exception as e:  # one bad video never sinks the others
         return ClipScores(clip.name, "failed", message_of(e), len(clip))
 
 
 @lru_cache(maxsize=2)
-def _built(name: str, plan: str) -> list[tuple[Recipe, str]]:
+def _built(name: str, plan: str, gpus: int) -> list[tuple[Recipe, str]]:
     """The recipes in a worker."""
+    if gpus:
+        take_gpu(gpus)
     return [(build(name, config), step) for config, step in json.loads(plan)]
 
 

@@ -19,6 +19,7 @@ from ensemble.ablation.settings import Request, read
 from ensemble.ablation.table import Row
 from ensemble.ablation.variants import Variant
 from ensemble.recipe import Recipe, resolve
+from ensemble.report import refresh
 from ensemble.store import atomic_write
 
 REPORTED = 10  # weights: how many of the tried are reported on the other half
@@ -126,7 +127,7 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
 def _score(reference: Recipe, clips: Sequence[Clip], compared: Sequence[Variant], title: str) -> dict[str, ClipScores]:
     """{clip: scores of all settings}."""
     plan = json.dumps([[v.config, v.step] for v in compared])
-    work = partial(score_clip, reference.name, plan, str(reference.out / "ablation"))
+    work = partial(score_clip, reference.name, plan, str(reference.out / "ablation"), reference.gpus)
     return pipeline.spread(clips, work, ClipScores, reference.engine, title)
 
 
@@ -201,7 +202,7 @@ def _ladder(reference: Recipe, rows: list[Row]) -> list[Row]:
 
 
 def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:
-    """ablation.csv, ablation.svg, best.yaml, and the table on the terminal."""
+    """ablation.csv, ablation.svg, best.yaml, their place on report.html, and the table on the terminal."""
     rows = found.rows
     # the search chose on the other half: the best is its first choice, not the luckiest on this one
     best = rows[1] if name == "weights" and len(rows) > 1 else table.best_of(rows)
@@ -215,6 +216,7 @@ def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:
     atomic_write(recipe.out / "ablation.csv", frame.to_csv(index=False, float_format="%.17g"))
     atomic_write(recipe.out / "ablation.svg", table.picture(heading, rows))
     atomic_write(recipe.out / "best.yaml", table.best_yaml(recipe, best, how))
+    refresh(recipe.out)
     print("\n" + table.text(f"{heading} (percent, mean over expressions)", rows, found.notes))
     print(f"{verdict}\nChosen: {found.how}.")
-    print(f"results: {recipe.out}/ablation.csv, ablation.svg, best.yaml")
+    print(f"results: {recipe.out}/ablation.csv, ablation.svg, best.yaml, report.html")
