@@ -1,7 +1,9 @@
 """ReferFormer, MUTR, SOC and UNINEXT as adapters: the official procedure written down by hand, and every setting."""
 
+import dataclasses
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -380,6 +382,15 @@ def test_a_full_device_says_what_to_lower(settings, fake):
         SOC(**settings("soc")).predict(clip_of(video(2)))
 
 
+def test_masks_that_are_no_numbers_are_refused(settings, fake, monkeypatch):
+    answer = Fake.answer
+    monkeypatch.setattr(
+        Fake, "answer", lambda *a, **k: dataclasses.replace(found := answer(*a, **k), logits=found.logits * torch.nan)
+    )
+    with pytest.raises(InputError, match="masks that are no numbers, at precision fp32"):
+        SOC(**settings("soc")).predict(clip_of(video(2)))
+
+
 def test_files_start_without_torch():
     """A recipe that reads masks from files waits for no model's libraries."""
     code = (
@@ -401,6 +412,14 @@ def test_the_models_are_listed_by_their_first_line():
 
 
 # The whole, with all four -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs a C++ compiler")
+def test_compiled_it_gives_the_same(settings):
+    clip = clip_of(video(2))
+    plain, compiled = (SOC(**settings("soc", compile=c)).predict(clip)["0"].masks.logits for c in (False, True))
+    assert np.allclose(np.float32(plain), np.float32(compiled), rtol=5e-3, atol=5e-3)
 
 
 @pytest.mark.slow

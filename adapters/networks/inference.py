@@ -130,6 +130,11 @@ class Model:
         t = self.settings.threshold
         logits = answer.logits
         if logits is not None:
+            if logits.isnan().any():
+                raise InputError(
+                    f"{self.adapter.name}: masks that are no numbers, at precision {self.settings.precision}; "
+                    "take bf16 or fp32, and see whether `weights verify` finds the file whole"
+                )
             logits = (logits.float() - math.log(t / (1 - t))).clamp(-HIGHEST, HIGHEST).half().cpu()
         scores = None if answer.scores is None else answer.scores.float().cpu()
         return Answer(answer.query_scores.float().cpu(), answer.query.cpu(), answer.boxes.float().cpu(), scores, logits)

@@ -61,10 +61,7 @@ class NetworkAdapter(Adapter):
 
     def check(self, clips: Sequence[Clip]) -> list[str]:
         """Weights and tokenizer that are missing or do not fit; expressions without words, or too long."""
-        try:
-            return [problem for clip in clips for problem in self.model.problems(clip)]
-        except InputError as error:
-            return error.problems
+        return self._faults or [problem for clip in clips for problem in self.model.problems(clip)]
 
     def fingerprint(self, clip: Clip) -> str:
         """Hash of the weights and of the tokenizer."""
@@ -76,6 +73,15 @@ class NetworkAdapter(Adapter):
         from adapters.networks.inference import Model
 
         return Model(self)
+
+    @cached_property
+    def _faults(self) -> list[str]:
+        """What is wrong with weights and tokenizer, found once for all clips."""
+        try:
+            self.model  # noqa: B018  opens both
+        except InputError as error:
+            return error.problems
+        return []
 
     @property
     def uses_gpu(self) -> bool:
