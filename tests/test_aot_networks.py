@@ -17,6 +17,7 @@ from adapters.sequence import InputError
 from propagators.networks import attention
 from propagators.networks.attention import LocalWindow, attend
 from propagators.networks.checkpoint import load_network, recognise
+from propagators.networks.enlarge import EnlargeConv
 from propagators.networks.masks import merge_banks, nearest, probabilities, split_labels
 from propagators.networks.memory import LongTermMemory, Ragged, Tokens
 from propagators.networks.network import VOSNetwork
@@ -457,3 +458,15 @@ def test_features_of_shared_weights_stay_shared():
     assert [len(tokens[0].key), *map(len, tokens[0].values)] == [1, 1, 3]
     assert [len(tokens[1].key), *map(len, tokens[1].values)] == [3, 3, 3]
     assert F.cosine_similarity(*tokens[1].key[:2], dim=1).min() > 0.999  # the same masks: the same memories
+
+
+@pytest.mark.parametrize(("size", "batch"), [((31, 54), 1), ((2, 3), 2), ((2, 2), 1)])
+def test_enlarging_and_filtering_in_one_is_the_same_as_in_turns(size, batch):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, 6, *size, generator=generator)
+    weight = torch.randn(5, 6, 3, 3, generator=generator)
+    large = (2 * size[0] - 1, 2 * size[1] - 1)
+    add = torch.randn(1, 5, *large, generator=generator)
+    grown = F.interpolate(x, size=large, mode="bilinear", align_corners=True)
+    expected = F.conv2d(grown, weight, padding=1) + add
+    assert torch.allclose(EnlargeConv(weight)(x, add), expected, atol=2e-5)

@@ -81,6 +81,7 @@ class VOSNetwork(nn.Module):
     def fold(self) -> VOSNetwork:
         """For inference: batch norms merged into convolutions, weights channels-last. Names change, results do not."""
         fold_batch_norm(self.encoder)
+        self.decoder.fold()
         return self.to(memory_format=torch.channels_last).eval()
 
     def encode(self, image: Tensor) -> Features:
