@@ -66,10 +66,10 @@ class VisionLanguageBlock(FeedForward):
         self.norm3 = nn.LayerNorm(channels)
 
     def look_around(self, x: Tensor, size: Size, clips: int, step: int | None) -> Tensor:
-        """The part that knows no text and couples the frames of a clip.
+        """The part that knows no text and couples the frames of a clip; returns x.
 
         Args:
-            x: tokens [clips * T, h * w, C].
+            x: tokens [clips * T, h * w, C], changed in place: at stride 4 they are most of the memory.
             size: (h, w).
             clips: how many, each with its own T frames.
             step: at most so many frames at once, where they are not coupled.
@@ -79,12 +79,11 @@ class VisionLanguageBlock(FeedForward):
         position = to_map(sine_map(size, x.shape[2], x.device)[None], size)
         query = (value + to_tokens(F.interpolate(position, small))).view(clips, -1, x.shape[2])
         found = self.self_attn(query, query, value.reshape(query.shape)).view(value.shape)
-
-        def add(x: Tensor, found: Tensor) -> Tensor:
-            found = F.interpolate(to_map(found, small), size, mode="bilinear", align_corners=False)
-            return self.norm1(x + to_tokens(found))
-
-        return in_steps(add, step, x, found)
+        step = step or len(x)
+        for part in (slice(i, i + step) for i in range(0, len(x), step)):
+            grown = F.interpolate(to_map(found[part], small), size, mode="bilinear", align_corners=False)
+            x[part] = self.norm1(x[part] + to_tokens(grown))
+        return x
 
     def read(self, x: Tensor, size: Size, words: Words) -> Tensor:
         """The part that reads the words: tokens [B, h * w, C], each frame with its own words, to the same."""
