@@ -70,7 +70,7 @@ class BiAttention(nn.Module):
 
     Words are few and tokens of the image many, so every projection of the image is moved over to the words, whose side
     it meets in a product: (v W) . k = v . (W k), and a weighted sum of projections is the projection of the sum. The
-    numbers are the same; the work is a twentieth of projecting 8,500 tokens to 2048 channels and back.
+    numbers are the same; for ten words the work is a twentieth of projecting 8,500 tokens to 2048 channels and back.
     """
 
     def __init__(self, image: int, words: int, inner: int = 2048, heads: int = 8):
@@ -161,6 +161,7 @@ class DinoTransformer(nn.Module):
 
     @property
     def fusion(self) -> Fusion:
+        """Of image and words, once, before the first layer of the encoder."""
         return self.encoder.vl_layers[0].b_attn
 
     def forward(
