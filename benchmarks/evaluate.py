@@ -105,17 +105,11 @@ def davis_root(root: Path, videos: dict[str, Iterator[tuple[np.ndarray, np.ndarr
     return root
 
 
-def real(data: Path) -> dict[str, Iterator[tuple[np.ndarray, np.ndarray]]]:
-    """Ground truth of DAVIS and what a real model, OSVOS, predicted; its objects are one."""
-
-    def mask(path: Path) -> np.ndarray:
-        return (np.array(Image.open(path)) > 0).astype(np.uint8)
-
-    truth, predictions = data / "ref_davis_mini" / "valid" / "Annotations", data / "predictions" / "osvos"
-    return {
-        video.name: ((mask(f), mask(predictions / video.name / f.name)) for f in sorted(video.iterdir()))
-        for video in sorted(truth.iterdir())
-    }
+def real(truth: Path, prediction: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A video of DAVIS and what a real model, OSVOS, predicted; its objects are one."""
+    for file in sorted(truth.iterdir()):
+        pair = (np.array(Image.open(path)) > 0 for path in (file, prediction / file.name))
+        yield tuple(mask.astype(np.uint8) for mask in pair)
 
 
 def proposals(seed: int, objects: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -157,7 +151,10 @@ def write(case: str, root: Path, clips: int, data: Path | None) -> Path:
         return davis_root(folder, {f"{n:02d}": clip(n, OBJECTS[n % 4]) for n in range(3 * clips // 2)})
     if case == "unsupervised":
         return davis_root(folder, {f"{n:02d}": proposals(n, OBJECTS[n % 4]) for n in range((clips + 1) // 2)})
-    return davis_root(folder, real(data) if data else {f"{n:02d}": clip(n, 1) for n in range(clips)})
+    if data:
+        truth, pred = data / "ref_davis_mini" / "valid" / "Annotations", data / "predictions" / "osvos"
+        return davis_root(folder, {video.name: real(video, pred / video.name) for video in sorted(truth.iterdir())})
+    return davis_root(folder, {f"{n:02d}": clip(n, 1) for n in range(clips)})
 
 
 @dataclass
@@ -207,17 +204,17 @@ def compare(case: str, folder: Path, sides: dict[str, list[str]], rounds: int) -
             best[side].add([python, str(SIDE), side, case, str(folder), str(result), *checkout], result)
     own = best["ours"]
     masks = sum(1 for _ in (folder / ("Annotations" if case == "expressions" else "pred")).rglob("*.png"))
-    print(f"\n{case}: {masks} predicted masks")
-    print(
-        f"{'':14}{'CPU s':>9}{'':8}{'with imports':>13}{'':8}{'peak MB':>9}{'':8}{'imports MB':>11}   largest difference"
-    )
+    print(f"\n{case}: {masks} predicted masks", flush=True)
+    print(f"{'':14}{'CPU s':>9}{'with imports':>21}{'peak MB':>13}{'imports MB':>19}   largest difference")
     for side, found in best.items():
         line = f"{side:14}"
         for value, our in ((found.seconds, own.seconds), (found.whole, own.whole), (found.peak, own.peak)):
             line += f"{value:9.2f}" if our < 100 else f"{value:9.0f}"
             line += f"{value / our:7.1f}x" if found is not own else " " * 8
         count, gap = difference(found.scores, own.scores)
-        print(line + f"{found.imported:9.0f}" + (f"   {gap:g} of {count} numbers" if found is not own else ""))
+        print(
+            line + f"{found.imported:9.0f}" + (f"   {gap:g} in {count} numbers" if found is not own else ""), flush=True
+        )
 
 
 def main() -> None:

@@ -100,7 +100,9 @@ class PaletteTruth:
             raise InputError(_other_size(self.paths[t], values.shape, self.images.size))
         if not picture.palette and not ((values > 0) & (values < 255)).any():
             return (values == 255).astype(np.uint8)
-        return np.where(values == VOID, np.uint8(0), values)
+        if values.max() == VOID:
+            values[values == VOID] = 0
+        return values
 
     def fingerprint(self) -> str:
         """Hash of all annotations and of which object belongs to which expression."""

@@ -15,19 +15,10 @@ from adapters.datasets.meta import subset
 from adapters.files.reader import some
 from adapters.sequence import InputError
 from ensemble.protocols.assignment import assign
+from ensemble.protocols.inventory import LABELS, check_layout, missing, settle_missing, strays
 from ensemble.protocols.objects import VOID, Pairs, score_objects
 from ensemble.protocols.protocol import MEASURES, Result, spread
-from ensemble.protocols.trees import (
-    LABELS,
-    Masks,
-    Tree,
-    check_layout,
-    missing,
-    prediction_tree,
-    settle_missing,
-    strays,
-    truth_tree,
-)
+from ensemble.protocols.trees import Masks, Tree, prediction_tree, truth_tree
 
 OPTIONS: dict[str, Any] = {
     "first_last": "drop",

@@ -17,19 +17,10 @@ from adapters.sequence import Expression, InputError
 from ensemble.bits import pack
 from ensemble.jf import Prepared
 from ensemble.metrics import Scores
+from ensemble.protocols.inventory import BINARY, check_layout, missing, settle_missing, strays
 from ensemble.protocols.objects import pair
 from ensemble.protocols.protocol import MEASURES, Result, spread
-from ensemble.protocols.trees import (
-    BINARY,
-    Masks,
-    Tree,
-    check_layout,
-    missing,
-    open_tree,
-    prediction_tree,
-    settle_missing,
-    strays,
-)
+from ensemble.protocols.trees import Masks, Tree, open_tree, prediction_tree
 
 OPTIONS: dict[str, Any] = {
     "missing": "error",

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from adapters.component import Component
 from adapters.sequence import InputError
+from ensemble.memory import keep_freed
 
 MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")  # the tables of DAVIS
 MASKS_A_WORKER = 1000  # about a second of work: what it takes to start a process
@@ -88,4 +89,5 @@ def spread(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, masks:
 
 def _alone(work: Callable[[Any], Any], job: Any) -> Any:
     cv2.setNumThreads(1)  # videos are the unit of parallel work
+    keep_freed()
     return work(job)
