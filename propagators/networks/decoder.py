@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from propagators.networks.enlarge import EnlargeConv
 from propagators.networks.layers import ConvGN
+
+Shortcuts: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 class FPNDecoder(nn.Module):
@@ -32,24 +36,32 @@ class FPNDecoder(nn.Module):
         self.adapter_4x = nn.Conv2d(shortcuts[0], hidden // 2, 1)
         self.conv_out = nn.Conv2d(hidden // 2, identities, 1)
 
-        self.fast: nn.ModuleDict = nn.ModuleDict()  # of conv_8x and conv_4x, see `fold`
+        self.enlarging = nn.ModuleDict()  # conv_8x and conv_4x on maps before they are enlarged, see `fold`
 
     def fold(self) -> None:
-        """For inference: where corners are aligned, maps are enlarged and filtered in one."""
+        """For inference: where corners are aligned, `filter` becomes possible."""
         if self.align_corners:
-            self.fast = nn.ModuleDict({k: EnlargeConv(getattr(self, k).conv.weight) for k in ("conv_8x", "conv_4x")})
+            self.enlarging = nn.ModuleDict(
+                {name: EnlargeConv(getattr(self, name).conv.weight) for name in ("conv_8x", "conv_4x")}
+            )
 
-    def adapt(self, x4: Tensor, x8: Tensor, x16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The part that depends on the image alone: shortcuts at strides 4, 8, 16, the first two filtered already."""
-        return self.conv_4x.conv(self.adapter_4x(x4)), self.conv_8x.conv(self.adapter_8x(x8)), self.adapter_16x(x16)
+    def adapt(self, x4: Tensor, x8: Tensor, x16: Tensor) -> Shortcuts:
+        """The part that depends on the image alone: shortcuts at strides 4, 8, 16."""
+        return self.adapter_4x(x4), self.adapter_8x(x8), self.adapter_16x(x16)
 
-    def forward(self, x: Tensor, shortcuts: tuple[Tensor, Tensor, Tensor], identities: int) -> Tensor:
+    def filter(self, shortcuts: Shortcuts) -> Shortcuts:
+        """Shortcuts through the convolutions that follow them, once for several sequences: convolutions add up."""
+        x4, x8, x16 = shortcuts
+        return self.conv_4x.conv(x4), self.conv_8x.conv(x8), x16
+
+    def forward(self, x: Tensor, shortcuts: Shortcuts, identities: int, filtered: bool = False) -> Tensor:
         """Logits of the first identities.
 
         Args:
             x: [B, c_in, h, w] at stride 16.
             shortcuts: from `adapt`, batch 1: shared by all sequences.
             identities: how many logits to compute; the others are of no object.
+            filtered: the shortcuts went through `filter`, which costs one sequence more time and saves it several.
 
         Returns:
             [B, identities, H / 4, W / 4].
@@ -57,17 +69,13 @@ class FPNDecoder(nn.Module):
         x4, x8, x16 = shortcuts
         x = self.conv_in(x).relu_()
         x = self.conv_16x(x16 + x).relu_()
-        x = self._grow("conv_8x", x, x8).relu_()
-        x = self._grow("conv_4x", x, x4).relu_()
+        for name, shortcut in (("conv_8x", x8), ("conv_4x", x4)):
+            block: ConvGN = getattr(self, name)
+            if filtered:
+                x = block.gn(self.enlarging[name](x, shortcut)).relu_()
+            else:
+                x = block(resize(x, shortcut.shape[-2:], self.align_corners).add_(shortcut)).relu_()
         return F.conv2d(x, self.conv_out.weight[:identities], self.conv_out.bias[:identities])
-
-    def _grow(self, name: str, x: Tensor, shortcut: Tensor) -> Tensor:
-        """A block on the enlarged map; its shortcut [1, C, H, W] is filtered already: convolutions add up."""
-        block: ConvGN = getattr(self, name)
-        if name in self.fast:
-            return block.gn(self.fast[name](x, shortcut))
-        x = F.conv2d(resize(x, shortcut.shape[-2:], self.align_corners), block.conv.weight, padding=1)
-        return block.gn(x + shortcut)
 
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:

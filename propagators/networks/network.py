@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from adapters.networks.layers import fold_batch_norm, to_map, to_tokens
 from propagators.networks.attention import local_window
-from propagators.networks.decoder import FPNDecoder
+from propagators.networks.decoder import FPNDecoder, Shortcuts
 from propagators.networks.encoders import ENCODERS
 from propagators.networks.gpm import DualBranchGPM
 from propagators.networks.layers import sine_position
@@ -32,17 +32,24 @@ class Features:
         projected: [1, C, h, w].
         head: of the first transformer block.
         shortcuts: maps at strides 4, 8, 16 for the decoder.
+        filtered: the same as several sequences read them, made when first needed; see `FPNDecoder.filter`.
     """
 
     size: tuple[int, int]
     projected: Tensor
     head: tuple
-    shortcuts: tuple[Tensor, Tensor, Tensor]
+    shortcuts: Shortcuts
+    filtered: Shortcuts | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory it takes."""
-        tensors = (self.projected, *self.shortcuts, *(x for x in self.head if x is not None))
+        tensors = (
+            self.projected,
+            *self.shortcuts,
+            *(self.filtered or ())[:2],
+            *(x for x in self.head if x is not None),
+        )
         return sum(x.nbytes for x in tensors)
 
 
@@ -146,11 +153,15 @@ class VOSNetwork(nn.Module):
         batch = len(reading.outputs[0])
         # on a CPU maps of one sequence at a time stay near its caches, and memory once taken serves the next one
         step = batch if tokens[0].is_cuda else 1
+        several = batch > 1 and len(self.decoder.enlarging) > 0
+        if several and features.filtered is None:
+            features.filtered = self.decoder.filter(features.shortcuts)
+        shortcuts = features.filtered if several else features.shortcuts
         found = []
         for i in range(0, batch, step):
             part = [x.expand(batch, -1, -1)[i : i + step] for x in tokens]
             x = to_map(torch.cat(part, 2) if len(part) > 1 else part[0], features.size)
-            found.append(self.decoder(x, features.shortcuts, objects + 1))
+            found.append(self.decoder(x, shortcuts, objects + 1, several))
         return torch.cat(found)
 
     def _run(self, features: Features, memory_of) -> Reading:
