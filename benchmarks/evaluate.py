@@ -17,7 +17,7 @@ Cases, synthetic masks of moving things with ragged outlines, written as people'
     expressions   Ref-YouTube-VOS, 20 clips of 30 frames at 720x1280, two expressions each, 0/255 masks as ReferFormer
                   saves them; the peer is a loop over the official db_eval_iou and db_eval_boundary
     prepared      single again: ground truth prepared in memory, predictions in files; ours alone
-    memory        single again: both sides in memory, ours prepared and packed
+    memory        single again: both sides in memory, ours prepared and packed (the whole process reads and unpacks too)
 
 With `--data` (`ref_davis_mini` and `predictions/osvos` in it) single, prepared and memory are of real masks.
 """
@@ -210,11 +210,12 @@ def compare(case: str, folder: Path, sides: dict[str, list[str]], rounds: int) -
         line = f"{side:14}"
         for value, our in ((found.seconds, own.seconds), (found.whole, own.whole), (found.peak, own.peak)):
             line += f"{value:9.2f}" if our < 100 else f"{value:9.0f}"
-            line += f"{value / our:7.1f}x" if found is not own else " " * 8
-        count, gap = difference(found.scores, own.scores)
-        print(
-            line + f"{found.imported:9.0f}" + (f"   {gap:g} in {count} numbers" if found is not own else ""), flush=True
-        )
+            line += " " * 8 if found is own else f"{value / our:7.1f}x"
+        line += f"{found.imported:9.0f}"
+        if found is not own:
+            count, gap = difference(found.scores, own.scores)
+            line += f"   {gap:g} in {count} numbers"
+        print(line, flush=True)
 
 
 def main() -> None:
