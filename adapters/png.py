@@ -195,8 +195,8 @@ def _inflate(packed: bytes, head: Header, name: str) -> np.ndarray:
 def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
     """Undoes the filters of rows with one byte a pixel.
 
-    Rows that say "as the row above" (Up or Paeth, nothing left over) are not computed but copied at the end, all at
-    once; the others, few in a mask, are undone in order.
+    Rows that say "as the row above" (Up or Paeth, nothing left over), or are blank as it is, are not computed but
+    copied at the end, all at once; the others, few in a mask, are undone in order.
 
     Returns:
         uint8 [H, W], or None where only Pillow can: Average rows, or Paeth rows of more than two values.
@@ -213,6 +213,8 @@ def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
         filters[0] = SUB
     filters[empty & (filters == SUB)] = NONE  # nothing added to zeros
     same = empty & ((filters == UP) | (filters == PAETH))
+    blank = empty & (filters == NONE)
+    same[1:] |= blank[1:] & blank[:-1]
     distinct = np.flatnonzero(~same)
     filters, rows = filters[distinct], left_over[distinct]
     sub, paeth = np.flatnonzero(filters == SUB), np.flatnonzero(filters == PAETH)
