@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from adapters.sequence import InputError
-from ensemble import ablation, evaluate, pipeline, recipe
+from ensemble import ablation, evaluate, pipeline, recipe, recipe_files
 from ensemble.steps import OPS
 
 
@@ -61,8 +61,8 @@ def list_all(arguments: Sequence[str]) -> int:
     if arguments:
         raise InputError(f"list takes no arguments, found {' '.join(arguments)}")
     parts = {
-        "recipes": recipe.names(),
-        "data": recipe.tables(),
+        "recipes": recipe_files.names(),
+        "data": recipe_files.tables(),
         "adapters": recipe.components("adapter"),
         "propagators": recipe.components("propagator"),
         "operations": {name: (op.__doc__ or "").split("\n")[0] for name, op in OPS.items()},

@@ -52,15 +52,15 @@ def masks(height: int, width: int, seed: int) -> np.ndarray:
     return np.stack(out)
 
 
-def best(*functions) -> list[float]:
+def best(*functions, frames: int = FRAMES, rounds: int = ROUNDS) -> list[float]:
     """CPU milliseconds per frame of each."""
     seconds = [float("inf")] * len(functions)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for i, function in enumerate(functions):
             start = time.process_time()
             function()
             seconds[i] = min(seconds[i], time.process_time() - start)
-    return [1000 * s / FRAMES for s in seconds]
+    return [1000 * s / frames for s in seconds]
 
 
 def main() -> None:

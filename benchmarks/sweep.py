@@ -10,14 +10,12 @@ take turns; every number of all of them is compared first.
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from adapters.sequence import MaskSequence
-from benchmarks.metrics import masks
+from benchmarks.metrics import best, masks
 from ensemble import sweep
 from ensemble.sweep import score_votes
 
@@ -46,17 +44,6 @@ def ours(votes: MaskSequence, truth: MaskSequence, thresholds: range, fewest: in
     return np.array([[scores[t].J for t in thresholds], [scores[t].F for t in thresholds]])
 
 
-def best(functions: list[Callable], rounds: int) -> list[float]:
-    """CPU milliseconds per frame of each."""
-    seconds = [float("inf")] * len(functions)
-    for _ in range(rounds):
-        for i, function in enumerate(functions):
-            start = time.process_time()
-            function()
-            seconds[i] = min(seconds[i], time.process_time() - start)
-    return [1000 * s / FRAMES for s in seconds]
-
-
 def main() -> None:
     cv2.setNumThreads(1)
     peer = len(sys.argv) > 1
@@ -77,7 +64,7 @@ def main() -> None:
             if peer:
                 assert np.array_equal(single, official(votes, truth, thresholds))
                 functions.append(lambda v=votes, g=truth, n=thresholds: official(v, g, n))
-            one_by_one, one_pass, *theirs = best(functions, ROUNDS)
+            one_by_one, one_pass, *theirs = best(*functions, frames=FRAMES, rounds=ROUNDS)
             row = f"{f'{height}p  {total} thresholds':26}{theirs[0] if theirs else float('nan'):10.2f}"
             row += f"{one_by_one:12.2f}{one_pass:10.2f}"
             print(row + (f"{theirs[0] / min(one_by_one, one_pass):14.1f}x" if theirs else ""))

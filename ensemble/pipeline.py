@@ -133,7 +133,7 @@ def spread(
         clips: at least one.
         work: what to do with a clip, in a process of its own; its result has `clip`, `frames` and `status`.
         record: makes that result, from (clip, "failed", reason), for a clip whose process died.
-        engine: see `recipe.ENGINE`.
+        engine: see `recipe_files.ENGINE`.
         title: of the progress bar.
     """
     workers = min(engine["workers"], len(clips))

@@ -1,4 +1,4 @@
-"""Recipes: loading, inheritance, overrides, and strict validation before anything is computed."""
+"""Recipes: the graph of components and steps, validated before anything is computed. `recipe_files.py` reads them."""
 
 from __future__ import annotations
 
@@ -10,44 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 import adapters
 import adapters.datasets
 import propagators
-import recipes
 from adapters.adapter import Adapter
 from adapters.component import Component, available, find, merge_settings, unknown_key
 from adapters.datasets import Dataset
 from adapters.sequence import InputError
 from ensemble import overlays
+from ensemble.recipe_files import DEFAULTS, ENGINE, GROUPING, resolve
 from ensemble.steps import OPS, Propagate, Step
 from propagators.propagator import Propagator
-
-FOLDER = Path(recipes.__path__[0])
-
-# Every key a recipe may have, with its default.
-DEFAULTS: dict[str, Any] = {
-    "base": None,  # another recipe, over which this one is merged
-    "data": "shapes",  # a table of recipes/data, or {dataset: ..., settings}
-    "source": None,  # the one source of recipes that run a single model: ${source}
-    "sources": {},  # {name: {adapter: ..., settings}}
-    "propagators": {},  # {name: {propagator: ... (the name itself), settings, stand_in: what runs without weights}}
-    "grouping": {},  # which expressions mean the same object; see GROUPING
-    "steps": {},  # {name: {op: ..., settings}}
-    "output": "???",  # the step or source whose masks are the result
-    "out": None,  # folder of the results; runs/RECIPE
-    "store": None,  # folder of intermediate results; OUT/store. Runs may share one
-    "annotations": True,  # write the PNG tree; false streams masks straight into the zip
-    "submission": True,  # write submission.zip
-    "report": True,  # write report.html
-    "overlays": None,  # mp4 or gif: a video of every expression's output, overlays/CLIP/EXPRESSION.mp4
-    "engine": {},  # how clips are spread over processes; see ENGINE
-}
-NOT_GIVEN = "(data.predictions is not given)"  # stands in the paths of the sources that would lie there
-GROUPING = {"rule": "auto", "file": None, "min_iou": 0.3}
-ENGINE = {"backend": "loky", "workers": 0}  # workers 0: one a GPU, else a core; backend: sequential, loky, dask, ray
 
 KINDS: dict[str, tuple[type[Component], Any, str]] = {
     "adapter": (Adapter, adapters, "rvos_ensemble.adapters"),
@@ -173,45 +146,6 @@ def load(arguments: Sequence[str]) -> Recipe:
     return Recipe.build(name, config)
 
 
-def resolve(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Reads the recipe and its bases, merges the overrides over them, resolves `${...}`."""
-    broken = [a for a in arguments if "=" not in a]
-    if broken:
-        raise InputError(f"argument {broken[0]!r}: expected key=value")
-    table = dict(a.split("=", 1) for a in arguments)
-    recipe, data = table.pop("recipe", None), table.pop("data", None)
-    if recipe is None:
-        raise InputError(f"which recipe? Give recipe=NAME, one of {', '.join(names())}, or recipe=FILE")
-    path = _recipe_file(recipe, Path())
-    try:
-        config = _with_bases(path, ())
-        if "data.video" in table:  # a video of one's own, to be looked at
-            data, table = data or "video", {"overlays": "mp4", **table}
-        data = data if data is not None else config.get("data", DEFAULTS["data"])
-        if isinstance(data, str):
-            config = OmegaConf.merge(config, {"data": None})
-            config.data = OmegaConf.load(_data_file(data))
-        config = _over(config, OmegaConf.from_dotlist([f"{k}={v}" for k, v in table.items()]))
-        if OmegaConf.is_dict(config.data) and config.data.get("predictions") is None:
-            config = OmegaConf.merge(config, {"data": {"predictions": NOT_GIVEN}})
-        resolved = OmegaConf.to_container(config, resolve=True)
-        if isinstance(resolved["data"], dict) and resolved["data"].get("predictions") == NOT_GIVEN:
-            del resolved["data"]["predictions"]
-    except OmegaConfBaseException as e:
-        raise InputError(f"recipe {path}: {str(e).splitlines()[0]}") from None
-    return path.stem, _plain(resolved)
-
-
-def names() -> dict[str, str]:
-    """{name: its first line of comment} of the recipes that come with the package."""
-    return {p.stem: _headline(p) for p in sorted(FOLDER.glob("*.yaml"))}
-
-
-def tables() -> dict[str, str]:
-    """{name: its first line of comment} of the data tables that come with the package."""
-    return {p.stem: _headline(p) for p in sorted((FOLDER / "data").glob("*.yaml"))}
-
-
 def make_component(kind: str, settings: Mapping[str, Any], where: str) -> Component:
     """The component that `{kind: NAME, settings...}` describes.
 
@@ -280,70 +214,6 @@ def _order(steps: Mapping[str, Step], sources: Sequence[str], output: str) -> tu
     for name in [*steps, output]:
         visit(name, ())
     return order, [s for s in sources if s in read]
-
-
-def _with_bases(path: Path, above: tuple[Path, ...]):
-    """The yaml of a recipe merged over its bases."""
-    if path in above:
-        raise InputError(f"recipes build on each other in a circle: {' -> '.join(p.name for p in [*above, path])}")
-    config = _read(path)
-    base = config.pop("base", None)
-    if base is None:
-        return config
-    return _over(_with_bases(_recipe_file(base, path.parent), (*above, path)), config)
-
-
-def _over(lower, upper):
-    """A recipe merged over another; a component that takes another's place takes none of its settings."""
-    for group, kind in (("sources", "adapter"), ("propagators", "propagator")):
-        for name, new in (upper.get(group) or {}).items():
-            old = (lower.get(group) or {}).get(name)
-            default = name if kind == "propagator" else None
-            if (
-                OmegaConf.is_dict(old)
-                and OmegaConf.is_dict(new)
-                and new.get(kind) not in (None, old.get(kind, default))
-            ):
-                lower[group][name] = None
-    return OmegaConf.merge(lower, upper)
-
-
-def _read(path: Path):
-    try:
-        config = OmegaConf.load(path)
-    except Exception as e:  # yaml's own errors, unreadable files: all are the user's to mend
-        raise InputError(f"{path}: not a recipe: {e}") from None
-    if not OmegaConf.is_dict(config):
-        raise InputError(f"{path}: expected `key: value` lines, found a {type(config).__name__}")
-    return config
-
-
-def _recipe_file(name: str, near: Path) -> Path:
-    for path in (
-        (near / name, FOLDER / f"{name}.yaml") if name.endswith((".yaml", ".yml")) else (FOLDER / f"{name}.yaml",)
-    ):
-        if path.is_file():
-            return path
-    raise InputError(f"no recipe {name!r}. There are: {', '.join(names())}; or give the path of a .yaml file")
-
-
-def _data_file(name: str) -> Path:
-    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / "data" / f"{name}.yaml"
-    if not path.is_file():
-        raise InputError(f"no data table {name!r}. There are: {', '.join(tables())}; or give the path of a .yaml file")
-    return path
-
-
-def _headline(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
-    return first.removeprefix("#").strip() if first.startswith("#") else ""
-
-
-def _plain(value):
-    """Json values only: keys become strings."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _attempt(problems: list[str], function, *arguments):

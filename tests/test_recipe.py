@@ -5,6 +5,7 @@ import pytest
 import run_ensemble
 from adapters.sequence import InputError
 from ensemble import recipe as recipes
+from ensemble import recipe_files
 
 
 def problems(*arguments):
@@ -14,8 +15,8 @@ def problems(*arguments):
 
 
 def test_every_shipped_recipe_is_valid():
-    assert {"single", "stage1", "stage2", "lsvos2023"} <= set(recipes.names())
-    for name in recipes.names():
+    assert {"single", "stage1", "stage2", "lsvos2023"} <= set(recipe_files.names())
+    for name in recipe_files.names():
         loaded = recipes.load([f"recipe={name}"])
         assert loaded.output in loaded.steps
         assert recipes.Recipe.build(name, loaded.config).steps.keys() == loaded.steps.keys(), "workers make the same"
@@ -120,5 +121,5 @@ def test_another_adapter_takes_nothing_over_from_the_one_it_replaces(tiny, tmp_p
         assert sources["mutr"] == {"adapter": "files", "path": f"{tiny.root}/predictions/mutr"}
     same = recipes.load([f"recipe={tiny.recipe}", "sources.soc.adapter=files", "sources.soc.extra=ignore"])
     assert same.config["sources"]["soc"]["path"] == f"{tiny.root}/predictions/soc"
-    stage1 = recipes.resolve(["recipe=stage1", "propagators.aot.propagator=flow", "propagators.aot.learn=0.1"])[1]
+    stage1 = recipe_files.resolve(["recipe=stage1", "propagators.aot.propagator=flow", "propagators.aot.learn=0.1"])[1]
     assert stage1["propagators"] == {"aot": {"propagator": "flow", "learn": 0.1}}

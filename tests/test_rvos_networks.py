@@ -1,11 +1,9 @@
 """ReferFormer, MUTR and SOC: the official numbers, and what must not change them."""
 
-import math
-import zlib
-
 import numpy as np
 import pytest
 import torch
+from fanin import fill
 
 from adapters.networks import backbones
 from adapters.networks.interface import Text, join
@@ -29,25 +27,6 @@ def close(a, b, tolerance=1e-5):
 
 
 # The official numbers ----------------------------------------------------------------------------------------------
-
-
-def fill(module):
-    """The weights that the golden numbers were made with: each parameter drawn from its own name."""
-    names = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        names.setdefault(parameter, []).append(name)
-    for parameter, found in names.items():
-        name = min(found)
-        drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(parameter.shape))
-        drawn = drawn.astype(np.float32)
-        if parameter.dim() == 1 and (name.endswith(".weight") or name.rpartition(".")[2].startswith("gamma")):
-            drawn = 1 + np.float32(0.02) * drawn
-        elif parameter.dim() > 1:
-            drawn = drawn * np.float32(math.prod(parameter.shape[1:]) ** -0.5)
-        else:
-            drawn = drawn * np.float32(2.0 if name.endswith("sampling_offsets.bias") else 0.1)
-        parameter.data = torch.from_numpy(drawn)
-    return module.eval()
 
 
 def backbone_of(name):

@@ -18,7 +18,8 @@ from ensemble.ablation.clip import ClipScores, score_clip
 from ensemble.ablation.settings import Request, read
 from ensemble.ablation.table import Row
 from ensemble.ablation.variants import Variant
-from ensemble.recipe import Recipe, resolve
+from ensemble.recipe import Recipe
+from ensemble.recipe_files import resolve
 from ensemble.report import refresh
 from ensemble.store import atomic_write
 

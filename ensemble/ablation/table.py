@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from ensemble.ablation.variants import Variant
 from ensemble.bootstrap import paired_interval
 from ensemble.plot import Bar, bars, curves
-from ensemble.recipe import DEFAULTS, Recipe
+from ensemble.recipe import Recipe
+from ensemble.recipe_files import DEFAULTS
 
 Scores = Mapping[str, Mapping[str, tuple[float, float]]]  # {clip: {expression: (J, F)}}
 REFERENCE = "the recipe as it is"

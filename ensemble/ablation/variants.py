@@ -11,10 +11,11 @@ from typing import Any
 
 from adapters.component import Component
 from adapters.sequence import InputError
-from ensemble import grouping, recipe
+from ensemble import grouping
 from ensemble.ablation.settings import Request, full_path
 from ensemble.ablation.surgery import without_sources, without_step
 from ensemble.recipe import Recipe
+from ensemble.recipe_files import resolve
 from ensemble.steps import Propagate, Vote
 from propagators import keyframe
 
@@ -69,7 +70,7 @@ def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[s
     for values in product(*request.lists.values()):
         given = dict(zip(paths.values(), values, strict=True))
         try:
-            name, config = recipe.resolve([*request.recipe, *(f"{k}={json.dumps(v)}" for k, v in given.items())])
+            name, config = resolve([*request.recipe, *(f"{k}={json.dumps(v)}" for k, v in given.items())])
             for path in given:
                 notes += _reachable(config, path)
             built = build(name, config)
