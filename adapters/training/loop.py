@@ -1,0 +1,308 @@
+"""The loop that every training shares: optimizer, schedule, averaged weights, mixed precision, resuming, several GPUs.
+
+    fit(trainee, {"steps": 1000, "batch": 4}, Path("runs/aot_nano"))
+
+The folder then holds `weights.pth` (the averaged weights, in the official layout), `log.jsonl` (losses and validation)
+and `last.pth`, from which the same call goes on where it was interrupted, with the same numbers. Under `torchrun` each
+process takes its share of every batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from adapters.component import merge_settings
+from adapters.networks import device as devices
+from adapters.sequence import InputError
+from adapters.training.averages import Averages
+from adapters.training.processes import Processes
+from adapters.training.trainee import Trainee
+
+DEFAULTS: dict[str, Any] = {
+    "steps": 10000,  # optimizer steps
+    "batch": 4,  # samples of a step, in each process
+    "accumulate": 1,  # batches whose gradients make one step
+    "optimizer": "adamw",  # or adam
+    "lr": 2e-4,  # the highest learning rate
+    "final_lr": 0.05,  # share of it at the end
+    "warmup": 0.05,  # share of the steps in which it rises
+    "power": 0.9,  # of the polynomial by which it falls; 0: it stays
+    "drops": [],  # instead: shares of the steps at which it falls to `drop` of what it was
+    "drop": 0.1,
+    "weight_decay": 0.05,
+    "clip": 5.0,  # largest norm of the gradient; 0: any
+    "ema": 0.1,  # weights are averaged over about this share of the steps; 0: the last ones count
+    "precision": "fp32",  # or bf16, fp16 (CUDA only)
+    "device": "auto",
+    "seed": 0,
+    "workers": 0,  # processes that make samples; 0: the training's own
+    "validate_every": 1000,
+    "save_every": 200,
+    "log_every": 20,
+}
+FREE = ("workers", "validate_every", "save_every", "log_every", "device")  # may change when a training is resumed
+
+
+def fit(trainee: Trainee, settings: Mapping[str, Any], out: Path) -> Path:
+    """Trains, or goes on training.
+
+    Args:
+        trainee: what is trained; its network ends with the last weights.
+        settings: see `DEFAULTS`.
+        out: folder of the results.
+
+    Returns:
+        Path of the averaged weights.
+
+    Raises:
+        InputError: wrong settings, or `out` holds a training with others.
+        FloatingPointError: the loss is not finite; the last state that was saved is kept.
+    """
+    given = merge_settings(DEFAULTS, dict(settings), "train")
+    problems = list(devices.problems(given, "train"))
+    problems += [f"train: setting `{k}` is {given[k]}, expected 1 or more" for k in _COUNTS if given[k] < 1]
+    if given["optimizer"] not in OPTIMIZERS:
+        problems.append(
+            f"train: setting `optimizer` is {given['optimizer']!r}, expected one of {', '.join(OPTIMIZERS)}"
+        )
+    if problems:
+        raise InputError(problems)
+    with Processes(given["device"]) as processes:
+        return _Training(trainee, given, Path(out), processes).run()
+
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+_COUNTS = ("steps", "batch", "accumulate", "validate_every", "save_every", "log_every")
+
+
+def learning_rate(step: int, settings: Mapping[str, Any]) -> float:
+    """The learning rate of a step, as a share of the highest.
+
+    >>> s = {**DEFAULTS, "steps": 100, "warmup": 0.1, "final_lr": 0.0, "power": 1.0}
+    >>> [round(learning_rate(i, s), 2) for i in (0, 4, 9, 55, 99)]
+    [0.1, 0.5, 1.0, 0.5, 0.01]
+    >>> learning_rate(80, {**s, "drops": [0.5, 0.7]}).__round__(4)
+    0.01
+    """
+    steps = settings["steps"]
+    warmup = round(settings["warmup"] * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if settings["drops"]:
+        return settings["drop"] ** sum(step >= share * steps for share in settings["drops"])
+    left = 1 - (step - warmup) / max(1, steps - warmup)
+    return settings["final_lr"] + (1 - settings["final_lr"]) * left ** settings["power"]
+
+
+class _Losses(nn.Module):
+    """The trainee's losses as a forward pass, which is what DistributedDataParallel watches."""
+
+    def __init__(self, trainee: Trainee):
+        super().__init__()
+        self.network = trainee.network
+        self.of = trainee.losses
+
+    def forward(self, batch: Any, step: int) -> dict[str, Tensor]:
+        return self.of(batch, step)
+
+
+class _Training:
+    def __init__(self, trainee: Trainee, settings: dict[str, Any], out: Path, processes: Processes):
+        self.trainee, self.settings, self.out, self.processes = trainee, settings, out, processes
+        self.device = processes.device
+        trainee.network.to(self.device).train()
+        groups = trainee.groups(settings["lr"], settings["weight_decay"])
+        self.peaks = [g["lr"] for g in groups]
+        self.optimizer = OPTIMIZERS[settings["optimizer"]](groups)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings["precision"] == "fp16")
+        self.averages = Averages(trainee.network, settings["ema"] * settings["steps"])
+        self.losses = processes.wrap(_Losses(trainee))
+        self.step = 0
+        self.log: list[dict[str, Any]] = []
+
+    def run(self) -> Path:
+        s = self.settings
+        self._resume()
+        batches = self._batches()
+        bar = tqdm(total=s["steps"], initial=self.step, unit="step", disable=not self.processes.first, file=sys.stderr)
+        started, since = time.perf_counter(), self.step
+        with bar:
+            while self.step < s["steps"]:
+                terms = self._one_step(batches)
+                log, validate, save = (
+                    self.step % s[f"{what}_every"] == 0 or self.step == s["steps"]
+                    for what in ("log", "validate", "save")
+                )
+                if log or validate or save:
+                    row = {"step": self.step, "lr": self.optimizer.param_groups[0]["lr"]}
+                    row["seconds_per_step"] = (time.perf_counter() - started) / (self.step - since)
+                    row |= self.processes.mean(terms)
+                    self._check(row)
+                    self.log.append(row)
+                if validate:
+                    self.log[-1] |= self._validate()
+                if save:
+                    self._save()
+                bar.update()
+                bar.set_postfix(self._latest(), refresh=False)
+        return self.out / "weights.pth"
+
+    def _one_step(self, batches: Iterator[Any]) -> dict[str, Tensor]:
+        """One optimizer step; the terms of the loss, their sum first."""
+        s = self.settings
+        share = learning_rate(self.step, s)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * share
+        torch.manual_seed(_seed(s["seed"], self.step, self.processes.rank))
+        total: dict[str, Tensor] = {}
+        for part in range(s["accumulate"]):
+            last = part == s["accumulate"] - 1
+            batch = _move(next(batches), self.device)
+            with contextlib.nullcontext() if last else self.processes.no_sync(self.losses):
+                with devices.autocast(self.device, s["precision"]):
+                    terms = self.losses(batch, self.step)
+                loss = sum(terms.values()) / s["accumulate"]
+                self.scaler.scale(loss).backward()
+            for name, value in {"loss": sum(terms.values()), **terms}.items():
+                value = value.detach() / s["accumulate"]
+                total[name] = total[name] + value if name in total else value
+        self.scaler.unscale_(self.optimizer)
+        if s["clip"]:
+            nn.utils.clip_grad_norm_(self.trainee.network.parameters(), s["clip"])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.averages.update(self.trainee.network)
+        return total
+
+    def _batches(self) -> Iterator[Any]:
+        """The batches from the present step on; every process takes other samples of it."""
+        s, many = self.settings, self.processes.count
+        first, last = self.step * s["accumulate"], s["steps"] * s["accumulate"]
+        numbers = (
+            [(i * many + self.processes.rank) * s["batch"] + k for k in range(s["batch"])] for i in range(first, last)
+        )
+        return iter(
+            DataLoader(
+                self.trainee.samples(),
+                batch_sampler=numbers,
+                num_workers=s["workers"],
+                collate_fn=self.trainee.collate,
+                pin_memory=self.device.type == "cuda",
+            )
+        )
+
+    def _check(self, row: Mapping[str, float]) -> None:
+        if not all(map(math.isfinite, row.values())):
+            raise FloatingPointError(
+                f"{self.out}: not finite at step {self.step}: {row}; lower `lr`, or take precision=fp32. "
+                f"What was saved before is kept: delete {self.out / 'last.pth'} to start anew"
+            )
+
+    def _validate(self) -> dict[str, float]:
+        """Figures of the averaged weights, which are written out too."""
+        found: dict[str, float] = {}
+        if self.processes.first:
+            network = copy.deepcopy(self.trainee.network).eval()
+            self.averages.load_into(network)
+            with torch.no_grad():
+                found = self.trainee.validate(network)
+            weights = self.trainee.checkpoint({k: v.cpu() for k, v in network.state_dict().items()})
+            _write(self.out / "weights.pth", lambda file: torch.save(weights, file))
+        self.processes.wait()
+        return found
+
+    def _latest(self) -> dict[str, str]:
+        """The last loss and the last figures, for the progress bar."""
+        rows = {k: v for row in self.log[-200:] for k, v in row.items()}
+        return {k: f"{v:.3g}" for k, v in rows.items() if k == "loss" or k[:1].isupper()}
+
+    # Saving and resuming ----------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if not self.processes.first:
+            return
+        state = {
+            "step": self.step,
+            "settings": json.dumps(self._kept()),
+            "state_dict": self.trainee.network.state_dict(),
+            "averages": self.averages.state,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "log": json.dumps(self.log),
+        }
+        _write(self.out / "last.pth", lambda file: torch.save(state, file))
+        lines = "".join(json.dumps(row) + "\n" for row in self.log)
+        _write(self.out / "log.jsonl", lambda file: file.write(lines.encode()))
+
+    def _resume(self) -> None:
+        path = self.out / "last.pth"
+        if not path.is_file():
+            self.out.mkdir(parents=True, exist_ok=True)
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            before = json.loads(state["settings"])
+        except Exception as error:
+            raise InputError(f"{path}: not the state of a training, or a damaged one ({error}); delete it") from None
+        other = {k for k, v in self._kept().items() if before.get(k) != v}
+        if other:
+            told = ", ".join(f"{k}={before.get(k)!r} (now {self.settings[k]!r})" for k in sorted(other))
+            raise InputError(f"{path}: a training with {told}; take the same settings to go on, or another `out`")
+        try:
+            self.trainee.network.load_state_dict(state["state_dict"])
+        except RuntimeError as error:
+            raise InputError(
+                f"{path}: a training of another network ({str(error)[:200]}); take another `out`"
+            ) from None
+        self.averages.state = {k: v.to(self.device) for k, v in state["averages"].items()}
+        self.averages.count = state["step"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.log = state["step"], json.loads(state["log"])
+
+    def _kept(self) -> dict[str, Any]:
+        return {k: v for k, v in self.settings.items() if k not in FREE}
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    """Of PyTorch's random numbers in a step, so that a resumed training draws the same."""
+    return ((seed * 1_000_003 + step) * 257 + rank) % 2**63
+
+
+def _move(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {k: _move(v, device) for k, v in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(_move(v, device) for v in batch)
+    return batch
+
+
+def _write(path: Path, write) -> None:
+    """The whole file or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
