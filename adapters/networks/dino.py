@@ -110,11 +110,11 @@ class BiAttention(nn.Module):
 class Fusion(nn.Module):
     """Bi-directional attention, added to what was normalised for it."""
 
-    def __init__(self, image: int, words: int):
+    def __init__(self, image: int, words: int, inner: int = 2048, heads: int = 8):
         super().__init__()
         self.layer_norm_v = nn.LayerNorm(image)
         self.layer_norm_l = nn.LayerNorm(words)
-        self.attn = BiAttention(image, words)
+        self.attn = BiAttention(image, words, inner, heads)
         self.gamma_v = nn.Parameter(torch.ones(image))
         self.gamma_l = nn.Parameter(torch.ones(words))
 
@@ -126,20 +126,61 @@ class Fusion(nn.Module):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the transformer finds for B pairs of a frame and an expression.
+class Sizes:
+    """How wide and deep UNINEXT is; as published, unless said otherwise.
 
     Args:
-        state: [B, Q, C], the queries after the last layer.
+        channels: C, of tokens and queries.
+        queries: Q, the cells that propose boxes.
+        layers: of the encoder, and of the decoder.
+        hidden: channels between the two linear layers of a feed-forward part.
+        inner: channels in which image and words look at each other.
+        heads, points: of the deformable attention; image and words look at each other with as many heads.
+        groups: that the projections of the backbone's maps are normalised in.
+        mask_channels: of the map that all masks are drawn from.
+    """
+
+    channels: int = 256
+    queries: int = 900
+    layers: int = 6
+    hidden: int = 2048
+    inner: int = 2048
+    heads: int = 8
+    points: int = 4
+    groups: int = 32
+    mask_channels: int = 8
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The queries of B pairs of a frame and an expression after one layer of the decoder.
+
+    Args:
+        state: [B, Q, C].
         boxes: [B, Q, 4], (cx, cy, w, h) in 0..1 of the image without its padding.
-        centres: [B, Q, 2], of the boxes that the last layer started from; masks are drawn relative to them.
-        tokens: [B, S, C], the image after the encoder.
-        sentence: [B, D], mean of the words after fusion.
+        centres: [B, Q, 2], of the boxes that the layer started from; masks are drawn relative to them.
     """
 
     state: Tensor
     boxes: Tensor
     centres: Tensor
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the transformer finds for B pairs of a frame and an expression.
+
+    Args:
+        layers: the queries after every layer of the decoder.
+        cells: [B, S, C], what the cells of the image are rated by.
+        ratings: [B, S], how well each would propose a box.
+        tokens: [B, S, C], the image after the encoder.
+        sentence: [B, D], mean of the words after fusion.
+    """
+
+    layers: list[Queries]
+    cells: Tensor
+    ratings: Tensor
     tokens: Tensor
     sentence: Tensor
 
@@ -147,17 +188,19 @@ class Found:
 class DinoTransformer(nn.Module):
     """Fusion with the words, encoder, the best cells as first boxes, decoder that refines them layer by layer."""
 
-    def __init__(self, words: int = 768, queries: int = 900, layers: int = 6, channels: int = 256, hidden: int = 2048):
+    def __init__(self, words: int = 768, sizes: Sizes = Sizes()):
         super().__init__()
-        self.encoder = Layers(lambda: EncoderLayer(channels, hidden), layers)
+        s = sizes
+        shape = {"hidden": s.hidden, "heads": s.heads, "points": s.points}
+        self.encoder = Layers(lambda: EncoderLayer(s.channels, **shape), s.layers)
         self.encoder.vl_layers = nn.ModuleList([nn.Module()])
-        self.encoder.vl_layers[0].b_attn = Fusion(channels, words)
-        self.decoder = Layers(lambda: DecoderLayer(channels, hidden), layers)
-        self.decoder.ref_point_head = MLP(2 * channels, channels, channels)
-        self.level_embed = nn.Parameter(torch.zeros(4, channels))
-        self.tgt_embed = nn.Embedding(queries, channels)
-        self.enc_output = nn.Linear(channels, channels)
-        self.enc_output_norm = nn.LayerNorm(channels)
+        self.encoder.vl_layers[0].b_attn = Fusion(s.channels, words, s.inner, s.heads)
+        self.decoder = Layers(lambda: DecoderLayer(s.channels, **shape), s.layers)
+        self.decoder.ref_point_head = MLP(2 * s.channels, s.channels, s.channels)
+        self.level_embed = nn.Parameter(torch.zeros(4, s.channels))
+        self.tgt_embed = nn.Embedding(s.queries, s.channels)
+        self.enc_output = nn.Linear(s.channels, s.channels)
+        self.enc_output_norm = nn.LayerNorm(s.channels)
 
     @property
     def fusion(self) -> Fusion:
@@ -186,18 +229,29 @@ class DinoTransformer(nn.Module):
         tokens = self._encode(tokens, layout)
         there = (~padding).float()[..., None]
         sentence = (words * there).sum(1) / there.sum(1)
-        boxes = self._propose(tokens, layout, rate, box_heads[-1])
+        nowhere = ~layout.box[:, :1].isfinite()
+        cells = self.enc_output_norm(self.enc_output(tokens.masked_fill(nowhere, 0)))
+        ratings = rate(cells)[..., 0]
+        # best first: the rank of a cell decides which query it starts
+        best = ratings.topk(self.tgt_embed.num_embeddings, 1).indices[..., None]  # [B, Q, 1]
+        chosen = cells.gather(1, best.expand(-1, -1, cells.shape[-1]))
+        boxes = (box_heads[-1](chosen) + layout.box[best[..., 0]]).sigmoid()
 
         x = self.tgt_embed.weight.expand(len(tokens), -1, -1)
         share = layout.share.repeat(1, 2)  # of (cx, cy, w, h) at each level
+        layers = []
         for layer, head in zip(self.decoder.layers, box_heads, strict=False):
-            centres = boxes[..., :2]
-            reference = boxes[:, :, None] * share  # [B, Q, 4, 4]
+            start = (
+                boxes.detach()
+            )  # what comes before learns from the boxes only, one layer back ("look forward twice")
+            reference = start[:, :, None] * share  # [B, Q, 4, 4]
             waves = sine_wave(reference[:, :, 0, [1, 0, 2, 3]] * (2 * math.pi), x.shape[-1] // 2)  # of (cy, cx, w, h)
             position = self.decoder.ref_point_head(waves.flatten(2))
             x = layer(x, position, reference, tokens, layout.sizes, layout.padding)
-            boxes = refine(head(x), boxes)
-        return Found(x, boxes, centres, tokens, sentence)
+            delta = head(x)
+            layers.append(Queries(x, refine(delta, boxes), start[..., :2]))
+            boxes = refine(delta, start)
+        return Found(layers, cells, ratings, tokens, sentence)
 
     def _encode(self, x: Tensor, layout: Layout) -> Tensor:
         count = torch.tensor([h * w for h, w in layout.sizes], device=x.device)
@@ -206,11 +260,3 @@ class DinoTransformer(nn.Module):
         for layer in self.encoder.layers:
             x = layer(x, position, reference, layout.sizes, layout.padding)
         return x
-
-    def _propose(self, tokens: Tensor, layout: Layout, rate: Callable[[Tensor], Tensor], head: MLP) -> Tensor:
-        """The boxes [B, Q, 4] of the Q best cells, best first; the rank of a cell decides which query it starts."""
-        proposes = layout.box[:, :1].isfinite()
-        cells = self.enc_output_norm(self.enc_output(tokens.masked_fill(~proposes, 0)))
-        best = rate(cells)[..., 0].topk(self.tgt_embed.num_embeddings, 1).indices[..., None]  # [B, Q, 1]
-        cells = cells.gather(1, best.expand(-1, -1, cells.shape[-1]))
-        return (head(cells) + layout.box[best[..., 0]]).sigmoid()

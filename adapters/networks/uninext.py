@@ -12,6 +12,7 @@ of CondInst (Tian et al., "Conditional Convolutions for Instance Segmentation", 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,14 +21,24 @@ from torch.nn import functional as F
 
 from adapters.networks.convnext import Detectron2ConvNeXt
 from adapters.networks.detectron2_resnet import Detectron2ResNet
-from adapters.networks.dino import DinoTransformer, Found, Layout
+from adapters.networks.dino import DinoTransformer, Found, Layout, Sizes
 from adapters.networks.interface import Answer, Network, Text, in_steps
 from adapters.networks.layers import MLP, to_map, to_tokens
 from adapters.networks.masks import Kernels, dynamic_masks, parameters_per_query
 from adapters.networks.vit import ViT
 from adapters.sequence import InputError
 
-BACKBONES = {"resnet50": Detectron2ResNet, "convnext_large": Detectron2ConvNeXt, "vit_huge": ViT}
+BACKBONES = {
+    "resnet50": Detectron2ResNet,
+    "convnext_large": Detectron2ConvNeXt,
+    "vit_huge": ViT,
+    "convnext_nano": partial(Detectron2ConvNeXt, channels=(32, 64, 96, 128), depths=(1, 1, 2, 1)),  # ours
+}
+SIZES: dict[str, dict[str, int]] = {  # of the networks around them, where they are not the published ones
+    "convnext_nano": {
+        "channels": 64, "queries": 24, "layers": 2, "hidden": 256, "inner": 128, "heads": 4, "points": 2, "groups": 8,
+    }
+}  # fmt: skip
 
 # Beginnings of the names in an official checkpoint that this network does without.
 IGNORED = (
@@ -90,9 +101,9 @@ class ProposalRating(nn.Module):
 class MaskHead(nn.Module):
     """Three levels of the encoded image to one map of 8 channels at stride 8."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, out: int):
         super().__init__()
-        self.channels = channels // 32
+        self.channels = out
         self.lay1 = nn.Conv2d(channels, channels // 4, 3, padding=1)
         self.lay2 = nn.Conv2d(channels // 4, self.channels, 3, padding=1)
         self.lay3 = nn.Conv2d(channels, channels, 3, padding=1)
@@ -128,14 +139,17 @@ class Uninext(Network):
     Args:
         backbone: a name of `BACKBONES`, or a module that has `divisor` and `channels` and gives maps as those do.
         text_encoder: BERT without pooler.
+        sizes: fields of `Sizes` that are not as published, or not as `SIZES` has them for the backbone.
     """
 
     backbones = tuple(BACKBONES)
 
-    def __init__(self, backbone: str | nn.Module, text_encoder: nn.Module, queries: int = 900, layers: int = 6):
+    def __init__(self, backbone: str | nn.Module, text_encoder: nn.Module, **sizes: int):
         super().__init__()
-        body = BACKBONES[backbone]() if isinstance(backbone, str) else backbone
-        words, channels = text_encoder.config.hidden_size, 256
+        named = isinstance(backbone, str)
+        body = BACKBONES[backbone]() if named else backbone
+        s = Sizes(**{**(SIZES.get(backbone, {}) if named else {}), **sizes})
+        words, channels = text_encoder.config.hidden_size, s.channels
         self.text_encoder = nn.Module()
         self.text_encoder.body = nn.Module()
         self.text_encoder.body.model = text_encoder
@@ -144,16 +158,16 @@ class Uninext(Network):
         detr.backbone = nn.ModuleList([nn.Module()])
         detr.backbone[0].backbone = body
         detr.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, channels, kernel, stride, padding=kernel // 2), nn.GroupNorm(32, channels))
+            nn.Sequential(nn.Conv2d(c, channels, kernel, stride, padding=kernel // 2), nn.GroupNorm(s.groups, channels))
             for c, kernel, stride in zip((*body.channels, body.channels[2]), (1, 1, 1, 3), (1, 1, 1, 2), strict=True)
         )
-        detr.transformer = DinoTransformer(words, queries, layers, channels)
-        ratings = (WordAlignment(words, channels) for _ in range(layers))  # all but the last serve training
+        detr.transformer = DinoTransformer(words, s)
+        ratings = (WordAlignment(words, channels) for _ in range(s.layers))  # all but the last serve training
         detr.class_embed = nn.ModuleList([*ratings, ProposalRating(channels)])
-        detr.bbox_embed = nn.ModuleList(MLP(channels, channels, channels, 4) for _ in range(layers + 1))
-        detr.iou_head = nn.ModuleList(nn.Linear(channels, 1) for _ in range(layers))
-        self.detr.mask_head = MaskHead(channels)
-        self.detr.controller = MLP(channels, channels, channels, parameters_per_query(self.detr.mask_head.channels))
+        detr.bbox_embed = nn.ModuleList(MLP(channels, channels, channels, 4) for _ in range(s.layers + 1))
+        detr.iou_head = nn.ModuleList(nn.Linear(channels, 1) for _ in range(s.layers))
+        self.detr.mask_head = MaskHead(channels, s.mask_channels)
+        self.detr.controller = MLP(channels, channels, channels, parameters_per_query(s.mask_channels))
 
     @property
     def language_model(self) -> nn.Module:
@@ -171,6 +185,11 @@ class Uninext(Network):
         Raises:
             InputError: the frames have fewer cells than the network has queries.
         """
+        frames, layout, size = self.prepare(frames)
+        return Features(in_steps(self.tokens, frames_per_step, frames), layout, size)
+
+    def prepare(self, frames: Tensor) -> tuple[Tensor, Layout, tuple[int, int]]:
+        """Frames [T, 3, h, w] padded, the layout of their tokens, and (h, w)."""
         h, w = frames.shape[2:]
         divisor = self.body.divisor
         frames = F.pad(frames, (0, -w % divisor, 0, -h % divisor))
@@ -181,7 +200,7 @@ class Uninext(Network):
                 f"frames of {h} x {w} pixels give UNINEXT {len(layout.centre)} cells to choose {queries} queries from, "
                 "expected larger ones: the official short side is 480"
             )
-        return Features(in_steps(self._tokens, frames_per_step, frames), layout, (h, w))
+        return frames, layout, (h, w)
 
     def _layout(self, size: tuple[int, int], frames: Tensor) -> Layout:
         h, w = size
@@ -194,8 +213,8 @@ class Uninext(Network):
         masks.append(F.interpolate(masks[0], size=half))
         return Layout.of([mask[0, 0].bool() for mask in masks], self.detr.detr.transformer.level_embed.shape[1])
 
-    def _tokens(self, frames: Tensor) -> Tensor:
-        """Frames [B, 3, h, w] to tokens [B, S, C]."""
+    def tokens(self, frames: Tensor) -> Tensor:
+        """Frames [B, 3, h, w], padded, to tokens [B, S, C]."""
         detr = self.detr.detr
         maps = self.body(frames)
         maps = [project(x) for project, x in zip(detr.input_proj, [*maps, maps[2]], strict=True)]
@@ -218,18 +237,9 @@ class Uninext(Network):
         chosen = torch.full_like(e, -1) if query is None else query.view(count, -1).expand(-1, frames).flatten()
 
         def ask(e: Tensor, t: Tensor, chosen: Tensor) -> tuple[Tensor, ...]:
-            with torch.autocast(e.device.type, enabled=False):
-                found = detr.transformer(
-                    features.tokens[t],
-                    text.states[e].float(),
-                    text.padding[e],
-                    features.layout,
-                    detr.class_embed[-1],
-                    detr.bbox_embed,
-                )
-                return self._read(found, features, chosen, masks_for)
+            found = self.look(features.tokens[t], features.layout, text.states[e], text.padding[e])
+            return self._read(found, features, chosen, masks_for)
 
-        detr = self.detr.detr
         scores, best, *rest = in_steps(ask, frames_per_step, e, t, chosen)
         scores, best = scores.view(count, frames, -1), best.view(count, frames)
         boxes, logits = (x if x is None else x.unflatten(0, (count, frames)).transpose(1, 2) for x in (*rest, None)[:2])
@@ -238,25 +248,51 @@ class Uninext(Network):
         score = scores.gather(2, best[..., None])[..., 0]
         return Answer(scores, best, boxes[:, 0], score, None if logits is None else logits[:, 0])
 
+    def look(self, tokens: Tensor, layout: Layout, words: Tensor, padding: Tensor) -> Found:
+        """What the transformer finds for B pairs: tokens [B, S, C] of a frame, words [B, L, D] and their padding."""
+        detr = self.detr.detr
+        with torch.autocast(tokens.device.type, enabled=False):
+            return detr.transformer(tokens, words.float(), padding, layout, detr.class_embed[-1], detr.bbox_embed)
+
+    def rate(self, found: Found, layer: int) -> tuple[Tensor, Tensor]:
+        """Logits [B, Q] after a layer: whether a query is the object, and the IoU of its box with the true one."""
+        detr, state = self.detr.detr, found.layers[layer].state
+        layer %= len(found.layers)  # one head more rates proposals
+        with torch.autocast(state.device.type, enabled=False):
+            return detr.class_embed[layer](state, found.sentence), detr.iou_head[layer](state)[..., 0]
+
+    def canvas(self, found: Found, layout: Layout) -> Tensor:
+        """The map [B, channels, h8, w8] that the masks are drawn from."""
+        lengths = [h * w for h, w in layout.sizes]
+        levels = [to_map(x, size) for x, size in zip(found.tokens.split(lengths, 1), layout.sizes, strict=True)]
+        with torch.autocast(found.tokens.device.type, enabled=False):
+            return self.detr.mask_head(*levels[:3])
+
+    def draw(self, canvas: Tensor, state: Tensor, centres: Tensor, size: tuple[int, int]) -> Tensor:
+        """Mask logits [B, K, h4, w4] of queries.
+
+        Args:
+            canvas: [B, channels, h8, w8].
+            state, centres: of K queries in each, [B, K, C] and [B, K, 2].
+            size: (h, w) of the frames.
+        """
+        h, w = size
+        centres = centres * torch.tensor([w, h], device=canvas.device)
+        with torch.autocast(canvas.device.type, enabled=False):
+            kernels = Kernels.split(self.detr.controller(state), self.detr.mask_head.channels, offset_first=True)
+        return double(dynamic_masks(canvas, kernels, centres, stride=8))
+
     def _read(self, found: Found, features: Features, chosen: Tensor, masks_for: str) -> tuple[Tensor, ...]:
         """Scores [B, Q], the query [B], its box [B, 1, 4] and mask logits [B, 1, h4, w4], or those of all queries."""
-        detr = self.detr.detr
-        fits = detr.class_embed[-2](found.state, found.sentence).sigmoid()
-        scores = (fits * detr.iou_head[-1](found.state)[..., 0].sigmoid()).sqrt()
+        queries, (fits, overlap) = found.layers[-1], self.rate(found, -1)
+        scores = (fits.sigmoid() * overlap.sigmoid()).sqrt()
         best = torch.where(chosen < 0, scores.argmax(1), chosen)
 
         def pick(x: Tensor) -> Tensor:
             return x if masks_for == "all" else x[torch.arange(len(x), device=x.device), best][:, None]
 
         if masks_for == "none":
-            return scores, best, pick(found.boxes)
-        lengths = [h * w for h, w in features.layout.sizes]
-        levels = zip(found.tokens.split(lengths, 1), features.layout.sizes, strict=True)
-        maps = self.detr.mask_head(*[to_map(x, size) for x, size in levels][:3])
-        h, w = features.size
-        centres = pick(found.centres) * torch.tensor([w, h], device=maps.device)
-        kernels = Kernels.split(
-            self.detr.controller(pick(found.state)), self.detr.mask_head.channels, offset_first=True
-        )
-        masks = double(dynamic_masks(maps, kernels, centres, stride=8))
-        return scores, best, pick(found.boxes), masks
+            return scores, best, pick(queries.boxes)
+        canvas = self.canvas(found, features.layout)
+        masks = self.draw(canvas, pick(queries.state), pick(queries.centres), features.size)
+        return scores, best, pick(queries.boxes), masks
