@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 RADIUS = 7  # of the local window
 WINDOW = 2 * RADIUS + 1
-TILE = (8, 11)  # queries that attend together, rows x columns; larger tiles see more keys outside their windows
+TILE = (8, 11)  # queries that attend together at most, rows x columns; larger tiles see more keys outside their windows
 BLOCK = 1 << 20  # scores held at once outside fused kernels: 4 MB of float32, about a core's cache
 
 Values = tuple[Tensor, ...]
@@ -85,8 +85,9 @@ class LocalWindow:
     """
 
     def __init__(self, size: tuple[int, int], device: torch.device, dtype: torch.dtype):
-        (self.h, self.w), (self.th, self.tw) = size, TILE
-        self.ny, self.nx = math.ceil(self.h / self.th), math.ceil(self.w / self.tw)
+        self.h, self.w = size
+        self.ny, self.nx = math.ceil(self.h / TILE[0]), math.ceil(self.w / TILE[1])
+        self.th, self.tw = math.ceil(self.h / self.ny), math.ceil(self.w / self.nx)  # none larger than the map needs
         self.kh, self.kw = self.th + 2 * RADIUS, self.tw + 2 * RADIUS  # keys of a tile
         lowest = torch.finfo(dtype).min / 4  # finite: rows of padding have no key at all
         outside = torch.full((1, self.th * self.tw, self.kh * self.kw), lowest, device=device, dtype=dtype)
@@ -143,8 +144,9 @@ class LocalWindow:
         heads, batch = len(weight) // WINDOW**2, max(len(v) for v in values)
         relative = weight.view(heads, WINDOW**2, -1), bias.view(heads, WINDOW**2)
         found: list[list[Tensor]] = [[] for _ in values]
-        # on a CPU one sequence at a time: its maps stay near the caches and take turns in the same memory
-        step = batch if q.is_cuda else 1
+        # on a CPU one sequence at a time: its maps stay near the caches and take turns in the same memory, unless a
+        # training keeps them all
+        step = batch if q.is_cuda or torch.is_grad_enabled() else 1
         for start in range(0, batch, step):
             if start == 0 or len(q) > 1:
                 maps = self._maps(_rows(q, start, step), _rows(k, start, step), relative, relative_v)

@@ -55,6 +55,7 @@ def recognise(weights: Mapping[str, Tensor]) -> list[str]:
         "resnet101": "encoder.layer3.22.conv1.weight" in weights,
         "swin_base": width("encoder.patch_embed.proj.weight") == 128,
         "swin_large": width("encoder.patch_embed.proj.weight") == 192,
+        "resnet_nano": width("encoder.conv1.weight") == 16,
     }
     family = "deaot" if "LSTT.layers.0.linear_QV.weight" in weights else "aot"
     layers = len({k.split(".")[2] for k in weights if k.startswith("LSTT.layers.")})

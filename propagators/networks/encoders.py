@@ -10,6 +10,7 @@ from torch import Tensor
 from adapters.networks.resnet import ResNet
 from adapters.networks.swin import Swin
 from propagators.networks.mobilenetv2 import MobileNetV2
+from propagators.networks.resnet_nano import ResNetNano
 
 
 class ResNet16(ResNet):
@@ -36,4 +37,5 @@ ENCODERS = {
     "resnet101": lambda: ResNet16((3, 4, 23)),
     "swin_base": lambda: Swin16(128, (4, 8, 16), (2, 2, 18)),
     "swin_large": lambda: Swin16(192, (6, 12, 24), (2, 2, 18)),
+    "resnet_nano": ResNetNano,
 }

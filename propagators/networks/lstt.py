@@ -14,8 +14,6 @@ from propagators.networks.attention import WINDOW, LocalWindow, Values, attend
 from propagators.networks.layers import NormGELUConv
 from propagators.networks.memory import Memory, Tokens
 
-HEADS = 8
-
 
 class Head(NamedTuple):
     """What a block knows before it reads its memory. Batch 1 in the first block: it depends on the image alone.
@@ -34,8 +32,9 @@ class Head(NamedTuple):
 class SelfAttention(nn.Module):
     """Multi-head attention of tokens among themselves."""
 
-    def __init__(self, c: int):
+    def __init__(self, c: int, heads: int):
         super().__init__()
+        self.heads = heads
         self.linear_Q = nn.Linear(c, c)
         self.linear_K = nn.Linear(c, c)
         self.linear_V = nn.Linear(c, c)
@@ -43,28 +42,29 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         qk = x + position
-        return self.projection(attend(self.linear_Q(qk), self.linear_K(qk), (self.linear_V(x),), HEADS)[0])
+        return self.projection(attend(self.linear_Q(qk), self.linear_K(qk), (self.linear_V(x),), self.heads)[0])
 
 
 class LongTermAttention(nn.Module):
     """Attention to all remembered frames."""
 
-    def __init__(self, c: int):
+    def __init__(self, c: int, heads: int):
         super().__init__()
+        self.heads = heads
         self.projection = nn.Linear(c, c)
 
     def forward(self, q: Tensor, memory: Memory) -> Tensor:
-        (read,) = memory.read(q, HEADS)
+        (read,) = memory.read(q, self.heads)
         return self.projection(read)
 
 
 class ShortTermAttention(nn.Module):
     """Attention to the 15x15 window in the previous frame, with learned keys and values per offset."""
 
-    def __init__(self, c: int):
+    def __init__(self, c: int, heads: int):
         super().__init__()
-        self.relative_emb_v = nn.Parameter(torch.zeros(HEADS, c // HEADS, WINDOW**2))
-        self.relative_emb_k = nn.Conv2d(c, HEADS * WINDOW**2, 1, groups=HEADS)
+        self.relative_emb_v = nn.Parameter(torch.zeros(heads, c // heads, WINDOW**2))
+        self.relative_emb_k = nn.Conv2d(c, heads * WINDOW**2, 1, groups=heads)
         self.projection = nn.Linear(c, c)
 
     def forward(self, q: Tensor, memory: Tokens, window: LocalWindow) -> Tensor:
@@ -76,15 +76,15 @@ class ShortTermAttention(nn.Module):
 class LSTTBlock(nn.Module):
     """One block. `head` comes first, then either memories are read or the frame is its own memory."""
 
-    def __init__(self, c: int, index: int):
+    def __init__(self, c: int, heads: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(c)
-        self.self_attn = SelfAttention(c)
+        self.self_attn = SelfAttention(c, heads)
         self.norm2 = nn.LayerNorm(c)
         self.linear_Q = nn.Linear(c, c)
         self.linear_V = nn.Linear(c, c)
-        self.long_term_attn = LongTermAttention(c)
-        self.short_term_attn = ShortTermAttention(c)
+        self.long_term_attn = LongTermAttention(c, heads)
+        self.short_term_attn = ShortTermAttention(c, heads)
         self.norm3 = nn.LayerNorm(c)
         self.linear1 = nn.Linear(c, 4 * c)
         self.activation = NormGELUConv(4 * c)
@@ -109,12 +109,10 @@ class LSTTBlock(nn.Module):
 class LSTT(nn.Module):
     """All blocks, and the norms of what they give to the decoder."""
 
-    block = LSTTBlock
-
-    def __init__(self, c: int, layers: int):
+    def __init__(self, c: int, layers: int, heads: int):
         super().__init__()
         self.mask_token = nn.Parameter(torch.zeros(1, 1, c))  # of the official code's training; kept for its files
-        self.layers = nn.ModuleList(LSTTBlock(c, i) for i in range(layers))
+        self.layers = nn.ModuleList(LSTTBlock(c, heads) for _ in range(layers))
         self.decoder_norms = nn.ModuleList(nn.LayerNorm(c) for _ in range(layers))
 
     def outputs(self, streams: list[Tensor]) -> Values:

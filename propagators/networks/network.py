@@ -19,13 +19,14 @@ from propagators.networks.lstt import LSTT
 from propagators.networks.memory import Memory, Tokens
 from propagators.networks.variants import Variant
 
-EMBEDDING = 256
 MAX_OBJECTS = 10  # identities in a bank, background aside
 
 
 @dataclass
 class Features:
-    """All that is computed of a frame once, whatever the number of sequences. Batch 1 throughout.
+    """All that is computed of a frame once, whatever the number of sequences.
+
+    Batch 1 throughout; in training there are B clips, a frame of each.
 
     Attributes:
         size: (h, w) at stride 16.
@@ -74,10 +75,10 @@ class VOSNetwork(nn.Module):
     def __init__(self, variant: Variant):
         super().__init__()
         self.variant = variant
-        c, aot = EMBEDDING, variant.family == "aot"
+        c, aot = variant.embedding, variant.family == "aot"
         self.encoder = ENCODERS[variant.encoder]()
         self.encoder_projector = nn.Conv2d(variant.channels[-1], c, 1)
-        self.LSTT = (LSTT if aot else DualBranchGPM)(c, variant.layers)
+        self.LSTT = LSTT(c, variant.layers, variant.heads) if aot else DualBranchGPM(c, variant.layers)
         c_in = c * (variant.layers + 1) if aot else 2 * c
         self.decoder = FPNDecoder(c_in, MAX_OBJECTS + 1, variant.channels, c, variant.align_corners)
         kernel, padding = (17, 8) if variant.align_corners else (16, 0)
@@ -92,7 +93,7 @@ class VOSNetwork(nn.Module):
         return self.to(memory_format=torch.channels_last).eval()
 
     def encode(self, image: Tensor) -> Features:
-        """A normalised image [1, 3, H, W]; H and W are 16 n + 1, or 16 n where the variant says so."""
+        """A normalised image [1, 3, H, W], in training several; H and W are 16 n + 1, or 16 n where the variant says so."""
         x4, x8, x16, last = self.encoder(image.contiguous(memory_format=torch.channels_last))
         projected = self.encoder_projector(last)
         size = tuple(projected.shape[-2:])
@@ -152,7 +153,7 @@ class VOSNetwork(nn.Module):
             tokens = (to_tokens(features.projected), *tokens)
         batch = len(reading.outputs[0])
         # on a CPU maps of one sequence at a time stay near its caches, and memory once taken serves the next one
-        step = batch if tokens[0].is_cuda else 1
+        step = batch if tokens[0].is_cuda or len(features.projected) > 1 else 1
         several = batch > 1 and len(self.decoder.enlarging) > 0
         if several and features.filtered is None:
             features.filtered = self.decoder.filter(features.shortcuts)
@@ -174,7 +175,8 @@ class VOSNetwork(nn.Module):
             streams.append(block(heads[i], *memory_of(i, heads[i]), window))
         return Reading(features, heads, self.LSTT.outputs(streams))
 
-    @staticmethod
-    @lru_cache(maxsize=8)
-    def _position(size: tuple[int, int], device: torch.device) -> Tensor:
-        return sine_position(size, EMBEDDING, device)
+    def _position(self, size: tuple[int, int], device: torch.device) -> Tensor:
+        return _position(size, self.variant.embedding, device)
+
+
+_position = lru_cache(maxsize=8)(sine_position)  # of a size, made once

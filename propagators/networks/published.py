@@ -30,6 +30,8 @@ UNPUBLISHED = {
     "r101_aotl": "configured in the official code, no file published",
     "swinl_aotl": "trained by the LSVOS 2023 winners, no file published",
     "swinl_deaotl": "trained by the LSVOS 2023 winners, no file published",
+    "aot_nano": "trained by ourselves and part of this package: `weights=aot_nano`",
+    "deaot_nano": "trained by ourselves and part of this package: `weights=deaot_nano`",
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from adapters.component import REQUIRED, merge_settings
 from adapters.networks import device
+from adapters.networks.weights import weights_file
 from adapters.sequence import InputError
 from propagators.networks.checkpoint import load_network
 from propagators.networks.masks import nearest, probabilities
@@ -24,9 +24,9 @@ from propagators.networks.views import View, views
 from propagators.propagator import Frame
 
 DEFAULTS: dict[str, Any] = {
-    "weights": REQUIRED,  # a checkpoint of the official code
+    "weights": REQUIRED,  # a checkpoint of the official code, or the name of weights that come with the package
     "variant": None,  # such as r50_deaotl; None takes what the file holds
-    "max_long_edge": 1040,  # of the input, pixels; 800 * 1.3 in the official evaluator
+    "max_long_edge": None,  # of the input, pixels; None: as the variant was tested, 1040 for the official ones
     "memory_gap": None,  # frames between two long-term memories; 0: key frames only; None: as the variant was tested
     "max_memory_frames": 24,  # long-term memory at most; more than a clip of 120 frames needs at gap 5
     "batch": None,  # sequences at once in the network, more take several passes; None: 16 on CUDA, 4 on a CPU
@@ -79,7 +79,7 @@ class Model:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the weights."""
-        with Path(self.settings["weights"]).open("rb") as file:
+        with weights_file(self.settings["weights"]).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(file)
 
     def autocast(self):
@@ -118,7 +118,8 @@ class NetworkSweep:
     def __init__(self, model: Model, size: tuple[int, int]):
         s = model.settings
         self.model, self.size = model, size
-        self.views = views(size, s["max_long_edge"], model.tta, model.variant.align_corners)
+        edge = s["max_long_edge"] or model.variant.max_long_edge
+        self.views = views(size, edge, model.tta, model.variant.align_corners)
         self.trackers = [
             Tracker(model.network, model.memory_gap, s["max_memory_frames"], model.batch) for _ in self.views
         ]

@@ -12,6 +12,7 @@ ENCODER_CHANNELS = {  # of the features at strides 4, 8, 16 and, once more, 16
     "resnet101": (256, 512, 1024, 1024),
     "swin_base": (128, 256, 512, 512),
     "swin_large": (192, 384, 768, 768),
+    "resnet_nano": (24, 48, 96, 96),
 }
 
 
@@ -25,6 +26,10 @@ class Variant:
         encoder: a key of `ENCODER_CHANNELS`.
         layers: number of transformer blocks.
         memory_gap: frames between two long-term memories at test time; None keeps the reference frames only.
+        embedding: channels of the transformer.
+        heads: of AOT's attention.
+        max_long_edge: of the input at test time, pixels.
+        crop: (H, W) of the pictures it is trained on.
     """
 
     name: str
@@ -32,6 +37,10 @@ class Variant:
     encoder: str
     layers: int
     memory_gap: int | None
+    embedding: int = 256
+    heads: int = 8
+    max_long_edge: int = 1040  # 800 * 1.3
+    crop: tuple[int, int] = (465, 465)
 
     @property
     def channels(self) -> tuple[int, int, int, int]:
@@ -53,15 +62,21 @@ VARIANTS = {
         Variant("aotl", "aot", "mobilenetv2", 3, 5),
         Variant("r50_aotl", "aot", "resnet50", 3, 5),
         Variant("r101_aotl", "aot", "resnet101", 3, 5),
-        Variant("swinb_aotl", "aot", "swin_base", 3, 5),
-        Variant("swinl_aotl", "aot", "swin_large", 3, 5),  # LSVOS 2023 winners; not in the official code
+        Variant("swinb_aotl", "aot", "swin_base", 3, 5, crop=(464, 464)),
+        Variant(
+            "swinl_aotl", "aot", "swin_large", 3, 5, crop=(464, 464)
+        ),  # LSVOS 2023 winners; not in the official code
         Variant("deaott", "deaot", "mobilenetv2", 1, None),
         Variant("deaots", "deaot", "mobilenetv2", 2, None),
         Variant("deaotb", "deaot", "mobilenetv2", 3, None),
         Variant("deaotl", "deaot", "mobilenetv2", 3, 5),
         Variant("r50_deaotl", "deaot", "resnet50", 3, 5),
-        Variant("swinb_deaotl", "deaot", "swin_base", 3, 5),
-        Variant("swinl_deaotl", "deaot", "swin_large", 3, 5),  # LSVOS 2023 winners; not in the official code
+        Variant("swinb_deaotl", "deaot", "swin_base", 3, 5, crop=(464, 464)),
+        Variant(
+            "swinl_deaotl", "deaot", "swin_large", 3, 5, crop=(464, 464)
+        ),  # LSVOS 2023 winners; not in the official code
+        Variant("aot_nano", "aot", "resnet_nano", 2, 5, 64, 2, 512, (145, 225)),  # ours, see docs/training.md
+        Variant("deaot_nano", "deaot", "resnet_nano", 2, 5, 64, 1, 512, (145, 225)),
     )
 }
 
