@@ -3,9 +3,14 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from test_shipped_recipes import small  # noqa: F401  the small rendering of `shapes`
 
 import run_ensemble
+from adapters.networks import weights
+from adapters.networks.weights import read_weights, weights_file
+from adapters.sequence import InputError
 from propagators.networks.published import PUBLISHED, UNPUBLISHED
 from propagators.networks.variants import VARIANTS
 
@@ -31,11 +36,11 @@ def test_what_a_file_is(checkpoints, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "lsvos2023"])
 def test_recipes_say_which_propagator_ran(name, small, checkpoints, tmp_path, capsys):  # noqa: F811
-    weights = [f"propagators.aot.weights={checkpoints('aott')}", "propagators.aot.max_long_edge=160"]
+    given = [f"propagators.aot.weights={checkpoints('aott')}", "propagators.aot.max_long_edge=160"]
     if name != "stage1":
-        weights += [f"propagators.deaot.weights={checkpoints('deaott')}", "propagators.deaot.max_long_edge=160"]
+        given += [f"propagators.deaot.weights={checkpoints('deaott')}", "propagators.deaot.max_long_edge=160"]
     out = tmp_path / "out"
-    arguments = [f"recipe={name}", *small, "data.videos=[06_odd_one_out]", f"out={out}", *weights]
+    arguments = [f"recipe={name}", *small, "data.videos=[06_odd_one_out]", f"out={out}", *given]
     assert run_ensemble.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "propagated by aot" in printed and "in place of" not in printed
@@ -53,3 +58,27 @@ def test_recipes_say_which_propagator_ran(name, small, checkpoints, tmp_path, ca
 def test_weights_of_the_other_family_are_named(small, checkpoints, capsys):  # noqa: F811
     assert run_ensemble.main(["recipe=stage1", *small, f"propagators.aot.weights={checkpoints('deaott')}"]) == 2
     assert "deaott, which is no AOT" in capsys.readouterr().err
+
+
+def test_safetensors_and_names_of_our_own_weights_are_read(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    state = {"layer.weight": torch.randn(3, 4).half(), "layer.bias": torch.randn(3).half()}
+    (tmp_path / "weights").mkdir()
+    file = tmp_path / "weights" / "tiny_nano.safetensors"
+    save_file(state, file)
+    for given in (file, str(file)):
+        assert all(torch.equal(v, state[k]) for k, v in read_weights(given).items())
+    monkeypatch.setattr(weights, "SHIPPED", [tmp_path / "weights"])
+    assert weights_file("tiny_nano") == file and weights_file(file) == file
+    assert read_weights("tiny_nano").keys() == state.keys()
+    with pytest.raises(InputError, match=r"other_nano: no such file, expected .*, or one of ours: tiny_nano"):
+        read_weights("other_nano")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\xff" * 64 + b])
+def test_damaged_safetensors_are_named(tmp_path, damage):
+    file = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(100)}, file)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(InputError, match=r"w\.safetensors: not safetensors, or a file that is cut short"):
+        read_weights(file)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adapters.networks import text
 from adapters.networks.interface import Network
-from adapters.networks.weights import mismatches, read_weights
+from adapters.networks.weights import mismatches, read_weights, weights_file
 from adapters.sequence import InputError
 
 
@@ -150,7 +150,7 @@ def open_checkpoint(path: str | Path, model: str | None = None, backbone: str | 
         told = [f"{path}: recognised as {found} with backbone {held}, but {p}" for p in problems]
         raise InputError([*told, f"{path}: likely {_cause(weights, kept, expected, family)}"])
     parameters = sum(p.numel() for p in network.parameters())
-    return Checkpoint(Path(path).expanduser(), found, held, kept, len(weights) - len(kept), parameters)
+    return Checkpoint(weights_file(path), found, held, kept, len(weights) - len(kept), parameters)
 
 
 def recognise(weights: Mapping[str, Tensor]) -> str | None:

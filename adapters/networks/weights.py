@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from adapters.sequence import InputError
@@ -25,6 +27,7 @@ CONTAINERS = (  # where the weights lie among optimizers and counters; averaged 
 )
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 SHOWN = 5  # keys named in an error
+SHIPPED = [Path(__file__).parents[2] / package / "weights" for package in ("adapters", "propagators")]
 # what official files hold beside tensors: their command line, and scores as numpy numbers, under numpy 1's name too
 HARMLESS = [
     argparse.Namespace,
@@ -39,15 +42,16 @@ def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tens
     """The tensors of a checkpoint by their plain names, read from the file only when they are used.
 
     Args:
-        path: a state dict, or a file with one under one of `CONTAINERS`; keys with or without `module.`.
+        path: a state dict, or a file with one under one of `CONTAINERS`, keys with or without `module.`; .safetensors;
+            or the name of weights that come with the package.
         what: expected, for the sentence when there is no file.
 
     Raises:
         InputError: no file, damaged, no tensors by name, or a pickle that needs more than tensors to load.
     """
-    path = Path(path).expanduser()
+    path = weights_file(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file, expected {what}")
+        raise InputError(f"{path}: no such file, expected {what}, or one of ours: {', '.join(shipped())}")
     found = _load(path)
     for name in CONTAINERS:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
@@ -57,6 +61,17 @@ def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tens
         raise InputError(f"{path}: holds {type(found).__name__}, expected a checkpoint with tensors by name")
     # trained without freezing them, batch norms also count batches; nothing needs the count
     return {_plain(k): v for k, v in found.items() if isinstance(v, Tensor) and not k.endswith("num_batches_tracked")}
+
+
+def weights_file(given: str | Path) -> Path:
+    """The file that a setting `weights` means: a path, or the name of weights that come with the package."""
+    ours = shipped().get(str(given))
+    return ours or Path(given).expanduser()
+
+
+def shipped() -> dict[str, Path]:
+    """The weights that come with the package, trained by ourselves, by name; each has a model card beside it."""
+    return {path.stem: path for folder in SHIPPED for path in sorted(folder.glob("*.safetensors"))}
 
 
 def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -87,6 +102,11 @@ def some(keys: list[str]) -> str:
 
 
 def _load(path: Path):
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: not safetensors, or a file that is cut short or damaged ({error})") from error
     packed = zipfile.is_zipfile(path)  # as torch writes since 1.6; such a file need not be read whole
     try:
         with torch.serialization.safe_globals(HARMLESS):
