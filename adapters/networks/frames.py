@@ -51,8 +51,12 @@ def read(clip: Clip, frames: range, size: tuple[int, int], rule: Rule) -> Tensor
     """Some frames of a clip, resized and normalised, float32 [T, 3, h, w]."""
     found = torch.empty(len(frames), 3, *size)
     for i, t in enumerate(frames):
-        image = Image.fromarray(clip.read(t)).resize(size[::-1], Image.Resampling.BILINEAR)
-        x = np.asarray(image, np.float32)
-        x = (x - MEAN_255) / STD_255 if rule == "detectron2" else (x / np.float32(255) - MEAN) / STD
-        found[i] = torch.from_numpy(x.transpose(2, 0, 1))
+        found[i] = shrink(clip.read(t), size, rule)
     return found
+
+
+def shrink(image: np.ndarray, size: tuple[int, int], rule: Rule) -> Tensor:
+    """A picture uint8 [H, W, 3], resized and normalised, float32 [3, h, w]."""
+    x = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
+    x = (x - MEAN_255) / STD_255 if rule == "detectron2" else (x / np.float32(255) - MEAN) / STD
+    return torch.from_numpy(x.transpose(2, 0, 1))

@@ -72,11 +72,12 @@ BERT = Language(
 )
 
 
-def roberta(vocabulary: int = 50265, layers: int = 12, positions: int = 514) -> nn.Module:
+def roberta(vocabulary: int = 50265, layers: int = 12, positions: int = 514, hidden: int = 768) -> nn.Module:
     """RoBERTa with its pooler, base geometry unless said otherwise, weights to be loaded."""
     from transformers import RobertaConfig, RobertaModel
 
     config = RobertaConfig(
+        **_widths(hidden),
         vocab_size=vocabulary,
         num_hidden_layers=layers,
         max_position_embeddings=positions,
@@ -86,12 +87,23 @@ def roberta(vocabulary: int = 50265, layers: int = 12, positions: int = 514) -> 
     return RobertaModel(config, add_pooling_layer=True).eval()
 
 
-def bert(vocabulary: int = 30522, layers: int = 12, positions: int = 512) -> nn.Module:
+def bert(vocabulary: int = 30522, layers: int = 12, positions: int = 512, hidden: int = 768) -> nn.Module:
     """BERT without pooler, base geometry unless said otherwise, weights to be loaded."""
     from transformers import BertConfig, BertModel
 
-    config = BertConfig(vocab_size=vocabulary, num_hidden_layers=layers, max_position_embeddings=positions)
+    config = BertConfig(
+        **_widths(hidden), vocab_size=vocabulary, num_hidden_layers=layers, max_position_embeddings=positions
+    )
     return BertModel(config, add_pooling_layer=False).eval()
+
+
+def _widths(hidden: int) -> dict[str, int]:
+    """What follows from the width of a language model: 12 heads for 768 channels, 4 for narrow ones of our own."""
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": 4 * hidden,
+        "num_attention_heads": max(4, hidden // 64),
+    }
 
 
 def like(weights: Mapping[str, Tensor], prefix: str, language: Language) -> nn.Module:
@@ -105,6 +117,7 @@ def like(weights: Mapping[str, Tensor], prefix: str, language: Language) -> nn.M
     layers = {key.removeprefix(f"{prefix}encoder.layer.").partition(".")[0] for key in weights if ".layer." in key}
     geometry = {
         "vocabulary": len(weights[f"{prefix}embeddings.word_embeddings.weight"]),
+        "hidden": weights[f"{prefix}embeddings.word_embeddings.weight"].shape[1],
         "positions": len(weights[f"{prefix}embeddings.position_embeddings.weight"]),
         "layers": sum(layer.isdecimal() for layer in layers),
     }
