@@ -17,6 +17,7 @@ class Adapter(Component):
     """
 
     stored: ClassVar[bool] = True  # False: its masks lie on disk already, the pipeline need not keep a copy
+    objects: ClassVar[bool] = False  # True: predicts `Objects`, the objects of a clip, whoever may mean them
 
     def predict(self, clip: Clip) -> Prediction:
         """The masks of every expression of the clip.

@@ -282,13 +282,25 @@ Prediction: TypeAlias = dict[str, MaskSequence]
 """The masks of one source or step for one clip: {expression id: MaskSequence}."""
 
 
+class Objects(dict[str, MaskSequence]):
+    """The objects of a clip, whoever may mean them: {a name of its own: MaskSequence}, in any number.
+
+    A candidate found in one frame is a sequence that is empty elsewhere, its confidence the score of that frame.
+    """
+
+    def __missing__(self, name: str) -> MaskSequence:
+        raise InputError(f"objects {', '.join(list(self)[:3])}... where masks of expressions are wanted: `ground` them")
+
+
 def check_prediction(prediction: Prediction, clip: Clip, source: str) -> Prediction:
     """Returns the prediction when it fits the clip: every expression once, all sizes, kinds and scores right.
+
+    Objects are called as they like.
 
     Raises:
         InputError: naming everything that does not fit.
     """
-    wanted = [e.id for e in clip.expressions]
+    wanted = list(prediction) if isinstance(prediction, Objects) else [e.id for e in clip.expressions]
     found = [f"{source}: clip {clip.name!r}: no masks for expression {i!r}" for i in wanted if i not in prediction]
     for i, sequence in prediction.items():
         if i not in wanted:

@@ -16,7 +16,7 @@ from typing import Any
 
 from adapters import png
 from adapters.component import Component
-from adapters.sequence import Clip, InputError, MaskSequence, Prediction, check_prediction
+from adapters.sequence import Clip, InputError, MaskSequence, Objects, Prediction, check_prediction
 from ensemble import overlays, strips
 from ensemble.frame_scores import FrameScores, file_name, means_of, pack_scores, score
 from ensemble.recipe import Recipe
@@ -97,6 +97,7 @@ def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
     results = compute(recipe, clip, keys, record)
     output = results[recipe.output]
     record.notes = {n: {e: dict(s.notes) for e, s in p.items() if s.notes} for n, p in results.items()}
+    results = {n: p for n, p in results.items() if not isinstance(p, Objects)}  # what can be scored and shown
     started = time.perf_counter()
     scores = score(clip, results)
     record.scores = means_of(scores)
@@ -139,7 +140,7 @@ def keys_of(recipe: Recipe, clip: Clip, known: dict[int, str] | None = None) -> 
             known[id(adapter)] = key_of("source", about, _identity(adapter), adapter.fingerprint(clip), pictures)
         keys[name] = known[id(adapter)]
     for name, step in recipe.steps.items():
-        extra: list[Any] = []
+        extra: list[Any] = [f for f in [step.fingerprint(clip)] if f]
         if isinstance(step, Propagate):
             propagator = recipe.propagators[step.settings["with"]]
             extra = [_identity(propagator), propagator.fingerprint(), clip.fingerprint]

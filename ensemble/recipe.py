@@ -88,6 +88,7 @@ class Recipe:
         sources = {k: v for k, v in config["sources"].items() if v is not None}
         order, read = _order(steps, list(sources), config["output"])
         models = {k: _attempt(problems, part, "adapter", sources[k], f"source {k}") for k in read}
+        problems += [] if None in models.values() else _kind_problems(models, steps, order, config["output"])
         used = {s.settings["with"] for s in steps.values() if isinstance(s, Propagate)}
         movers = {}
         for key in sorted(used):
@@ -129,7 +130,7 @@ class Recipe:
     @property
     def gpus(self) -> int:
         """How many GPUs there are for its components; 0 where none of them uses one."""
-        if not any(c.uses_gpu for c in (*self.sources.values(), *self.propagators.values())):
+        if not any(c.uses_gpu for c in (*self.sources.values(), *self.propagators.values(), *self.steps.values())):
             return 0
         import torch  # loaded by whoever uses a GPU
 
@@ -214,6 +215,27 @@ def _order(steps: Mapping[str, Step], sources: Sequence[str], output: str) -> tu
     for name in [*steps, output]:
         visit(name, ())
     return order, [s for s in sources if s in read]
+
+
+def _kind_problems(
+    sources: Mapping[str, Adapter], steps: Mapping[str, Step], order: Sequence[str], output: str
+) -> list[str]:
+    """Steps that would read objects as masks of expressions, or the other way round."""
+    problems = []
+    kinds = {name: "objects" if adapter.objects else "expressions" for name, adapter in sources.items()}
+    for name in order:
+        step = steps[name]
+        found = {i: kinds[i] for i in step.inputs}
+        wanted = step.takes or next(iter(found.values()))
+        problems += [
+            f"step {name}: input {i} gives masks of {kind}, expected {wanted}"
+            for i, kind in found.items()
+            if kind != wanted
+        ]
+        kinds[name] = step.gives or wanted
+    if kinds[output] != "expressions":
+        problems.append(f"output {output} gives masks of {kinds[output]}, expected expressions: `ground` them")
+    return problems
 
 
 def _attempt(problems: list[str], function, *arguments):

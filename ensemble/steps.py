@@ -6,7 +6,7 @@ groups in `grouping.py`, propagation in `propagators/`; here the two sides meet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import cv2
@@ -31,6 +31,9 @@ class Step:
     op: ClassVar[str]
     defaults: ClassVar[dict[str, Any]]
     version: ClassVar[int] = 1  # raise it when the same settings and inputs give another result: stored results expire
+    takes: ClassVar[str | None] = "expressions"  # what its inputs are masks of: expressions, objects, or None: either
+    gives: ClassVar[str | None] = "expressions"  # and its result; None: of the same as its inputs
+    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, name: str, **settings):
         self.name = name
@@ -51,6 +54,10 @@ class Step:
     def describe(self) -> str:
         """A few words for tables."""
         return f"{self.op} of {', '.join(self.inputs)}"
+
+    def fingerprint(self, clip: Clip) -> str:
+        """Changes whenever something other than settings and inputs that `run` reads does: pictures, weights."""
+        return ""
 
 
 class Vote(Step):
@@ -274,6 +281,7 @@ class Propagate(Step):
     """
 
     op = "propagate"
+    takes = gives = None
     defaults = {
         "input": REQUIRED,
         "with": REQUIRED,
@@ -293,24 +301,28 @@ class Propagate(Step):
         return list(dict.fromkeys([self.settings["input"], *(self.settings["scores_from"] or [])]))
 
     def jobs(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[Job]:
-        """What to propagate: one job an expression, with its key frames chosen."""
+        """What to propagate: one job an expression (or object) of the input, with its key frames chosen."""
         s = self.settings
         jobs = []
-        for e in clip.expressions:
-            masks = inputs[s["input"]][e.id]
-            scorers = {name: inputs[name][e.id] for name in s["scores_from"] or [s["input"]]}
-            key = choose(s["key_frame"], masks, scorers, clip=clip.name, expression=e.id)
-            masks = masks.with_(notes={"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {}))
-            jobs.append(Job(masks, key.frames, s["empty_key"]))
+        for name, masks in inputs[s["input"]].items():
+            scorers = {source: inputs[source][name] for source in s["scores_from"] or [s["input"]]}
+            key = choose(s["key_frame"], masks, scorers, clip=clip.name, expression=name)
+            notes = {"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {})
+            jobs.append(Job(masks.with_(notes=notes), key.frames, s["empty_key"]))
         return jobs
+
+    def results(self, inputs: Mapping[str, Prediction], moved: Iterator[MaskSequence]) -> Prediction:
+        """What became of its jobs, under the input's names; takes as many as it had jobs."""
+        of = inputs[self.settings["input"]]
+        return type(of)((name, next(moved)) for name in of)
 
 
 def propagate_together(
     steps: Sequence[Propagate], clip: Clip, inputs: Mapping[str, Prediction], propagator: Propagator
 ) -> dict[str, Prediction]:
     """Several steps that use the same propagator, all their sequences in one sweep each way."""
-    results = iter(propagate_once([job for step in steps for job in step.jobs(clip, inputs)], clip, propagator))
-    return {step.name: {e.id: next(results) for e in clip.expressions} for step in steps}
+    moved = iter(propagate_once([job for step in steps for job in step.jobs(clip, inputs)], clip, propagator))
+    return {step.name: step.results(inputs, moved) for step in steps}
 
 
 def propagate_once(jobs: Sequence[Job], clip: Clip, propagator: Propagator) -> list[MaskSequence]:

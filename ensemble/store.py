@@ -23,7 +23,7 @@ import numpy as np
 from zlib_ng import zlib_ng
 
 from adapters.logits import LogitMasks
-from adapters.sequence import LazyMasks, Masks, MaskSequence, Prediction
+from adapters.sequence import LazyMasks, Masks, MaskSequence, Objects, Prediction
 
 MAGIC = b"rvos-ensemble masks 1\n"
 DIGEST = 32
@@ -110,7 +110,8 @@ def encode(prediction: Prediction) -> bytes:
             "scores": scores,
             "notes": dict(sequence.notes),
         }
-    header = json.dumps({"masks": masks, "sequences": sequences}).encode()
+    kind = {"objects": True} if isinstance(prediction, Objects) else {}
+    header = json.dumps({"masks": masks, "sequences": sequences, **kind}).encode()
     body = b"".join([MAGIC, len(header).to_bytes(8, "little"), header, *blobs])
     return body + hashlib.blake2b(body, digest_size=DIGEST).digest()
 
@@ -129,16 +130,17 @@ def decode(data: bytes) -> Prediction:
     header = json.loads(data[start:end])
     blobs = view[end:-DIGEST]
     masks = [_masks(m, blobs) for m in header["masks"]]
-    return {
-        expression: MaskSequence(
+    sequences = {
+        name: MaskSequence(
             masks[s["masks"]],
             s["kind"],
             s["total"],
             None if s["scores"] is None else np.float32(s["scores"]),
             s["notes"],
         )
-        for expression, s in header["sequences"].items()
+        for name, s in header["sequences"].items()
     }
+    return Objects(sequences) if header.get("objects") else sequences
 
 
 def _masks(about: dict[str, Any], blobs: memoryview) -> Masks:

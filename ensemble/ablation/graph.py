@@ -124,7 +124,7 @@ class Graph:
         done = dict.fromkeys(riders)
         if good:
             moved = iter(propagate_once([job for k in good for job in jobs[k]], self.clip, mover))
-            done |= {k: {e.id: next(moved) for e in self.clip.expressions} for k in good}
+            done |= {k: step_of(ready[k]).results(by_name(ready[k], results), moved) for k in good}
         return done
 
     def attempt(self, key: str, function: Callable):
