@@ -132,6 +132,7 @@ class _Training:
         self.averages = Averages(trainee.network, settings["ema"] * settings["steps"])
         self.losses = processes.wrap(_Losses(trainee))
         self.step = 0
+        self.seconds = 0.0  # spent, those before it was resumed included
         self.log: list[dict[str, Any]] = []
 
     def run(self) -> Path:
@@ -139,7 +140,7 @@ class _Training:
         self._resume()
         batches = self._batches()
         bar = tqdm(total=s["steps"], initial=self.step, unit="step", disable=not self.processes.first, file=sys.stderr)
-        started, since = time.perf_counter(), self.step
+        started = time.perf_counter() - self.seconds
         with bar:
             while self.step < s["steps"]:
                 terms = self._one_step(batches)
@@ -148,8 +149,8 @@ class _Training:
                     for what in ("log", "validate", "save")
                 )
                 if log or validate or save:
-                    row = {"step": self.step, "lr": self.optimizer.param_groups[0]["lr"]}
-                    row["seconds_per_step"] = (time.perf_counter() - started) / (self.step - since)
+                    self.seconds = time.perf_counter() - started
+                    row = {"step": self.step, "lr": self.optimizer.param_groups[0]["lr"], "seconds": self.seconds}
                     row |= self.processes.mean(terms)
                     self._check(row)
                     self.log.append(row)
@@ -239,6 +240,7 @@ class _Training:
             return
         state = {
             "step": self.step,
+            "seconds": self.seconds,
             "settings": json.dumps(self._kept()),
             "state_dict": self.trainee.network.state_dict(),
             "averages": self.averages.state,
@@ -274,7 +276,7 @@ class _Training:
         self.averages.count = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.log = state["step"], json.loads(state["log"])
+        self.step, self.seconds, self.log = state["step"], state["seconds"], json.loads(state["log"])
 
     def _kept(self) -> dict[str, Any]:
         return {k: v for k, v in self.settings.items() if k not in FREE}

@@ -13,6 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 from adapters.networks import device as devices
 
 
+def is_first() -> bool:
+    """Whether this process writes files and shows progress."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 class Processes:
     """This process among its like.
 
@@ -41,8 +46,8 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes files and shows progress."""
-        return self.rank == 0
+        """See `is_first`."""
+        return is_first()
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with gradients averaged over the processes."""
