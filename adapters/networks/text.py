@@ -117,7 +117,7 @@ def like(weights: Mapping[str, Tensor], prefix: str, language: Language) -> nn.M
     layers = {key.removeprefix(f"{prefix}encoder.layer.").partition(".")[0] for key in weights if ".layer." in key}
     geometry = {
         "vocabulary": len(weights[f"{prefix}embeddings.word_embeddings.weight"]),
-        "hidden": weights[f"{prefix}embeddings.word_embeddings.weight"].shape[1],
+        "hidden": len(weights[f"{prefix}embeddings.LayerNorm.weight"]),
         "positions": len(weights[f"{prefix}embeddings.position_embeddings.weight"]),
         "layers": sum(layer.isdecimal() for layer in layers),
     }
