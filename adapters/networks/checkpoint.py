@@ -63,6 +63,7 @@ BACKBONES_OF_UNINEXT: dict[str, dict[str, tuple[int, ...] | None]] = {
     "resnet50": {"res4.5.conv1.weight": (256, 1024, 1, 1), "res4.6.conv1.weight": None},
     "convnext_large": {"downsample_layers.0.0.weight": (192, 3, 4, 4)},
     "vit_huge": {"patch_embed.proj.weight": (1280, 3, 16, 16)},
+    "convnext_nano": {"downsample_layers.0.0.weight": (32, 3, 4, 4)},  # ours
 }
 PASSED_OVER = (  # endings of names: counters of a profiler, and a buffer that transformers kept before 4.31
     "total_params",
@@ -128,16 +129,20 @@ def open_checkpoint(path: str | Path, model: str | None = None, backbone: str | 
     family = FAMILIES[found]
     if model not in (None, found):
         raise InputError(f"{path}: holds weights of {found}, expected {model}; use `adapter: {found}` for it")
-    if found == "uninext" and not any(k.startswith("detr.reid_embed_head.") for k in weights):
-        raise InputError(
-            f"{path}: weights of UNINEXT's image-level training, expected those of its video-level training: "
-            "take video_joint_* (model_final.pth in it), not image_joint_* or the first stage"
-        )
     if family.vita:
         weights = {family.vita + k[5:] if k.startswith("vita.") else k: v for k, v in weights.items()}
     held = recognise_backbone(weights, found)
     if held is None:
         raise InputError(f"{path}: weights of {found} with a backbone that is none of {', '.join(backbones(found))}")
+    if (
+        found == "uninext"
+        and held != "convnext_nano"
+        and not any(k.startswith("detr.reid_embed_head.") for k in weights)
+    ):
+        raise InputError(
+            f"{path}: weights of UNINEXT's image-level training, expected those of its video-level training: "
+            "take video_joint_* (model_final.pth in it), not image_joint_* or the first stage"
+        )
     if backbone not in (None, held):
         raise InputError(f"{path}: holds weights of {found} with backbone {held}, expected {backbone}")
     kept = {k: v for k, v in weights.items() if not _ignored(k, found)}
