@@ -1,5 +1,6 @@
 """`ablate` from one end to the other: its numbers are those of runs, nothing is computed twice, and faults are told."""
 
+import itertools
 import json
 import math
 import signal
@@ -158,11 +159,17 @@ def test_sources(tiny, tmp_path):
     assert tuple(found.loc["mutr as it is", ["J", "F"]]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_steps_build_the_recipe_up_and_take_it_apart(tiny, tmp_path):
+def test_steps_build_the_recipe_up_and_take_it_apart(tiny, tmp_path, capsys):
     alone = "steps.soc_flow={op: propagate, input: soc, with: flow}"
     assert ablate(tiny, "ablate=steps", alone) == 0
     found = table(tiny)
     best = found.index[1]
+    printed = capsys.readouterr().out
+    rungs = [label for label in found.index if label.startswith(("best", "+"))]
+    assert len(rungs) > 2
+    for before, after in itertools.pairwise(rungs):
+        gain = 100 * (found.loc[after, "J&F"] - found.loc[before, "J&F"])
+        assert f"note: {after}: J&F {gain:+.2f} on {before}, 95 % [" in printed
     assert best.startswith("best single source: ")
     assert {"+ smr: vote", "+ smr_flow: propagate", "without smr", "without smr_flow"} <= set(found.index)
     assert found.loc["+ smr_flow: propagate", "delta"] == 0, "the recipe itself"

@@ -74,7 +74,10 @@ def run(arguments: Sequence[str]) -> int:
             found = _weights(request, reference, clips)
         else:
             rows, broken = _scored(request, reference, clips, compared)
-            rows = _ladder(reference, rows) if request.name == "steps" else rows
+            if request.name == "steps":
+                rungs, rest = _ladder(reference, rows)
+                rows = [rows[0], *rungs, *rest]
+                notes = [*notes, *table.climb(rungs, request.options["seed"], request.options["resamples"])]
             how = f"the highest J&F of {len(rows)} settings, on the clips they are scored on: expect less on others"
             found = Found(rows, notes, [], how, broken)
         failed |= found.failed
@@ -181,8 +184,8 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Foun
     return Found(rows, notes, list(tried.values()), how, failed | broken)
 
 
-def _ladder(reference: Recipe, rows: list[Row]) -> list[Row]:
-    """Of every source and step by itself: the best source, its propagation, and what is built of several sources."""
+def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The best source, its propagation, and what is built of several sources, in order; the recipe with a step less."""
     single = [r for r in rows[1:] if r.variant.step in reference.sources and r.variant.label == r.variant.step]
     best = max((r for r in single if r.expressions), key=lambda r: r.JF).variant.step
     made_of: dict[str, set[str]] = {name: {name} for name in reference.sources}
@@ -199,7 +202,7 @@ def _ladder(reference: Recipe, rows: list[Row]) -> list[Row]:
         elif name in reference.steps and (made_of[name] == {best} or len(made_of[name]) > 1):
             what = replace(r, variant=replace(r.variant, label=f"+ {name}: {reference.steps[name].op}"))
             (second if made_of[name] == {best} else third).append(what)
-    return [rows[0], *first, *second, *third, *less]
+    return [*first, *second, *third], less
 
 
 def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:

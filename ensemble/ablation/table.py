@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ class Row:
         low, high: ends of its 95 % interval.
         clips, expressions: how many were scored.
         error: why some were not, of the first clip.
+        scores: of every expression.
     """
 
     variant: Variant
@@ -46,6 +48,7 @@ class Row:
     clips: int
     expressions: int
     error: str = ""
+    scores: Scores = field(default_factory=dict, repr=False)
 
     @property
     def mark(self) -> str:
@@ -59,16 +62,30 @@ def row(variant: Variant, scores: Scores, reference: Scores, seed: int, resample
     """A setting's means and its difference to the reference."""
     of_all = [jf for of in scores.values() for jf in of.values()]
     j, f = np.mean(of_all, axis=0) if of_all else (math.nan, math.nan)
+    delta, low, high = difference(scores, reference, seed, resamples)
+    clips = sum(bool(of) for of in scores.values())
+    return Row(variant, float(j), float(f), float(j + f) / 2, delta, low, high, clips, len(of_all), error, scores)
+
+
+def difference(scores: Scores, other: Scores, seed: int, resamples: int) -> tuple[float, float, float]:
+    """Mean of J&F less the other's, on the expressions that both have, and the ends of its 95 % interval."""
     differences = {
-        clip: [sum(of[e]) / 2 - sum(reference[clip][e]) / 2 for e in of if e in reference[clip]]
+        clip: [sum(of[e]) / 2 - sum(other[clip][e]) / 2 for e in of if e in other[clip]]
         for clip, of in scores.items()
-        if clip in reference
+        if clip in other
     }
     every = [d for of in differences.values() for d in of]
-    delta = float(np.mean(every)) if every else math.nan
-    low, high = paired_interval(differences, seed, resamples=resamples)
-    clips = sum(bool(of) for of in scores.values())
-    return Row(variant, float(j), float(f), float(j + f) / 2, delta, low, high, clips, len(of_all), error)
+    return float(np.mean(every)) if every else math.nan, *paired_interval(differences, seed, resamples=resamples)
+
+
+def climb(rows: Sequence[Row], seed: int, resamples: int) -> list[str]:
+    """Of rows that build on each other: what each is worth beside the one before, in words."""
+    told = []
+    for before, after in itertools.pairwise(rows):
+        gain, low, high = (100 * v for v in difference(after.scores, before.scores, seed, resamples))
+        interval = "one clip is too few for an interval" if math.isnan(low) else f"95 % [{low:+.2f}, {high:+.2f}]"
+        told.append(f"{after.variant.label}: J&F {gain:+.2f} on {before.variant.label}, {interval}")
+    return told
 
 
 def best_of(rows: Sequence[Row]) -> Row:
