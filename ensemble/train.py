@@ -1,0 +1,143 @@
+"""The command `train`: which network, on what, with which settings. `adapters/training/loop.py` does the training.
+
+A trainer is a module with `DEFAULTS`, its settings beside those of the loop, and `trainee(name, settings, score)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from adapters.component import merge_settings
+from adapters.sequence import InputError
+from ensemble.jf import j_and_f
+from ensemble.plot import curves
+from ensemble.store import atomic_write
+
+TRAINERS = {  # kind: {network: the module that trains it}
+    "propagator": dict.fromkeys(("aot", "deaot"), "propagators.training"),
+    "segmenter": {
+        **dict.fromkeys(("referformer", "mutr", "soc"), "adapters.training.segmenters"),
+        "uninext": "adapters.training.uninext",
+        "urvos": "adapters.training.urvos",
+    },
+    "grounding": {"grounding": "adapters.training.grounding"},
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Trains, or goes on training; returns the exit code.
+
+    Raises:
+        InputError: no such network or setting, data that cannot be read, or a folder with another training.
+    """
+    from adapters.training import loop, processes  # here, because torch takes its time to load
+
+    kind, name, given = _read(arguments)
+    trainer = importlib.import_module(TRAINERS[kind][name])
+    out = Path(given.pop("out", None) or Path("runs") / "train" / str(given.get("variant") or name))
+    defaults = {**loop.DEFAULTS, **trainer.DEFAULTS}
+    settings = merge_settings(defaults, given, f"train {kind}={name}")
+    started = time.time()
+    trainee = trainer.trainee(name, {k: settings[k] for k in trainer.DEFAULTS if k not in loop.DEFAULTS}, score)
+    parameters = sum(p.numel() for p in trainee.network.parameters())
+    print(f"training {name} ({parameters / 1e6:.2f} M parameters) on {settings['data']}, into {out}", file=sys.stderr)
+    try:
+        weights = loop.fit(trainee, {k: settings[k] for k in loop.DEFAULTS}, out)
+    except (OSError, FloatingPointError) as error:
+        raise InputError(f"{out}: {error}; the same command goes on from the last state that was saved") from None
+    if not processes.is_first():
+        return 0
+    log = read_log(out)
+    atomic_write(out / "log.svg", picture(f"{name}: {settings['data']}, {settings['steps']} steps", log))
+    atomic_write(out / "card.md", card(["train", *arguments], settings, parameters, log, started))
+    figures = ", ".join(f"{k} {v:.3f}" for k, v in log[-1].items() if k[:1].isupper())
+    print(f"{weights}: {figures or 'trained'}; curves: {out / 'log.svg'}, model card: {out / 'card.md'}")
+    return 0
+
+
+def score(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """J&F of one object.
+
+    Args:
+        prediction, truth: bool or uint8 [T, H, W].
+
+    Returns:
+        Mean over the frames, 0..1.
+    """
+    j, f = j_and_f(np.asarray(prediction, bool), np.asarray(truth, bool))
+    return float((np.mean(j) + np.mean(f)) / 2)
+
+
+def _read(arguments: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
+    """Kind and name of the network, and the settings."""
+    choices = "; ".join(f"{kind}={'|'.join(names)}" for kind, names in TRAINERS.items())
+    arguments = [f"{a}={a}" if a == "grounding" else a for a in arguments]
+    if broken := [a for a in arguments if "=" not in a]:
+        raise InputError(f"train: argument {broken[0]!r}: expected key=value")
+    given = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)), resolve=True)
+    kinds = [k for k in given if k in TRAINERS]
+    if len(kinds) != 1:
+        raise InputError(f"train what? Give one of {choices}")
+    kind = kinds[0]
+    name = str(given.pop(kind))
+    if name not in TRAINERS[kind]:
+        raise InputError(f"train: no {kind} {name!r}. There are: {', '.join(TRAINERS[kind])}")
+    return kind, name, given
+
+
+def read_log(out: Path) -> list[dict[str, float]]:
+    """The rows that a training logged."""
+    return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def picture(title: str, log: Sequence[Mapping[str, float]]) -> str:
+    """Loss and validation over the steps, as SVG; figures of validation are drawn where there are any."""
+    shown = [k for k in {k: None for row in log for k in row} if k == "loss" or k[:1].isupper()]
+    shown.sort(key=lambda k: k == "loss")
+    rows = log if len(log) <= 200 else log[:: len(log) // 200] + log[-1:]
+    rows = sorted({r["step"]: r for r in (*rows, *(r for r in log if any(k[:1].isupper() for k in r)))}.values(),
+                  key=lambda r: r["step"])  # fmt: skip
+    lines = {k: [r.get(k, np.nan) for r in rows] for k in shown}
+    return curves(title, "step", [r["step"] for r in rows], lines)
+
+
+def card(
+    arguments: Sequence[str], settings: Mapping[str, Any], parameters: int, log: Sequence[Mapping], started: float
+) -> str:
+    """A model card in markdown: what was trained, how, where, and how good it is."""
+    last = log[-1]
+    command = " ".join(f'"{a}"' if " " in a or "[" in a else a for a in arguments)
+    facts = {
+        "Command": f"`python run_ensemble.py {command}`",
+        "Trained": time.strftime("%Y-%m-%d", time.gmtime(started)),
+        "Time": f"{last['seconds'] / 60:.0f} minutes, {last['step']} steps",
+        "Machine": _machine(settings),
+        "Data": str(settings["data"]),
+        "Seed": settings["seed"],
+        "Parameters": f"{parameters:,}",
+    }
+    facts |= {f"{k} (validation)": f"{v:.4f}" for k, v in last.items() if k[:1].isupper()}
+    other = ", ".join(f"{k}={v}" for k, v in sorted(settings.items()) if k not in ("data", "seed", "out"))
+    lines = "\n".join(f"| {k} | {v} |" for k, v in facts.items())
+    return f"# {settings.get('variant') or arguments[1]}\n\n| | |\n|---|---|\n{lines}\n\nSettings: {other}\n"
+
+
+def _machine(settings: Mapping[str, Any]) -> str:
+    import torch
+
+    if torch.cuda.is_available() and settings["device"] != "cpu":
+        return torch.cuda.get_device_name()
+    cpus = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpus.read_text()) if cpus.is_file() else []
+    return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
