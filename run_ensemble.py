@@ -4,6 +4,7 @@ python run_ensemble.py recipe=NAME|FILE [data=NAME] [key=value ...]   run a reci
 python run_ensemble.py check recipe=... [key=value ...]               validate recipe and every input; compute nothing
 python run_ensemble.py ablate recipe=... ablate.STEP.KEY=[a,b,...]    what thresholds, weights, models, steps are worth
 python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME     J and F of any masks, by a benchmark's protocol
+python run_ensemble.py train propagator=NAME|segmenter=NAME ...       trains a network, on shapes or your own data
 python run_ensemble.py list                                           what recipes and evaluate can name
 python run_ensemble.py weights [verify FILE]                          published checkpoints; what a file is
 """
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from adapters.sequence import InputError
-from ensemble import ablation, evaluate, pipeline, recipe, recipe_files
+from ensemble import ablation, evaluate, pipeline, recipe, recipe_files, train
 from ensemble.steps import OPS
 
 
@@ -96,6 +97,7 @@ VERBS = {
     "check": check,
     "ablate": ablation.run,
     "evaluate": evaluate.run,
+    "train": train.run,
     "list": list_all,
     "weights": weights,
 }
