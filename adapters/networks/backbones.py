@@ -1,4 +1,4 @@
-"""Every published backbone of ReferFormer, MUTR and SOC by name."""
+"""Every backbone of ReferFormer, MUTR and SOC by name: those published, and two small ones of our own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ BODIES = {
     "video_swin_b_p4w7": lambda: Swin(128, (4, 8, 16, 32), (2, 2, 18, 2), video=True),
     "convnext_large": ConvNeXt,
     "convmae_base": ConvMAE,
+    "resnet_nano": lambda: ResNet((2, 2, 2, 1), stem=16),
+    "video_swin_nano": lambda: Swin(24, (1, 2, 4, 8), (2, 2, 2, 1), video=True),
 }
 
 

@@ -58,6 +58,8 @@ BACKBONES: dict[str, dict[str, tuple[int, ...] | None]] = {  # what tells them a
     "video_swin_b_p4w7": {_SWIN: (128, 3, 1, 4, 4)},
     "convnext_large": {"stem.0.weight": (192, 3, 4, 4)},
     "convmae_base": {"patch_embed1.proj.weight": (256, 3, 4, 4)},
+    "resnet_nano": {"conv1.weight": (16, 3, 7, 7)},  # ours, and so is the next
+    "video_swin_nano": {_SWIN: (24, 3, 1, 4, 4)},
 }
 BACKBONES_OF_UNINEXT: dict[str, dict[str, tuple[int, ...] | None]] = {
     "resnet50": {"res4.5.conv1.weight": (256, 1024, 1, 1), "res4.6.conv1.weight": None},

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.networks.layers import MLP, Attention, FeedForward, Size, inverse_sigmoid, sine_map
+from adapters.networks.layers import MLP, Attention, FeedForward, Size, heads_of, inverse_sigmoid, sine_map
 
 
 class DeformableAttention(nn.Module):
     """Each query looks at a few points per level and head, around its reference, and sums what it finds there."""
 
-    def __init__(self, channels: int = 256, levels: int = 4, heads: int = 8, points: int = 4):
+    def __init__(self, channels: int = 256, levels: int = 4, heads: int | None = None, points: int = 4):
         super().__init__()
+        heads = heads or heads_of(channels)
         self.heads, self.levels, self.points = heads, levels, points
         self.sampling_offsets = nn.Linear(channels, heads * levels * points * 2)
         self.attention_weights = nn.Linear(channels, heads * levels * points)
@@ -116,7 +117,9 @@ def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) 
 class EncoderLayer(FeedForward):
     """Tokens of the image look at each other, deformably."""
 
-    def __init__(self, channels: int = 256, hidden: int = 2048, levels: int = 4, heads: int = 8, points: int = 4):
+    def __init__(
+        self, channels: int = 256, hidden: int = 2048, levels: int = 4, heads: int | None = None, points: int = 4
+    ):
         super().__init__(channels, hidden)
         self.self_attn = DeformableAttention(channels, levels, heads, points)
         self.norm1 = nn.LayerNorm(channels)
@@ -131,7 +134,9 @@ class EncoderLayer(FeedForward):
 class DecoderLayer(FeedForward):
     """Queries look at each other, then, deformably, at the image."""
 
-    def __init__(self, channels: int = 256, hidden: int = 2048, levels: int = 4, heads: int = 8, points: int = 4):
+    def __init__(
+        self, channels: int = 256, hidden: int = 2048, levels: int = 4, heads: int | None = None, points: int = 4
+    ):
         super().__init__(channels, hidden)
         self.cross_attn = DeformableAttention(channels, levels, heads, points)
         self.self_attn = Attention(channels, heads)
@@ -172,10 +177,19 @@ def refine(delta: Tensor, reference: Tensor) -> Tensor:
 class DeformableTransformer(nn.Module):
     """Encoder over the levels of a frame, decoder over its queries with boxes refined layer by layer."""
 
-    def __init__(self, layers: int, channels: int = 256, levels: int = 4):
+    def __init__(
+        self,
+        layers: int,
+        channels: int = 256,
+        levels: int = 4,
+        hidden: int = 2048,
+        points: int = 4,
+        encoder_layers: int | None = None,
+    ):
         super().__init__()
-        self.encoder = Layers(lambda: EncoderLayer(channels, levels=levels), layers)
-        self.decoder = Layers(lambda: DecoderLayer(channels, levels=levels), layers)
+        shape = {"hidden": hidden, "levels": levels, "points": points}
+        self.encoder = Layers(lambda: EncoderLayer(channels, **shape), encoder_layers or layers)
+        self.decoder = Layers(lambda: DecoderLayer(channels, **shape), layers)
         self.level_embed = nn.Parameter(torch.zeros(levels, channels))
         self.reference_points = nn.Linear(channels, 2)
 

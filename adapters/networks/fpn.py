@@ -153,11 +153,11 @@ class CrossModalFPN(nn.Module):
 
 
 class SpatialFPN(nn.Module):
-    """Top-down over strides 32, 16, 8 and 4, narrowing as it goes."""
+    """Top-down over strides 32, 16, 8 and 4, narrowing as it goes, to 16 channels at least."""
 
     def __init__(self, fine_channels: int, out: int, channels: int = 256):
         super().__init__()
-        widths = [channels, *(channels >> i for i in range(5))]  # 256, 256, 128, 64, 32, 16
+        widths = [channels, *(max(16, channels >> i) for i in range(5))]  # 256, 256, 128, 64, 32, 16
         for i in range(1, 6):
             self.add_module(f"lay{i}", nn.Conv2d(widths[i - 1], widths[i], 3, padding=1))
             self.add_module(f"gn{i}", nn.GroupNorm(8, widths[i]))

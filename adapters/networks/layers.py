@@ -106,12 +106,21 @@ class FeedForward(nn.Module):
         return torch.cat(found).view_as(x) if len(found) > 1 else found[0].view_as(x)
 
 
+def heads_of(channels: int) -> int:
+    """How many heads attention has: eight, fewer in a narrow network, where they would have less than 16 channels.
+
+    >>> heads_of(256), heads_of(64)
+    (8, 4)
+    """
+    return max(1, min(8, channels // 16))
+
+
 class Attention(nn.Module):
     """Multi-head attention in the names of `torch.nn.MultiheadAttention`; no attention map is ever written out."""
 
-    def __init__(self, channels: int, heads: int = 8):
+    def __init__(self, channels: int, heads: int | None = None):
         super().__init__()
-        self.heads = heads
+        self.heads = heads or heads_of(channels)
         self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * channels, channels)))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
         self.out_proj = nn.Linear(channels, channels)

@@ -12,14 +12,14 @@ from adapters.networks.deformable import Layers
 from adapters.networks.fpn import Words
 from adapters.networks.layers import Attention, FeedForward
 from adapters.networks.referformer import ReferFormer
-from adapters.networks.rvos import CHANNELS, Features, Queries
+from adapters.networks.rvos import Features, Queries
 from adapters.networks.temporal import Temporal
 
 
 class WordsLook(FeedForward):
     """Words look at one level of all frames (MTA)."""
 
-    def __init__(self, channels: int, hidden: int = 2048):
+    def __init__(self, channels: int, hidden: int):
         super().__init__(channels, hidden)
         self.multihead_attn = Attention(channels)
         self.norm1 = nn.LayerNorm(channels)
@@ -43,13 +43,16 @@ class MUTR(ReferFormer):
         "video_swin_b_p4w7",
         "convnext_large",
         "convmae_base",
+        "video_swin_nano",
     )
     per_frame_scores = False
+    answers_first = True
 
-    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "official"):
+    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "auto"):
         super().__init__(backbone, text_encoder, classes, layer)
-        self.MTA = Layers(lambda: WordsLook(CHANNELS), 1)
-        self.mti = Temporal(self.queries, window=4, learned_start=True)
+        g = self.geometry
+        self.MTA = Layers(lambda: WordsLook(g.width, g.hidden), 1)
+        self.mti = Temporal(g.queries, 4, True, g.width, g.temporal, g.hidden)
 
     def fuse(self, tokens: Tensor, words: Words) -> Tensor:
         return tokens + self.fusion_module(tokens, words)
@@ -60,11 +63,10 @@ class MUTR(ReferFormer):
             states = self.MTA.layers[0](states, words.position, level.flatten(0, 1)[None])
         return states[:, 0]  # the token that stands for the sentence
 
-    def conclude(self, states: Tensor, boxes: Tensor, words: Words) -> Queries:
+    def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:
         """The released code keeps only the last layer's queries in evaluation, then takes heads by their place: the
         queries of the clip come from the last layer, class head and boxes from the first."""
-        clip = self.mti(states[:, :, -1])  # [E, Q, C]
+        clip = self.mti(states[:, :, last])  # [E, Q, C]
         clip = clip[:, None].expand(-1, states.shape[1], -1, -1)
-        i = 0 if self.layer == "official" else -1
-        box = boxes[:, :, i]
-        return Queries(self.class_embed[i](clip), box, box[..., :2], clip)
+        box = boxes[:, :, head]
+        return Queries(self.class_embed[head](clip), box, box[..., :2], clip)

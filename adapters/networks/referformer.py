@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adapters.networks.fpn import CrossModalFPN, Words
 from adapters.networks.interface import Text
 from adapters.networks.masks import Kernels
-from adapters.networks.rvos import CHANNELS, RVOS, Features, Fusion, Levels, Queries, Resizer, masks_of, resize_words
+from adapters.networks.rvos import RVOS, Features, Fusion, Geometry, Levels, Queries, Resizer, masks_of, resize_words
 
 
 class ReferFormer(RVOS):
@@ -28,14 +28,16 @@ class ReferFormer(RVOS):
         "video_swin_t_p4w7",
         "video_swin_s_p4w7",
         "video_swin_b_p4w7",
+        "resnet_nano",
     )
-    queries, layers, mask_channels = 5, 4, CHANNELS
+    published = Geometry(queries=5, layers=4, encoder_layers=4)
 
-    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "official"):
+    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "auto"):
         super().__init__(backbone, text_encoder, classes, layer)
-        self.resizer = Resizer(text_encoder.config.hidden_size)
-        self.fusion_module = Fusion()
-        self.pixel_decoder = CrossModalFPN(self.backbone[0].channels[0])
+        g = self.geometry
+        self.resizer = Resizer(text_encoder.config.hidden_size, g.width)
+        self.fusion_module = Fusion(g.width)
+        self.pixel_decoder = CrossModalFPN(self.backbone[0].channels[0], g.width, g.hidden)
 
     def encode(self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None)) -> Features:
         found = super().encode(frames, frames_per_step, keep)
@@ -54,9 +56,9 @@ class ReferFormer(RVOS):
     def start(self, features: Features, words: Words) -> Tensor:
         return words.sentence
 
-    def conclude(self, states: Tensor, boxes: Tensor, words: Words) -> Queries:
-        state, box = states[:, :, -1], boxes[:, :, -1]
-        return Queries(self.class_embed[-1](state), box, box[..., :2], state)
+    def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:
+        state, box = states[:, :, head], boxes[:, :, head]
+        return Queries(self.class_embed[head](state), box, box[..., :2], state)
 
     def masks(
         self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None

@@ -35,19 +35,20 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images to features of 256, 512, 1024, 2048 channels at strides 4, 8, 16, 32: as many as it has stages.
+    """Images to features at strides 4, 8, 16, 32, of 256, 512, 1024, 2048 channels in those published.
 
     Args:
         blocks: of each stage; (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101.
+        stem: channels before the first stage, whose maps have four times as many; 64 in those two.
     """
 
-    def __init__(self, blocks: tuple[int, ...]):
+    def __init__(self, blocks: tuple[int, ...], stem: int = 64):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
-        self.bn1 = FrozenBatchNorm2d(64)
-        self.channels, c_in = [], 64
+        self.conv1 = nn.Conv2d(3, stem, 7, 2, padding=3, bias=False)
+        self.bn1 = FrozenBatchNorm2d(stem)
+        self.channels, c_in = [], stem
         for i, count in enumerate(blocks):
-            width = 64 << i
+            width = stem << i
             first = Bottleneck(c_in, width, 1 if i == 0 else 2)
             c_in = 4 * width
             self.add_module(

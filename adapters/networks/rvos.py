@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,34 @@ from adapters.networks.interface import Answer, Network, Text, in_steps, join
 from adapters.networks.layers import MLP, Attention, Size, fold_batch_norm, sine_wave, to_map, to_tokens
 from adapters.networks.masks import Kernels, dynamic_masks, parameters_per_query
 
-CHANNELS = 256
 STRIDE = 4  # of the masks
 
 Levels = Sequence[tuple[Tensor, Size]]  # tokens [B, h * w, C] of the encoder with their (h, w), at strides 8, 16, 32
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of a network. What has a default is the same in all published ones.
+
+    Args:
+        queries: Q of a frame.
+        layers: of the decoder.
+        encoder_layers: of the encoder.
+        mask_channels: of the features that masks are drawn from.
+        width: C.
+        hidden: channels inside the feed-forward parts.
+        points: that deformable attention looks at, per level and head.
+        temporal: layers of the module that makes queries of the clip, in its encoder and in its decoder.
+    """
+
+    queries: int
+    layers: int
+    encoder_layers: int
+    mask_channels: int = 256
+    width: int = 256
+    hidden: int = 2048
+    points: int = 4
+    temporal: int = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +56,7 @@ class Features:
     """A clip without text: about 20 MB per frame of 360x640 (ReferFormer, MUTR), 7 MB (SOC).
 
     Args:
-        tokens: [T, S, 256] of the levels at strides 8, 16, 32, 64, one after the other.
+        tokens: [T, S, C] of the levels at strides 8, 16, 32, 64, one after the other.
         sizes: (h, w) of the levels.
         fine: what the pixel decoder needs at stride 4, tokens [T, h4 * w4, C].
         fine_size: (h4, w4).
@@ -56,7 +81,7 @@ class Queries:
         logits: [E, T, Q, classes].
         boxes: [E, T, Q, 4].
         centres: [E, T, Q, 2] in 0..1, from which the masks measure.
-        states: [E, T, Q, 256], from which the masks' kernels come.
+        states: [E, T, Q, C], from which the masks' kernels come.
     """
 
     logits: Tensor
@@ -68,10 +93,10 @@ class Queries:
 class Resizer(nn.Module):
     """States of the language model to the width of the network."""
 
-    def __init__(self, c_in: int):
+    def __init__(self, c_in: int, channels: int):
         super().__init__()
-        self.fc = nn.Linear(c_in, CHANNELS)
-        self.layer_norm = nn.LayerNorm(CHANNELS, eps=1e-12)
+        self.fc = nn.Linear(c_in, channels)
+        self.layer_norm = nn.LayerNorm(channels, eps=1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer_norm(self.fc(x))
@@ -80,9 +105,9 @@ class Resizer(nn.Module):
 class Fusion(nn.Module):
     """What each token of a frame finds among the words, [B, S, C]; what is done with it the networks differ in."""
 
-    def __init__(self):
+    def __init__(self, channels: int):
         super().__init__()
-        self.multihead_attn = Attention(CHANNELS)
+        self.multihead_attn = Attention(channels)
 
     def forward(self, x: Tensor, words: Words) -> Tensor:
         return self.multihead_attn(x, words.states + words.position, words.states, words.seen)
@@ -92,35 +117,38 @@ class RVOS(Network):
     """Base of the three networks.
 
     Args:
-        backbone: one of `backbones`.
+        backbone: one of `backbones`; with those called nano the whole network is small.
         text_encoder: RoBERTa with its pooler.
         classes: 1, or more for weights trained with classes.
         layer: which decoder layer answers where the released code, in evaluation, differs from training (MUTR, SOC):
-            "official" as it does, "last" as trained.
+            "official" as it does, "last" as trained; "auto" is last in small networks, which we trained, else official.
     """
 
-    queries: int  # per frame
-    layers: int  # of the encoder, and of the decoder
-    mask_channels: int
-    per_frame_scores = True
+    published: ClassVar[Geometry]
+    nano: ClassVar[Geometry] = Geometry(5, 2, 1, mask_channels=64, width=64, hidden=128, points=2, temporal=1)
+    per_frame_scores: ClassVar[bool] = True
+    answers_first: ClassVar[bool] = False  # the released code, in evaluation, with the heads of the first layer
 
-    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "official"):
+    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "auto"):
         super().__init__()
-        self.layer = layer
+        small = backbone.endswith("_nano")
+        self.geometry = g = self.nano if small else self.published
+        self.queries, width = g.queries, g.width
+        self.layer = layer if layer != "auto" else "last" if small else "official"
         self.backbone = nn.ModuleList([Backbone(backbone)])
         self.text_encoder = text_encoder
         *_, c8, c16, c32 = self.backbone[0].channels
         projections = ((c8, 1, 1), (c16, 1, 1), (c32, 1, 1), (c32, 3, 2))  # the last one makes the map at stride 64
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, CHANNELS, kernel, stride, kernel // 2), nn.GroupNorm(32, CHANNELS))
+            nn.Sequential(nn.Conv2d(c, width, kernel, stride, kernel // 2), nn.GroupNorm(32, width))
             for c, kernel, stride in projections
         )
-        self.transformer = DeformableTransformer(self.layers, CHANNELS)
-        self.query_embed = nn.Embedding(self.queries, CHANNELS)
-        self.class_embed = nn.ModuleList(nn.Linear(CHANNELS, classes) for _ in range(self.layers))
-        self.bbox_embed = nn.ModuleList(MLP(CHANNELS, CHANNELS, CHANNELS, 4) for _ in range(self.layers))
+        self.transformer = DeformableTransformer(g.layers, width, 4, g.hidden, g.points, g.encoder_layers)
+        self.query_embed = nn.Embedding(self.queries, width)
+        self.class_embed = nn.ModuleList(nn.Linear(width, classes) for _ in range(g.layers))
+        self.bbox_embed = nn.ModuleList(MLP(width, width, width, 4) for _ in range(g.layers))
         self.transformer.decoder.bbox_embed = self.bbox_embed  # the checkpoints hold these heads under two names
-        self.controller = MLP(CHANNELS, CHANNELS, CHANNELS, parameters_per_query(self.mask_channels))
+        self.controller = MLP(width, width, width, parameters_per_query(g.mask_channels))
 
     # What the networks differ in ---------------------------------------------------------------------------------
 
@@ -140,8 +168,14 @@ class RVOS(Network):
         """What the queries are before the decoder, [E, C]."""
         raise NotImplementedError
 
-    def conclude(self, states: Tensor, boxes: Tensor, words: Words) -> Queries:
-        """From states [E, T, L, Q, C] and boxes [E, T, L, Q, 4] of all layers to what is answered."""
+    def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:
+        """What is answered, from states [E, T, L, Q, C] and boxes [E, T, L, Q, 4] of all layers.
+
+        Args:
+            states, boxes, words: of the expressions.
+            head: number of the layer whose heads answer.
+            last: of the layer from which the queries of the clip are made, where there are any; in training the same.
+        """
         raise NotImplementedError
 
     def masks(
@@ -160,6 +194,11 @@ class RVOS(Network):
         raise NotImplementedError
 
     # What they share ---------------------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> int:
+        """The number of the layer whose heads answer."""
+        return 0 if self.answers_first and self.layer == "official" else self.geometry.layers - 1
 
     def fold(self) -> RVOS:
         """For inference: batch norms merged into convolutions, weights channels-last. Names change, results do not."""
@@ -209,7 +248,9 @@ class RVOS(Network):
         words = self.words(text)
         shape = (len(text), len(features))
         tokens, states, boxes = self._decode(features, words, step)
-        found = self.conclude(states.unflatten(0, shape), boxes.unflatten(0, shape), words)
+        found = self.conclude(
+            states.unflatten(0, shape), boxes.unflatten(0, shape), words, self.head, states.shape[1] - 1
+        )
         scores = found.logits.float().sigmoid()  # [E, T, Q, classes]
         query_scores, scores = scores.mean(1).amax(-1), scores.amax(-1)
         if query is None:
@@ -223,7 +264,7 @@ class RVOS(Network):
         logits = None
         if masks_for != "none":
             parameters = self.controller(pick(found.states)).flatten(0, 1)
-            kernels = Kernels.split(parameters, self.mask_channels)
+            kernels = Kernels.split(parameters, self.geometry.mask_channels)
             pixels = torch.tensor(features.size[::-1], device=tokens.device)  # (width, height)
             centres = pick(found.centres).flatten(0, 1) * pixels
             lengths = [h * w for h, w in features.sizes[:3]]
@@ -261,7 +302,7 @@ def resize_words(text: Text, resizer: Resizer) -> Words:
     """Expressions through a resizer, each word with its place in its own sentence."""
     states, there = resizer(text.states), ~text.padding
     place = there.cumsum(1) / (there.sum(1, keepdim=True) + 1e-6) * (2 * math.pi)
-    return Words(states, sine_wave(place, CHANNELS), there[:, None, None], resizer(text.sentence))
+    return Words(states, sine_wave(place, states.shape[2]), there[:, None, None], resizer(text.sentence))
 
 
 def level_maps(levels: Levels, rows: Tensor) -> list[Tensor]:

@@ -5,6 +5,8 @@ Source: Luo et al., "SOC: Semantic-Assisted Object Cluster for Referring Video O
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -13,23 +15,37 @@ from adapters.networks.fpn import SpatialFPN, Words
 from adapters.networks.interface import Text, in_steps
 from adapters.networks.layers import to_map
 from adapters.networks.masks import Kernels
-from adapters.networks.rvos import RVOS, Features, Fusion, Levels, Queries, Resizer, level_maps, masks_of, resize_words
+from adapters.networks.rvos import (
+    RVOS,
+    Features,
+    Fusion,
+    Geometry,
+    Levels,
+    Queries,
+    Resizer,
+    level_maps,
+    masks_of,
+    resize_words,
+)
 from adapters.networks.temporal import Temporal
 
 
 class SOC(RVOS):
     """SOC; see `RVOS` for its arguments."""
 
-    backbones = ("video_swin_t_p4w7", "video_swin_b_p4w7", "resnet50")
-    queries, layers, mask_channels = 20, 3, 8
+    backbones = ("video_swin_t_p4w7", "video_swin_b_p4w7", "resnet50", "video_swin_nano")
+    published = Geometry(queries=20, layers=3, encoder_layers=3, mask_channels=8)
+    nano = replace(RVOS.nano, mask_channels=8)
+    answers_first = True
 
-    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "official"):
+    def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "auto"):
         super().__init__(backbone, text_encoder, classes, layer)
-        self.txt_proj = Resizer(text_encoder.config.hidden_size)
-        self.vlf = Fusion()
-        self.lvf = Fusion()  # serves a loss in training; the checkpoints hold it
-        self.voc = Temporal(self.queries, window=None, learned_start=False)
-        self.spatial_decoder = SpatialFPN(self.backbone[0].channels[0], self.mask_channels)
+        g = self.geometry
+        self.txt_proj = Resizer(text_encoder.config.hidden_size, g.width)
+        self.vlf = Fusion(g.width)
+        self.lvf = Fusion(g.width)  # serves a loss in training; the checkpoints hold it
+        self.voc = Temporal(g.queries, None, False, g.width, g.temporal, g.hidden)
+        self.spatial_decoder = SpatialFPN(self.backbone[0].channels[0], g.mask_channels, g.width)
 
     def words(self, text: Text) -> Words:
         return resize_words(text, self.txt_proj)
@@ -43,15 +59,14 @@ class SOC(RVOS):
     def start(self, features: Features, words: Words) -> Tensor:
         return torch.zeros_like(words.sentence)
 
-    def conclude(self, states: Tensor, boxes: Tensor, words: Words) -> Queries:
+    def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:
         """The released code, in evaluation, joins the queries of the clip with those of the first layer alone, and
         answers with the heads of that layer."""
-        clip = self.voc(states[:, :, -1], words.sentence)[:, None]  # [E, 1, Q, C]
-        i = 0 if self.layer == "official" else self.layers - 1
-        state = states[:, :, i] + clip
-        before = boxes[:, :, i - 1] if i else self.transformer.first_reference(self.query_embed.weight)
-        box = refine(self.bbox_embed[i](state), before)
-        return Queries(self.class_embed[i](state), box, boxes[:, :, i, :, :2], state)
+        clip = self.voc(states[:, :, last], words.sentence)[:, None]  # [E, 1, Q, C]
+        state = states[:, :, head] + clip
+        before = boxes[:, :, head - 1] if head else self.transformer.first_reference(self.query_embed.weight)
+        box = refine(self.bbox_embed[head](state), before)
+        return Queries(self.class_embed[head](state), box, boxes[:, :, head, :, :2], state)
 
     def masks(
         self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None

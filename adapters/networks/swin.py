@@ -2,7 +2,7 @@
 
 Tokens are [B, S, C] with S = depth * h * w; images have depth 1. A block changes them in place, some windows at a time:
 a token belongs to one window only, so neither rolled nor padded nor partitioned copies of a clip are ever made, only
-an index of which tokens form a window.
+an index of which tokens form a window. Where gradients are wanted, the feed-forward part makes new tokens instead.
 
 Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021; Liu et al.,
 "Video Swin Transformer", CVPR 2022.
@@ -111,7 +111,7 @@ class SwinBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = GELUMlp(channels)
 
-    def run(self, x: Tensor, size: Volume, window: Volume, shift: Volume, step: int) -> None:
+    def run(self, x: Tensor, size: Volume, window: Volume, shift: Volume, step: int) -> Tensor:
         """Changes tokens [B, S + 1, C] in place, about `step` of each batch row at a time; the last one is no token."""
         shift = shift if self.shifted else (0, 0, 0)
         last, n = x.shape[1] - 1, window[0] * window[1] * window[2]
@@ -126,9 +126,12 @@ class SwinBlock(nn.Module):
                     y = y.masked_fill((rows == last)[:, None], 0)  # takes part in the attention, as it did in training
                 y = self.attn(y.view(-1, n, y.shape[2]), biased)
                 x.index_copy_(1, rows, tokens + y.view_as(tokens))
+        if x.requires_grad:
+            return x + self.mlp(self.norm2(x))
         for start in range(0, x.shape[1], step):
             tokens = x[:, start : start + step]
             tokens += self.mlp(self.norm2(tokens))
+        return x
 
 
 class PatchMerging(nn.Module):
@@ -164,7 +167,7 @@ class Stage(nn.Module):
         shift = tuple(0 if s else extent // 2 for s, extent in zip(small, self.window, strict=True))
         tokens = F.pad(x.flatten(1, 3), (0, 0, 0, 1))
         for block in self.blocks:
-            block.run(tokens, size, window, shift, step)
+            tokens = block.run(tokens, size, window, shift, step)
         return tokens[:, :-1].unflatten(1, size)
 
 

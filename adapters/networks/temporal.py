@@ -41,7 +41,7 @@ class CrossAttention(nn.Module):
 class NormedFeedForward(FeedForward):
     """Feed-forward part, residual and norm."""
 
-    def __init__(self, channels: int, hidden: int = 2048):
+    def __init__(self, channels: int, hidden: int):
         super().__init__(channels, hidden)
         self.norm = nn.LayerNorm(channels)
 
@@ -59,7 +59,15 @@ class Temporal(nn.Module):
             sentence).
     """
 
-    def __init__(self, queries: int, window: int | None, learned_start: bool, channels: int = 256, layers: int = 3):
+    def __init__(
+        self,
+        queries: int,
+        window: int | None,
+        learned_start: bool,
+        channels: int = 256,
+        layers: int = 3,
+        hidden: int = 2048,
+    ):
         super().__init__()
         self.window = window
         self.fq_pos = nn.Embedding(queries, channels)
@@ -67,10 +75,10 @@ class Temporal(nn.Module):
         if learned_start:
             self.query_feat = nn.Embedding(queries, channels)
         self.enc_self_attn = nn.ModuleList(SelfAttention(channels) for _ in range(layers))
-        self.enc_ffn = nn.ModuleList(NormedFeedForward(channels) for _ in range(layers))
+        self.enc_ffn = nn.ModuleList(NormedFeedForward(channels, hidden) for _ in range(layers))
         self.transformer_cross_attention_layers = nn.ModuleList(CrossAttention(channels) for _ in range(layers))
         self.transformer_self_attention_layers = nn.ModuleList(SelfAttention(channels) for _ in range(layers))
-        self.transformer_ffn_layers = nn.ModuleList(NormedFeedForward(channels) for _ in range(layers))
+        self.transformer_ffn_layers = nn.ModuleList(NormedFeedForward(channels, hidden) for _ in range(layers))
         self.decoder_norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, start: Tensor | None = None) -> Tensor:
