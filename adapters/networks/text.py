@@ -218,6 +218,8 @@ def tokenize(tokenizer: Tokenizer, language: Language, sentences: Sequence[str])
 def encode(model: nn.Module, language: Language, rows: Sequence[Sequence[int]]) -> Text:
     """Runs a language model over tokenized sentences, padded to the longest: padding changes nothing.
 
+    Gradients are kept where the model is in training.
+
     Args:
         model: RoBERTa or BERT.
         rows: token numbers, from `tokenize`.
@@ -229,7 +231,7 @@ def encode(model: nn.Module, language: Language, rows: Sequence[Sequence[int]]) 
         ids[i, : len(row)] = torch.tensor(row)
     there = torch.arange(length) < torch.tensor([len(row) for row in rows])[:, None]
     ids, there = ids.to(device), there.to(device)
-    with torch.no_grad():
+    with torch.set_grad_enabled(model.training and torch.is_grad_enabled()):
         found = model(input_ids=ids, attention_mask=there.long())
     return Text(found.last_hidden_state, ~there, getattr(found, "pooler_output", None))
 
