@@ -17,20 +17,24 @@ from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from adapters.sequence import Clip, InputError
 
 STAMP = "rendered.json"  # written last: a folder with it is complete
+SPLITS, LEVELS = ("train", "val", "test"), ("easy", "medium", "hard")
 SMALLEST, FEWEST = 48, 4  # pixels a side, frames a clip
 
 
 class Shapes(Dataset):
     """The embedded default: renders a small benchmark in the layout of Ref-YouTube-VOS, and simulated predictions.
 
-    Textured things move, turn, bend and change size over textured ground under a shaking camera. There are twins (same
-    look, other motion), occlusions, things that leave and return, sentences about looks and about motion, in pairs, and
-    a clip with an odd count of them. `predictions/` holds masks of simulated segmenters, see `segmenters.py`.
+    Textured things move, turn, bend and change size over textured ground under a shaking camera, in changing light.
+    There are twins (same look, other motion), occlusions, things that leave and return, sentences about looks and about
+    motion, in pairs, and a clip with an odd count of them; see docs/shapes.md. `predictions/` holds masks of simulated
+    segmenters, see `segmenters.py`.
 
     The files are rendered once. They are the same wherever NumPy, OpenCV and zlib-ng are of the same version.
 
     Settings:
         root: folder to render into; rendered again when the settings differ from those it was rendered with.
+        split: "train", "val" or "test": no clip of one is in another, whatever the seeds.
+        level: "easy", "medium" or "hard"; null takes them in turn.
         seed: another seed, another benchmark.
         clips: how many.
         frames: of each clip.
@@ -39,9 +43,11 @@ class Shapes(Dataset):
         predictions: where the simulated predictions lie, for recipes: `ROOT/predictions`.
     """
 
-    version = 1  # raise it when anything that is rendered changes
+    version = 2  # raise it when anything that is rendered changes
     defaults = {
         "root": REQUIRED,
+        "split": "test",
+        "level": None,
         "seed": 0,
         "clips": 8,
         "frames": 24,
@@ -89,6 +95,10 @@ class Shapes(Dataset):
             problems.append(
                 f"shapes: `size` is {s.size!r}, expected [height, width] of at least {SMALLEST} pixels each"
             )
+        if s.split not in SPLITS:
+            problems.append(f"shapes: `split` is {s.split!r}, expected one of {', '.join(SPLITS)}")
+        if s.level not in (None, *LEVELS):
+            problems.append(f"shapes: `level` is {s.level!r}, expected one of {', '.join(LEVELS)}, or null for all")
         if s.seed < 0:
             problems.append(f"shapes: `seed` is {s.seed}, expected 0 or more")
         if s.clips < 1:
@@ -97,7 +107,15 @@ class Shapes(Dataset):
             problems.append(f"shapes: `frames` is {s.frames}, expected {FEWEST} or more")
         if problems:
             raise InputError(problems)
-        return {"version": self.version, "seed": s.seed, "clips": s.clips, "frames": s.frames, "size": size}
+        wanted = {
+            "split": s.split,
+            "level": s.level,
+            "seed": s.seed,
+            "clips": s.clips,
+            "frames": s.frames,
+            "size": size,
+        }
+        return {"version": self.version, **wanted}
 
 
 def _is_complete(root: Path, wanted: dict) -> bool:
@@ -146,7 +164,7 @@ def _render(root: Path, wanted: dict) -> None:
         shutil.rmtree(left, ignore_errors=True)
     print(f"shapes: rendering {wanted['clips']} clips into {root} (once)", file=sys.stderr, flush=True)
     try:
-        render(fresh, wanted["seed"], wanted["clips"], wanted["frames"], tuple(wanted["size"]))
+        render(fresh, **{key: value for key, value in wanted.items() if key != "version"})
         files = {name: _length(fresh / name) for name in sorted(_files(fresh))}
         (fresh / STAMP).write_text(json.dumps({"rendered": wanted, "files": files}, indent=0), encoding="utf-8")
         if root.exists():

@@ -9,20 +9,24 @@ import cv2
 import numpy as np
 
 from adapters import png
+from adapters.datasets.shapes.clips import benchmark_clip
 from adapters.datasets.shapes.formats import FORMATS
-from adapters.datasets.shapes.render import Picture, draw
-from adapters.datasets.shapes.scenes import compose
+from adapters.datasets.shapes.render import Picture
 from adapters.datasets.shapes.segmenters import SEGMENTERS, View, segment
 
 QUALITY = 95  # of the JPEG pictures
 STEP = 5  # between frame numbers, as in YouTube-VOS, where every fifth frame is annotated
 
 
-def render(folder: Path, seed: int, clips: int, frames: int, size: tuple[int, int]) -> None:
+def render(
+    folder: Path, split: str, level: str | None, seed: int, clips: int, frames: int, size: tuple[int, int]
+) -> None:
     """Draws all clips and lets all simulated segmenters loose on them.
 
     Args:
         folder: a new one.
+        split: "train", "val" or "test".
+        level: "easy", "medium" or "hard"; None takes them in turn.
         seed: of everything.
         clips: how many.
         frames: of each clip.
@@ -33,22 +37,21 @@ def render(folder: Path, seed: int, clips: int, frames: int, size: tuple[int, in
     writers = {model: FORMATS[model](predictions, model) for model in SEGMENTERS}
     videos, objects = {}, {}
     for index in range(clips):
-        scene, numbers = compose(seed, index), frame_numbers(index, frames)
-        names = [f"{number:05d}" for number in numbers]
-        times = (numbers - numbers[0]) / (numbers[-1] - numbers[0])
-        pictures = list(draw(scene, times, size))
-        _write_pictures(media, scene.name, names, pictures)
-        sentences = [(sentence, own) for own, thing in enumerate(scene.objects, 1) for sentence in thing.sentences]
-        videos[scene.name] = {
-            "expressions": {str(i): {"exp": sentence.text} for i, (sentence, _) in enumerate(sentences)},
+        numbers = frame_numbers(index, frames)
+        shot = benchmark_clip(split, seed, index, level, times(numbers), size)
+        name, names = shot.scene.name, [f"{number:05d}" for number in numbers]
+        _write_pictures(media, name, names, shot.pictures)
+        expressions = shot.expressions
+        videos[name] = {
+            "expressions": {str(i): {"exp": sentence.text} for i, (sentence, _) in enumerate(expressions)},
             "frames": names,
         }
-        objects[scene.name] = {str(i): str(own) for i, (_, own) in enumerate(sentences)}
-        view = View.of(scene, np.stack([picture.ids for picture in pictures]))
-        for i, (sentence, own) in enumerate(sentences):
+        objects[name] = {str(i): str(own) for i, (_, own) in enumerate(expressions)}
+        view = View.of(shot.scene, shot.ids)
+        for i, (sentence, own) in enumerate(expressions):
             for model, writer in writers.items():
                 margins, scores = segment(SEGMENTERS[model], view, own, sentence.by_look, (seed, index, i))
-                writer.add(scene.name, str(i), names, margins, scores)
+                writer.add(name, str(i), names, margins, scores)
     for writer in writers.values():
         writer.close()
     meta = folder / "meta_expressions" / "valid"
@@ -69,6 +72,11 @@ def frame_numbers(index: int, count: int) -> np.ndarray:
     if index % 8 == 4:
         numbers[count // 2 :] += STEP
     return numbers
+
+
+def times(numbers: np.ndarray) -> np.ndarray:
+    """Times of numbered frames, from 0 to 1."""
+    return (numbers - numbers[0]) / (numbers[-1] - numbers[0])
 
 
 def _write_pictures(media: Path, clip: str, names: list[str], pictures: list[Picture]) -> None:

@@ -1,6 +1,7 @@
 """Draws a scene of `shapes`: pictures and, pixel by pixel, which object is seen.
 
-Edges are anti-aliased in the pictures; a pixel belongs to the front-most thing that covers at least half of it.
+Built for speed, since trainings draw as they go: a skin per look is painted once a clip, and each frame pastes it into
+the outline of the moment. Edges are anti-aliased; a pixel belongs to the front-most thing that covers half of it.
 """
 
 from __future__ import annotations
@@ -11,33 +12,34 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from adapters.datasets.shapes.things import COLOURS, Scene, Thing
+from adapters.datasets.shapes.grounds import backdrop
+from adapters.datasets.shapes.skins import REACH, outline, skin
+from adapters.datasets.shapes.things import COLUMN, Conditions, Scene, Thing
 
-GROUNDS = (  # the three colours of a background, muted so that the things stand out
-    ((222, 232, 214), (186, 210, 182), (150, 184, 160)),  # meadow
-    ((244, 230, 202), (228, 206, 172), (204, 178, 146)),  # sand
-    ((206, 226, 234), (166, 200, 214), (130, 170, 192)),  # sea
-    ((230, 218, 232), (200, 186, 212), (170, 160, 196)),  # dusk
-    ((214, 216, 218), (180, 186, 192), (146, 156, 166)),  # slate
-)
-SIDES = {"square": 4, "triangle": 3}
-FINE = 2  # samples a pixel and direction inside a thing
-AROUND = np.linspace(-np.pi, np.pi, 721)
+FRAME_TIME = 1 / 24  # of a clip, for which the shutter can be open
+SUB = 4  # binary places of polygon corners
+LARGEST = 200  # pixels a side of a skin
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One drawn frame.
+    """One drawn frame. N objects among M things.
 
     Attributes:
         image: uint8 [H, W, 3] RGB.
         ids: uint8 [H, W], the object seen at each pixel, from 1; 0 where there is none.
-        areas: pixels each object would show if nothing were in front of it, inside the frame; int [objects].
+        places: float [N, 2], (x, y) of the centres in units of the frame, whether seen or not.
+        whole: float [N], pixels of each object's outline, inside the frame or not.
+        areas: int [N], pixels each object would show if nothing were in front of it.
+        over: int [M + 1, M + 1], pixels of thing b that thing a hides, counting from 1, back to front.
     """
 
     image: np.ndarray
     ids: np.ndarray
+    places: np.ndarray
+    whole: np.ndarray
     areas: np.ndarray
+    over: np.ndarray
 
 
 def draw(scene: Scene, times: np.ndarray, size: tuple[int, int]) -> Iterator[Picture]:
@@ -49,164 +51,148 @@ def draw(scene: Scene, times: np.ndarray, size: tuple[int, int]) -> Iterator[Pic
         size: (H, W).
     """
     rng = np.random.default_rng(scene.texture)
-    ground = _ground(scene.ground % len(GROUNDS), size, rng)
-    grain = [smooth_noise((64, 64), 8, rng) for _ in scene.things]
-    first = {}  # twins share their grain: nothing but motion tells them apart
-    for thing, own in zip(scene.things, grain, strict=True):
-        first.setdefault(thing.look, own)
-    shake = rng.normal(0, [0.006, 0.006, 0.004, 0.004], (len(times), 4)) * [size[0], size[0], 1, 1]
-    order = {id(thing): k for k, thing in enumerate(scene.objects, 1)}
-    for time, trembling in zip(times, shake, strict=True):
-        camera = _camera(scene, time, size, trembling)
-        image = cv2.warpAffine(
-            ground,
-            camera @ _from_ground(size),
-            (size[1], size[0]),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT,
-        )
-        ids = np.zeros(size, np.uint8)
-        areas = np.zeros(len(scene.objects), int)
-        for thing in scene.things:
-            box, cover, colour = _thing(thing, time, size, camera, first[thing.look])
-            if cover.size:
-                image[box] *= 1 - 0.35 * _shadow(cover, size[0] / 45)[..., None]
-                image[box] += cover[..., None] * (colour - image[box])
-            seen = cover >= 0.5
-            ids[box][seen] = order.get(id(thing), 0)
-            if id(thing) in order:
-                areas[order[id(thing)] - 1] = seen.sum()
-        image += rng.normal(0, 1.5, (*size, 1))  # sensor noise
-        yield Picture(np.clip(image + 0.5, 0, 255).astype(np.uint8), ids, areas)
+    ground = backdrop(size, rng)
+    skins = {}  # twins share their skin: nothing but motion tells them apart
+    for thing in scene.things:
+        if thing.look not in skins:
+            sharp = int(np.clip(2 * REACH * max(thing.radius) * size[0], 40, LARGEST))
+            skins[thing.look] = skin(thing.look, sharp, rng)
+    trembling = rng.normal(size=(len(times), 4)) * scene.conditions.shake
+    lamp = rng.uniform(0.1, 0.9, (2, 2))
+    grain = rng.standard_normal((size[0] + 32, size[1] + 32), np.float32)[..., None]
+    is_object = np.array([False] + [t.look.shape != COLUMN for t in scene.things])
+    own = np.where(is_object, np.cumsum(is_object), 0).astype(np.uint8)  # object id of each thing
+    for time, tremble in zip(times, trembling, strict=True):
+        camera = _camera(scene.conditions, time, size, tremble)
+        image = _filmed(ground, camera, size)
+        front = np.zeros(size, np.uint8)  # the front-most thing, from 1
+        count = len(scene.things) + 1
+        places, whole = np.zeros((count, 2)), np.zeros(count)
+        areas, over = np.zeros(count, int), np.zeros((count, count), int)
+        for k, thing in enumerate(scene.things, 1):
+            polygon, matrix = _pose(thing, time, size, camera)
+            places[k] = matrix[:, 2] / (size[1], size[0])
+            whole[k] = cv2.contourArea(polygon)
+            smear = _smear(thing, time, size, scene.conditions.exposure)
+            box, seen = _paste(image, polygon, matrix, skins[thing.look], smear)
+            if seen is not None:
+                areas[k] = np.count_nonzero(seen)
+                over[k] = np.bincount(front[box][seen], minlength=count)
+                front[box][seen] = k
+        corner = rng.integers(0, 33, 2)
+        noise = grain[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
+        image = _developed(image, scene.conditions, time, lamp, noise)
+        yield Picture(image, own[front], places[is_object], whole[is_object], areas[is_object], over)
 
 
-def _camera(scene: Scene, time: float, size: tuple[int, int], trembling: np.ndarray) -> np.ndarray:
+def _camera(conditions: Conditions, time: float, size: tuple[int, int], tremble: np.ndarray) -> np.ndarray:
     """Affine map [2, 3] from pixels of the still scene to pixels of the frame: pan, slow zoom and shake."""
     height, width = size
-    zoom = 1 + 0.04 * np.sin(2 * np.pi * time) + trembling[2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), float(np.degrees(trembling[3])), float(zoom))
-    matrix[:, 2] += np.array(scene.pan) * (time - 0.5) * [width, height] + trembling[:2]
+    zoom = 1 + conditions.zoom * np.sin(2 * np.pi * time) + tremble[2] / 2
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), float(np.degrees(0.67 * tremble[3])), float(zoom))
+    matrix[:, 2] += np.array(conditions.pan) * (time - 0.5) * [width, height] + tremble[:2] * height
     return matrix
 
 
-def _from_ground(size: tuple[int, int]) -> np.ndarray:
-    """[3, 3] from pixels of the ground, which is half as large again as the frame, to those of the scene."""
-    matrix = np.eye(3)
-    matrix[:2, 2] = -0.25 * size[1], -0.25 * size[0]
-    return matrix
+def _filmed(ground: np.ndarray, camera: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The part of the ground, which is half as large again as the frame, that the camera sees."""
+    shift = np.eye(3)
+    shift[:2, 2] = -0.25 * size[1], -0.25 * size[0]
+    flags, mode = cv2.INTER_LINEAR, cv2.BORDER_REFLECT
+    return cv2.warpAffine(ground, camera @ shift, (size[1], size[0]), flags=flags, borderMode=mode)
 
 
-def _ground(kind: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A background, float32 [1.5 H, 1.5 W, 3]: drifts of three colours, strewn with pebbles, over a fine grain."""
-    height, width = int(1.5 * size[0]), int(1.5 * size[1])
-    colours = np.float32(GROUNDS[kind])
-    drift = np.linspace(0.2, 1.8, height, dtype=np.float32)[:, None] + 0.35 * smooth_noise((height, width), 44, rng)
-    drift = np.clip(drift, 0, 2)[..., None]
-    ground = np.where(
-        drift < 1, colours[0] + drift * (colours[1] - colours[0]), colours[1] + (drift - 1) * (colours[2] - colours[1])
-    )
-    pebbles = np.zeros((height, width), np.float32)
-    for _ in range(260):
-        centre = rng.integers([0, 0], [width, height]).tolist()
-        axes = (rng.uniform(0.008, 0.04) * size[0] * rng.uniform(0.6, 1.4, 2) + 1).astype(int).tolist()
-        cv2.ellipse(pebbles, centre, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(-0.16, 0.13)), -1)
-    shade = 1 + cv2.GaussianBlur(pebbles, (0, 0), 0.8)
-    for cell, strength in ((12, 0.025), (4, 0.025)):
-        shade *= 1 + strength * smooth_noise((height, width), cell, rng)
-    return ground * shade[..., None]
-
-
-def smooth_noise(size: tuple[int, int], cell: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of about unit variance, float32 [H, W], with blots of `cell` pixels."""
-    coarse = rng.normal(0, 1.5, (-(-size[0] // cell) + 1, -(-size[1] // cell) + 1)).astype(np.float32)
-    return cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
-
-
-def _thing(thing: Thing, time: float, size, camera: np.ndarray, grain: np.ndarray) -> tuple:
-    """The part of the frame around the thing: (slices of it, share of each pixel that is covered, float32 colours)."""
-    height, width = size
+def _pose(thing: Thing, time: float, size: tuple[int, int], camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The outline in the frame, float32 [K, 2] pixels, and the map [2, 3] from the thing's own frame of unit radius."""
     x, y, radius = thing.at(time)
-    centre = camera @ [x * width, y * height, 1]
-    scale = float(radius * height * np.hypot(*camera[:, 0]))
-    angle = thing.turn * time + np.arctan2(camera[1, 0], camera[0, 0])
-    tall = thing.look.shape == "column"
-    left, right = _span(centre[0], 1.25 * scale + 0.08 * height, width)
-    top, bottom = (0, height) if tall else _span(centre[1], 1.25 * scale + 0.08 * height, height)
+    centre = camera @ [x * size[1], y * size[0], 1]
+    angle, scale = thing.turn * time, radius * size[0]
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    matrix = np.empty((2, 3))
+    matrix[:, :2] = camera[:, :2] @ [[cos, -sin], [sin, cos]]
+    matrix[:, 2] = centre
+    points = outline(thing, time) @ matrix[:, :2].T + centre
+    return points.astype(np.float32), matrix
+
+
+def _smear(thing: Thing, time: float, size: tuple[int, int], exposure: float) -> np.ndarray:
+    """(x, y) in pixels by which the thing moves while the shutter is open."""
+    if not exposure:
+        return np.zeros(2)
+    half = exposure * FRAME_TIME / 2
+    before, after = np.array(thing.at(time - half)[:2]), np.array(thing.at(time + half)[:2])
+    return (after - before) * (size[1], size[0])
+
+
+def _paste(image: np.ndarray, polygon: np.ndarray, matrix: np.ndarray, skin: np.ndarray, smear: np.ndarray):
+    """Paints the thing into the image, with a soft shadow; returns (slices of its box, bool pixels it covers)."""
+    size = image.shape[:2]
+    far = size[0] / 45  # of the shadow
+    reach = np.abs(smear) / 2 + 2 * far + 2
+    left, top = np.maximum(polygon.min(0) - reach, 0).astype(int)
+    right, bottom = np.minimum(polygon.max(0) + reach + 1, size[::-1]).astype(int)
     box = (slice(top, bottom), slice(left, right))
     if left >= right or top >= bottom:
-        return box, np.zeros((0, 0), np.float32), np.zeros((0, 0, 3), np.float32)
-    step = (np.arange(FINE) + 0.5) / FINE - 0.5
-    px = ((np.arange(left, right)[:, None] + step).ravel() - centre[0]) / scale
-    py = ((np.arange(top, bottom)[:, None] + step).ravel() - centre[1]) / scale
-    px, py = np.meshgrid(px.astype(np.float32), py.astype(np.float32))
-    cos, sin = float(np.cos(angle)), float(np.sin(angle))
-    u, v = cos * px + sin * py, cos * py - sin * px
-    if tall:
-        rim = 1 - np.abs(u)
-    else:
-        rim = 1 - np.hypot(u, v) / np.float32(np.interp(np.arctan2(v, u), AROUND, _outline(thing, time)))
-    inside = np.clip(rim * scale * FINE + 0.5, 0, 1)
-    paint = _column(u, v, grain) if tall else _paint(thing, u, v, rim, grain)
-    if not tall:
-        paint *= (1.02 + 0.22 * np.sqrt(np.clip(rim, 0, 1)) - 0.16 * (0.6 * px + 0.8 * py))[..., None]  # lit from above
-        paint *= np.clip(0.62 + rim * scale / 4, 0.62, 1)[..., None]  # a darker rim
-    pixels = (right - left, bottom - top)
-    return box, *(cv2.resize(fine, pixels, interpolation=cv2.INTER_AREA) for fine in (inside, paint))
+        return box, None
+    width, height = int(right - left), int(bottom - top)
+    cover = np.zeros((height, width), np.uint8)
+    corners = np.rint((polygon - (left, top)) * (1 << SUB)).astype(np.int32)
+    cv2.fillPoly(cover, [corners], 255, cv2.LINE_AA, SUB)
+    seen = cover >= 128
+    rim = cover - cv2.erode(cover, None)
+    cover = cover * np.float32(1 / 255)
+    onto = matrix @ _from_skin(skin)
+    onto[:, 2] -= left, top
+    paint = cv2.warpAffine(skin, onto, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    reach = np.sqrt(np.abs(np.linalg.det(matrix[:, :2])))
+    across, down = ((np.arange(n) - c) / reach for n, c in ((width, matrix[0, 2] - left), (height, matrix[1, 2] - top)))
+    light = np.float32(1.08 - 0.08 * across - 0.12 * down[:, None])  # lit from above
+    light *= cover * (1 - np.float32(0.35 / 255) * rim)  # a darker rim
+    paint *= light[..., None]
+    if np.hypot(*smear) >= 1:
+        kernel = _line(smear)
+        paint, cover = cv2.filter2D(paint, -1, kernel), cv2.filter2D(cover, -1, kernel)
+    shadow = cv2.warpAffine(cover, np.float32([[1, 0, 0.5 * far], [0, 1, far]]), (width, height))
+    shadow = cv2.blur(shadow, (2 * int(far) + 1,) * 2)
+    part = image[box]
+    part *= ((1 - 0.35 * shadow) * (1 - cover))[..., None]
+    part += paint
+    return box, seen
 
 
-def _span(centre: float, reach: float, limit: int) -> tuple[int, int]:
-    low, high = max(int(centre - reach), 0), min(int(centre + reach) + 2, limit)
-    return low, max(low, high)
+def _from_skin(skin: np.ndarray) -> np.ndarray:
+    """[3, 3] from pixels of a skin to the thing's own frame."""
+    step = 2 * REACH / len(skin)
+    return np.array([[step, 0, step / 2 - REACH], [0, step, step / 2 - REACH], [0, 0, 1]])
 
 
-def _outline(thing: Thing, time: float) -> np.ndarray:
-    """Distance of the outline from the centre, about 1, in the directions AROUND."""
-    shape, angle = thing.look.shape, AROUND
-    if shape in SIDES:  # a polygon with round corners: a smooth maximum over the normals of its sides
-        normals = 2 * np.pi * np.arange(SIDES[shape]) / SIDES[shape]
-        toward = np.clip(np.cos(angle[..., None] - normals), 0, None)
-        outline = (0.86 if shape == "square" else 0.64) * ((toward**10).sum(-1)) ** -0.1
-    elif shape == "star":
-        outline = 0.70 / (1 - 0.30 * np.cos(5 * angle))
-    elif shape == "flower":
-        outline = 0.92 + 0.13 * np.cos(6 * angle)
-    else:
-        outline = np.ones_like(angle)
-    phase = 2 * np.pi * time
-    bend = np.sin(2 * angle + 1.3 * phase) + 0.6 * np.sin(3 * angle - 0.9 * phase + 1)
-    return outline * (1 + thing.sway * bend)
+def _line(smear: np.ndarray) -> np.ndarray:
+    """A kernel that spreads a pixel evenly along a line, float32 [K, K]."""
+    half = int(np.abs(smear).max() / 2 + 1)
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.uint8)
+    ends = [np.rint((half + sign * smear / 2) * (1 << SUB)).astype(int).tolist() for sign in (-1, 1)]
+    cv2.line(kernel, *ends, 255, 1, cv2.LINE_AA, SUB)
+    return np.float32(kernel / kernel.sum())
 
 
-def _paint(thing: Thing, u: np.ndarray, v: np.ndarray, rim: np.ndarray, grain: np.ndarray) -> np.ndarray:
-    """The colour pattern at places of the thing's own frame (unit radius), float32 [..., 3]."""
-    pattern = thing.look.pattern
-    if pattern == "striped":
-        wave = np.sin(7.5 * u)
-    elif pattern == "dotted":
-        wave = 3 * (np.cos(6.5 * u) * np.cos(6.5 * v) - 0.45)
-    elif pattern == "checkered":
-        wave = 3 * np.sin(5.2 * u) * np.sin(5.2 * v)
-    else:  # ringed
-        wave = np.sin(11 * rim + 0.6)
-    light = np.clip(0.5 + 3 * wave, 0, 1)[..., None]
-    base = np.float32(COLOURS[thing.look.colour])
-    pale = 0.38 * base + 0.62 * np.float32((255, 250, 238))
-    return (base + light * (pale - base)) * (1 + 0.07 * _look_up(grain, u, v))[..., None]
-
-
-def _column(u: np.ndarray, v: np.ndarray, grain: np.ndarray) -> np.ndarray:
-    """Fluted sandstone, float32 [..., 3]."""
-    round_ = 0.72 + 0.32 * np.sqrt(np.clip(1 - u**2, 0, 1)) + 0.05 * np.cos(14 * u) - 0.10 * u
-    return np.float32((196, 180, 152)) * (round_ * (1 + 0.03 * _look_up(grain, u, v)))[..., None]
-
-
-def _look_up(grain: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Grain at places of unit radius; it repeats, mirrored, further out."""
-    x, y = (u * 24 + 32).astype(np.float32), (v * 24 + 32).astype(np.float32)
-    return cv2.remap(grain, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-
-
-def _shadow(cover: np.ndarray, far: float) -> np.ndarray:
-    """A soft shadow to the lower right, `far` pixels away; float32 [H, W]."""
-    moved = cv2.warpAffine(cover, np.float32([[1, 0, 0.5 * far], [0, 1, far]]), cover.shape[::-1])
-    return cv2.GaussianBlur(moved, (0, 0), 0.8 * far)
+def _developed(
+    image: np.ndarray, conditions: Conditions, time: float, lamp: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    """The picture that the camera makes of what it sees, uint8 [H, W, 3]: focus, light, contrast and noise."""
+    size = image.shape[:2]
+    blur = conditions.defocus * size[0] * np.sin(np.pi * time) ** 2
+    if blur > 0.3:
+        image = cv2.GaussianBlur(image, (0, 0), float(blur))
+    gain = 2 ** (conditions.gain * (time - 0.5))
+    if conditions.spot:
+        x, y = lamp[0] + time * (lamp[1] - lamp[0])
+        away = (np.linspace(0, 1, 28) - x) ** 2 + (np.linspace(0, 1, 16)[:, None] - y) ** 2
+        glow = np.float32(gain * (1 + conditions.spot * (np.exp(-6 * away) - 0.4)))
+        image *= cv2.resize(glow, size[::-1])[..., None]
+    elif gain != 1:
+        image *= np.float32(gain)
+    image += np.float32(conditions.noise) * noise
+    image = cv2.convertScaleAbs(np.maximum(image, 0, out=image))
+    if conditions.gamma != 1:
+        image = cv2.LUT(image, np.uint8(np.rint(255 * (np.arange(256) / 255) ** conditions.gamma)))
+    return image

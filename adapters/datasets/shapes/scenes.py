@@ -1,212 +1,212 @@
-"""What happens in the clips of `shapes`: the kinds of scenes, one function each."""
+"""What happens in the clips of `shapes`: staged scenes and free ones, at three levels of difficulty."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adapters.datasets.shapes.things import COLOURS, PATTERNS, SHAPES, Look, Scene, Sentence, Thing
+from adapters.datasets.shapes import LEVELS, SPLITS
+from adapters.datasets.shapes.staged import STAGED, Looks, column, odd_one_out
+from adapters.datasets.shapes.things import COLUMN, PATTERNS, Conditions, Look, Scene, Thing
+
+ODD = 6  # of eight clips, the one in which an object has a single sentence
 
 
-def compose(seed: int, index: int) -> Scene:
-    """The scene of a clip; the kinds of scenes take turns.
+@dataclass(frozen=True)
+class Level:
+    """How difficult a scene is; pairs are ranges.
+
+    Attributes:
+        things: how many objects a free scene has.
+        alike: chance that two of them are twins; else that all have one shape.
+        columns: chance that a column stands in the way.
+        care: of how many paths the one is taken that stays furthest from the others.
+        radius: of the things.
+        sway: how much they bend at most.
+        jitter: of the way points of staged scenes.
+        light: greatest gain, and of the spot, and change of gamma.
+        blur: greatest defocus and exposure.
+        camera: greatest pan and zoom, and shake.
+        noise: greatest.
+    """
+
+    things: tuple[int, int]
+    alike: float
+    columns: float
+    care: int
+    radius: tuple[float, float]
+    sway: float
+    jitter: float
+    light: tuple[float, float, float]
+    blur: tuple[float, float]
+    camera: tuple[float, float, float]
+    noise: float
+
+
+OF_LEVEL = {
+    "easy": Level((2, 3), 0.3, 0.0, 8, (0.13, 0.22), 0.06, 0.02, (0, 0, 0), (0, 0.3), (0.04, 0.03, 0.003), 2),
+    "medium": Level(
+        (3, 4), 0.5, 0.3, 4, (0.10, 0.20), 0.10, 0.04, (0.5, 0.4, 0.2), (0.004, 0.7), (0.07, 0.06, 0.005), 4
+    ),
+    "hard": Level((4, 6), 0.7, 0.6, 2, (0.08, 0.18), 0.16, 0.05, (1.2, 0.8, 0.4), (0.010, 1.0), (0.12, 0.10, 0.009), 9),
+}
+
+
+def compose(split: str, seed: int, index: int, level: str | None = None, attempt: int = 0) -> Scene:
+    """The scene of a clip. Staged and free scenes take turns.
 
     Args:
+        split: one of SPLITS.
         seed: of the data set.
         index: of the clip.
+        level: one of LEVELS; None takes them in turn.
+        attempt: another scene in the place of one that was no good.
     """
-    rng = np.random.default_rng([seed, index])
-    make = SCENES[index % len(SCENES)]
-    scene = make(Looks(rng), rng)
-    if rng.random() < 0.5:
-        scene = mirrored(scene)
-    pan = tuple(rng.uniform(-0.06, 0.06, 2))
-    things = tuple(replace(t, path=_jitter(t.path, rng)) for t in scene.things)
-    texture = int(rng.integers(2**31))
-    return replace(
-        scene, name=f"{index:02d}_{make.__name__}", things=things, pan=pan, ground=seed + index, texture=texture
+    level = level or LEVELS[index % len(LEVELS)]
+    rng = np.random.default_rng([SPLITS.index(split), LEVELS.index(level), seed, index, attempt])
+    how = OF_LEVEL[level]
+    if index % 2:
+        name, things = "free", _free(how, rng)
+    else:
+        make = odd_one_out if index % 8 == ODD else STAGED[(index // 2 + seed) % len(STAGED)]
+        name, things = make.__name__, _restaged(make(Looks(rng)), how, rng)
+    return Scene(f"{index:02d}_{level}_{name}", things, _conditions(how, rng), int(rng.integers(2**31)))
+
+
+def _restaged(things: tuple[Thing, ...], how: Level, rng) -> tuple[Thing, ...]:
+    """The scene with its way points moved a little, mirrored or not, bending as the level wants."""
+    mirror, found = rng.random() < 0.5, []
+    for thing in things:
+        path = np.array(thing.path)
+        if thing.look.shape != COLUMN:
+            path += rng.uniform(-how.jitter, how.jitter, path.shape)
+        if mirror:
+            path[:, 0] = 1 - path[:, 0]
+        sway = thing.sway and rng.uniform(0.5, 1) * how.sway
+        turn = -thing.turn if mirror else thing.turn
+        found.append(replace(thing, path=_points(path), turn=turn, sway=sway))
+    return tuple(found)
+
+
+def _conditions(how: Level, rng) -> Conditions:
+    gain, spot, gamma = how.light
+    defocus, exposure = how.blur
+    pan, zoom, shake = how.camera
+    return Conditions(
+        pan=tuple(rng.uniform(-pan, pan, 2)),
+        zoom=rng.uniform(-zoom, zoom),
+        shake=shake * rng.uniform(0.3, 1),
+        gain=rng.uniform(-gain, gain),
+        gamma=2 ** rng.uniform(-gamma, gamma),
+        spot=spot * rng.uniform(0, 1),
+        defocus=max(0, defocus * rng.uniform(-1, 1)),
+        exposure=exposure * rng.uniform(0, 1),
+        noise=rng.uniform(0.5, how.noise),
     )
 
 
-def mirrored(scene: Scene) -> Scene:
-    """The scene seen in a mirror: left and right change places, in the sentences too."""
-
-    def swap(text: str) -> str:
-        return text.replace("left", "\0").replace("right", "left").replace("\0", "right")
-
-    things = []
-    for thing in scene.things:
-        sentences = tuple(replace(s, text=swap(s.text)) for s in thing.sentences)
-        path = tuple((1 - x, y) for x, y in thing.path)
-        things.append(replace(thing, path=path, turn=-thing.turn, sentences=sentences))
-    return replace(scene, things=tuple(things))
+def _free(how: Level, rng) -> tuple[Thing, ...]:
+    """Things of random looks on random ways, in random order from back to front."""
+    count = int(rng.integers(how.things[0], how.things[1] + 1))
+    things: list[Thing] = []
+    for look in _looks(count, how, rng):
+        candidates = [_wanderer(look, how, rng) for _ in range(how.care)]
+        things.append(max(candidates, key=lambda thing: _room(thing, things)))
+    if rng.random() < how.columns:
+        things.insert(int(rng.integers(len(things))), column(rng.uniform(0.3, 0.7), rng.uniform(0.08, 0.18)))
+    return tuple(things)
 
 
-def _jitter(path, rng) -> tuple[tuple[float, float], ...]:
-    return tuple(
-        (x + dx, y + dy) for (x, y), (dx, dy) in zip(path, rng.uniform(-0.02, 0.02, (len(path), 2)), strict=True)
-    )
+def _looks(count: int, how: Level, rng) -> list[Look]:
+    looks = Looks(rng)
+    dice = rng.random()
+    if dice < how.alike:
+        twin = looks.new()
+        found = [twin, twin, *(looks.new() for _ in range(count - 2))]
+    elif dice < how.alike + (1 - how.alike) / 2:
+        shape = looks.new().shape
+        found = [looks.new(shape) for _ in range(count)]
+    else:
+        found = [looks.new() for _ in range(count)]
+    if count > 3 and rng.random() < 0.5:  # the same colour in another shape or pattern
+        pattern = next(p for p in rng.permutation(PATTERNS) if p != found[2].pattern)
+        found[3] = Look(found[3].shape, found[2].colour, str(pattern))
+    return [found[k] for k in rng.permutation(count)]
 
 
-class Looks:
-    """Deals out looks that differ in colour, pattern and shape for as long as there are any."""
-
-    def __init__(self, rng: np.random.Generator):
-        self.colours = list(rng.permutation(list(COLOURS)))
-        self.patterns = list(rng.permutation(PATTERNS)) * 2
-        self.shapes = list(rng.permutation(SHAPES)) * 2
-
-    def new(self, shape: str | None = None) -> Look:
-        """A look of a new colour."""
-        shape = shape or self.shapes.pop()
-        return Look(str(shape), str(self.colours.pop()), str(self.patterns.pop()))
+def _wanderer(look: Look, how: Level, rng) -> Thing:
+    radius = rng.uniform(*how.radius)
+    radii = (radius,)
+    path = WAYS[rng.choice(len(WAYS), p=CHANCES)](rng)
+    if rng.random() < 0.25:
+        ratio = rng.uniform(1.6, 2.6)
+        radii = (radius * ratio**-0.5, radius, radius * ratio**0.5)[:: rng.choice([-1, 1])]
+    turn = rng.choice([0.0, rng.uniform(-1.2, 1.2), rng.choice([-1, 1]) * rng.uniform(2.5, 7)], p=[0.25, 0.5, 0.25])
+    return Thing(look, _points(path), tuple(float(r) for r in radii), float(turn), float(how.sway * rng.uniform(0, 1)))
 
 
-def by_look(look: Look, where: str = "") -> Sentence:
-    return Sentence(f"the {look}{where and ' ' + where}", by_look=True)
+def _room(thing: Thing, others: list[Thing]) -> float:
+    """The shortest distance to the others over the clip, in frame heights."""
+    room = 9.0
+    for time in (0.0, 0.33, 0.67, 1.0):
+        x, y, radius = thing.at(time)
+        for other in others:
+            a, b, c = other.at(time)
+            room = min(room, float(np.hypot(1.78 * (x - a), y - b)) - radius - c)
+    return room
 
 
-def by_motion(look: Look, what: str) -> Sentence:
-    return Sentence(f"the {look.shape} {what}", by_look=False)
+# Ways: paths [K, 2], made towards the right and then turned to any side.
 
 
-def crossing_twins(looks: Looks, rng) -> Scene:
-    """Twins meet in the middle, one passes in front of the other."""
-    twin, other = looks.new(), looks.new()
-    start = "that is on the {} at first"
-    return Scene(
-        "",
-        (
-            Thing(other, ((0.40, 0.22), (0.52, 0.20), (0.60, 0.24)), (0.13,), 1.0, 0.05, (
-                by_look(other), by_motion(other, "that hardly moves"))),
-            Thing(twin, ((0.25, 0.54), (0.49, 0.60), (0.76, 0.52)), (0.19,), 0.9, 0.05, (
-                by_motion(twin, "that moves to the right"), by_motion(twin, start.format("left")))),
-            Thing(twin, ((0.75, 0.70), (0.53, 0.66), (0.26, 0.72)), (0.19,), -0.9, 0.05, (
-                by_motion(twin, "that moves to the left"), by_motion(twin, start.format("right")))),
-        ),
-    )  # fmt: skip
+def _across(rng) -> np.ndarray:
+    return _turned(np.array([(rng.uniform(0.1, 0.3), 0), (0.5, 0), (rng.uniform(0.7, 0.9), 0)]), 0.08, rng)
 
 
-def leaving_and_returning(looks: Looks, rng) -> Scene:
-    """One leaves the picture and comes back; another stays."""
-    gone, stays = looks.new(), looks.new()
-    return Scene(
-        "",
-        (
-            Thing(stays, ((0.30, 0.72), (0.34, 0.50), (0.28, 0.32), (0.34, 0.42)), (0.20,), 1.2, 0.07, (
-                by_look(stays), by_motion(stays, "that stays in view"))),
-            Thing(gone, ((0.80, 0.36), (0.95, 0.44), (1.14, 0.50), (0.98, 0.56), (0.78, 0.60)), (0.15,), -1.6, 0.06, (
-                by_look(gone), by_motion(gone, "that leaves and comes back"))),
-        ),
-    )  # fmt: skip
+def _back(rng) -> np.ndarray:
+    start, far = rng.uniform(0.12, 0.35), rng.uniform(0.35, 0.5)
+    return _turned(np.array([(start, 0), (start + 0.7 * far, 0), (start + far, 0), (start + 0.1 * far, 0)]), 0.05, rng)
 
 
-def behind_the_column(looks: Looks, rng) -> Scene:
-    """One passes behind a column and is hidden for some frames; another passes in front of it."""
-    hidden, front = looks.new(), looks.new()
-    column = Look("column", "sand", "plain")
-    return Scene(
-        "",
-        (
-            Thing(hidden, ((0.27, 0.32), (0.45, 0.30), (0.56, 0.34), (0.76, 0.30)), (0.13,), 2.0, 0.05, (
-                by_look(hidden), by_motion(hidden, "that passes behind the column"))),
-            Thing(column, ((0.50, 0.50),), (0.18,), 0.0, 0.0),
-            Thing(front, ((0.74, 0.70), (0.54, 0.74), (0.28, 0.72)), (0.17,), -1.2, 0.06, (
-                by_look(front), by_motion(front, "that passes in front of the column"))),
-        ),
-    )  # fmt: skip
+def _away_and_back(rng) -> np.ndarray:
+    start = rng.uniform(0.65, 0.8)
+    return _turned(np.array([(start, 0), (0.98, 0), (1.25, 0), (0.98, 0), (start - 0.05, 0)]), 0.03, rng)
 
 
-def coming_closer(looks: Looks, rng) -> Scene:
-    """One grows, one shrinks, one drifts between them."""
-    near, far, drift = looks.new(), looks.new(), looks.new()
-    return Scene(
-        "",
-        (
-            Thing(far, ((0.26, 0.40), (0.30, 0.34), (0.36, 0.24)), (0.27, 0.16, 0.09), 0.8, 0.04, (
-                by_look(far), by_motion(far, "that goes away"))),
-            Thing(drift, ((0.12, 0.80), (0.40, 0.78), (0.56, 0.80)), (0.13,), -1.5, 0.07, (
-                by_look(drift), by_motion(drift, "that drifts along the bottom"))),
-            Thing(near, ((0.68, 0.30), (0.70, 0.42), (0.72, 0.54)), (0.09, 0.18, 0.33), -0.7, 0.04, (
-                by_look(near), by_motion(near, "that comes closer"))),
-        ),
-    )  # fmt: skip
+def _away(rng) -> np.ndarray:
+    return _turned(np.array([(rng.uniform(0.4, 0.7), 0), (0.9, 0), (1.3, 0)]), 0.06, rng)
 
 
-def turning_back(looks: Looks, rng) -> Scene:
-    """Twins set out side by side; one turns back."""
-    twin, other = looks.new(), looks.new()
-    return Scene(
-        "",
-        (
-            Thing(other, ((0.78, 0.22), (0.80, 0.30), (0.76, 0.26)), (0.15,), 1.4, 0.05, (
-                by_look(other), by_motion(other, "that spins on the spot"))),
-            Thing(twin, ((0.18, 0.32), (0.34, 0.34), (0.50, 0.42), (0.66, 0.54)), (0.17,), 0.5, 0.05, (
-                by_motion(twin, "that goes on to the right"), by_motion(twin, "that starts at the top"))),
-            Thing(twin, ((0.18, 0.72), (0.36, 0.70), (0.38, 0.68), (0.18, 0.64)), (0.17,), 0.5, 0.05, (
-                by_motion(twin, "that turns back"), by_motion(twin, "that starts at the bottom"))),
-        ),
-    )  # fmt: skip
+def _in(rng) -> np.ndarray:
+    return _away(rng)[::-1]
 
 
-def spinning_twin(looks: Looks, rng) -> Scene:
-    """Of two twins one spins; a third thing sweeps across in front of both."""
-    twin, sweep = looks.new("star"), looks.new("disc")
-    return Scene(
-        "",
-        (
-            Thing(twin, ((0.30, 0.36), (0.34, 0.40), (0.36, 0.36)), (0.22,), 3.4, 0.0, (
-                by_motion(twin, "that spins"), by_look(twin, "on the left"))),
-            Thing(twin, ((0.72, 0.62), (0.68, 0.58), (0.70, 0.62)), (0.22,), 0.0, 0.0, (
-                by_motion(twin, "that does not turn"), by_look(twin, "on the right"))),
-            Thing(sweep, ((0.22, 0.26), (0.42, 0.46), (0.60, 0.54), (0.80, 0.76)), (0.14,), 1.2, 0.06, (
-                by_look(sweep), by_motion(sweep, "that passes in front of the stars"))),
-        ),
-    )  # fmt: skip
+def _still(rng) -> np.ndarray:
+    return rng.uniform(0.15, 0.85, 2) + rng.uniform(-0.012, 0.012, (3, 2))
 
 
-def odd_one_out(looks: Looks, rng) -> Scene:
-    """Two chase each other, one comes towards them; one of the three has a single sentence."""
-    first, second, against = looks.new(), looks.new(), looks.new()
-    things = [
-        Thing(against, ((0.78, 0.44), (0.58, 0.40), (0.36, 0.42)), (0.16,), 1.0, 0.06, (
-            by_look(against), by_motion(against, "that comes towards the other two"))),
-        Thing(first, ((0.42, 0.30), (0.54, 0.50), (0.74, 0.66)), (0.15,), -1.4, 0.05, (
-            by_look(first), by_motion(first, "that goes ahead"))),
-        Thing(second, ((0.18, 0.66), (0.30, 0.54), (0.48, 0.66)), (0.17,), 0.8, 0.07, (
-            by_look(second), by_motion(second, "that follows"))),
-    ]  # fmt: skip
-    single = int(rng.integers(3))
-    things[single] = replace(things[single], sentences=things[single].sentences[:1])
-    return Scene("", tuple(things))
+def _anywhere(rng) -> np.ndarray:
+    return rng.uniform(0.12, 0.88, (int(rng.integers(3, 6)), 2))
 
 
-def four_ways(looks: Looks, rng) -> Scene:
-    """Four of one shape go up, down, left and right, and cross each other."""
-    shape = str(looks.shapes.pop())
-    ways = {
-        "up": ((0.32, 0.80), (0.34, 0.50), (0.30, 0.22)),
-        "down": ((0.66, 0.22), (0.64, 0.50), (0.68, 0.80)),
-        "to the left": ((0.56, 0.34), (0.40, 0.36), (0.18, 0.32)),
-        "to the right": ((0.42, 0.70), (0.58, 0.72), (0.80, 0.66)),
-    }
-    things = []
-    for k, (way, path) in enumerate(ways.items()):
-        look = looks.new(shape)
-        sentences = (by_look(look), by_motion(look, f"that moves {way}"))
-        things.append(Thing(look, path, (0.13,), (-1) ** k * 1.5, 0.06, sentences))
-    return Scene("", tuple(things))
+def _round(rng) -> np.ndarray:
+    angles = rng.uniform(0, 6.28) + rng.choice([-1, 1]) * np.linspace(0, rng.uniform(3, 6.5), 7)
+    ring = np.stack([0.16 * np.cos(angles), 0.27 * np.sin(angles)], axis=1)
+    return rng.uniform(0.3, 0.7, 2) + rng.uniform(0.7, 1.2) * ring
 
 
-SCENES: tuple[Callable[[Looks, np.random.Generator], Scene], ...] = (
-    crossing_twins,
-    leaving_and_returning,
-    behind_the_column,
-    coming_closer,
-    turning_back,
-    spinning_twin,
-    odd_one_out,
-    four_ways,
-)
+WAYS = (_across, _back, _away_and_back, _away, _in, _still, _anywhere, _round)
+CHANCES = (0.28, 0.17, 0.1, 0.06, 0.06, 0.13, 0.12, 0.08)
+
+
+def _turned(path: np.ndarray, jitter: float, rng) -> np.ndarray:
+    """The path at a random height, leading to the right, left, up or down."""
+    path = path + np.array([0, rng.uniform(0.15, 0.85)]) + rng.uniform(-jitter, jitter, path.shape)
+    if rng.random() < 0.35:
+        path = path[:, ::-1]
+    return 1 - path if rng.random() < 0.5 else path
+
+
+def _points(path: np.ndarray) -> tuple[tuple[float, float], ...]:
+    return tuple((float(x), float(y)) for x, y in path)

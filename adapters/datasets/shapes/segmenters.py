@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from adapters.datasets.shapes.render import smooth_noise
+from adapters.datasets.shapes.grounds import smooth_noise
 from adapters.datasets.shapes.things import Scene
 
 NOWHERE = -1000.0  # margin of a pixel that no object is near

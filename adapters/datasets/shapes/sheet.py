@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import cv2
 import numpy as np
 
-from adapters.datasets.shapes.layout import frame_numbers
-from adapters.datasets.shapes.render import draw
-from adapters.datasets.shapes.scenes import compose
+from adapters.datasets.shapes.clips import benchmark_clip
+from adapters.datasets.shapes.layout import frame_numbers, times
 from adapters.datasets.shapes.segmenters import SEGMENTERS, View, segment
 from adapters.datasets.shapes.things import COLOURS
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
-def clips_sheet(seed: int = 0, clips: int = 8, columns: int = 6, frames: int = 24, size=(180, 320)) -> np.ndarray:
-    """One row a clip, every object outlined in its own colour; uint8 [H, W, 3] RGB."""
+def clips_sheet(
+    seed: int = 0,
+    clips: int = 8,
+    columns: int = 6,
+    frames: int = 24,
+    size=(180, 320),
+    split: str = "test",
+    level: str | None = None,
+) -> np.ndarray:
+    """One row a clip, every object outlined in its own colour, under one of its sentences; uint8 [H, W, 3] RGB."""
     rows = []
     for index in range(clips):
-        scene, pictures = _draw(seed, index, frames, size)
-        rows.append(
-            [
-                _outlined(p.image, *((p.ids == k, colour) for k, colour in enumerate(_outline_colours(scene), 1)))
-                for p in (pictures[t] for t in _spread(columns, frames))
-            ]
-        )
+        shot = benchmark_clip(split, seed, index, level, times(frame_numbers(index, frames)), size)
+        colours = _outline_colours(shot.scene)
+        rows.append([])
+        for t, (sentence, own) in zip(_spread(columns, frames), cycle(shot.expressions[::-1]), strict=False):
+            picture = shot.pictures[t]
+            image = _outlined(picture.image, *((picture.ids == k, colour) for k, colour in enumerate(colours, 1)))
+            rows[-1].append(_written(image, f"{own}: {sentence.text}"))
     return _grid(rows)
 
 
@@ -32,25 +41,20 @@ def models_sheet(
     seed: int, index: int, expression: int, columns: int = 8, frames: int = 24, size=(180, 320)
 ) -> np.ndarray:
     """The truth of one sentence above what each model makes of it (and P); uint8 [H, W, 3] RGB."""
-    scene, pictures = _draw(seed, index, frames, size)
-    sentence, own = [(s, k) for k, thing in enumerate(scene.objects, 1) for s in thing.sentences][expression]
-    view = View.of(scene, np.stack([p.ids for p in pictures]))
+    shot = benchmark_clip("test", seed, index, None, times(frame_numbers(index, frames)), size)
+    sentence, own = shot.expressions[expression]
+    view = View.of(shot.scene, shot.ids)
     shown = _spread(columns, frames)
-    rows = [[_written(_outlined(pictures[t].image, (view.ids[t] == own, BLACK)), sentence.text) for t in shown]]
+    rows = [[_written(_outlined(shot.pictures[t].image, (view.ids[t] == own, BLACK)), sentence.text) for t in shown]]
     for name, model in SEGMENTERS.items():
         margins, scores = segment(model, view, own, sentence.by_look, (seed, index, expression))
         rows.append([])
         for t in shown:
-            tinted = pictures[t].image.copy()
+            tinted = shot.pictures[t].image.copy()
             tinted[margins[t] > 0] = tinted[margins[t] > 0] // 2 + np.uint8([110, 0, 90])
             text = name if scores is None else f"{name} {scores[t]:.2f}"
             rows[-1].append(_written(_outlined(tinted, (view.ids[t] == own, BLACK)), text))
     return _grid(rows)
-
-
-def _draw(seed: int, index: int, frames: int, size) -> tuple:
-    scene, numbers = compose(seed, index), frame_numbers(index, frames)
-    return scene, list(draw(scene, (numbers - numbers[0]) / (numbers[-1] - numbers[0]), size))
 
 
 def _spread(columns: int, frames: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Things and scenes of `shapes`: looks, paths, and the sentences that refer to them.
+"""Things and scenes of `shapes`: looks, paths, and the conditions under which they are filmed.
 
 Places are in units of the frame (x of its width, y of its height), sizes are radii in frame heights, angles are in
 radians, and time runs from 0 to 1 over the clip.
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 COLOURS = {
-    "red": (214, 64, 69),
-    "orange": (240, 138, 56),
-    "yellow": (246, 202, 78),
-    "green": (92, 168, 88),
-    "teal": (38, 148, 150),
-    "blue": (62, 110, 196),
-    "purple": (132, 88, 176),
-    "pink": (236, 130, 160),
+    "red": (214, 54, 60),
+    "orange": (240, 138, 46),
+    "yellow": (246, 210, 70),
+    "green": (76, 162, 72),
+    "teal": (30, 148, 150),
+    "blue": (52, 96, 200),
+    "purple": (126, 74, 176),
+    "pink": (240, 134, 172),
+    "brown": (128, 82, 50),
+    "black": (44, 44, 50),
 }
-PATTERNS = ("striped", "dotted", "checkered", "ringed")
-SHAPES = ("disc", "square", "star", "triangle", "flower")
+PATTERNS = ("striped", "dotted", "checkered", "ringed", "plain")
+SHAPES = ("disc", "square", "star", "triangle", "flower", "oval", "cross")
+COLUMN = "column"  # scenery: it hides things, and no sentence is about it
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,8 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """An expression. `by_look`: one frame is enough to understand it; otherwise one has to watch the motion."""
-
-    text: str
-    by_look: bool
-
-
-@dataclass(frozen=True)
 class Thing:
-    """Something that moves. Without sentences it is scenery, and no object of the data set.
+    """Something that moves.
 
     Attributes:
         look: twins have equal looks.
@@ -54,7 +47,6 @@ class Thing:
         radius: way points of its size.
         turn: angle it turns by over the clip.
         sway: how much its outline bends in time, as a share of the radius.
-        sentences: that refer to it, in the order of the data set.
     """
 
     look: Look
@@ -62,12 +54,38 @@ class Thing:
     radius: tuple[float, ...] = (0.17,)
     turn: float = 0.8
     sway: float = 0.05
-    sentences: tuple[Sentence, ...] = ()
 
     def at(self, time: float) -> tuple[float, float, float]:
         """(x, y, radius) at a time."""
-        x, y = curve(np.array(self.path), time)
-        return float(x), float(y), float(curve(np.array(self.radius)[:, None], time)[0])
+        x, y = curve(self.path, time)
+        return x, y, curve([(r,) for r in self.radius], time)[0]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a scene is filmed.
+
+    Attributes:
+        pan: (x, y) by which the camera travels over the clip.
+        zoom: amplitude of its slow zoom, a share.
+        shake: standard deviation of its trembling, in frame heights; it also rolls by two thirds of it, in radians.
+        gain: how much brighter the clip is at its end, in octaves.
+        gamma: contrast; 1 leaves it.
+        spot: strength of a light that wanders over the scene.
+        defocus: blur when focus is worst, standard deviation in frame heights.
+        exposure: share of a frame's time for which the shutter is open; things smear along their way.
+        noise: of the sensor, standard deviation in grey levels.
+    """
+
+    pan: tuple[float, float] = (0.0, 0.0)
+    zoom: float = 0.04
+    shake: float = 0.004
+    gain: float = 0.0
+    gamma: float = 1.0
+    spot: float = 0.0
+    defocus: float = 0.0
+    exposure: float = 0.0
+    noise: float = 1.5
 
 
 @dataclass(frozen=True)
@@ -77,33 +95,36 @@ class Scene:
     Attributes:
         name: of the clip.
         things: back to front.
-        pan: (x, y) by which the camera travels over the clip.
-        ground: which background.
-        texture: seed of its pebbles, of the grain of the things and of the camera's shake.
+        conditions: how it is filmed.
+        texture: seed of its ground, of the grain of the things and of what the camera does by chance.
     """
 
     name: str
     things: tuple[Thing, ...]
-    pan: tuple[float, float] = (0.0, 0.0)
-    ground: int = 0
+    conditions: Conditions = Conditions()
     texture: int = 0
-    objects: tuple[Thing, ...] = field(init=False)  # those with sentences; object ids count them from 1
+    objects: tuple[Thing, ...] = field(init=False)  # all but scenery; object ids count them from 1
 
     def __post_init__(self):
-        object.__setattr__(self, "objects", tuple(t for t in self.things if t.sentences))
+        object.__setattr__(self, "objects", tuple(t for t in self.things if t.look.shape != COLUMN))
 
 
-def curve(points: np.ndarray, time: float) -> np.ndarray:
-    """The point at a time on the Catmull-Rom spline through way points [K, D].
+def curve(points, time: float) -> tuple[float, ...]:
+    """The point at a time on the Catmull-Rom spline through K way points, each a tuple of D numbers.
 
-    >>> curve(np.array([[0.0], [1.0], [2.0]]), 0.25).tolist()
-    [0.5]
+    >>> curve([(0.0,), (1.0,), (2.0,)], 0.25)
+    (0.5,)
     """
-    if len(points) == 1:
-        return points[0]
-    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    place = min(max(time, 0.0), 1.0) * (len(points) - 1)
-    i = min(int(place), len(points) - 2)
-    a, b, c, d = padded[i : i + 4]
+    last = len(points) - 1
+    if not last:
+        return tuple(map(float, points[0]))
+    place = min(max(time, 0.0), 1.0) * last
+    i = min(int(place), last - 1)
     u = place - i
-    return b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
+    found = []
+    for d in range(len(points[0])):
+        b, c = points[i][d], points[i + 1][d]
+        a = points[i - 1][d] if i else 2 * b - c
+        e = points[i + 2][d] if i + 1 < last else 2 * c - b
+        found.append(float(b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - e + u * (3 * (b - c) + e - a)))))
+    return tuple(found)

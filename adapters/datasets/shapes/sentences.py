@@ -1,0 +1,253 @@
+"""Sentences about a clip of `shapes`: made from what is seen to happen in it, each true of one object alone.
+
+A sentence is a noun phrase ("the red star", "the one") and what is said of it ("that turns back"). Every claim knows
+of which objects it surely holds, and which others could be meant: an object that moves a little to the left is not
+"the one that moves to the left", and while it is there no other of the same noun phrase is called so either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adapters.datasets.shapes.render import Picture
+from adapters.datasets.shapes.things import COLOURS, COLUMN, PATTERNS, SHAPES, Look, Scene
+
+VOCABULARY: tuple[str, ...] = (
+    *("the", "one", "thing", "that", "is", "on", "at", "to", "of", "in", "and", "not"),
+    *SHAPES,
+    *COLOURS,
+    *PATTERNS,
+    *("left", "right", "top", "bottom", "up", "down", "first", "end"),
+    *("largest", "smallest", "fastest", "larger", "smaller", "closer"),
+    *("moves", "goes", "turns", "turn", "back", "stays", "place", "hardly", "does", "spins"),
+    *("leaves", "comes", "view", "away", "gets", "starts", "ends", "enters"),
+    *("passes", "behind", "front", "another", "column", "hidden", "for", "a", "while"),
+)
+WIDE = 16 / 9  # frame widths in frame heights, about: for lengths of paths
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """An expression. `by_look`: one frame is enough to understand it; otherwise one has to watch the motion."""
+
+    text: str
+    by_look: bool
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What is seen of N objects in T frames.
+
+    Attributes:
+        places: float [T, N, 2], (x, y) in units of the frame; of a frame without the object, where it was seen last.
+        side: float [T, N], root of the area of the outline, in frame heights.
+        inside: float [T, N], share of the outline that lies inside the frame.
+        seen: float [T, N], share of the outline that is seen.
+        hides: float [T, M + 1, N], share of the outline that thing a (from 1, back to front) hides.
+        turns: float [N], angle between first and last frame.
+    """
+
+    places: np.ndarray
+    side: np.ndarray
+    inside: np.ndarray
+    seen: np.ndarray
+    hides: np.ndarray
+    turns: np.ndarray
+
+    @classmethod
+    def of(cls, scene: Scene, times: np.ndarray, pictures: Sequence[Picture]) -> Tracks:
+        """Takes the measures of drawn pictures."""
+        count, rows = len(scene.objects), pictures[0].ids.shape[0]
+        things = [k for k, thing in enumerate(scene.things, 1) if thing.look.shape != COLUMN]
+        whole = np.stack([p.whole for p in pictures])
+        seen = np.stack([np.bincount(p.ids.ravel(), minlength=count + 1)[1:] for p in pictures]) / whole
+        places = np.stack([p.places for p in pictures])
+        for column, visible in enumerate((seen >= SEEN).T):
+            if visible.any():
+                last = np.maximum.accumulate(np.where(visible, np.arange(len(visible)), -1))
+                places[:, column] = places[np.where(last < 0, visible.argmax(), last), column]
+        return cls(
+            places=places,
+            side=np.sqrt(whole) / rows,
+            inside=np.stack([p.areas for p in pictures]) / whole,
+            seen=seen,
+            hides=np.stack([p.over[:, things] for p in pictures]) / whole[:, None],
+            turns=np.array([thing.turn for thing in scene.objects]) * (times[-1] - times[0]),
+        )
+
+
+SEEN = 0.3  # share of an object that has to be seen for its place to count
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something said of objects.
+
+    Attributes:
+        words: that follow the noun, or a superlative that precedes it.
+        sure: bool [N], of which objects it holds.
+        rivals: bool [N, N], whether object j could be meant where object k is.
+        by_look: whether any frame shows it.
+    """
+
+    words: str
+    sure: np.ndarray
+    rivals: np.ndarray
+    by_look: bool = False
+
+    def phrase(self, noun: str) -> str:
+        return f"the {self.words} {noun}" if self.words.endswith("est") else f"the {noun} {self.words}"
+
+
+def describe(scene: Scene, tracks: Tracks, rng: np.random.Generator, most: int = 4) -> list[list[Sentence]]:
+    """Sentences about every object, half of them about motion where there are any; an object may remain without.
+
+    Args:
+        scene: what was drawn.
+        tracks: what is seen of it.
+        rng: chooses.
+        most: sentences an object.
+    """
+    looks = [thing.look for thing in scene.objects]
+    all_ = claims(scene, tracks)
+    shown = ((tracks.seen >= SEEN).mean(0) >= 0.3) & (np.median(tracks.side, axis=0) > 0.06)
+    found = []
+    for k in range(len(looks)):
+        by_motion, by_look = [], []
+        if shown[k]:
+            by_look = [Sentence(f"the {noun}", True) for noun, same in _nouns(looks, k) if len(same) == 1]
+            rng.shuffle(by_look)
+            for i in rng.permutation(len(all_)):
+                if sentence := _about(k, all_[i], looks, rng):
+                    (by_look if sentence.by_look else by_motion).insert(0 if rng.random() < 0.5 else 9, sentence)
+        take = max(most // 2, most - len(by_motion))
+        found.append(by_look[:take] + by_motion[: most - min(take, len(by_look))])
+    return found
+
+
+def _about(k: int, claim: Claim, looks: list[Look], rng) -> Sentence | None:
+    """The claim about object k, with a noun that fits others too, so that the claim is needed to understand it."""
+    if not claim.sure[k]:
+        return None
+    nouns = _nouns(looks, k)
+    for i in rng.permutation(len(nouns)):
+        noun, same = nouns[i]
+        if len(same) > 1 and not any(claim.rivals[k, j] for j in same if j != k):
+            return Sentence(claim.phrase(noun), claim.by_look)
+    return None
+
+
+def _nouns(looks: list[Look], k: int) -> list[tuple[str, list[int]]]:
+    """Names for object k, and which objects each of them fits."""
+    shape, colour, pattern = looks[k].shape, looks[k].colour, looks[k].pattern
+    names = (
+        ("one", ()), ("thing", ()), (shape, (0,)), (f"{colour} one", (1,)), (f"{colour} {shape}", (0, 1)),
+        (f"{pattern} one", (2,)), (f"{pattern} {shape}", (0, 2)), (f"{pattern} {colour} {shape}", (0, 1, 2)),
+    )  # fmt: skip
+    traits = [(look.shape, look.colour, look.pattern) for look in looks]
+    return [(name, [j for j, t in enumerate(traits) if all(t[a] == traits[k][a] for a in use)]) for name, use in names]
+
+
+def claims(scene: Scene, tracks: Tracks) -> list[Claim]:
+    """Everything that can be said of the objects."""
+    return [*_places(tracks), *_ways(tracks), *_sizes(tracks), *_frame(tracks), *_hiding(scene, tracks)]
+
+
+def _claim(words: str, value: np.ndarray, sure: float, never: float, also=True, by_look: bool = False) -> Claim:
+    """Holds where the value is at least `sure` (and `also`); an object whose value is above `never` is a rival."""
+    return Claim(words, (value >= sure) & also, np.broadcast_to(value > never, (len(value),) * 2), by_look)
+
+
+def _places(tracks: Tracks) -> list[Claim]:
+    x, y = tracks.places[..., 0], tracks.places[..., 1]
+    starts, ends = tracks.seen[0] >= SEEN, tracks.seen[-1] >= SEEN
+    found = []
+    for always, first, end, p in (
+        ("on the left", "that is on the left at first", "that ends on the left", 1 - x),
+        ("on the right", "that is on the right at first", "that ends on the right", x),
+        ("at the top", "that starts at the top", "that ends at the top", 1 - y),
+        ("at the bottom", "that starts at the bottom", "that ends at the bottom", y),
+    ):
+        sure, never = 0.62, 0.48
+        low, high = p.min(0), p.max(0)
+        found.append(Claim(always, low >= sure, np.broadcast_to(high > never, (len(low),) * 2), True))
+        moved = high - low > 0.15  # otherwise there is nothing to say about time
+        found.append(_claim(first, p[0], sure, never, starts & moved))
+        found.append(_claim(end, p[-1], sure, never, ends & moved))
+    return found
+
+
+def _ways(tracks: Tracks) -> list[Claim]:
+    steps = tracks.places * [WIDE, 1]
+    dx, dy = (steps[-1] - steps[0]).T
+    away = np.hypot(*np.moveaxis(steps - steps[0], -1, 0))  # [T, N] from the start
+    far, net = away.max(0), away[-1]
+    length = np.hypot(*np.moveaxis(np.diff(steps, axis=0), -1, 0)).sum(0)
+    found = [
+        _claim(f"that moves {way}", way_by, 0.35, 0.15, way_by > 0.8 * across)
+        for way, way_by, across in (
+            ("to the left", -dx, abs(dy)),
+            ("to the right", dx, abs(dy)),
+            ("up", -dy, abs(dx)),
+            ("down", dy, abs(dx)),
+        )
+    ]
+    returned = np.where(far >= 0.12, 1 - net / np.maximum(far, 0.12), 0)
+    found.append(_claim("that turns back", returned, 0.6, 0.25, far >= 0.35))
+    stays = (tracks.seen >= SEEN).mean(0) > 0.6
+    found += [_claim(words, -far, -0.09, -0.22, stays) for words in ("that stays in place", "that hardly moves")]
+    faster = length[:, None] < 1.6 * length  # [k, j]: j is nearly as fast as k
+    found.append(Claim("fastest", length > 0.4, faster))
+    turn = abs(tracks.turns)
+    found.append(_claim("that spins", turn, 2.2, 1.2))
+    found.append(_claim("that does not turn", -turn, -0.15, -1.0))
+    return found
+
+
+def _sizes(tracks: Tracks) -> list[Claim]:
+    ratio = np.log2(tracks.side[-1] / tracks.side[0])
+    ends = (tracks.seen[0] >= SEEN) & (tracks.seen[-1] >= SEEN)
+    found = [
+        _claim(f"that {words}", sign * ratio, 0.6, 0.3, ends)
+        for words, sign in (("comes closer", 1), ("gets larger", 1), ("goes away", -1), ("gets smaller", -1))
+    ]
+    times = (tracks.side[:, :, None] / tracks.side[:, None]).min(0)  # [k, j]: at least so many times larger
+    count = len(times)
+    found.append(Claim("largest", np.ones(count, bool), times < 1.2, True))
+    found.append(Claim("smallest", np.ones(count, bool), times.T < 1.2, True))
+    return found
+
+
+def _frame(tracks: Tracks) -> list[Claim]:
+    first, least, last = tracks.inside[0], tracks.inside.min(0), tracks.inside[-1]
+    starts, ends = tracks.seen[0] >= SEEN, tracks.seen[-1] >= SEEN
+    return [
+        _claim("that leaves and comes back", -least, -0.02, -0.5, starts & ends),
+        _claim("that leaves", -last, -0.02, -0.5, starts),
+        _claim("that enters", -first, -0.02, -0.5, ends),
+        _claim("that comes in", -first, -0.02, -0.5, ends),
+    ]
+
+
+def _hiding(scene: Scene, tracks: Tracks) -> list[Claim]:
+    things = [k for k, thing in enumerate(scene.things, 1) if thing.look.shape != COLUMN]
+    columns = [k for k, thing in enumerate(scene.things, 1) if thing.look.shape == COLUMN]
+    starts, ends = tracks.seen[0] >= 0.6, tracks.seen[-1] >= 0.6
+    passes = starts & ends & ((tracks.seen >= SEEN).mean(0) < 1)
+    gone = np.where(tracks.inside > 0.9, tracks.seen, 1).min(0)
+    found = [_claim("that is hidden for a while", -gone, -0.05, -0.4, passes)]
+    by_objects = tracks.hides[:, things]  # [T, a, b]
+    for words, most in (
+        ("that passes in front of another", by_objects.max((0, 2))),
+        ("that passes behind another", by_objects.max((0, 1))),
+    ):
+        meets = by_objects.max(2) if "front" in words else by_objects.max(1)  # [T, N]
+        found.append(_claim(words, most, 0.25, 0.04, (meets[0] < 0.02) & (meets[-1] < 0.02)))
+    if len(columns) == 1:
+        behind = tracks.hides[:, columns[0]]
+        clear = (behind[0] < 0.02) & (behind[-1] < 0.02) & starts & ends
+        found.append(_claim("that passes behind the column", behind.max(0), 0.4, 0.04, clear))
+    return found

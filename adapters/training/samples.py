@@ -1,0 +1,202 @@
+"""What trainings learn from: short clips with objects numbered and sentences that refer to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+
+from adapters import png
+from adapters.datasets.frames import ImageFiles, few
+from adapters.datasets.meta import natural, parse, read_videos
+from adapters.datasets.shapes import SPLITS
+from adapters.datasets.shapes.clips import film
+from adapters.sequence import InputError
+
+LENGTH = 24  # frames of a clip of `shapes`
+ENDLESS = 2**31  # samples are made as they are asked for
+VOID = 255
+FURTHEST = 5  # annotated frames from one frame of a sample to the next, in data sets of YouTube-VOS' kind
+TRIES = 20  # clips drawn until one shows an object in its first frame
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A few frames of a video.
+
+    Attributes:
+        images: uint8 [T, H, W, 3] RGB.
+        ids: uint8 [T, H, W], the object seen at each pixel, from 1; 0 is background, 255 undecided.
+        expressions: (sentence, object id).
+    """
+
+    images: np.ndarray
+    ids: np.ndarray
+    expressions: tuple[tuple[str, int], ...] = ()
+
+
+class RenderedClips(Dataset):
+    """Clips of `shapes`, drawn as they are asked for: sample i depends on the arguments and i alone.
+
+    At random are: kind of scene, number of things, looks, twins, paths, sizes, turns, bending, columns and depth order,
+    ground, camera, light, focus, shutter, noise, the frames taken and the sentences; how much of it is a matter of the
+    level, see `adapters.datasets.shapes.scenes.OF_LEVEL`. Sentences are true of the frames taken: the fewer and closer
+    these are, the fewer sentences are about motion.
+
+    Args:
+        seed: another seed, other samples.
+        frames: of each sample, 1 to 24.
+        size: (H, W) in pixels.
+        split: "train", "val" or "test"; no sample of one is in another.
+        level: "easy", "medium" or "hard"; None for all in turn.
+        spread: frames all over the clip, as sentences about motion need; else 1 to 4 steps apart, somewhere in it.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        frames: int,
+        size: tuple[int, int],
+        split: str = "train",
+        level: str | None = None,
+        spread: bool = False,
+    ):
+        self.seed, self.frames, self.size = seed, frames, tuple(size)
+        self.split, self.level, self.spread = split, level, spread
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng([SPLITS.index(self.split), self.seed, index, self.frames])
+        times = self._taken(rng) / (LENGTH - 1)
+        shot = film(self.split, self.seed, index, self.level, times, self.size, least=0, most=4)
+        expressions = tuple((sentence.text, own) for sentence, own in shot.expressions)
+        return Sample(np.stack([p.image for p in shot.pictures]), shot.ids, expressions)
+
+    def _taken(self, rng: np.random.Generator) -> np.ndarray:
+        """Numbers of the frames, in order, at random."""
+        if self.spread:
+            return np.floor((np.arange(self.frames) + rng.random(self.frames)) * LENGTH / self.frames)
+        step = int(rng.integers(1, min(4, (LENGTH - 1) // max(self.frames - 1, 1)) + 1))
+        return int(rng.integers(LENGTH - step * (self.frames - 1))) + step * np.arange(self.frames)
+
+
+@dataclass(frozen=True)
+class _Video:
+    """The annotated frames of a video, in order, and (sentence, palette index) of its expressions."""
+
+    images: ImageFiles
+    masks: tuple[Path, ...]
+    expressions: tuple[tuple[str, int], ...]
+
+
+class FolderClips(Dataset):
+    """Random clips of a folder in the layout of YouTube-VOS or DAVIS: sample i depends on the seed and i alone.
+
+    `ROOT/JPEGImages/VIDEO/FRAME.jpg` and `ROOT/Annotations/VIDEO/FRAME.png` (in DAVIS both with a `480p` between);
+    frames without annotation are passed over. Sentences come from `meta_expressions.json` in ROOT, or, as
+    Ref-YouTube-VOS has it, from `ROOT/../meta_expressions/NAME_OF_ROOT/`; those of several objects are left out. The
+    objects that a sample shows are numbered anew, from 1. At random are the video, the first frame and the step.
+
+    Args:
+        root: the folder.
+        frames: of each sample; a shorter video is played forth and back.
+        size: (H, W) to resize to; None leaves pictures as they are.
+        seed: another seed, other samples.
+        spread: frames all over the video; else 1 to 5 annotated frames apart, somewhere in it.
+
+    Raises:
+        InputError: no such folders, no annotated videos, or expressions that are malformed.
+    """
+
+    def __init__(
+        self, root: str | Path, frames: int, size: tuple[int, int] | None = None, seed: int = 0, spread: bool = False
+    ):
+        self.frames, self.size, self.seed, self.spread = frames, size and tuple(size), seed, spread
+        self.videos = _videos(Path(root).expanduser())
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng([self.seed, index])
+        for _ in range(TRIES):
+            video = self.videos[rng.integers(len(self.videos))]
+            taken = self._taken(len(video.masks), rng)
+            ids = [_labels(video.masks[t]) for t in taken]
+            if ((ids[0] > 0) & (ids[0] < VOID)).any():
+                break
+        images = [video.images.read(t) for t in taken]
+        if self.size:
+            wide = self.size[::-1]
+            images = [cv2.resize(image, wide, interpolation=cv2.INTER_AREA) for image in images]
+            ids = [cv2.resize(mask, wide, interpolation=cv2.INTER_NEAREST) for mask in ids]
+        ids = np.stack(ids)
+        objects = [k for k in np.unique(ids).tolist() if 0 < k < VOID]
+        number = np.zeros(256, np.uint8)
+        number[objects], number[VOID] = np.arange(1, len(objects) + 1), VOID
+        expressions = tuple((text, int(number[own])) for text, own in video.expressions if own in objects)
+        return Sample(np.stack(images), number[ids], expressions)
+
+    def _taken(self, length: int, rng: np.random.Generator) -> list[int]:
+        """Numbers of the frames, in order."""
+        if self.spread and length >= self.frames:
+            return (
+                np.floor((np.arange(self.frames) + rng.random(self.frames)) * length / self.frames).astype(int).tolist()
+            )
+        step = int(rng.integers(1, max(1, min(FURTHEST, (length - 1) // max(self.frames - 1, 1))) + 1))
+        first = int(rng.integers(max(1, length - step * (self.frames - 1))))
+        there = [first + step * t for t in range(self.frames)]
+        forth_and_back = 2 * max(length - 1, 1)
+        return [min(t % forth_and_back, forth_and_back - t % forth_and_back) if length > 1 else 0 for t in there]
+
+
+def _labels(path: Path) -> np.ndarray:
+    """Object at each pixel, uint8 [H, W]; a grey picture of 0 and 255 only shows one object, number 1."""
+    picture = png.read(path)
+    if not picture.palette and not ((picture.values > 0) & (picture.values < VOID)).any():
+        return (picture.values == VOID).astype(np.uint8)
+    return picture.values
+
+
+def _videos(root: Path) -> list[_Video]:
+    images, annotations = root / "JPEGImages", root / "Annotations"
+    missing = [
+        f"{folder}: no such folder, expected one folder a video in it"
+        for folder in (images, annotations)
+        if not folder.is_dir()
+    ]
+    if missing:
+        raise InputError(missing)
+    if (images / "480p").is_dir():
+        images, annotations = images / "480p", annotations / "480p"
+    sentences = _sentences(root)
+    found = []
+    for folder in sorted(annotations.iterdir()):
+        masks = sorted(folder.glob("*.png"), key=lambda path: natural(path.stem))
+        pictures = [images / folder.name / f"{path.stem}.jpg" for path in masks]
+        if masks:
+            found.append(_Video(ImageFiles(tuple(pictures)), tuple(masks), sentences.get(folder.name, ())))
+    if not found:
+        raise InputError(f"{annotations}: no annotations; expected VIDEO/FRAME.png")
+    absent = [str(path) for video in found for path in video.images.paths if not path.is_file()]
+    if absent:
+        raise InputError(f"{images}: {len(absent)} annotated frames have no picture: {few(absent)}")
+    return found
+
+
+def _sentences(root: Path) -> dict[str, tuple[tuple[str, int], ...]]:
+    """{video: its (sentence, palette index)}, of sentences about one object."""
+    places = (root / "meta_expressions.json", root.parent / "meta_expressions" / root.name / "meta_expressions.json")
+    meta = next((path for path in places if path.is_file()), None)
+    if meta is None:
+        return {}
+    parsed = {name: parse(name, entry, meta)[1] for name, entry in read_videos(meta).items()}
+    return {
+        name: tuple((e.text, int(e.objects[0])) for e in expressions if len(e.objects) == 1)
+        for name, expressions in parsed.items()
+    }
