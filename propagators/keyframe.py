@@ -9,11 +9,14 @@ A rule is its name, or its name and settings: `argmax` or `{rule: top, k: 3, apa
                its own masks before and after
     temporal   frame around which each model's mask changes least in shape, and is not small
     soft       frame where each model's probabilities leave the mask's outline least in doubt; not for binary masks
+    confidence frame whose pixel-wise final scores have the highest mean, `over: frame` or `over: mask` (URVOS's anchor);
+               not for binary masks
+    first      the first frame: for propagation forward only
     uniform    `k` frames spread evenly: the centres of k equal parts of the clip, or `at: ends` both ends included
     given      frames named by the source (`notes["key_frame"]`) or by a `key_frame.json`
 
 Where a source has no usable score, `without_scores: agreement` (or `temporal`, `soft`) says what decides; without it
-that is an error. `temporal` and `soft` of several models are multiplied. What they measure is in `proxies.py`.
+that is an error. `temporal`, `soft` and `confidence` of several models are multiplied. What they measure is in `proxies.py`.
 Ties go to the earliest frame. Frames with an empty mask are no candidates unless `skip_empty: false`.
 """
 
@@ -22,7 +25,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ import numpy as np
 
 from adapters.component import merge_settings
 from adapters.sequence import InputError, MaskSequence
-from propagators.proxies import agreement, soft_stability, temporal_stability
+from propagators.proxies import agreement, confidences, soft_stability, temporal_stability
 
 RULES: dict[str, dict[str, Any]] = {
     "argmax": {"rank": 0, "skip_empty": True, "without_scores": ""},
@@ -40,6 +43,8 @@ RULES: dict[str, dict[str, Any]] = {
     "agreement": {"rank": 0, "skip_empty": True},
     "temporal": {"rank": 0, "skip_empty": True},
     "soft": {"rank": 0, "skip_empty": True, "without_scores": ""},
+    "confidence": {"over": "frame", "rank": 0, "skip_empty": True, "without_scores": ""},
+    "first": {"skip_empty": True},
     "uniform": {"k": 1, "at": "centres", "skip_empty": True},
     "given": {"file": ""},
 }
@@ -75,7 +80,7 @@ def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict
     if not isinstance(name, str) or name not in RULES:
         raise InputError(f"{where}: there is no rule {name!r}. Valid: {', '.join(RULES)}")
     settings = merge_settings(RULES[name], given, f"{where} {name}")
-    valid = {"at": ("centres", "ends"), "without_scores": ("", "agreement", "temporal", "soft")}
+    valid = {"at": ("centres", "ends"), "over": ("frame", "mask"), "without_scores": ("", "agreement", "temporal", "soft")}
     problems = [
         f"{where} {name}: setting `{key}` is {settings[key]!r}, expected one of {', '.join(map(repr, choices))}"
         for key, choices in valid.items()
@@ -117,6 +122,8 @@ def choose(
     if name == "given":
         return KeyFrames(_given(settings["file"], sequence, sources, clip, expression, where), name)
     keep = _Candidates(sequence, settings["skip_empty"])
+    if name == "first":
+        return KeyFrames((keep.nearest(0),), name, keep.note)
     if name == "uniform":
         frames = [keep.nearest(t) for t in uniform(len(sequence), settings["k"], settings["at"])]
         return KeyFrames(tuple(sorted(set(frames))), name, keep.note)
@@ -124,7 +131,7 @@ def choose(
     if name in ("argmax", "top") and len(sources) > 1:
         raise InputError(f"{where}: {name} goes by one score, found {', '.join(sources)}; name one, or take `product`")
     decided = name
-    quality, problems = _quality(name, sequence, sources, where)
+    quality, problems = _quality(name, sequence, sources, where, settings.get("over", "frame"))
     if problems and settings["without_scores"]:
         notes, decided = problems, settings["without_scores"]
         quality, problems = _quality(decided, sequence, sources, where)
@@ -202,7 +209,7 @@ class _Candidates:
 
 
 def _quality(
-    rule: str, sequence: MaskSequence, sources: Mapping[str, MaskSequence], where: str
+    rule: str, sequence: MaskSequence, sources: Mapping[str, MaskSequence], where: str, over: str = "frame"
 ) -> tuple[np.ndarray, list[str]]:
     """What the rule goes by, float64 [T], the more the better; or why there is none."""
     models = list(sources.values())
@@ -210,9 +217,10 @@ def _quality(
         return agreement(models) * [bool(sequence.mask(t).any()) for t in range(len(sequence))], []
     if rule == "temporal":
         return product([temporal_stability(s) for s in models]), []
-    if rule == "soft":
+    if rule in ("soft", "confidence"):
+        of = soft_stability if rule == "soft" else partial(confidences, over=over)
         binary = [n for n, s in sources.items() if s.kind != "prob"]
-        return product([soft_stability(s) for s in models if s.kind == "prob"]), [
+        return product([of(s) for s in models if s.kind == "prob"]), [
             f"{where}: {n} has no probabilities to go by" for n in binary
         ]
     problems = [p for n, s in sources.items() for p in _score_problems(n, s, len(sequence), where)]

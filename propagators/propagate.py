@@ -22,11 +22,13 @@ class Job:
         key_frames: indices of the frames to trust.
         empty_key: what becomes of it when its key masks are all empty: "empty", the result is empty everywhere, or
             "copy", the result is the input (what the LSVOS 2023 code did).
+        sentence: what it is of, for propagators that read; "" where nobody knows.
     """
 
     sequence: MaskSequence
     key_frames: tuple[int, ...]
     empty_key: Literal["empty", "copy"] = "empty"
+    sentence: str = ""
 
 
 def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int = 1024) -> list[MaskSequence]:
@@ -86,6 +88,7 @@ def _sweeps(clip: Clip, jobs: Sequence[Job], propagator: Propagator, budget: int
     if keys:
         first, last = min(keys), max(keys)
         frames = _Frames(clip, range(first, last + 1), budget)
+        propagator = propagator.told(len(clip), [job.sentence for job in jobs])
         sweep = propagator.sweep(clip.size, len(jobs))
         for order in (range(first, len(clip)), range(last, -1, -1)):
             if order.step < 0:

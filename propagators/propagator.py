@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -55,6 +55,17 @@ class Sweep(Protocol):
 
 class Propagator(Component):
     """Carries key-frame masks through a video. A subclass says its settings in `defaults` and writes `sweep`."""
+
+    reads: ClassVar[bool] = False  # whether the sentences that it is told matter to it
+
+    def told(self, length: int, sentences: Sequence[str]) -> Propagator:
+        """Itself for the next sweeps, told what masks do not say; most propagators go by masks alone.
+
+        Args:
+            length: frames of the clip.
+            sentences: what each sequence is of, "" where nobody knows; they are numbered as in the sweep.
+        """
+        return self
 
     def sweep(self, size: tuple[int, int], sequences: int) -> Sweep:
         """A new pass with a clean memory.

@@ -11,6 +11,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 
+from adapters.logits import confidence
 from adapters.sequence import MaskSequence
 
 
@@ -72,6 +73,11 @@ def soft_stability(sequence: MaskSequence) -> np.ndarray:
         wide = np.count_nonzero(probability > 102)  # of 255
         result[t] = np.count_nonzero(probability > 153) / wide if wide else 0.0
     return result
+
+
+def confidences(sequence: MaskSequence, over: str = "frame") -> np.ndarray:
+    """The mean of each frame's pixel-wise final scores, float64 [T]; see `adapters.logits.confidence`."""
+    return np.array([confidence(sequence.prob_at(t), over) for t in range(len(sequence))])
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -93,7 +93,7 @@ class VOSNetwork(nn.Module):
         return self.to(memory_format=torch.channels_last).eval()
 
     def encode(self, image: Tensor) -> Features:
-        """A normalised image [1, 3, H, W], in training several; H and W are 16 n + 1, or 16 n where the variant says so."""
+        """A normalised image [1, 3, H, W], or several; H and W are 16 n + 1, or 16 n where the variant says so."""
         x4, x8, x16, last = self.encoder(image.contiguous(memory_format=torch.channels_last))
         projected = self.encoder_projector(last)
         size = tuple(projected.shape[-2:])

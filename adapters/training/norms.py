@@ -1,0 +1,23 @@
+"""Batch normalisation in training: the published encoders freeze it, a training from nothing must not."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from adapters.networks.layers import FrozenBatchNorm2d
+
+
+def unfreeze_norms(module: nn.Module) -> None:
+    """Puts a true batch norm in place of every frozen one, with the same weights under the same names."""
+    for name, child in module.named_children():
+        if isinstance(child, FrozenBatchNorm2d):
+            norm = nn.BatchNorm2d(len(child.weight), eps=child.eps)
+            norm.load_state_dict(child.state_dict(), strict=False)  # all but the count of batches
+            setattr(module, name, norm)
+        else:
+            unfreeze_norms(child)
+
+
+def without_counts(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state without the batches that norms counted, as the frozen ones have it."""
+    return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
