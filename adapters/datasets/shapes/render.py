@@ -183,11 +183,13 @@ def _developed(
     blur = conditions.defocus * size[0] * np.sin(np.pi * time) ** 2
     if blur > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), float(blur))
-    gain = 2 ** (conditions.gain * (time - 0.5))
+    gain = 2 ** (
+        conditions.gain * (time - 0.5) - abs(conditions.gain) / 2
+    )  # never brighter, so that little is burnt out
     if conditions.spot:
         x, y = lamp[0] + time * (lamp[1] - lamp[0])
         away = (np.linspace(0, 1, 28) - x) ** 2 + (np.linspace(0, 1, 16)[:, None] - y) ** 2
-        glow = np.float32(gain * (1 + conditions.spot * (np.exp(-6 * away) - 0.4)))
+        glow = np.float32(gain * (1 + conditions.spot * (np.exp(-6 * away) - 0.7)))
         image *= cv2.resize(glow, size[::-1])[..., None]
     elif gain != 1:
         image *= np.float32(gain)

@@ -80,6 +80,8 @@ class Tracks:
 
 
 SEEN = 0.3  # share of an object that has to be seen for its place to count
+ANY = ("one", "thing")  # nouns that fit every object
+FOLDS = {"disc": 4, "square": 4, "star": 5, "triangle": 3, "flower": 5, "oval": 2, "cross": 4}  # symmetry of shapes
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,14 @@ class Claim:
         sure: bool [N], of which objects it holds.
         rivals: bool [N, N], whether object j could be meant where object k is.
         by_look: whether any frame shows it.
+        of_scenery: whether it could hold of a column too, which is then "the one" as much as any object.
     """
 
     words: str
     sure: np.ndarray
     rivals: np.ndarray
     by_look: bool = False
+    of_scenery: bool = False
 
     def phrase(self, noun: str) -> str:
         return f"the {self.words} {noun}" if self.words.endswith("est") else f"the {noun} {self.words}"
@@ -112,27 +116,30 @@ def describe(scene: Scene, tracks: Tracks, rng: np.random.Generator, most: int =
         most: sentences an object.
     """
     looks = [thing.look for thing in scene.objects]
+    column = len(scene.objects) < len(scene.things)
     all_ = claims(scene, tracks)
     shown = ((tracks.seen >= SEEN).mean(0) >= 0.3) & (np.median(tracks.side, axis=0) > 0.06)
     found = []
     for k in range(len(looks)):
-        by_motion, by_look = [], []
-        if shown[k]:
-            by_look = [Sentence(f"the {noun}", True) for noun, same in _nouns(looks, k) if len(same) == 1]
-            rng.shuffle(by_look)
-            for i in rng.permutation(len(all_)):
-                if sentence := _about(k, all_[i], looks, rng):
-                    (by_look if sentence.by_look else by_motion).insert(0 if rng.random() < 0.5 else 9, sentence)
+        if not shown[k]:
+            found.append([])
+            continue
+        order = np.argsort(rng.random(len(all_)) + [0.5 * claim.of_scenery for claim in all_])  # what moves comes first
+        said = [s for i in order if (s := _about(k, all_[i], looks, column, rng))]
+        named = [Sentence(f"the {noun}", True) for noun, same in _nouns(looks, k) if len(same) == 1]
+        by_look = [s for s in said if s.by_look] + named
+        by_look = [by_look[i] for i in rng.permutation(len(by_look))]
+        by_motion = [s for s in said if not s.by_look]
         take = max(most // 2, most - len(by_motion))
         found.append(by_look[:take] + by_motion[: most - min(take, len(by_look))])
     return found
 
 
-def _about(k: int, claim: Claim, looks: list[Look], rng) -> Sentence | None:
+def _about(k: int, claim: Claim, looks: list[Look], column: bool, rng) -> Sentence | None:
     """The claim about object k, with a noun that fits others too, so that the claim is needed to understand it."""
     if not claim.sure[k]:
         return None
-    nouns = _nouns(looks, k)
+    nouns = _nouns(looks, k)[len(ANY) if column and claim.of_scenery else 0 :]
     for i in rng.permutation(len(nouns)):
         noun, same = nouns[i]
         if len(same) > 1 and not any(claim.rivals[k, j] for j in same if j != k):
@@ -144,7 +151,7 @@ def _nouns(looks: list[Look], k: int) -> list[tuple[str, list[int]]]:
     """Names for object k, and which objects each of them fits."""
     shape, colour, pattern = looks[k].shape, looks[k].colour, looks[k].pattern
     names = (
-        ("one", ()), ("thing", ()), (shape, (0,)), (f"{colour} one", (1,)), (f"{colour} {shape}", (0, 1)),
+        *((name, ()) for name in ANY), (shape, (0,)), (f"{colour} one", (1,)), (f"{colour} {shape}", (0, 1)),
         (f"{pattern} one", (2,)), (f"{pattern} {shape}", (0, 2)), (f"{pattern} {colour} {shape}", (0, 1, 2)),
     )  # fmt: skip
     traits = [(look.shape, look.colour, look.pattern) for look in looks]
@@ -153,12 +160,12 @@ def _nouns(looks: list[Look], k: int) -> list[tuple[str, list[int]]]:
 
 def claims(scene: Scene, tracks: Tracks) -> list[Claim]:
     """Everything that can be said of the objects."""
-    return [*_places(tracks), *_ways(tracks), *_sizes(tracks), *_frame(tracks), *_hiding(scene, tracks)]
+    return [*_places(tracks), *_ways(scene, tracks), *_sizes(tracks), *_frame(tracks), *_hiding(scene, tracks)]
 
 
-def _claim(words: str, value: np.ndarray, sure: float, never: float, also=True, by_look: bool = False) -> Claim:
+def _claim(words: str, value: np.ndarray, sure: float, never: float, also=True, **more) -> Claim:
     """Holds where the value is at least `sure` (and `also`); an object whose value is above `never` is a rival."""
-    return Claim(words, (value >= sure) & also, np.broadcast_to(value > never, (len(value),) * 2), by_look)
+    return Claim(words, (value >= sure) & also, np.broadcast_to(value > never, (len(value),) * 2), **more)
 
 
 def _places(tracks: Tracks) -> list[Claim]:
@@ -173,14 +180,14 @@ def _places(tracks: Tracks) -> list[Claim]:
     ):
         sure, never = 0.62, 0.48
         low, high = p.min(0), p.max(0)
-        found.append(Claim(always, low >= sure, np.broadcast_to(high > never, (len(low),) * 2), True))
+        found.append(Claim(always, low >= sure, np.broadcast_to(high > never, (len(low),) * 2), True, True))
         moved = high - low > 0.15  # otherwise there is nothing to say about time
-        found.append(_claim(first, p[0], sure, never, starts & moved))
-        found.append(_claim(end, p[-1], sure, never, ends & moved))
+        found.append(_claim(first, p[0], sure, never, starts & moved, of_scenery=True))
+        found.append(_claim(end, p[-1], sure, never, ends & moved, of_scenery=True))
     return found
 
 
-def _ways(tracks: Tracks) -> list[Claim]:
+def _ways(scene: Scene, tracks: Tracks) -> list[Claim]:
     steps = tracks.places * [WIDE, 1]
     dx, dy = (steps[-1] - steps[0]).T
     away = np.hypot(*np.moveaxis(steps - steps[0], -1, 0))  # [T, N] from the start
@@ -198,13 +205,26 @@ def _ways(tracks: Tracks) -> list[Claim]:
     returned = np.where(far >= 0.12, 1 - net / np.maximum(far, 0.12), 0)
     found.append(_claim("that turns back", returned, 0.6, 0.25, far >= 0.35))
     stays = (tracks.seen >= SEEN).mean(0) > 0.6
-    found += [_claim(words, -far, -0.09, -0.22, stays) for words in ("that stays in place", "that hardly moves")]
+    for words in ("that stays in place", "that hardly moves"):
+        found.append(_claim(words, -far, -0.09, -0.22, stays, of_scenery=True))
     faster = length[:, None] < 1.6 * length  # [k, j]: j is nearly as fast as k
     found.append(Claim("fastest", length > 0.4, faster))
-    turn = abs(tracks.turns)
-    found.append(_claim("that spins", turn, 2.2, 1.2))
-    found.append(_claim("that does not turn", -turn, -0.15, -1.0))
+    turn, shows = abs(tracks.turns), _shows_turning(scene, tracks)
+    found.append(_claim("that spins", turn, 2.2, 1.2, shows))
+    found.append(_claim("that does not turn", np.where(shows, -turn, 0), -0.15, -1.0, shows, of_scenery=True))
     return found
+
+
+def _shows_turning(scene: Scene, tracks: Tracks) -> np.ndarray:
+    """Which objects would look different after turning, and do not come to lie on themselves from frame to frame."""
+    found = []
+    for thing, turn in zip(scene.objects, tracks.turns, strict=True):
+        fold = 2 * np.pi / FOLDS[thing.look.shape]
+        step = abs(turn) / max(len(tracks.seen) - 1, 1)
+        aliased = step > 0.2 and abs((step + fold / 2) % fold - fold / 2) < 0.2
+        smooth = thing.look.shape == "disc" and thing.look.pattern in ("ringed", "plain")
+        found.append(not (aliased or smooth))
+    return np.array(found)
 
 
 def _sizes(tracks: Tracks) -> list[Claim]:
@@ -216,7 +236,7 @@ def _sizes(tracks: Tracks) -> list[Claim]:
     ]
     times = (tracks.side[:, :, None] / tracks.side[:, None]).min(0)  # [k, j]: at least so many times larger
     count = len(times)
-    found.append(Claim("largest", np.ones(count, bool), times < 1.2, True))
+    found.append(Claim("largest", np.ones(count, bool), times < 1.2, True, True))
     found.append(Claim("smallest", np.ones(count, bool), times.T < 1.2, True))
     return found
 

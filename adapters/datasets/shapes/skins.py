@@ -35,7 +35,7 @@ def _rim(shape: str) -> np.ndarray:
     if shape == "star":
         return 0.70 / (1 - 0.30 * np.cos(5 * AROUND))
     if shape == "flower":
-        return 0.92 + 0.13 * np.cos(6 * AROUND)
+        return 0.72 + 0.33 * np.abs(np.cos(2.5 * AROUND))
     if shape == "oval":
         return 0.62 / np.hypot(0.62 / 1.15 * np.cos(AROUND), np.sin(AROUND))
     if shape == "cross":
