@@ -37,10 +37,10 @@ class Backbone(nn.Module):
         if name.startswith("convnext"):
             self.norm_layers = nn.ModuleList(LayerNorm2d(c) for c in self.channels)
 
-    def forward(self, frames: Tensor, frames_per_step: int | None = None) -> list[Tensor]:
-        """Frames [T, 3, h, w] to maps [T, C, h / stride, w / stride]."""
+    def forward(self, frames: Tensor, frames_per_step: int | None = None, clips: int = 1) -> list[Tensor]:
+        """Frames [T, 3, h, w], of one clip or several, to maps [T, C, h / stride, w / stride]."""
         if self.couples_frames:
-            return self.body(frames, frames_per_step)
+            return self.body(frames, frames_per_step, clips)
         maps = self.body(frames)
         if hasattr(self, "norm_layers"):
             maps = [norm(x) for norm, x in zip(self.norm_layers, maps, strict=True)]

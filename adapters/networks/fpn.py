@@ -103,13 +103,14 @@ class CrossModalFPN(nn.Module):
             self.add_module(f"cross_attn_{i}", VisionLanguageBlock(channels, hidden, reduction))
         self.mask_features = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def prepare(self, fine: Tensor, size: Size, step: int | None) -> Tensor:
-        """All that is done at stride 4 without text: [T, h * w, C] after the adapter, to the same for `forward`."""
-        return self.cross_attn_1.look_around(fine, size, 1, step)
+    def prepare(self, fine: Tensor, size: Size, step: int | None, clips: int = 1) -> Tensor:
+        """All that is done at stride 4 without text: [clips * T, h * w, C] after the adapter, for `forward`."""
+        return self.cross_attn_1.look_around(fine, size, clips, step)
 
     def forward(
         self,
         fine: Tensor,
+        rows: Tensor,
         fine_size: Size,
         levels: Sequence[tuple[Tensor, Size]],
         words: Words,
@@ -119,7 +120,8 @@ class CrossModalFPN(nn.Module):
         """What the head makes of the features of every frame under every expression.
 
         Args:
-            fine: [T, h * w, C] from `prepare`.
+            fine: [., h * w, C] from `prepare`.
+            rows: int64 [E * T], the row of `fine` that holds frame t as expression e sees it.
             fine_size: its (h, w).
             levels: tokens [E * T, h * w, C] of the encoder and their sizes, at strides 8, 16, 32.
             words: E expressions.
@@ -127,8 +129,9 @@ class CrossModalFPN(nn.Module):
             head: from features [B, C, h, w] that have `mask_features` yet to pass, and the numbers e * T + t of their
                 frames [B], to what is wanted of them.
         """
-        frames, expressions = len(fine), len(words.states)
-        pairs = torch.arange(expressions * frames, device=fine.device)
+        expressions = len(words.states)
+        frames = len(rows) // expressions
+        pairs = torch.arange(len(rows), device=fine.device)
         above, above_size = fine.new_zeros(len(pairs), 1, fine.shape[2]), (1, 1)  # nothing above the coarsest level
         for i, (x, size) in zip((4, 3, 2), reversed(levels), strict=True):
             adapter, block = getattr(self, f"adapter_{i}"), getattr(self, f"cross_attn_{i}")
@@ -142,7 +145,7 @@ class CrossModalFPN(nn.Module):
 
         def finish(above: Tensor, pair: Tensor) -> Tensor:
             above = to_map(above, above_size)
-            return head(self._merge(1, fine[pair % frames], fine_size, above, words[pair // frames]), pair)
+            return head(self._merge(1, fine[rows[pair]], fine_size, above, words[pair // frames]), pair)
 
         return in_steps(finish, step, above, pairs)
 

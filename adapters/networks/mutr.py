@@ -26,7 +26,7 @@ class WordsLook(FeedForward):
         self.norm2 = nn.LayerNorm(channels)
 
     def forward(self, words: Tensor, position: Tensor, vision: Tensor) -> Tensor:
-        """Words [E, L, C], vision [1, T * h * w, C], to words."""
+        """Words [E, L, C], vision [1 or E, T * h * w, C], to words."""
         words = self.norm1(words + self.multihead_attn(words + position, vision, vision))
         return self.norm2(words + self.feed_forward(words))
 
@@ -60,7 +60,10 @@ class MUTR(ReferFormer):
     def start(self, features: Features, words: Words) -> Tensor:
         states = words.states
         for level in features.tokens.split([h * w for h, w in features.sizes], 1):
-            states = self.MTA.layers[0](states, words.position, level.flatten(0, 1)[None])
+            clips = level.unflatten(0, (features.clips, -1)).flatten(1, 2)  # [clips, T * h * w, C]
+            if features.clips > 1:
+                clips = clips.repeat_interleave(len(states) // features.clips, 0)
+            states = self.MTA.layers[0](states, words.position, clips)
         return states[:, 0]  # the token that stands for the sentence
 
     def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:

@@ -39,9 +39,11 @@ class ReferFormer(RVOS):
         self.fusion_module = Fusion(g.width)
         self.pixel_decoder = CrossModalFPN(self.backbone[0].channels[0], g.width, g.hidden)
 
-    def encode(self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None)) -> Features:
-        found = super().encode(frames, frames_per_step, keep)
-        fine = self.pixel_decoder.prepare(found.fine, found.fine_size, frames_per_step)
+    def encode(
+        self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None), clips: int = 1
+    ) -> Features:
+        found = super().encode(frames, frames_per_step, keep, clips)
+        fine = self.pixel_decoder.prepare(found.fine, found.fine_size, frames_per_step, clips)
         return dataclasses.replace(found, fine=fine)
 
     def words(self, text: Text) -> Words:
@@ -66,4 +68,12 @@ class ReferFormer(RVOS):
         def head(x: Tensor, rows: Tensor) -> Tensor:
             return masks_of(rows, x, kernels, centres, self.pixel_decoder.mask_features)
 
-        return self.pixel_decoder(features.fine, features.fine_size, levels, words, step, head)
+        rows = features.rows(words)
+        return self.pixel_decoder(features.fine, rows, features.fine_size, levels, words, step, head)
+
+    def pixels(self, features: Features, levels: Levels, words: Words) -> Tensor:
+        def head(x: Tensor, _rows: Tensor) -> Tensor:
+            return self.pixel_decoder.mask_features(x)
+
+        rows = features.rows(words)
+        return self.pixel_decoder(features.fine, rows, features.fine_size, levels, words, None, head)

@@ -55,12 +55,15 @@ class Geometry:
 class Features:
     """A clip without text: about 20 MB per frame of 360x640 (ReferFormer, MUTR), 7 MB (SOC).
 
+    In training several clips of T frames each, one after the other: there are then clips * T rows of everything.
+
     Args:
         tokens: [T, S, C] of the levels at strides 8, 16, 32, 64, one after the other.
         sizes: (h, w) of the levels.
         fine: what the pixel decoder needs at stride 4, tokens [T, h4 * w4, C].
         fine_size: (h4, w4).
         size: (h, w) of the frames.
+        clips: how many.
     """
 
     tokens: Tensor
@@ -68,9 +71,19 @@ class Features:
     fine: Tensor
     fine_size: Size
     size: Size
+    clips: int = 1
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.tokens) // self.clips
+
+    def rows(self, words: Words) -> Tensor:
+        """The row of each frame under each expression, int64 [E * T].
+
+        Args:
+            words: of expressions, equally many of each clip, clip by clip.
+        """
+        frames = torch.arange(len(self.tokens), device=self.tokens.device).view(self.clips, -1)
+        return frames.repeat_interleave(len(words.states) // self.clips, 0).flatten()
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,10 @@ class RVOS(Network):
         """
         raise NotImplementedError
 
+    def pixels(self, features: Features, levels: Levels, words: Words) -> Tensor:
+        """What `masks` draws them from, [E * T, mask_channels, h4, w4]: for training, all frames at once."""
+        raise NotImplementedError
+
     # What they share ---------------------------------------------------------------------------------------------
 
     @property
@@ -208,7 +225,9 @@ class RVOS(Network):
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return self.eval()
 
-    def encode(self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None)) -> Features:
+    def encode(
+        self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None), clips: int = 1
+    ) -> Features:
         """See `Network.encode`.
 
         Args:
@@ -216,6 +235,7 @@ class RVOS(Network):
             frames_per_step: at most so many at once.
             keep: the frames to answer for; the others are only seen by a backbone that couples frames (A2D- and
                 JHMDB-Sentences annotate one frame in the middle of a window).
+            clips: the frames are those of so many clips, one after the other.
         """
         backbone, shapes = self.backbone[0], []
 
@@ -227,12 +247,12 @@ class RVOS(Network):
 
         frames = frames.contiguous(memory_format=torch.channels_last)
         if backbone.couples_frames:
-            maps = [x[keep] for x in backbone(frames, frames_per_step)]
+            maps = [x[keep] for x in backbone(frames, frames_per_step, clips)]
             tokens, fine = in_steps(project, frames_per_step, *maps)
         else:
             tokens, fine = in_steps(lambda x: project(*backbone(x)), frames_per_step, frames[keep])
         fine_size, *sizes = shapes
-        return Features(tokens, sizes, fine, fine_size, tuple(frames.shape[-2:]))
+        return Features(tokens, sizes, fine, fine_size, tuple(frames.shape[-2:]), clips)
 
     def answer(self, features, text, frames_per_step=None, masks_for="selected", query=None) -> Answer:
         # expressions ride together as long as their frames fit into a step
@@ -243,6 +263,23 @@ class RVOS(Network):
             given = None if query is None else query[part]
             answers.append(self._answer(features, text[part], frames_per_step, masks_for, given))
         return join(answers)
+
+    def learn(self, features: Features, text: Text) -> tuple[list[Queries], Tensor]:
+        """What training needs.
+
+        Args:
+            features: of one clip or several.
+            text: E expressions, equally many of each clip, clip by clip.
+
+        Returns:
+            What each decoder layer says, with its own heads; features of the pixels [E * T, mask_channels, h4, w4].
+        """
+        words = self.words(text)
+        shape = (len(text), len(features))
+        tokens, states, boxes = self._decode(features, words, None)
+        states, boxes = states.unflatten(0, shape), boxes.unflatten(0, shape)
+        found = [self.conclude(states, boxes, words, i, i) for i in range(self.geometry.layers)]
+        return found, self.pixels(features, levels_of(tokens, features), words)
 
     def _answer(self, features: Features, text: Text, step: int | None, masks_for: str, query: Tensor | None) -> Answer:
         words = self.words(text)
@@ -267,9 +304,7 @@ class RVOS(Network):
             kernels = Kernels.split(parameters, self.geometry.mask_channels)
             pixels = torch.tensor(features.size[::-1], device=tokens.device)  # (width, height)
             centres = pick(found.centres).flatten(0, 1) * pixels
-            lengths = [h * w for h, w in features.sizes[:3]]
-            levels = list(zip(tokens.split(lengths, 1), features.sizes, strict=False))
-            logits = self.masks(features, levels, words, kernels, centres, step)
+            logits = self.masks(features, levels_of(tokens, features), words, kernels, centres, step)
             logits = logits.unflatten(0, shape).transpose(1, 2)  # [E, K, T, h4, w4]
         boxes, scores = pick(found.boxes).transpose(1, 2), pick(scores[..., None])[..., 0].transpose(1, 2)
         if masks_for != "all":
@@ -283,19 +318,25 @@ class RVOS(Network):
             The encoder's tokens of the first three levels [E * T, S', C], states [E * T, L, Q, C] of the queries after
             each layer, boxes [E * T, L, Q, 4].
         """
-        frames, sizes = len(features), features.sizes
+        frames, sizes, rows = len(features), features.sizes, features.rows(words)
         start, position = self.start(features, words), self.query_embed.weight
         kept = sum(h * w for h, w in sizes[:3])
 
         def decode(pair: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             expression = pair // frames
-            tokens = self.fuse(features.tokens[pair % frames], words[expression])
+            tokens = self.fuse(features.tokens[rows[pair]], words[expression])
             tokens = self.transformer.encode(tokens, sizes)
             first = start[expression, None].expand(-1, self.queries, -1)
             return tokens[:, :kept], *self.transformer.decode(first, position, tokens, sizes, self.bbox_embed)
 
         pairs = torch.arange(len(words.states) * frames, device=features.tokens.device)
         return in_steps(decode, step, pairs)
+
+
+def levels_of(tokens: Tensor, features: Features) -> Levels:
+    """The encoder's levels at strides 8, 16, 32 out of their tokens, one after the other."""
+    lengths = [h * w for h, w in features.sizes[:3]]
+    return list(zip(tokens.split(lengths, 1), features.sizes, strict=False))
 
 
 def resize_words(text: Text, resizer: Resizer) -> Words:

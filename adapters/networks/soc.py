@@ -71,9 +71,15 @@ class SOC(RVOS):
     def masks(
         self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None
     ) -> Tensor:
+        frame = features.rows(words)
+
         def run(rows: Tensor) -> Tensor:
-            fine = to_map(features.fine[rows % len(features)], features.fine_size)
+            fine = to_map(features.fine[frame[rows]], features.fine_size)
             x = self.spatial_decoder(fine, level_maps(levels, rows))
             return masks_of(rows, x, kernels, centres)
 
         return in_steps(run, step, torch.arange(len(centres), device=centres.device))
+
+    def pixels(self, features: Features, levels: Levels, words: Words) -> Tensor:
+        fine = to_map(features.fine[features.rows(words)], features.fine_size)
+        return self.spatial_decoder(fine, [to_map(x, size) for x, size in levels])

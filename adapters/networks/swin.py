@@ -215,18 +215,19 @@ class Swin(nn.Module):
             for i, c in enumerate(self.channels):
                 self.add_module(f"norm{i}", nn.LayerNorm(c))
 
-    def forward(self, image: Tensor, frames_per_step: int | None = None) -> list[Tensor]:
+    def forward(self, image: Tensor, frames_per_step: int | None = None, clips: int = 1) -> list[Tensor]:
         """Images or a clip [T, 3, H, W] to one map [T, C, H / stride, W / stride] per stage.
 
         Args:
             image: normalised.
             frames_per_step: of a clip, so many frames' worth of windows at once; the numbers stay the same.
+            clips: so many of equal length, one after the other.
         """
         x, found = self.patch_embed(image), []
         for i, stage in enumerate(self.layers):
             _, h, w, _ = x.shape
             if self.video:
-                x = stage(x[None], True, h * w * (frames_per_step or len(x)))[0]
+                x = stage(x.unflatten(0, (clips, -1)), True, h * w * (frames_per_step or len(x))).flatten(0, 1)
                 found.append(x.permute(0, 3, 1, 2))
             else:
                 x = stage(x[:, None], False, h * w + 1)[:, 0]

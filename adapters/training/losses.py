@@ -26,7 +26,7 @@ class Target:
     """The objects of E expressions in T frames.
 
     Args:
-        masks: float [E, T, h, w], 0 or 1, as large as the predicted masks.
+        masks: float [E, T, h, w], share of each predicted pixel that the object covers.
         boxes: float [E, T, 4], (cx, cy, width, height) in 0..1; zeros where the object is not in the frame.
         there: bool [E, T], whether it is.
     """
@@ -39,7 +39,7 @@ class Target:
     def of(cls, masks: Tensor, size: tuple[int, int]) -> Target:
         """From masks [E, T, H, W] of the frames (bool), for predictions of `size` (h, w)."""
         there = masks.flatten(2).any(2)
-        return cls(F.interpolate(masks.float(), size, mode="nearest-exact"), boxes_of(masks), there)
+        return cls(F.interpolate(masks.float(), size, mode="area"), boxes_of(masks), there)
 
 
 def boxes_of(masks: Tensor) -> Tensor:
@@ -133,27 +133,30 @@ def match(found: Found, target: Target, weights: Mapping[str, float] = WEIGHTS) 
     return sum(weights[name] * part for name, part in cost.items()).argmin(1)
 
 
-def clip_losses(found: Found, target: Target, weights: Mapping[str, float] = WEIGHTS) -> dict[str, Tensor]:
+def clip_losses(
+    found: Found, masks: Tensor, query: Tensor, target: Target, weights: Mapping[str, float] = WEIGHTS
+) -> dict[str, Tensor]:
     """The weighted losses of one decoder layer, each a mean over the expressions.
 
     Every query learns whether it is the object: the matched one is, in the frames that show it. Only the matched one
     learns boxes (where the object is in the frame) and masks (in all frames: empty where it is not).
 
     Args:
-        found: of Q queries.
+        found: of Q queries; their masks serve the matching alone and are not looked at.
+        masks: of the matched queries, logits [E, T, h, w].
+        query: the matched ones, int64 [E].
         target: of the expressions.
-        weights: of the losses, as in `WEIGHTS`, and of the matching cost.
+        weights: of the losses, as in `WEIGHTS`.
 
     Returns:
         {"class", "box", "giou", "mask", "dice"}: scalars.
     """
-    query = match(found, target, weights)
     rows = torch.arange(len(query), device=query.device)
     there = target.there.float()  # [E, T]
     shown = there.sum().clamp(min=1)
     wanted = F.one_hot(query, found.logits.shape[2])[:, None] * there[..., None]  # [E, T, Q]
     boxes = found.boxes[rows, :, query].float()  # [E, T, 4]
-    masks, truth = found.masks[rows, query].flatten(1), target.masks.flatten(1)
+    masks, truth = masks.flatten(1), target.masks.flatten(1)
     losses = {
         "class": focal(found.logits, wanted).sum() / shown,
         "box": ((boxes - target.boxes).abs().sum(-1) * there).sum() / shown,
