@@ -1,0 +1,209 @@
+"""The steps of the top-down system: candidates, their tracklets, and which of them an expression means.
+
+Source: Liang et al., "Rethinking Cross-modal Interaction from a Top-down Perspective for Referring Video Object
+Segmentation", arXiv 2106.01061.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adapters.component import REQUIRED
+from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, Objects, Prediction
+from ensemble import tracklets
+from ensemble.step import Step
+
+if TYPE_CHECKING:
+    from ensemble.grounding import Grounder
+
+
+class Candidates(Step):
+    """Every mask of the segmenters in K uniformly sampled frames, as a candidate of its own.
+
+    `propagate` with `key_frame: given` makes a tracklet of each.
+
+    Settings:
+        inputs: segmenters, sources of objects; several are pooled.
+        k: how many frames; each moves to the nearest one in which anything was found.
+        min_score: candidates below it are left out.
+        most: of one frame and segmenter, the best ones.
+    """
+
+    op = "candidates"
+    takes = gives = "objects"
+    defaults = {"inputs": REQUIRED, "k": tracklets.KEY_FRAMES, "min_score": 0.0, "most": 20}
+
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        _at_least_one(self, "k", "most")
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        s = self.settings
+        sources = {name: inputs[name] for name in self.inputs}
+        frames = tracklets.key_frames(sources, len(clip), s["k"])
+        return tracklets.candidates(sources, frames, s["min_score"], s["most"])
+
+
+class Tracklets(Step):
+    """The best of propagated candidates, those that are the same object left out: tracklet-NMS (eq. 3).
+
+    Settings:
+        input: the propagated candidates.
+        scores_from: the candidates as they were; a tracklet's score is its candidate's confidence times the mean
+            probability of its propagation.
+        max_iou: two tracklets that overlap more over the whole video are the same; 1 for no NMS.
+        keep: how many at most; null for all.
+    """
+
+    op = "tracklets"
+    takes = gives = "objects"
+    defaults = {"input": REQUIRED, "scores_from": REQUIRED, "max_iou": 0.5, "keep": tracklets.MOST}
+
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        _at_least_one(self, "keep")
+        if not 0 <= self.settings["max_iou"] <= 1:
+            raise InputError(f"step {name}: max_iou is {self.settings['max_iou']}, expected a number from 0 to 1")
+        if len(self.settings["scores_from"]) != 1:
+            raise InputError(f"step {name}: scores_from is {self.settings['scores_from']}, expected the candidates")
+
+    @property
+    def inputs(self) -> list[str]:
+        return [self.settings["input"], *self.settings["scores_from"]]
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        s = self.settings
+        tracks, candidates = (inputs[name] for name in self.inputs)
+        if set(tracks) != set(candidates):
+            raise InputError(f"step {self.name}: {self.inputs[0]} is not made of the candidates of {self.inputs[1]}")
+        names, sequences = list(tracks), list(tracks.values())
+        scores = [tracklets.tracklet_score(candidates[name], tracks[name]) for name in names]
+        iou = tracklets.tracklet_iou(sequences) if s["max_iou"] < 1 else np.zeros((len(names),) * 2)
+        kept = tracklets.nms(iou, scores, s["max_iou"], s["keep"] or len(names))
+        notes = {i: {**sequences[i].notes, "tracklet_score": round(scores[i], 6)} for i in kept}
+        return Objects((names[i], sequences[i].with_(notes=notes[i])) for i in kept)
+
+    def describe(self) -> str:
+        s = self.settings
+        return f"tracklets of {s['input']}, at most {s['keep'] or 'all'}, IoU <= {s['max_iou']}"
+
+
+class Ground(Step):
+    """For every expression the object that it means, by a network that sees the objects and reads the words (eq. 4-6).
+
+    Settings:
+        input: tracklets, or with `each_frame` objects as a segmenter finds them.
+        weights: of the grounding network, one or several: their probabilities are averaged.
+        each_frame: every frame chooses for itself among the objects that it has, as image-level methods do; else the
+            object of the highest probability, averaged over frames, is taken through the clip.
+        frames: at so many of them, uniformly sampled, the network looks; null for all.
+        short_side: pixels of the frames that it sees; null: as it was trained.
+        tokenizer: folder with the tokenizer's files; null: ours, or the cache of Hugging Face.
+        device, precision: as of the models, see docs/models.md.
+        frames_per_step: frames at once: memory, not numbers.
+    """
+
+    op = "ground"
+    takes, gives = "objects", "expressions"
+    defaults = {
+        "input": REQUIRED,
+        "weights": REQUIRED,
+        "each_frame": False,
+        "frames": None,
+        "short_side": None,
+        "tokenizer": None,
+        "device": "auto",
+        "precision": "fp32",
+        "frames_per_step": 8,
+    }
+
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        _at_least_one(self, "frames", "short_side", "frames_per_step")
+        if not self.settings["weights"]:
+            raise InputError(f"step {name}: setting `weights` must be given, one or several checkpoints")
+        self.grounder  # noqa: B018  opens the files: what is wrong with them is told before anything is computed
+
+    @property
+    def inputs(self) -> list[str]:
+        return [self.settings["input"]]
+
+    @cached_property
+    def grounder(self) -> Grounder:
+        """The networks."""
+        from ensemble.grounding import Grounder  # here, because torch takes its time to load
+
+        options = ("tokenizer", "short_side", "device", "precision", "frames_per_step")
+        weights = self.settings["weights"]
+        try:
+            return Grounder([weights] if isinstance(weights, str) else weights, *(self.settings[k] for k in options))
+        except InputError as error:
+            raise InputError(f"step {self.name}: {p}" for p in error.problems) from None
+
+    @property
+    def uses_gpu(self) -> bool:
+        return self.grounder.device.type == "cuda"
+
+    def fingerprint(self, clip: Clip) -> str:
+        return f"{self.grounder.fingerprint} {clip.fingerprint}"
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        objects = inputs[self.settings["input"]]
+        if not objects:
+            nothing = LazyMasks((len(clip), *clip.size), np.dtype(bool), _Nothing(tuple(clip.size)))
+            empty = MaskSequence(nothing, scores=np.zeros(len(clip), np.float32), notes={"object": None})
+            return {e.id: empty for e in clip.expressions}
+        if self.settings["each_frame"]:
+            return self._each_frame(clip, objects)
+        found = self.grounder.probabilities(clip, objects, self.settings["frames"]).mean(1)  # [E, P]
+        names = list(objects)
+        prediction = {}
+        for e, probability in zip(clip.expressions, found, strict=True):
+            best = int(probability.argmax())
+            chosen = objects[names[best]]
+            notes = {**chosen.notes, "object": names[best], "probability": round(float(probability[best]), 4)}
+            prediction[e.id] = chosen.with_(notes=notes)
+        return prediction
+
+    def _each_frame(self, clip: Clip, objects: Objects) -> Prediction:
+        """Frame by frame the best of the objects that are there; P is its probability among them."""
+        names = list(objects)
+        there = np.array([[s.mask(t).any() for s in objects.values()] for t in range(len(clip))])  # [T, P]
+        found = self.grounder.probabilities(clip, objects, None, there)
+        prediction = {}
+        for e, probability in zip(clip.expressions, found, strict=True):  # [T, P]
+            best = [names[i] for i in probability.argmax(1)]
+            masks = (objects[name].mask(t) for t, name in enumerate(best))
+            scores = probability.max(1) * there.any(1)
+            prediction[e.id] = MaskSequence.binary(masks, scores, score_source="probability of the object in the frame")
+        return prediction
+
+    def describe(self) -> str:
+        s = self.settings
+        weights = [s["weights"]] if isinstance(s["weights"], str) else s["weights"]
+        by = " and ".join(str(w).rpartition("/")[2] for w in weights)
+        return f"{s['input']} grounded{', frame by frame,' if s['each_frame'] else ''} by {by}"
+
+
+class _Nothing:
+    """Empty masks of a size."""
+
+    def __init__(self, size: tuple[int, int]):
+        self.size = size
+
+    def __call__(self, t: int) -> np.ndarray:
+        return np.zeros(self.size, bool)
+
+
+def _at_least_one(step: Step, *keys: str) -> None:
+    """Refuses counts below 1; a setting that may be null is not looked at where it is."""
+    given: dict[str, Any] = {k: step.settings[k] for k in keys if step.settings[k] is not None}
+    wrong = {k: v for k, v in given.items() if not isinstance(v, int) or isinstance(v, bool) or v < 1}
+    if wrong:
+        raise InputError(
+            f"step {step.name}: {k} is {v!r}, expected a whole number of at least 1" for k, v in wrong.items()
+        )
