@@ -1,0 +1,261 @@
+"""Object proposals of an instance segmenter, on disk: what a clip holds, whoever may mean it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from adapters import png
+from adapters.adapter import Adapter
+from adapters.files.coco_rle import Rle, checked_runs, decode
+from adapters.files.side_files import Stamp, file_hash, file_stamp, load_json
+from adapters.files.storage import Folder, Zip
+from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, Objects
+
+ON_THE_WAY = ("", "Annotations/")  # where a folder of palette pictures has its videos
+VOID = 255
+
+Detections: TypeAlias = dict[str, dict[str, list[tuple[Rle, float]]]]
+"""{video: {frame: [(mask, score)]}}"""
+
+
+class Proposals(Adapter):
+    """Object proposals on disk: palette PNG, COCO results json, RLE json with scores.
+
+    Frames without proposals are allowed, also frames that are not there: most people segment a few a video. What has
+    the same number in two frames is one object only where the segmenter tracks; nothing here relies on it.
+
+    - a folder or .zip of palette pictures, `[Annotations/]VIDEO/FRAME.png`, where 1..254 are proposals, all of score 1;
+    - COCO results, a .json list of {"image_id", "segmentation": RLE, "score"};
+    - a .json {video: {frame: [{"size": [H, W], "counts": string, "score": number}]}}.
+
+    Settings:
+        path: the file or folder.
+        images: of COCO results, the data set's json with `images`: [{"id", "file_name": ".../VIDEO/FRAME.jpg"}];
+            without it, image ids are "VIDEO/FRAME".
+    """
+
+    stored = False
+    objects = True
+    defaults = {"path": "???", "images": None}
+
+    def predict(self, clip: Clip) -> Objects:
+        return Objects(self._reader().objects(clip))
+
+    def check(self, clips: Sequence[Clip]) -> list[str]:
+        """Sizes, scores and runs of everything; no mask is decoded."""
+        problems = []
+        for clip in clips:
+            try:
+                problems += self._reader().problems(clip)
+            except InputError as error:
+                problems += error.problems
+        return list(dict.fromkeys(problems))
+
+    def fingerprint(self, clip: Clip) -> str:
+        return self._reader().fingerprint(clip)
+
+    def _reader(self) -> Pictures | Json:
+        path = Path(self.settings.path).expanduser()
+        if path.is_dir():
+            return Pictures(Folder(str(path)))
+        if path.suffix == ".zip":
+            return Pictures(Zip(str(path)))
+        if path.suffix != ".json":
+            raise InputError(f"{path}: no proposals there; expected a folder or .zip of palette pictures, or a .json")
+        images = self.settings.images and file_stamp(Path(self.settings.images).expanduser())
+        return Json(file_stamp(path), images)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Palette pictures in a folder or zip."""
+
+    storage: Folder | Zip
+
+    def objects(self, clip: Clip) -> dict[str, MaskSequence]:
+        """{number: its masks}, by number."""
+        names = self._names(clip)
+        frames: dict[int, list[int]] = {}  # {number: frames}
+        for t, name in names.items():
+            for i in np.unique(_picture(self.storage, name, tuple(clip.size))).tolist():
+                frames.setdefault(i, []).append(t)
+        found = {}
+        for i in sorted(frames.keys() - {0, VOID}):
+            there = dict.fromkeys(frames[i])
+            masks = _Numbered(self.storage, {t: names[t] for t in there}, tuple(clip.size), i)
+            found[str(i)] = _sequence(clip, masks, {t: 1.0 for t in there})
+        return found
+
+    def problems(self, clip: Clip) -> list[str]:
+        found = []
+        for name in self._names(clip).values():
+            where = self.storage.where(name)
+            head = png.header(self.storage.read(name, 33), where)
+            found += _size_problem(head.size, clip, where)
+            if head.colour not in (png.GREY, png.PALETTE):
+                found.append(f"{where}: a {png.COLOURS[head.colour]} picture, expected numbers: mode P or L")
+        return found
+
+    def fingerprint(self, clip: Clip) -> str:
+        return self.storage.fingerprint(self._names(clip).values())
+
+    def _names(self, clip: Clip) -> dict[int, str]:
+        """{frame: file}"""
+        for way in ON_THE_WAY:
+            files = set(self.storage.entries(f"{way}{clip.name}")[1])
+            names = {
+                t: f"{way}{clip.name}/{frame}.png" for t, frame in enumerate(clip.frames) if f"{frame}.png" in files
+            }
+            if names:
+                return names
+        raise InputError(
+            f"{self.storage.root}: no proposals of video {clip.name!r}: no {clip.name}/{clip.frames[0]}.png"
+        )
+
+
+@dataclass(frozen=True)
+class Json:
+    """Run lengths with scores in one file."""
+
+    file: Stamp
+    images: Stamp | None
+
+    def objects(self, clip: Clip) -> dict[str, MaskSequence]:
+        """{number in its frame: the masks of that number}."""
+        frames = self._frames(clip)
+        numbers = range(max(map(len, frames.values()), default=0))
+        found = {}
+        for i in numbers:
+            here = {t: detections[i] for t, detections in frames.items() if i < len(detections)}
+            masks = _Runs({t: rle for t, (rle, _) in here.items()}, tuple(clip.size), f"{self.file[0]}: {clip.name!r}")
+            found[str(i)] = _sequence(clip, masks, {t: score for t, (_, score) in here.items()})
+        return found
+
+    def problems(self, clip: Clip) -> list[str]:
+        found = []
+        for t, detections in self._frames(clip).items():
+            for i, (rle, _) in enumerate(detections):
+                try:
+                    where = f"{self.file[0]}: video {clip.name!r}, frame {clip.frames[t]!r}, proposal {i}"
+                    checked_runs(rle, tuple(clip.size), where)
+                except InputError as error:
+                    found += error.problems
+        return found
+
+    def fingerprint(self, clip: Clip) -> str:
+        return " ".join(file_hash(stamp) for stamp in (self.file, self.images) if stamp)
+
+    def _frames(self, clip: Clip) -> dict[int, list[tuple[Rle, float]]]:
+        videos = _detections(self.file, self.images)
+        if clip.name not in videos:
+            raise InputError(
+                f"{self.file[0]}: no proposals of video {clip.name!r}; it has {', '.join(list(videos)[:5])}"
+            )
+        return {t: videos[clip.name][f] for t, f in enumerate(clip.frames) if f in videos[clip.name]}
+
+
+@lru_cache(maxsize=4)
+def _detections(file: Stamp, images: Stamp | None) -> Detections:
+    """A json file of either layout.
+
+    Raises:
+        InputError: not json, or a detection without mask, score or frame.
+    """
+    try:
+        with open(file[0], encoding="utf-8") as opened:
+            content = json.load(opened)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file[0]}: cannot be read as json: {error}") from None
+    rows = _coco_rows(content, images, file[0]) if isinstance(content, list) else _own_rows(content, file[0])
+    found: Detections = {}
+    for number, (video, frame, rle, score) in enumerate(rows):
+        if not isinstance(score, (int, float)) or not 0 < score <= 1:
+            raise InputError(f"{file[0]}: detection {number} has the score {score!r}, expected a number in (0, 1]")
+        found.setdefault(video, {}).setdefault(frame, []).append((rle, float(score)))
+    return found
+
+
+def _coco_rows(content: list, images: Stamp | None, where: str) -> Iterable[tuple[str, str, Rle, Any]]:
+    names = {}
+    if images:
+        for image in load_json(images).get("images", []):
+            *_, video, file = Path(image["file_name"]).parts
+            names[image["id"]] = (video, Path(file).stem)
+    for number, row in enumerate(content):
+        if not isinstance(row, dict) or not {"image_id", "segmentation", "score"} <= row.keys():
+            raise InputError(
+                f'{where}: detection {number} is {row!r:.60}, expected {{"image_id", "segmentation", "score"}}'
+            )
+        image = row["image_id"]
+        place = names.get(image) or (tuple(image.rsplit("/", 1)) if isinstance(image, str) and "/" in image else None)
+        if place is None:
+            raise InputError(
+                f"{where}: detection {number} is of image {image!r}, which `images` does not list; give the data set's "
+                'json as `images`, or ids "VIDEO/FRAME"'
+            )
+        yield *place, row["segmentation"], row["score"]
+
+
+def _own_rows(content: Any, where: str) -> Iterable[tuple[str, str, Rle, Any]]:
+    if not isinstance(content, dict) or not all(isinstance(frames, dict) for frames in content.values()):
+        raise InputError(f"{where}: expected a list of COCO results, or {{video: {{frame: [RLE with a score]}}}}")
+    for video, frames in content.items():
+        for frame, rles in frames.items():
+            for rle in rles:
+                yield video, frame, rle, rle.get("score") if isinstance(rle, dict) else None
+
+
+def _sequence(clip: Clip, read, scores: dict[int, float]) -> MaskSequence:
+    p = np.zeros(len(clip), np.float32)
+    p[list(scores)] = list(scores.values())
+    return MaskSequence(LazyMasks((len(clip), *clip.size), np.dtype(bool), read), scores=p)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """The pixels of one number in palette pictures."""
+
+    storage: Folder | Zip
+    names: dict[int, str]
+    size: tuple[int, int]
+    number: int
+
+    def __call__(self, t: int) -> np.ndarray:
+        if t not in self.names:
+            return np.zeros(self.size, bool)
+        return _picture(self.storage, self.names[t], self.size) == self.number
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Masks from run lengths."""
+
+    rles: dict[int, Rle]
+    size: tuple[int, int]
+    where: str
+
+    def __call__(self, t: int) -> np.ndarray:
+        return decode(self.rles.get(t), self.size, f"{self.where}, frame {t}")
+
+
+@lru_cache(maxsize=8)
+def _picture(storage: Folder | Zip, name: str, size: tuple[int, int]) -> np.ndarray:
+    """Numbers of a picture, uint8 [H, W]; kept, because all of its proposals are read together."""
+    where = storage.where(name)
+    values = png.decode(storage.read(name), where).values
+    if values.shape != size:
+        raise InputError(f"{where}: {values.shape[0]}x{values.shape[1]} (HxW), expected the clip's {size[0]}x{size[1]}")
+    return values
+
+
+def _size_problem(size: tuple[int, int], clip: Clip, where: str) -> list[str]:
+    if tuple(size) == tuple(clip.size):
+        return []
+    return [f"{where}: {size[0]}x{size[1]} (HxW), expected the clip's {clip.size[0]}x{clip.size[1]}"]

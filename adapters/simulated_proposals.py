@@ -1,0 +1,115 @@
+"""Object proposals made from ground truth with the errors of a segmenter: for tests and the embedded default."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from adapters.adapter import Adapter
+from adapters.sequence import Clip, InputError, MaskSequence, Objects
+
+
+class SimulatedProposals(Adapter):
+    """Simulated: the objects of the ground truth, missed, cut, merged, found twice, and things that are not there.
+
+    No network looks at the pictures. Scores grow with the overlap with the truth and are noisy, so that some false ones
+    stand above some right ones.
+
+    Settings:
+        seed: another seed, other errors; several sources with several seeds are several segmenters.
+        miss, cut, merge, twice: how often an object of a frame is missed; loses a part; swallows its neighbour; is
+            found a second time.
+        ghosts: false proposals a frame, on average.
+        outline: error of the outline, as a share of the object's size.
+    """
+
+    objects = True
+    defaults = {"seed": 0, "miss": 0.15, "cut": 0.12, "merge": 0.08, "twice": 0.25, "ghosts": 0.8, "outline": 0.06}
+
+    def predict(self, clip: Clip) -> Objects:
+        frames = [self._frame(clip, masks, t) for t, masks in enumerate(_truths(clip))]
+        found = Objects()
+        for i in range(max(map(len, frames))):
+            here = [f[i] if i < len(f) else (0.0, np.zeros(clip.size, bool)) for f in frames]
+            found[str(i)] = MaskSequence.binary((mask for _, mask in here), [score for score, _ in here])
+        return found
+
+    def check(self, clips: Sequence[Clip]) -> list[str]:
+        return [
+            f"simulated_proposals: clip {c.name!r} has no ground truth to simulate from" for c in clips if not c.truth
+        ]
+
+    def fingerprint(self, clip: Clip) -> str:
+        return clip.truth.fingerprint()
+
+    def label(self) -> str:
+        return "simulated"
+
+    def _frame(self, clip: Clip, masks: list[np.ndarray], t: int) -> list[tuple[float, np.ndarray]]:
+        """(score, mask) of what is found in a frame, best first."""
+        s = self.settings
+        rng = np.random.default_rng([s.seed, zlib.crc32(clip.name.encode()), t])
+        found = []
+        for own, mask in enumerate(masks):
+            for again in (False, True):
+                if not mask.any() or rng.random() < (1 - s.twice if again else s.miss):
+                    continue
+                guess = _moved(mask, s.outline * (2 if again else 1), rng)
+                if rng.random() < s.cut:
+                    guess = _cut(guess, rng)
+                others = [m for i, m in enumerate(masks) if i != own and m.any()]
+                if others and rng.random() < s.merge:
+                    guess = guess | others[rng.integers(len(others))]
+                if guess.any():
+                    iou = np.count_nonzero(guess & mask) / np.count_nonzero(guess | mask)
+                    found.append((_sure(6 * (iou - 0.5), rng), guess))
+        for _ in range(rng.poisson(s.ghosts)):
+            found.append((_sure(-1.0, rng), _ghost(clip.size, rng)))
+        return sorted(found, key=lambda f: -f[0])
+
+
+def _truths(clip: Clip) -> Iterator[list[np.ndarray]]:
+    """Frame by frame the masks of all objects that expressions mean, each once, bool [H, W]."""
+    if clip.truth is None:
+        raise InputError(f"simulated_proposals: clip {clip.name!r} has no ground truth to simulate from")
+    read = {e.objects or (e.id,): clip.truth.read(e.id) for e in clip.expressions}
+    sequences = [s for s in read.values() if s is not None]
+    for t in range(len(clip)):
+        yield [s.mask(t) for s in sequences]
+
+
+def _moved(mask: np.ndarray, error: float, rng: np.random.Generator) -> np.ndarray:
+    """The mask with an outline that swells, shrinks and shifts by a share of its size."""
+    reach = max(1, round(error * float(np.sqrt(np.count_nonzero(mask)))))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    change = (cv2.erode, cv2.dilate)[rng.integers(2)]
+    shift = np.float32([[1, 0, rng.integers(-reach, reach + 1)], [0, 1, rng.integers(-reach, reach + 1)]])
+    shifted = cv2.warpAffine(mask.view(np.uint8), shift, mask.shape[::-1], flags=cv2.INTER_NEAREST)
+    return change(shifted, kernel).view(bool)
+
+
+def _cut(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The mask without 20 to 60 % of it on one side of a line."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.nonzero(mask)
+    along = np.cos(angle) * x + np.sin(angle) * y
+    kept = mask.copy()
+    gone = along < np.quantile(along, rng.uniform(0.2, 0.6)) if len(x) else slice(0)
+    kept[y[gone], x[gone]] = False
+    return kept
+
+
+def _ghost(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """An ellipse anywhere."""
+    mask = np.zeros(size, np.uint8)
+    axes = [max(2, int(a)) for a in rng.uniform(0.04, 0.2, 2) * size[0]]
+    centre = [int(c) for c in rng.uniform(0, 1, 2) * size[::-1]]
+    cv2.ellipse(mask, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
+    return mask.view(bool)
+
+
+def _sure(logit: float, rng: np.random.Generator) -> float:
+    return float(1 / (1 + np.exp(-logit - 0.8 * rng.normal())))
