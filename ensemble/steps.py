@@ -16,9 +16,11 @@ from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, PackedM
 from ensemble import fusion
 from ensemble.grouping import group_expressions
 from ensemble.step import Step
+from ensemble.topdown import Candidates, Ground, Tracklets
 from propagators.keyframe import choose, settings_of
-from propagators.propagate import Job, propagate
+from propagators.propagate import Job
 from propagators.propagator import Propagator
+from propagators.refine import Refinement, refine
 
 
 class Vote(Step):
@@ -264,12 +266,12 @@ class Propagate(Step):
     def jobs(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[Job]:
         """What to propagate: one job an expression (or object) of the input, with its key frames chosen."""
         s = self.settings
-        jobs = []
+        jobs, sentences = [], {e.id: e.text for e in clip.expressions}
         for name, masks in inputs[s["input"]].items():
             scorers = {source: inputs[source][name] for source in s["scores_from"] or [s["input"]]}
             key = choose(s["key_frame"], masks, scorers, clip=clip.name, expression=name)
             notes = {"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {})
-            jobs.append(Job(masks.with_(notes=notes), key.frames, s["empty_key"]))
+            jobs.append(Job(masks.with_(notes=notes), key.frames, s["empty_key"], sentences.get(name, "")))
         return jobs
 
     def results(self, inputs: Mapping[str, Prediction], moved: Iterator[MaskSequence]) -> Prediction:
@@ -278,23 +280,44 @@ class Propagate(Step):
         return type(of)((name, next(moved)) for name in of)
 
 
+class Refine(Propagate):
+    """Propagates in rounds: each starts from the most confident frames of the one before (URVOS).
+
+    Settings:
+        rounds: how many at most; fewer where a round would repeat the one before.
+        memory: frames that a round starts from, at most, the key frame among them.
+        apart: frames between two of them at least.
+        over: the pixels that the confidence of a frame is the mean of, `frame` or `mask`.
+        input, with, key_frame, scores_from, empty_key: as of `propagate`.
+    """
+
+    op = "refine"
+    defaults = {**Propagate.defaults, "key_frame": "confidence", "rounds": 5, "memory": 4, "apart": 1, "over": "frame"}
+
+    def __init__(self, name: str, **settings):
+        super().__init__(name, **settings)
+        s = self.settings
+        problems = [
+            f"step {name}: {key} is {s[key]!r}, expected a whole number of at least 1"
+            for key in ("rounds", "memory", "apart")
+            if s[key] is None or s[key] < 1
+        ]
+        if s["over"] not in ("frame", "mask"):
+            problems.append(f"step {name}: over is {s['over']!r}, expected frame or mask")
+        if problems:
+            raise InputError(problems)
+
+    def jobs(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[Job]:
+        more = {key: self.settings[key] for key in ("rounds", "memory", "apart", "over")}
+        return [Refinement(**vars(job), **more) for job in super().jobs(clip, inputs)]
+
+
 def propagate_together(
     steps: Sequence[Propagate], clip: Clip, inputs: Mapping[str, Prediction], propagator: Propagator
 ) -> dict[str, Prediction]:
     """Several steps that use the same propagator, all their sequences in one sweep each way."""
-    moved = iter(propagate_once([job for step in steps for job in step.jobs(clip, inputs)], clip, propagator))
+    moved = iter(refine(clip, [job for step in steps for job in step.jobs(clip, inputs)], propagator))
     return {step.name: step.results(inputs, moved) for step in steps}
-
-
-def propagate_once(jobs: Sequence[Job], clip: Clip, propagator: Propagator) -> list[MaskSequence]:
-    """Every job's result; jobs that are the same are done once: expressions of one object often agree."""
-    same = {(id(j.sequence.masks), j.key_frames, j.empty_key): j for j in jobs}
-    moved = dict(zip(same, propagate(clip, list(same.values()), propagator), strict=True))
-    done = []
-    for j in jobs:
-        result = moved[id(j.sequence.masks), j.key_frames, j.empty_key]
-        done.append(result.with_(notes={**j.sequence.notes, **result.notes}))
-    return done
 
 
 def unite(maps: Sequence[MaskSequence]) -> MaskSequence:
@@ -313,4 +336,10 @@ def mean_inside(values: np.ndarray, mask: np.ndarray) -> float:
     return cv2.norm(values, cv2.NORM_L1, mask.view(np.uint8)) / area if area else 0.0
 
 
-OPS: dict[str, type[Step]] = {c.op: c for c in (Vote, Average, GatedAverage, Union, ReplaceOrUnion, Propagate)}
+OPS: dict[str, type[Step]] = {
+    c.op: c
+    for c in (
+        *(Vote, Average, GatedAverage, Union, ReplaceOrUnion, Propagate, Refine),
+        *(Candidates, Tracklets, Ground),
+    )
+}

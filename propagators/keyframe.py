@@ -9,14 +9,15 @@ A rule is its name, or its name and settings: `argmax` or `{rule: top, k: 3, apa
                its own masks before and after
     temporal   frame around which each model's mask changes least in shape, and is not small
     soft       frame where each model's probabilities leave the mask's outline least in doubt; not for binary masks
-    confidence frame whose pixel-wise final scores have the highest mean, `over: frame` or `over: mask` (URVOS's anchor);
-               not for binary masks
+    confidence frame whose pixel-wise final scores have the highest mean, `over: frame` or `over: mask`; not for binary
+               masks (URVOS's anchor)
     first      the first frame: for propagation forward only
     uniform    `k` frames spread evenly: the centres of k equal parts of the clip, or `at: ends` both ends included
     given      frames named by the source (`notes["key_frame"]`) or by a `key_frame.json`
 
 Where a source has no usable score, `without_scores: agreement` (or `temporal`, `soft`) says what decides; without it
-that is an error. `temporal`, `soft` and `confidence` of several models are multiplied. What they measure is in `proxies.py`.
+that is an error. `temporal`, `soft` and `confidence` of several models are multiplied; what they measure is in
+`proxies.py`.
 Ties go to the earliest frame. Frames with an empty mask are no candidates unless `skip_empty: false`.
 """
 
@@ -80,7 +81,11 @@ def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict
     if not isinstance(name, str) or name not in RULES:
         raise InputError(f"{where}: there is no rule {name!r}. Valid: {', '.join(RULES)}")
     settings = merge_settings(RULES[name], given, f"{where} {name}")
-    valid = {"at": ("centres", "ends"), "over": ("frame", "mask"), "without_scores": ("", "agreement", "temporal", "soft")}
+    valid = {
+        "at": ("centres", "ends"),
+        "over": ("frame", "mask"),
+        "without_scores": ("", "agreement", "temporal", "soft"),
+    }
     problems = [
         f"{where} {name}: setting `{key}` is {settings[key]!r}, expected one of {', '.join(map(repr, choices))}"
         for key, choices in valid.items()

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from adapters.sequence import Clip, InputError, MaskSequence, PackedMasks, Prediction, check_prediction
 from ensemble.recipe import Recipe
-from ensemble.steps import Propagate, Step, propagate_once
+from ensemble.steps import Propagate, Step
 from ensemble.store import Store
+from propagators.refine import refine
 
 RIDERS = 8  # propagate steps in one sweep: memory grows with them
 
@@ -123,7 +124,7 @@ class Graph:
         good = [k for k in riders if jobs[k] is not None]
         done = dict.fromkeys(riders)
         if good:
-            moved = iter(propagate_once([job for k in good for job in jobs[k]], self.clip, mover))
+            moved = iter(refine(self.clip, [job for k in good for job in jobs[k]], mover))
             done |= {k: step_of(ready[k]).results(by_name(ready[k], results), moved) for k in good}
         return done
 

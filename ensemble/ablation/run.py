@@ -21,6 +21,7 @@ from ensemble.ablation.variants import Variant
 from ensemble.recipe import Recipe
 from ensemble.recipe_files import resolve
 from ensemble.report import refresh
+from ensemble.steps import Propagate
 from ensemble.store import atomic_write
 
 REPORTED = 10  # weights: how many of the tried are reported on the other half
@@ -190,7 +191,7 @@ def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     best = max((r for r in single if r.expressions), key=lambda r: r.JF).variant.step
     made_of: dict[str, set[str]] = {name: {name} for name in reference.sources}
     for name, step in reference.steps.items():
-        read = [step.settings["input"]] if step.op == "propagate" else step.inputs
+        read = [step.settings["input"]] if isinstance(step, Propagate) else step.inputs
         made_of[name] = set().union(*(made_of[i] for i in read))
     first, second, third, less = [], [], [], []
     for r in rows[1:]:

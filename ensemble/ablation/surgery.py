@@ -16,6 +16,7 @@ from typing import Any
 
 from adapters.sequence import InputError
 from ensemble.recipe import Recipe
+from ensemble.steps import Propagate
 from propagators.keyframe import settings_of
 
 
@@ -33,7 +34,7 @@ def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
         if other.isdisjoint(step.inputs):
             continue  # as it was, to the letter: its results are in the store
         other.add(name)
-        if step.op == "propagate":
+        if isinstance(step, Propagate):
             left = [] if settings["input"] in dead else [settings["input"]]
             settings["scores_from"] = [s for s in step.settings["scores_from"] or [] if s not in dead] or None
             settings["key_frame"] = _without_scores(step.settings["key_frame"])

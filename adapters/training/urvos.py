@@ -1,0 +1,230 @@
+"""URVOS as something to train: frames by themselves first, then with what is remembered of other frames.
+
+In the first part of the steps every frame answers alone (the authors pre-train on pictures); in the rest it answers
+twice, alone and with a memory of some of the other frames, under their true masks or under those just found.
+Unlike the paper, whose loss is the cross-entropy, dice is added: objects of `shapes` are small.
+
+Source: Seo et al., "URVOS", ECCV 2020, Sec. 4 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adapters.datasets.shapes.sentences import VOCABULARY
+from adapters.networks.frames import MEAN, STD
+from adapters.networks.urvos import URVOS, VARIANTS, Text
+from adapters.networks.weights import read_weights
+from adapters.networks.words import Words, split
+from adapters.sequence import InputError
+from adapters.training.losses import dice
+from adapters.training.norms import unfreeze_norms, without_counts
+from adapters.training.samples import RenderedClips, Sample
+from adapters.training.trainee import Trainee
+
+DEFAULTS: dict[str, Any] = {
+    "variant": "urvos",
+    "data": "shapes",  # or a folder in the layout of Ref-YouTube-VOS
+    "frames": 3,  # of a clip
+    "sentences": 3,  # of a clip
+    "size": [320, 576],  # of the pictures
+    "alone": 0.5,  # share of the steps before the memory comes in
+    "own": 0.5,  # how often, with it, a frame is remembered under the mask just found, not the true one
+    "dice": 1.0,  # weight of it beside the cross-entropy
+    "backbone_lr": 0.1,  # learning rate of the backbone, relative; 1 for a training from nothing
+    "freeze_bn": True,  # False for a training from nothing
+    "weights": None,  # to start from: of the whole network, or of torchvision's ResNet
+    "validate_clips": 24,
+    # the loop's, as published
+    "optimizer": "adam",
+    "lr": 1e-5,
+    "seed": 0,
+}
+LENGTHS = (4, 36)  # frames of the clips that the few frames of a sample are said to be from
+
+
+class URVOSTrainee(Trainee):
+    """URVOS in training.
+
+    Args:
+        settings: values for `DEFAULTS`.
+        words: the vocabulary.
+        clips: samples by number, without end.
+        held_out: clips for validation.
+        score: (predicted, true) bool [T, H, W] to J&F.
+
+    Raises:
+        InputError: no such variant, or weights that do not fit.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, Any], words: Words, clips, held_out: list[Sample], score: Callable, steps: int
+    ):
+        self.settings, self.clips, self.held_out, self.score, self.steps = settings, clips, held_out, score, steps
+        if settings["variant"] not in VARIANTS:
+            raise InputError(f"train: no variant {settings['variant']!r} of urvos. There are: {', '.join(VARIANTS)}")
+        torch.manual_seed(settings["seed"])
+        self.network = initial(URVOS(VARIANTS[settings["variant"]], words))
+        if settings["weights"]:
+            start_from(self.network, settings["weights"])
+        if not settings["freeze_bn"]:
+            unfreeze_norms(self.network.backbone)
+
+    def samples(self) -> Chosen:
+        return Chosen(self.clips, self.settings["sentences"], self.settings["seed"])
+
+    def collate(self, samples: list[Sample]) -> dict[str, Tensor]:
+        """B clips of T frames and E sentences: images uint8 [B, T, H, W, 3], masks and void bool, words and padding."""
+        many = self.settings["sentences"]
+        masks = [np.stack([s.ids == k for _, k in s.expressions]) for s in samples]
+        ids, padding = self.network.words.encode([text for s in samples for text, _ in s.expressions])
+        return {
+            "images": torch.from_numpy(np.stack([s.images for s in samples])),
+            "masks": torch.from_numpy(np.stack(masks)),  # [B, E, T, H, W]
+            "void": torch.from_numpy(np.stack([s.ids == 255 for s in samples])),  # [B, T, H, W]
+            "words": ids.unflatten(0, (len(samples), many)),
+            "padding": padding.unflatten(0, (len(samples), many)),
+        }
+
+    def losses(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        network, (clips, frames) = self.network, batch["images"].shape[:2]
+        maps = network.encode(normalised(batch["images"].flatten(0, 1)))
+        alone, recalled = [], []
+        for b in range(clips):
+            own = [m[b * frames : (b + 1) * frames] for m in maps]
+            text = network.embed(batch["words"][b], batch["padding"][b])
+            alone.append(network.answer(own, text))
+            if step >= self.settings["alone"] * self.steps:
+                recalled.append(self._with_memory(own, text, alone[-1], batch["masks"][b]))
+        truth, known = batch["masks"].float(), ~batch["void"][:, None]
+        terms = self._terms(torch.stack(alone), truth, known, "alone")
+        return terms | (self._terms(torch.stack(recalled), truth, known, "memory") if recalled else {})
+
+    def _with_memory(self, maps: list[Tensor], text: Text, alone: Tensor, truth: Tensor) -> Tensor:
+        """The second answer [E, T, h, w] to the frames of a clip, some of which are remembered."""
+        frames = len(maps[0])
+        length = int(torch.randint(max(frames, LENGTHS[0]), LENGTHS[1] + 1, ()))
+        times = torch.randperm(length)[:frames].sort().values.to(alone)
+        chosen = torch.randperm(frames)[: int(torch.randint(1, max(2, frames), ()))]
+        masks = F.interpolate(truth[:, chosen].float(), alone.shape[-2:], mode="area")
+        if torch.rand(()) < self.settings["own"]:
+            masks = alone[:, chosen].detach().sigmoid()
+        memory = self.network.remember([m[chosen] for m in maps], masks, times[chosen], length)
+        return self.network.answer(maps, text, memory, times, length)
+
+    def _terms(self, logits: Tensor, truth: Tensor, known: Tensor, name: str) -> dict[str, Tensor]:
+        """Cross-entropy and dice of [B, E, T, h, w] at the pictures' size."""
+        logits = F.interpolate(logits.flatten(0, 2)[:, None], truth.shape[-2:], mode="bilinear").view_as(truth)
+        known = known.expand_as(truth)
+        entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        overlap = dice(logits.masked_fill(~known, -20).flatten(3), truth.flatten(3))
+        return {
+            f"{name}_entropy": 5 * (entropy * known).sum() / known.sum(),
+            f"{name}_dice": self.settings["dice"] * overlap.mean(),
+        }
+
+    def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        slow = {id(p) for p in self.network.backbone.parameters()}
+        groups = []
+        for group in super().groups(lr, weight_decay):
+            parts = [[p for p in group["params"] if (id(p) in slow) == of_it] for of_it in (True, False)]
+            rates = (self.settings["backbone_lr"] * lr, lr)
+            groups += [{**group, "params": p, "lr": rate} for p, rate in zip(parts, rates, strict=True) if p]
+        return groups
+
+    def validate(self, network: URVOS) -> dict[str, float]:
+        """J&F of held-out clips: frames alone; and all of them with the first's true mask remembered."""
+        alone, memory = [], []
+        for sample in self.held_out:
+            maps = network.encode(normalised(torch.from_numpy(sample.images)))
+            texts, objects = zip(*sample.expressions, strict=True)
+            text = network.read(texts)
+            first = network.answer(maps, text)
+            truth = torch.from_numpy(np.stack([sample.ids == k for k in objects])).float()
+            given = F.interpolate(truth[:, :1], first.shape[-2:], mode="area")
+            times, length = torch.arange(len(sample.images)).float(), len(sample.images)
+            kept = network.remember([m[:1] for m in maps], given, times[:1], length)
+            second = network.answer(maps, text, kept, times, length)
+            for found, logits in ((alone, first), (memory, second)):
+                masks = F.interpolate(logits, truth.shape[-2:], mode="bilinear") > 0
+                pairs = zip(masks.numpy(), truth.bool().numpy(), strict=True)
+                found += [self.score(p[1:], t[1:]) for p, t in pairs]
+        return {"J&F": float(np.mean(alone)), "J&F with memory": float(np.mean(memory))} if alone else {}
+
+    def checkpoint(self, state: dict[str, Tensor]) -> dict[str, Any]:
+        return {"state_dict": without_counts(state)}
+
+
+class Chosen(torch.utils.data.Dataset):
+    """Clips with so many of their sentences, chosen at random; some twice where there are fewer."""
+
+    def __init__(self, clips, sentences: int, seed: int):
+        self.clips, self.sentences, self.seed = clips, sentences, seed
+
+    def __getitem__(self, i: int) -> Sample:
+        sample = self.clips[i]
+        order = np.random.default_rng([self.seed, i]).permutation(len(sample.expressions))
+        kept = tuple(sample.expressions[k] for k in np.resize(order, self.sentences))
+        return replace(sample, expressions=kept)
+
+
+def trainee(name: str, settings: dict[str, Any], score: Callable, steps: int) -> URVOSTrainee:
+    """For the command `train segmenter=urvos`."""
+    size, frames = tuple(settings["size"]), settings["frames"]
+    clips = RenderedClips(settings["seed"], frames, size, spread=True)
+    held_out = RenderedClips(settings["seed"], 6, size, split="val", spread=True)
+    held_out = [held_out[i] for i in range(settings["validate_clips"])]
+    return URVOSTrainee(settings, Words(VOCABULARY), clips, held_out, score, steps)
+
+
+def initial(network: URVOS) -> URVOS:
+    """First weights: convolutions as He et al. have them; residual blocks begin as the identity, masks as empty."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for block in network.decoder.refine:
+        nn.init.zeros_(block.conv2.weight)
+    nn.init.normal_(network.decoder.head[-1].weight, std=0.01)
+    nn.init.constant_(network.decoder.head[-1].bias, -2)
+    for embedding in (network.word, network.position):
+        nn.init.normal_(embedding.weight, std=0.5)
+    return network
+
+
+def start_from(network: URVOS, path: str) -> None:
+    """Loads the weights of the whole network, or of its backbone as torchvision has it."""
+    weights = read_weights(path, "weights to start from")
+    if any(k.startswith("backbone.") for k in weights):
+        missing = network.load_state_dict(
+            {k: v.to(network.state_dict().get(k, v)) for k, v in weights.items()}, strict=False
+        )
+    else:
+        known = {k: v for k, v in weights.items() if not k.startswith("fc.")}
+        missing = network.backbone.load_state_dict(known, strict=False)
+    if missing.missing_keys or missing.unexpected_keys:
+        raise InputError(
+            f"{path}: does not fit: missing {missing.missing_keys[:5]}, unknown {missing.unexpected_keys[:5]}"
+        )
+
+
+def normalised(images: Tensor) -> Tensor:
+    """uint8 [N, H, W, 3] to float32 [N, 3, H, W], as `adapters.networks.frames.read` does it."""
+    mean, std = (torch.from_numpy(x).to(images.device) for x in (MEAN, STD))
+    return ((images.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+def vocabulary(sentences: list[str], most: int = 20000) -> Words:
+    """The most frequent words of sentences, most frequent first; of equals the first of the alphabet."""
+    count: dict[str, int] = {}
+    for word in (w for s in sentences for w in split(s)):
+        count[word] = count.get(word, 0) + 1
+    return Words(sorted(count, key=lambda w: (-count[w], w))[:most])
