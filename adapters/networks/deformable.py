@@ -78,6 +78,8 @@ def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) 
     Returns:
         [B, N, heads * d].
     """
+    if torch.is_grad_enabled() and value.requires_grad:
+        return _sample_to_learn(value, place, weight, sizes)
     b, _, heads, d = value.shape
     device = value.device
     # A ring of zeros around each level: what lies further out is moved onto it. Two on the far side, because the
@@ -112,6 +114,20 @@ def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) 
         mode="sum",
     )
     return found.view(b, -1, heads * d)
+
+
+def _sample_to_learn(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) -> Tensor:
+    """As `sample`, level by level with `grid_sample`, which learns two to three times as fast as `embedding_bag`."""
+    b, _, heads, d = value.shape
+    found = 0.0
+    for i, ((h, w), level) in enumerate(zip(sizes, value.split([h * w for h, w in sizes], 1), strict=True)):
+        maps = level.permute(0, 2, 3, 1).reshape(b * heads, d, h, w)
+        grid = place[:, :, :, i].transpose(1, 2).flatten(0, 1)  # [B * heads, N, points, 2]
+        grid = grid * torch.tensor([2 / w, 2 / h], device=grid.device) - 1
+        samples = F.grid_sample(maps, grid.to(maps.dtype), align_corners=False)  # [B * heads, d, N, points]
+        share = weight[:, :, :, i].transpose(1, 2).flatten(0, 1)[:, None]
+        found = found + (samples * share).sum(-1)
+    return found.view(b, heads, d, -1).permute(0, 3, 1, 2).flatten(2)
 
 
 class EncoderLayer(FeedForward):

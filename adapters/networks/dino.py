@@ -132,7 +132,8 @@ class Sizes:
     Args:
         channels: C, of tokens and queries.
         queries: Q, the cells that propose boxes.
-        layers: of the encoder, and of the decoder.
+        layers: of the decoder.
+        encoder_layers: of the encoder; None: as many.
         hidden: channels between the two linear layers of a feed-forward part.
         inner: channels in which image and words look at each other.
         heads, points: of the deformable attention; image and words look at each other with as many heads.
@@ -143,6 +144,7 @@ class Sizes:
     channels: int = 256
     queries: int = 900
     layers: int = 6
+    encoder_layers: int | None = None
     hidden: int = 2048
     inner: int = 2048
     heads: int = 8
@@ -192,7 +194,7 @@ class DinoTransformer(nn.Module):
         super().__init__()
         s = sizes
         shape = {"hidden": s.hidden, "heads": s.heads, "points": s.points}
-        self.encoder = Layers(lambda: EncoderLayer(s.channels, **shape), s.layers)
+        self.encoder = Layers(lambda: EncoderLayer(s.channels, **shape), s.encoder_layers or s.layers)
         self.encoder.vl_layers = nn.ModuleList([nn.Module()])
         self.encoder.vl_layers[0].b_attn = Fusion(s.channels, words, s.inner, s.heads)
         self.decoder = Layers(lambda: DecoderLayer(s.channels, **shape), s.layers)

@@ -36,7 +36,8 @@ BACKBONES = {
 }
 SIZES: dict[str, dict[str, int]] = {  # of the networks around them, where they are not the published ones
     "convnext_nano": {
-        "channels": 64, "queries": 24, "layers": 2, "hidden": 256, "inner": 128, "heads": 4, "points": 2, "groups": 8,
+        "channels": 64, "queries": 24, "layers": 3, "encoder_layers": 1, "hidden": 256, "inner": 128, "heads": 4,
+        "points": 2, "groups": 8,
     }
 }  # fmt: skip
 
