@@ -1,6 +1,7 @@
 """The command `train`: which network, on what, with which settings. `adapters/training/loop.py` does the training.
 
-A trainer is a module with `DEFAULTS`, its settings beside those of the loop, and `trainee(name, settings, score)`.
+A trainer is a module with `DEFAULTS`, its own settings and other defaults for those of the loop that it needs to know
+(steps, seed), and `trainee(name, settings, score)`, which takes values for them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     defaults = {**loop.DEFAULTS, **trainer.DEFAULTS}
     settings = merge_settings(defaults, given, f"train {kind}={name}")
     started = time.time()
-    trainee = trainer.trainee(name, {k: settings[k] for k in trainer.DEFAULTS if k not in loop.DEFAULTS}, score)
+    trainee = trainer.trainee(name, {k: settings[k] for k in trainer.DEFAULTS}, score)
     parameters = sum(p.numel() for p in trainee.network.parameters())
     print(f"training {name} ({parameters / 1e6:.2f} M parameters) on {settings['data']}, into {out}", file=sys.stderr)
     try:
