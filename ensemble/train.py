@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     log = read_log(out)
     atomic_write(out / "log.svg", picture(f"{name}: {settings['data']}, {settings['steps']} steps", log))
-    atomic_write(out / "card.md", card(["train", *arguments], settings, parameters, log, started))
+    atomic_write(out / "card.md", card(name, arguments, settings, parameters, log, started))
     figures = ", ".join(f"{k} {v:.3f}" for k, v in log[-1].items() if k[:1].isupper())
     print(f"{weights}: {figures or 'trained'}; curves: {out / 'log.svg'}, model card: {out / 'card.md'}")
     return 0
@@ -114,13 +114,18 @@ def picture(title: str, log: Sequence[Mapping[str, float]]) -> str:
 
 
 def card(
-    arguments: Sequence[str], settings: Mapping[str, Any], parameters: int, log: Sequence[Mapping], started: float
+    name: str,
+    arguments: Sequence[str],
+    settings: Mapping[str, Any],
+    parameters: int,
+    log: Sequence[Mapping[str, float]],
+    started: float,
 ) -> str:
     """A model card in markdown: what was trained, how, where, and how good it is."""
     last = log[-1]
     command = " ".join(f'"{a}"' if " " in a or "[" in a else a for a in arguments)
     facts = {
-        "Command": f"`python run_ensemble.py {command}`",
+        "Command": f"`python run_ensemble.py train {command}`",
         "Trained": time.strftime("%Y-%m-%d", time.gmtime(started)),
         "Time": f"{last['seconds'] / 60:.0f} minutes, {last['step']} steps",
         "Machine": _machine(settings),
@@ -131,7 +136,7 @@ def card(
     facts |= {f"{k} (validation)": f"{v:.4f}" for k, v in last.items() if k[:1].isupper()}
     other = ", ".join(f"{k}={v}" for k, v in sorted(settings.items()) if k not in ("data", "seed", "out"))
     lines = "\n".join(f"| {k} | {v} |" for k, v in facts.items())
-    return f"# {settings.get('variant') or arguments[1]}\n\n| | |\n|---|---|\n{lines}\n\nSettings: {other}\n"
+    return f"# {settings.get('variant') or name}\n\n| | |\n|---|---|\n{lines}\n\nSettings: {other}\n"
 
 
 def _machine(settings: Mapping[str, Any]) -> str:
