@@ -1,10 +1,12 @@
-"""Checkpoints of AOT and DeAOT with seeded weights, in the official layout: what the golden numbers were made with."""
+"""Checkpoints with seeded weights: of AOT and DeAOT in the official layout, what the golden numbers were made with."""
 
 import zlib
 
 import numpy as np
 import torch
 
+from adapters.networks import urvos
+from adapters.networks.words import Words
 from propagators.networks.network import VOSNetwork
 from propagators.networks.variants import VARIANTS
 
@@ -26,6 +28,9 @@ def seeded(key, shape):
 
 
 def weights_of(name):
+    if name in urvos.VARIANTS:
+        torch.manual_seed(0)
+        return urvos.URVOS(urvos.VARIANTS[name], Words(("a", "disc", "red", "star", "that", "turns"))).state_dict()
     with torch.device("meta"):
         state = VOSNetwork(VARIANTS[name]).state_dict()
     index = {k: v for k, v in VOSNetwork(VARIANTS[name]).named_buffers() if v.dtype == torch.int64}

@@ -18,11 +18,13 @@ from propagators.propagate import CompressedMasks, Job, propagate
 from propagators.propagator import Frame, Propagator
 
 SETTINGS = {"flow": {}, "aot": {"weights": "aott"}, "deaot": {"weights": "deaots"}}  # {propagator: settings}
+SETTINGS["urvos"] = {"weights": "urvos_nano", "short_side": 32}
 FLOOR = {"flow": 0.9}  # mean J on the moving disc, key frame excluded; networks have seeded weights and no quality
 WEIGHTS = {}  # {propagator: {"weights": path}}, made by the fixture `name`
 # Largest share of pixels that may differ by more than a level when sequences share a batch: float32 sums in another
 # order tip near ties, and what is remembered differs from then on.
-TIES = {"flow": 0, "aot": 0.002, "deaot": 0.002}
+TIES = {"flow": 0, "aot": 0.002, "deaot": 0.002, "urvos": 0.002}
+TIMED = {"urvos"}  # time runs one way for them: frames are told apart by their place in the clip
 
 
 @dataclass
@@ -123,6 +125,8 @@ def test_a_sequence_does_not_depend_on_its_company(name):
 
 
 def test_backward_is_forward_on_reversed_frames(name):
+    if name in TIMED:
+        pytest.skip("its features hold the frame's place in the clip")
     clip, truth = moving_disc(7)
     mirror = Clip(clip.name, clip.frames, clip.expressions, Memory(clip.images.pictures[::-1]))
     keys = [(6,), (2,), (1, 4)]
