@@ -326,8 +326,8 @@ def trainee(monkeypatch, **given):
     monkeypatch.setitem(urvos.VARIANTS, "tiny", SMALL)
     words = vocabulary([text for text, _ in OneClip()[0].expressions])
     assert words.words == ("square", "the", "green", "red")
-    s = {**DEFAULTS, "variant": "tiny", "sentences": 2, "freeze_bn": False, "backbone_lr": 1.0, **given}
-    return URVOSTrainee(s, words, OneClip(), [OneClip()[0]], lambda a, b: float((a == b).mean()), steps=2)
+    s = {**DEFAULTS, "variant": "tiny", "sentences": 2, "freeze_bn": False, "backbone_lr": 1.0, "steps": 2, **given}
+    return URVOSTrainee(s, words, OneClip(), [OneClip()[0]], lambda a, b: float((a == b).mean()))
 
 
 def test_every_weight_learns_once_there_is_a_memory(monkeypatch):

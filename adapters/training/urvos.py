@@ -26,7 +26,7 @@ from adapters.networks.words import Words, split
 from adapters.sequence import InputError
 from adapters.training.losses import dice
 from adapters.training.norms import unfreeze_norms, without_counts
-from adapters.training.samples import RenderedClips, Sample
+from adapters.training.samples import FolderClips, RenderedClips, Sample
 from adapters.training.trainee import Trainee
 
 DEFAULTS: dict[str, Any] = {
@@ -42,11 +42,13 @@ DEFAULTS: dict[str, Any] = {
     "freeze_bn": True,  # False for a training from nothing
     "weights": None,  # to start from: of the whole network, or of torchvision's ResNet
     "validate_clips": 24,
-    # the loop's, as published
+    # the loop's, as published where they differ from its own
     "optimizer": "adam",
     "lr": 1e-5,
+    "steps": 10000,
     "seed": 0,
 }
+FAR = 1_000_003  # samples between one that is of no use and the next that is tried
 LENGTHS = (4, 36)  # frames of the clips that the few frames of a sample are said to be from
 
 
@@ -64,10 +66,8 @@ class URVOSTrainee(Trainee):
         InputError: no such variant, or weights that do not fit.
     """
 
-    def __init__(
-        self, settings: Mapping[str, Any], words: Words, clips, held_out: list[Sample], score: Callable, steps: int
-    ):
-        self.settings, self.clips, self.held_out, self.score, self.steps = settings, clips, held_out, score, steps
+    def __init__(self, settings: Mapping[str, Any], words: Words, clips, held_out: list[Sample], score: Callable):
+        self.settings, self.clips, self.held_out, self.score = settings, clips, held_out, score
         if settings["variant"] not in VARIANTS:
             raise InputError(f"train: no variant {settings['variant']!r} of urvos. There are: {', '.join(VARIANTS)}")
         torch.manual_seed(settings["seed"])
@@ -101,7 +101,7 @@ class URVOSTrainee(Trainee):
             own = [m[b * frames : (b + 1) * frames] for m in maps]
             text = network.embed(batch["words"][b], batch["padding"][b])
             alone.append(network.answer(own, text))
-            if step >= self.settings["alone"] * self.steps:
+            if step >= self.settings["alone"] * self.settings["steps"]:
                 recalled.append(self._with_memory(own, text, alone[-1], batch["masks"][b]))
         truth, known = batch["masks"].float(), ~batch["void"][:, None]
         terms = self._terms(torch.stack(alone), truth, known, "alone")
@@ -169,19 +169,26 @@ class Chosen(torch.utils.data.Dataset):
         self.clips, self.sentences, self.seed = clips, sentences, seed
 
     def __getitem__(self, i: int) -> Sample:
-        sample = self.clips[i]
+        # a video of a folder may have no sentence about what these frames show
+        sample = next(s for s in (self.clips[i + k * FAR] for k in range(100)) if s.expressions)
         order = np.random.default_rng([self.seed, i]).permutation(len(sample.expressions))
         kept = tuple(sample.expressions[k] for k in np.resize(order, self.sentences))
         return replace(sample, expressions=kept)
 
 
-def trainee(name: str, settings: dict[str, Any], score: Callable, steps: int) -> URVOSTrainee:
-    """For the command `train segmenter=urvos`."""
-    size, frames = tuple(settings["size"]), settings["frames"]
-    clips = RenderedClips(settings["seed"], frames, size, spread=True)
-    held_out = RenderedClips(settings["seed"], 6, size, split="val", spread=True)
-    held_out = [held_out[i] for i in range(settings["validate_clips"])]
-    return URVOSTrainee(settings, Words(VOCABULARY), clips, held_out, score, steps)
+def trainee(name: str, settings: dict[str, Any], score: Callable) -> URVOSTrainee:
+    """For the command `train segmenter=urvos`; `data` is `shapes` or a folder in the layout of Ref-YouTube-VOS."""
+    size, frames, seed = tuple(settings["size"]), settings["frames"], settings["seed"]
+    if settings["data"] == "shapes":
+        clips = RenderedClips(seed, frames, size, spread=True)
+        held_out = RenderedClips(seed, 6, size, split="val", spread=True)
+        held_out = [held_out[i] for i in range(settings["validate_clips"])]
+        return URVOSTrainee(settings, Words(VOCABULARY), clips, held_out, score)
+    clips = FolderClips(settings["data"], frames, size, seed, spread=True)
+    words = vocabulary([text for video in clips.videos for text, _ in video.expressions])
+    if not words.words:
+        raise InputError(f"{settings['data']}: no expressions, expected meta_expressions.json")
+    return URVOSTrainee(settings, words, clips, [], score)
 
 
 def initial(network: URVOS) -> URVOS:

@@ -17,7 +17,7 @@ from ensemble.steps import Propagate, Step
 from ensemble.store import Store
 from propagators.refine import refine
 
-RIDERS = 8  # propagate steps in one sweep: memory grows with them
+RIDERS = 10  # propagate steps in one sweep: memory grows with them
 
 
 class Node(NamedTuple):
