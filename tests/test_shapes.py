@@ -17,12 +17,14 @@ import adapters.datasets
 from adapters.component import find
 from adapters.datasets import Dataset
 from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from adapters.datasets.shapes import Shapes
-from adapters.datasets.shapes.layout import frame_numbers
+from adapters.datasets.shapes import LEVELS, SPLITS, Shapes
+from adapters.datasets.shapes.clips import benchmark_clip
+from adapters.datasets.shapes.layout import frame_numbers, times
 from adapters.datasets.shapes.render import draw
-from adapters.datasets.shapes.scenes import SCENES, compose
+from adapters.datasets.shapes.scenes import ODD, compose
 from adapters.datasets.shapes.segmenters import SEGMENTERS, View, segment
 from adapters.datasets.shapes.sheet import clips_sheet, models_sheet
+from adapters.datasets.shapes.staged import STAGED
 from adapters.files import Files
 from adapters.sequence import InputError, check_prediction
 
@@ -54,19 +56,27 @@ def default(tmp_path_factory) -> Shapes:
     return dataset
 
 
+def shot_of(index: int, seed: int = 0, frames: int = 24, size=SIZE, split: str = "test", level: str | None = None):
+    """A clip as `Shapes` draws it."""
+    return benchmark_clip(split, seed, index, level, times(frame_numbers(index, frames)), size)
+
+
 @pytest.fixture(scope="module")
 def scenes():
-    """{kind of scene: (scene, ids [T, H, W], areas [T, objects], first and last image)} of seed 0."""
+    """{kind of staged scene: (scene, ids [T, H, W], areas [T, objects], first and last image)}, at the easy level."""
     found = {}
-    for index in range(len(SCENES)):
-        scene = compose(0, index)
-        pictures = list(draw(scene, np.linspace(0, 1, 24), (90, 160)))
-        found[scene.name[3:]] = (
-            scene,
-            np.stack([p.ids for p in pictures]),
-            np.stack([p.areas for p in pictures]),
-            (pictures[0].image, pictures[-1].image),
-        )
+    for index in range(0, 24, 2):
+        scene = compose("test", 0, index, "easy")
+        kind = scene.name.split("_", 2)[2]
+        if kind not in found:
+            pictures = list(draw(scene, np.linspace(0, 1, 24), (90, 160)))
+            found[kind] = (
+                scene,
+                np.stack([p.ids for p in pictures]),
+                np.stack([p.areas for p in pictures]),
+                (pictures[0].image, pictures[-1].image),
+            )
+    assert found.keys() == {"odd_one_out", *(make.__name__ for make in STAGED)}
     return found
 
 
@@ -75,7 +85,7 @@ def judged(default):
     """{model: [(by_look, IoU with the truth [T], P [T] or None, masks and truth [T, H, W])]}, from files."""
     found = {name: [] for name in SEGMENTERS}
     for index, clip in enumerate(default.clips()):
-        sentences = [s for thing in compose(0, index).objects for s in thing.sentences]
+        sentences = [sentence for sentence, _ in shot_of(index).expressions]
         truth = {e.id: np.stack([clip.truth.read(e.id).mask(t) for t in range(len(clip))]) for e in clip.expressions}
         for name in SEGMENTERS:
             source = Files(path=str(Path(default.settings.root) / "predictions" / name))
@@ -97,7 +107,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     assert a == b
     pictures = [name for name in a if name.endswith((".jpg", ".npz", ".zip"))]
     assert len(pictures) == 2 * 5 + 2
-    assert all(a[name] != c[name] for name in pictures)
+    assert not {a[name] for name in pictures} & {c[name] for name in c if name.endswith((".jpg", ".npz", ".zip"))}
 
 
 def test_it_is_found_by_name_and_says_what_it_is():
@@ -119,14 +129,11 @@ def test_the_reader_of_ref_youtube_vos_reads_it(default):
 
 
 def test_truth_is_what_was_drawn(default):
-    clip = default.clips()[0]
-    scene, numbers = compose(0, 0), frame_numbers(0, 24)
-    drawn = list(draw(scene, numbers / numbers[-1], SIZE))
-    owners = [own for own, thing in enumerate(scene.objects, 1) for _ in thing.sentences]
-    for e, own in zip(clip.expressions, owners, strict=True):
+    clip, shot = default.clips()[0], shot_of(0)
+    for e, (sentence, own) in zip(clip.expressions, shot.expressions, strict=True):
         truth = clip.truth.read(e.id)
-        assert all((truth.mask(t) == (drawn[t].ids == own)).all() for t in range(24))
-    assert np.abs(clip.read(7).astype(int) - drawn[7].image).mean() < 3  # all that JPEG took away
+        assert e.text == sentence.text and all((truth.mask(t) == (shot.ids[t] == own)).all() for t in range(24))
+    assert np.abs(clip.read(7).astype(int) - shot.pictures[7].image).mean() < 3  # all that JPEG took away
 
 
 def test_frame_names_start_late_and_have_gaps_as_in_the_real_data(default):
@@ -141,40 +148,55 @@ def test_sentences_come_in_pairs_but_for_one_clip(default):
     runs = {clip: [list(ids.values()).count(k) for k in dict.fromkeys(ids.values())] for clip, ids in objects.items()}
     assert all(list(ids.values()) == sorted(ids.values()) for ids in objects.values())  # in the order of the objects
     odd = [clip for clip, lengths in runs.items() if 1 in lengths]
-    assert [clip[3:] for clip in odd] == ["odd_one_out"] and sorted(runs[odd[0]]) == [1, 2, 2]
+    assert odd == ["06_easy_odd_one_out"] and sorted(runs[odd[0]]) == [1, 2, 2]
     assert all(set(lengths) == {2} for clip, lengths in runs.items() if clip not in odd)
-    places = {[len(t.sentences) for t in compose(seed, 6).objects].index(1) for seed in range(12)}
+    small = {"frames": 12, "size": (48, 80)}
+    places = {[len(own) for own in shot_of(ODD, seed, **small).sentences].index(1) for seed in range(12)}
     assert places == {0, 1, 2}  # not always the last
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_sentence_means_one_object(seed):
-    for index in range(16):
-        scene = compose(seed, index)
-        texts = [s.text for thing in scene.objects for s in thing.sentences]
-        assert len(set(texts)) == len(texts)
-        for thing in scene.objects:
-            for sentence in thing.sentences:
-                same = [t for t in scene.objects if t.look == thing.look]
-                if sentence.text == f"the {thing.look}":
-                    assert len(same) == 1 and sentence.by_look
+def test_staged_and_free_scenes_take_turns_at_all_levels(default):
+    names = [clip.name for clip in default.clips()]
+    assert [name.split("_")[1] for name in names] == [LEVELS[i % 3] for i in range(8)]
+    assert [name.endswith("_free") for name in names] == [bool(i % 2) for i in range(8)]
+    kinds = {compose("test", 0, i).name.split("_", 2)[2] for i in range(24)}
+    assert kinds == {"free", "odd_one_out", *(make.__name__ for make in STAGED)}
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_sentences_about_direction_are_true(seed):
-    axis = {"left": (0, -1), "right": (0, 1), "up": (1, -1), "down": (1, 1)}
-    checked = 0
-    for index in (0, 4, 7):
-        for thing in compose(seed, index).objects:
-            for sentence in thing.sentences:
-                for word, (k, sign) in axis.items():
-                    if f"moves to the {word}" in sentence.text or sentence.text.endswith((f"moves {word}",)):
-                        assert (thing.at(1)[k] - thing.at(0)[k]) * sign > 0.3, sentence.text
-                        checked += 1
-                    if f"on the {word} at first" in sentence.text:
-                        assert (thing.at(0)[k] - 0.5) * sign > 0.2, sentence.text
-                        checked += 1
-    assert checked == 4 + 4
+def test_levels_differ_in_what_makes_them_difficult():
+    def mean(level, value):
+        return np.mean([value(compose("val", 0, i, level)) for i in range(1, 120, 2)])
+
+    for value in (
+        lambda s: len(s.objects),
+        lambda s: len(s.things) - len(s.objects),
+        lambda s: max(thing.sway for thing in s.objects),
+        lambda s: abs(s.conditions.gain) + s.conditions.spot,
+        lambda s: s.conditions.defocus + s.conditions.exposure / 100,
+        lambda s: s.conditions.shake,
+        lambda s: s.conditions.noise,
+    ):
+        easy, medium, hard = (mean(level, value) for level in LEVELS)
+        assert easy < medium < hard
+
+
+def test_no_clip_of_one_split_is_in_another():
+    found = {}
+    for split in SPLITS:
+        for seed, index in np.ndindex(6, 40):
+            scene = compose(split, seed, index, "easy")
+            found.setdefault((scene.texture, scene.things), []).append((split, seed, index))
+    assert all(len(places) == 1 for places in found.values()) and len(found) == 3 * 6 * 40
+
+
+def test_another_split_and_level_are_other_files(tmp_path):
+    roots = []
+    for k, settings in enumerate(({}, {"split": "val"}, {"level": "hard"})):
+        roots.append(tmp_path / str(k))
+        Shapes(root=str(roots[-1]), **TINY, **settings).prepare()
+    pictures = [[p.read_bytes() for p in sorted(root.rglob("*.jpg"))] for root in roots]
+    assert not set(pictures[0]) & set(pictures[1]) and not set(pictures[0]) & set(pictures[2])
+    assert {p.name.split("_")[1] for p in (roots[2] / "valid" / "JPEGImages").iterdir()} == {"hard"}
 
 
 # Its difficulties
@@ -201,7 +223,6 @@ def test_twins_differ_in_nothing_but_motion(scenes):
     scene, ids, _, (first, _) = scenes["turning_back"]
     other, *twins = scene.objects
     assert twins[0].look == twins[1].look != other.look and twins[0].path != twins[1].path
-    assert all(not s.by_look for twin in twins for s in twin.sentences)
 
     def patch(own):
         x, y = np.argwhere(ids[0] == own).mean(0)
@@ -277,8 +298,8 @@ def test_it_never_deletes_what_it_has_not_written(tmp_path):
 
 def test_settings_that_cannot_be_rendered_are_named_together(tmp_path):
     with pytest.raises(InputError) as caught:
-        Shapes(root=str(tmp_path / "r"), seed=-1, clips=0, frames=1, size=[180]).prepare()
-    assert len(caught.value.problems) == 4 and not (tmp_path / "r").exists()
+        Shapes(root=str(tmp_path / "r"), split="dev", level="nasty", seed=-1, clips=0, frames=1, size=[180]).prepare()
+    assert len(caught.value.problems) == 6 and not (tmp_path / "r").exists()
 
 
 def start(root: Path, settings: dict) -> subprocess.Popen:
@@ -315,7 +336,7 @@ def test_the_recipe_table_resolves_root_and_predictions(monkeypatch):
     table = OmegaConf.create({"data": OmegaConf.load(REPOSITORY / "recipes" / "data" / "shapes.yaml")})
     data = OmegaConf.to_container(OmegaConf.merge(table, {"data": {"seed": 2}}), resolve=True)["data"]
     assert data.pop("dataset") == "shapes"
-    assert data["root"] == "somewhere/shapes/8x24_180x320_seed2"
+    assert data["root"] == "somewhere/shapes/test_None_8x24_180x320_seed2"
     assert data["predictions"] == data["root"] + "/predictions"
     assert all(data[key] == Shapes.defaults[key] for key in data.keys() - {"root", "predictions", "seed"})
     Shapes(**data)
@@ -337,11 +358,10 @@ def test_every_format_is_read_and_labelled(default):
 
 
 def test_files_hold_what_the_segmenters_made(default):
-    clip, scene = default.clips()[3], compose(0, 3)
-    ids = np.stack([p.ids for p in draw(scene, np.linspace(0, 1, 24), SIZE)])
-    view = View.of(scene, ids)
+    clip, shot = default.clips()[3], shot_of(3)
+    view, sentence = View.of(shot.scene, shot.ids), shot.sentences[0][1]
     for name, model in SEGMENTERS.items():
-        margins, scores = segment(model, view, 1, scene.objects[0].sentences[1].by_look, (0, 3, 1))
+        margins, scores = segment(model, view, 1, sentence.by_look, (0, 3, 1))
         sequence = Files(path=str(Path(default.settings.root) / "predictions" / name)).predict(clip)["1"]
         assert all((sequence.mask(t) == (margins[t] > 0)).all() for t in range(24))
         assert scores is None if name == "mutr" else np.abs(sequence.scores - scores).max() < 1e-4
@@ -362,11 +382,9 @@ def test_no_source_is_good_and_none_is_useless(judged):
 def test_so_it_is_at_other_seeds(seed):
     quality = {name: [] for name in SEGMENTERS}
     for index in range(8):
-        scene, numbers = compose(seed, index), frame_numbers(index, 24)
-        times = (numbers - numbers[0]) / (numbers[-1] - numbers[0])
-        view = View.of(scene, np.stack([p.ids for p in draw(scene, times, SIZE)]))
-        sentences = [(s, own) for own, thing in enumerate(scene.objects, 1) for s in thing.sentences]
-        for i, (sentence, own) in enumerate(sentences):
+        shot = shot_of(index, seed)
+        view = View.of(shot.scene, shot.ids)
+        for i, (sentence, own) in enumerate(shot.expressions):
             for name, model in SEGMENTERS.items():
                 margins, _ = segment(model, view, own, sentence.by_look, (seed, index, i))
                 quality[name].append(np.mean([iou(m > 0, g == own) for m, g in zip(margins, view.ids, strict=True)]))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from adapters import png
 from adapters.datasets.frames import ImageFiles, few
 from adapters.datasets.meta import natural, parse, read_videos
-from adapters.datasets.shapes import SPLITS
+from adapters.datasets.shapes import LEVELS, SMALLEST, SPLITS
 from adapters.datasets.shapes.clips import film
 from adapters.sequence import InputError
 
@@ -53,6 +53,9 @@ class RenderedClips(Dataset):
         split: "train", "val" or "test"; no sample of one is in another.
         level: "easy", "medium" or "hard"; None for all in turn.
         spread: frames all over the clip, as sentences about motion need; else 1 to 4 steps apart, somewhere in it.
+
+    Raises:
+        InputError: naming every argument that cannot be.
     """
 
     def __init__(
@@ -64,6 +67,19 @@ class RenderedClips(Dataset):
         level: str | None = None,
         spread: bool = False,
     ):
+        problems = []
+        if not 0 <= seed < 2**32:
+            problems.append(f"rendered clips: `seed` is {seed}, expected 0 to {2**32 - 1}")
+        if not 1 <= frames <= LENGTH:
+            problems.append(f"rendered clips: `frames` is {frames}, expected 1 to {LENGTH}")
+        if min(size) < SMALLEST:
+            problems.append(f"rendered clips: `size` is {size}, expected at least {SMALLEST} pixels each")
+        if split not in SPLITS:
+            problems.append(f"rendered clips: `split` is {split!r}, expected one of {', '.join(SPLITS)}")
+        if level not in (None, *LEVELS):
+            problems.append(f"rendered clips: `level` is {level!r}, expected one of {', '.join(LEVELS)}, or None")
+        if problems:
+            raise InputError(problems)
         self.seed, self.frames, self.size = seed, frames, tuple(size)
         self.split, self.level, self.spread = split, level, spread
 
@@ -80,9 +96,15 @@ class RenderedClips(Dataset):
     def _taken(self, rng: np.random.Generator) -> np.ndarray:
         """Numbers of the frames, in order, at random."""
         if self.spread:
-            return np.floor((np.arange(self.frames) + rng.random(self.frames)) * LENGTH / self.frames)
+            return _spread(LENGTH, self.frames, rng)
         step = int(rng.integers(1, min(4, (LENGTH - 1) // max(self.frames - 1, 1)) + 1))
         return int(rng.integers(LENGTH - step * (self.frames - 1))) + step * np.arange(self.frames)
+
+
+def _spread(length: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """One frame of each of `count` parts of a video, int [count]."""
+    cuts = np.arange(count + 1) * length // count
+    return rng.integers(cuts[:-1], cuts[1:])
 
 
 @dataclass(frozen=True)
@@ -145,9 +167,7 @@ class FolderClips(Dataset):
     def _taken(self, length: int, rng: np.random.Generator) -> list[int]:
         """Numbers of the frames, in order."""
         if self.spread and length >= self.frames:
-            return (
-                np.floor((np.arange(self.frames) + rng.random(self.frames)) * length / self.frames).astype(int).tolist()
-            )
+            return _spread(length, self.frames, rng).tolist()
         step = int(rng.integers(1, max(1, min(FURTHEST, (length - 1) // max(self.frames - 1, 1))) + 1))
         first = int(rng.integers(max(1, length - step * (self.frames - 1))))
         there = [first + step * t for t in range(self.frames)]

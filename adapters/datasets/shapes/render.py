@@ -18,6 +18,7 @@ from adapters.datasets.shapes.things import COLUMN, Conditions, Scene, Thing
 
 FRAME_TIME = 1 / 24  # of a clip, for which the shutter can be open
 SUB = 4  # binary places of polygon corners
+LINE = 0.6  # pixels by which OpenCV fills a polygon beyond its outline
 LARGEST = 200  # pixels a side of a skin
 
 
@@ -72,7 +73,7 @@ def draw(scene: Scene, times: np.ndarray, size: tuple[int, int]) -> Iterator[Pic
         for k, thing in enumerate(scene.things, 1):
             polygon, matrix = _pose(thing, time, size, camera)
             places[k] = matrix[:, 2] / (size[1], size[0])
-            whole[k] = cv2.contourArea(polygon)
+            whole[k] = cv2.contourArea(polygon) + LINE * cv2.arcLength(polygon, True)
             smear = _smear(thing, time, size, scene.conditions.exposure)
             box, seen = _paste(image, polygon, matrix, skins[thing.look], smear)
             if seen is not None:

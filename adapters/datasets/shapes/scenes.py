@@ -27,7 +27,7 @@ class Level:
         jitter: of the way points of staged scenes.
         light: greatest gain, and of the spot, and change of gamma.
         blur: greatest defocus and exposure.
-        camera: greatest pan and zoom, and shake.
+        camera: greatest pan, zoom and shake.
         noise: greatest.
     """
 
@@ -45,7 +45,7 @@ class Level:
 
 
 OF_LEVEL = {
-    "easy": Level((2, 3), 0.3, 0.0, 8, (0.13, 0.22), 0.06, 0.02, (0, 0, 0), (0, 0.3), (0.04, 0.03, 0.003), 2),
+    "easy": Level((2, 3), 0.3, 0.0, 8, (0.13, 0.22), 0.06, 0.02, (0, 0, 0), (0, 0.3), (0.05, 0.03, 0.003), 2),
     "medium": Level(
         (3, 4), 0.5, 0.3, 4, (0.10, 0.20), 0.10, 0.04, (0.5, 0.4, 0.2), (0.004, 0.7), (0.07, 0.06, 0.005), 4
     ),
@@ -69,7 +69,8 @@ def compose(split: str, seed: int, index: int, level: str | None = None, attempt
     if index % 2:
         name, things = "free", _free(how, rng)
     else:
-        make = odd_one_out if index % 8 == ODD else STAGED[(index // 2 + seed) % len(STAGED)]
+        turn = seed + index // 8 * 3 + index % 8 // 2
+        make = odd_one_out if index % 8 == ODD else STAGED[turn % len(STAGED)]
         name, things = make.__name__, _restaged(make(Looks(rng)), how, rng)
     return Scene(f"{index:02d}_{level}_{name}", things, _conditions(how, rng), int(rng.integers(2**31)))
 
@@ -94,7 +95,7 @@ def _conditions(how: Level, rng) -> Conditions:
     defocus, exposure = how.blur
     pan, zoom, shake = how.camera
     return Conditions(
-        pan=tuple(rng.uniform(-pan, pan, 2)),
+        pan=tuple(rng.uniform(0.4 * pan, pan, 2) * rng.choice([-1, 1], 2)),
         zoom=rng.uniform(-zoom, zoom),
         shake=shake * rng.uniform(0.3, 1),
         gain=rng.uniform(-gain, gain),

@@ -65,7 +65,7 @@ class Tracks:
         whole = np.stack([p.whole for p in pictures])
         seen = np.stack([np.bincount(p.ids.ravel(), minlength=count + 1)[1:] for p in pictures]) / whole
         places = np.stack([p.places for p in pictures])
-        for column, visible in enumerate((seen >= SEEN).T):
+        for column, visible in enumerate((seen >= HARDLY).T):
             if visible.any():
                 last = np.maximum.accumulate(np.where(visible, np.arange(len(visible)), -1))
                 places[:, column] = places[np.where(last < 0, visible.argmax(), last), column]
@@ -79,7 +79,7 @@ class Tracks:
         )
 
 
-SEEN = 0.3  # share of an object that has to be seen for its place to count
+SEEN, HARDLY = 0.3, 0.02  # shares of an object that have to be seen, to say where it is; and to call it seen at all
 ANY = ("one", "thing")  # nouns that fit every object
 FOLDS = {"disc": 4, "square": 4, "star": 5, "triangle": 3, "flower": 5, "oval": 2, "cross": 4}  # symmetry of shapes
 
@@ -193,8 +193,9 @@ def _ways(scene: Scene, tracks: Tracks) -> list[Claim]:
     away = np.hypot(*np.moveaxis(steps - steps[0], -1, 0))  # [T, N] from the start
     far, net = away.max(0), away[-1]
     length = np.hypot(*np.moveaxis(np.diff(steps, axis=0), -1, 0)).sum(0)
+    clear = _clear_ends(tracks)
     found = [
-        _claim(f"that moves {way}", way_by, 0.35, 0.15, way_by > 0.8 * across)
+        _claim(f"that moves {way}", way_by, 0.35, 0.15, clear & (way_by > 0.8 * across))
         for way, way_by, across in (
             ("to the left", -dx, abs(dy)),
             ("to the right", dx, abs(dy)),
@@ -203,16 +204,24 @@ def _ways(scene: Scene, tracks: Tracks) -> list[Claim]:
         )
     ]
     returned = np.where(far >= 0.12, 1 - net / np.maximum(far, 0.12), 0)
-    found.append(_claim("that turns back", returned, 0.6, 0.25, far >= 0.35))
+    found.append(_claim("that turns back", returned, 0.6, 0.25, clear & (far >= 0.35)))
     stays = (tracks.seen >= SEEN).mean(0) > 0.6
     for words in ("that stays in place", "that hardly moves"):
         found.append(_claim(words, -far, -0.09, -0.22, stays, of_scenery=True))
     faster = length[:, None] < 1.6 * length  # [k, j]: j is nearly as fast as k
-    found.append(Claim("fastest", length > 0.4, faster))
+    found.append(Claim("fastest", clear & (length > 0.4), faster))
     turn, shows = abs(tracks.turns), _shows_turning(scene, tracks)
     found.append(_claim("that spins", turn, 2.2, 1.2, shows))
     found.append(_claim("that does not turn", np.where(shows, -turn, 0), -0.15, -1.0, shows, of_scenery=True))
     return found
+
+
+def _clear_ends(tracks: Tracks) -> np.ndarray:
+    """Which objects are seen well in the first and in the last frame that shows them."""
+    seen = tracks.seen >= HARDLY
+    first, last = seen.argmax(0), len(seen) - 1 - seen[::-1].argmax(0)
+    each = np.arange(seen.shape[1])
+    return (tracks.seen[first, each] >= SEEN) & (tracks.seen[last, each] >= SEEN)
 
 
 def _shows_turning(scene: Scene, tracks: Tracks) -> np.ndarray:
@@ -235,9 +244,11 @@ def _sizes(tracks: Tracks) -> list[Claim]:
         for words, sign in (("comes closer", 1), ("gets larger", 1), ("goes away", -1), ("gets smaller", -1))
     ]
     times = (tracks.side[:, :, None] / tracks.side[:, None]).min(0)  # [k, j]: at least so many times larger
-    count = len(times)
-    found.append(Claim("largest", np.ones(count, bool), times < 1.2, True, True))
-    found.append(Claim("smallest", np.ones(count, bool), times.T < 1.2, True))
+    best = tracks.seen.max(0)
+    whole = best >= 0.85
+    unclear = ~whole & (best >= HARDLY)  # nobody can tell the size of what is never seen whole
+    found.append(Claim("largest", whole, (times < 1.2) | unclear, True, True))
+    found.append(Claim("smallest", whole, (times.T < 1.2) | unclear, True))
     return found
 
 
@@ -257,7 +268,7 @@ def _hiding(scene: Scene, tracks: Tracks) -> list[Claim]:
     columns = [k for k, thing in enumerate(scene.things, 1) if thing.look.shape == COLUMN]
     starts, ends = tracks.seen[0] >= 0.6, tracks.seen[-1] >= 0.6
     passes = starts & ends & ((tracks.seen >= SEEN).mean(0) < 1)
-    gone = np.where(tracks.inside > 0.9, tracks.seen, 1).min(0)
+    gone = np.where(tracks.inside > 0.99, tracks.seen, 1).min(0)
     found = [_claim("that is hidden for a while", -gone, -0.05, -0.4, passes)]
     by_objects = tracks.hides[:, things]  # [T, a, b]
     for words, most in (

@@ -116,5 +116,4 @@ STAGED: tuple[Callable[[Looks], tuple[Thing, ...]], ...] = (
     turning_back,
     spinning_twin,
     four_ways,
-    odd_one_out,
-)
+)  # all but odd_one_out, which has its place
