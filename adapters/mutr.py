@@ -12,14 +12,15 @@ from adapters.networks.runner import DEFAULTS, WINDOWED, NetworkAdapter
 
 
 class MUTR(NetworkAdapter):
-    """MUTR, all backbones: needs `weights`, a checkpoint of the official code. It has no score per frame."""
+    """MUTR, all backbones: needs `weights`, an official checkpoint or mutr_nano. No score per frame."""
 
     defaults: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
         **WINDOWED,
-        "short_side": 432,
+        "short_side": "auto",
         "long_side": None,
-        "layer": "official",  # official: heads of the first decoder layer, as published results; last: as trained
+        "layer": "auto",  # official: heads of the first decoder layer, as published; last: as trained, and as ours
     }
+    short_side = 432
     davis_window = 64
     without = "none: MUTR's class logit is that of the video, the same in every frame"

@@ -11,7 +11,7 @@ from adapters.networks.runner import DEFAULTS, WINDOWED, NetworkAdapter
 
 
 class ReferFormer(NetworkAdapter):
-    """ReferFormer, all backbones: needs `weights`, a checkpoint of the official code."""
+    """ReferFormer, all backbones: needs `weights`, a checkpoint of the official code or ours, referformer_nano."""
 
-    defaults: ClassVar[dict[str, Any]] = {**DEFAULTS, **WINDOWED, "short_side": 360, "long_side": None}
+    defaults: ClassVar[dict[str, Any]] = {**DEFAULTS, **WINDOWED, "short_side": "auto", "long_side": None}
     score = "sigmoid of the class logit of the selected query"

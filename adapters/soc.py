@@ -11,13 +11,13 @@ from adapters.networks.runner import DEFAULTS, WINDOWED, NetworkAdapter
 
 
 class SOC(NetworkAdapter):
-    """SOC, Video-Swin-T and -B: needs `weights`, a checkpoint of the official code."""
+    """SOC, Video-Swin-T and -B: needs `weights`, a checkpoint of the official code or ours, soc_nano."""
 
     defaults: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
         **WINDOWED,
-        "short_side": 360,
+        "short_side": "auto",
         "long_side": 640,
-        "layer": "official",  # official: masks of the first decoder layer, as released; last: as trained
+        "layer": "auto",  # official: masks of the first decoder layer, as released; last: as trained, and as ours
     }
     score = "sigmoid of the class logit of the selected query"

@@ -16,10 +16,11 @@ class UNINEXT(NetworkAdapter):
     defaults: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
         "frames_per_step": 1,
-        "short_side": 480,
+        "short_side": "auto",
         "long_side": 1333,
         "upsample": "x4_nearest",  # the official way: four times bilinear, then nearest; x4_bilinear: both bilinear
     }
     resize = "detectron2"
+    short_side, small_side = 480, 158
     davis_window = None
     score = "sqrt(class x IoU) of the best query of the frame, which may be another one in the next frame"

@@ -15,7 +15,7 @@ from tiny_tokenizers import bert_folder, roberta_folder
 
 from adapters.networks import text
 from adapters.networks.backbones import Backbone
-from adapters.networks.checkpoint import FAMILIES, _class_of
+from adapters.networks.checkpoint import FAMILIES, class_of
 
 BACKBONES = {"referformer": "resnet50", "mutr": "resnet50", "soc": "video_swin_t_p4w7", "uninext": "resnet50"}
 SPREAD = 4099  # how far apart the parts of a storage may begin
@@ -32,7 +32,7 @@ def weights_of(model, vocabulary, backbone=None, seed=0):
     backbone = backbone or BACKBONES[model]
     make = text.roberta if FAMILIES[model].language is text.ROBERTA else text.bert
     with torch.device("meta"):
-        network = _class_of(model)(backbone, make(vocabulary=vocabulary, layers=2))
+        network = class_of(model)(backbone, make(vocabulary=vocabulary, layers=2))
         shapes = {k: (tuple(v.shape), v.dtype) for k, v in network.state_dict().items()}
     longest, pools = {}, {}
     for shape, _ in shapes.values():

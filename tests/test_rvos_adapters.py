@@ -339,7 +339,7 @@ def test_a_run_names_frames_of_another_size(settings, tmp_path, capsys):
     [
         ("soc", {"weights": None}, "`weights` must be given"),
         ("soc", {"window": 0}, "`window` is 0, expected auto, whole or a number of frames"),
-        ("soc", {"layer": "first"}, "`layer` is 'first', expected one of official, last"),
+        ("soc", {"layer": "first"}, "`layer` is 'first', expected one of auto, official, last"),
         ("referformer", {"layer": "last"}, "unknown key `layer`"),
         ("referformer", {"query": "clip"}, "expected one of window, video"),
         ("referformer", {"frames_per_step": 0}, "`frames_per_step` is 0"),

@@ -11,7 +11,7 @@ from rvos_weights import BACKBONES, official, weights_of
 
 import run_ensemble
 from adapters.networks import published
-from adapters.networks.checkpoint import FAMILIES, _class_of, backbones, open_checkpoint, recognise, recognise_backbone
+from adapters.networks.checkpoint import FAMILIES, backbones, class_of, open_checkpoint, recognise, recognise_backbone
 from adapters.sequence import InputError
 
 WORDS = {"referformer": 311, "mutr": 311, "soc": 311, "uninext": 90}
@@ -202,4 +202,4 @@ def test_the_table_lists_what_the_papers_report(capsys):
     assert ["mutr", "convmae_base", "RYTVOS", "66.9", "69.2", "-"] in lines
     for model, family in FAMILIES.items():  # all that the network's file says was published, but for variants of it
         listed = {r.backbone for r in published.PUBLISHED if r.model == model}
-        assert listed <= set(backbones(model)) and listed <= set(_class_of(model).backbones), family
+        assert listed <= set(backbones(model)) and listed <= set(class_of(model).backbones), family

@@ -97,18 +97,24 @@ class Checkpoint:
     def family(self) -> Family:
         return FAMILIES[self.model]
 
-    def network(self, layer: str | None = None) -> Network:
-        """The network, its weights loaded, on the CPU, ready for inference.
+    @property
+    def small(self) -> bool:
+        """Whether it is a small network of our own."""
+        return self.backbone.endswith("_nano")
+
+    def network(self, layer: str | None = None, training: bool = False) -> Network:
+        """The network, its weights loaded, on the CPU.
 
         Args:
-            layer: "official" or "last", for the models that know both.
+            layer: "official", "last" or "auto", for the models that know them.
+            training: it is to be trained; else it is made ready for inference.
         """
         with torch.device("meta"):  # no time for random numbers that the file replaces
             network = _build(self.model, self.backbone, self.weights, layer)
         weights = {k: v.float() if v.is_floating_point() else v for k, v in self.weights.items()}
         network.load_state_dict(weights, strict=False, assign=True)
         text.fill_buffers(network.language_model)
-        return network.requires_grad_(False).fold()
+        return network if training else network.requires_grad_(False).fold()
 
 
 def open_checkpoint(path: str | Path, model: str | None = None, backbone: str | None = None) -> Checkpoint:
@@ -191,7 +197,8 @@ def backbones(model: str) -> dict[str, dict[str, tuple[int, ...] | None]]:
     return BACKBONES_OF_UNINEXT if model == "uninext" else BACKBONES
 
 
-def _class_of(model: str) -> type[Network]:
+def class_of(model: str) -> type[Network]:
+    """The class of a model's network."""
     return getattr(importlib.import_module(f"adapters.networks.{model}"), FAMILIES[model].network)
 
 
@@ -201,7 +208,7 @@ def _build(model: str, backbone: str, weights: Mapping[str, Tensor], layer: str 
     options: dict[str, Any] = {} if layer is None else {"layer": layer}
     if "class_embed.0.weight" in weights:
         options["classes"] = len(weights["class_embed.0.weight"])
-    return _class_of(model)(backbone, text.like(weights, family.language_model, family.language), **options)
+    return class_of(model)(backbone, text.like(weights, family.language_model, family.language), **options)
 
 
 def _ignored(key: str, model: str) -> bool:

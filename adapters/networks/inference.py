@@ -40,7 +40,7 @@ class Model:
         try:
             self.checkpoint = open_checkpoint(s["weights"], adapter.name, s["backbone"])
             self.language = self.checkpoint.family.language
-            self.tokenizer = text.load_tokenizer(self.language, s["tokenizer"])
+            self.tokenizer = text.load_tokenizer(self.language, self._tokenizer)
             problems += self._foreign_tokenizer()
         except InputError as error:
             problems += error.problems
@@ -51,7 +51,12 @@ class Model:
     @property
     def files(self) -> list[Path]:
         """What the results depend on."""
-        return [self.checkpoint.path, *text.tokenizer_files(self.language, self.settings.tokenizer)]
+        return [self.checkpoint.path, *text.tokenizer_files(self.language, self._tokenizer)]
+
+    @property
+    def _tokenizer(self) -> str | None:
+        """The folder of the tokenizer: the one given, of small weights the one that comes with the package."""
+        return self.settings.tokenizer or (str(self.language.small) if self.checkpoint.small else None)
 
     @cached_property
     def network(self) -> Network:
@@ -120,7 +125,9 @@ class Model:
         return MaskSequence.prob(LogitMasks(logits, tuple(clip.size), rule, inside), scores, **notes)
 
     def _input_size(self, clip: Clip) -> tuple[int, int]:
-        return frames.input_size(clip.size, self.settings.short_side, self.settings.long_side, self.adapter.resize)
+        s, a = self.settings, self.adapter
+        short = s.short_side if s.short_side != "auto" else a.small_side if self.checkpoint.small else a.short_side
+        return frames.input_size(clip.size, short, s.long_side, a.resize)
 
     def _tokens(self, clip: Clip) -> list[list[int]]:
         return text.tokenize(self.tokenizer, self.language, [e.text for e in clip.expressions])
@@ -143,7 +150,7 @@ class Model:
         rows = self.checkpoint.weights[f"{self.checkpoint.family.language_model}embeddings.word_embeddings.weight"]
         if len(rows) == self.tokenizer.get_vocab_size():
             return []
-        where = text.tokenizer_files(self.language, self.settings.tokenizer)[0]
+        where = text.tokenizer_files(self.language, self._tokenizer)[0]
         return [
             f"{where}: a tokenizer of {self.tokenizer.get_vocab_size()} entries, expected {len(rows)} as the text "
             f"encoder in {self.checkpoint.path} has; take that of {self.language.name}"

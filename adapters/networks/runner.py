@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from adapters.networks.inference import Model
 
 DEFAULTS: dict[str, Any] = {
-    "weights": "???",  # a checkpoint of the official code
-    "tokenizer": None,  # folder with the tokenizer's files; None: the cache of Hugging Face
+    "weights": "???",  # a checkpoint of the official code, or the name of one of ours, such as soc_nano
+    "tokenizer": None,  # folder with the tokenizer's files; None: the cache of Hugging Face, of our weights their own
     "backbone": None,  # expected, such as video_swin_b_p4w7; None takes what the file holds
     "device": "auto",  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
     "precision": "fp32",  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
@@ -33,7 +33,11 @@ WINDOWED: dict[str, Any] = {  # of the models that see a clip as a whole
     "query": "window",  # one query a window, as the official code has it for Ref-DAVIS, or one a `video`
 }
 WHOLE = 64  # frames: more at once the official deformable attention does not take
-CHOICES = {"query": ("window", "video"), "layer": ("official", "last"), "upsample": ("x4_nearest", "x4_bilinear")}
+CHOICES = {
+    "query": ("window", "video"),
+    "layer": ("auto", "official", "last"),
+    "upsample": ("x4_nearest", "x4_bilinear"),
+}
 
 
 class NetworkAdapter(Adapter):
@@ -41,12 +45,15 @@ class NetworkAdapter(Adapter):
 
     Attributes:
         resize: how the official code rounds sizes: "torchvision" or "detectron2".
+        short_side, small_side: of the input, as the official code has it, and as our small weights were trained.
         davis_window: frames that the official code for Ref-DAVIS sees together; None where frames do not see others.
         score: what the scores P are, for the notes; None where the model has none.
         without: why there are none.
     """
 
     resize: ClassVar[str] = "torchvision"
+    short_side: ClassVar[int] = 360
+    small_side: ClassVar[int] = 96
     davis_window: ClassVar[int | None] = 36
     score: ClassVar[str | None] = None
     without: ClassVar[str] = ""
@@ -111,6 +118,8 @@ class NetworkAdapter(Adapter):
             found.append(f"{where}: setting `weights` must be given, a checkpoint of the official code")
         for key in ("frames_per_step", "expressions_per_step", "short_side", "long_side"):
             value = s[key]
+            if key == "short_side" and value == "auto":
+                continue
             if not (value is None and self.defaults[key] is None) and not _counts(value):
                 found.append(f"{where}: setting `{key}` is {value!r}, expected a whole number of at least 1")
         window = s.get("window", "auto")

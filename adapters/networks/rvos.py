@@ -138,7 +138,7 @@ class RVOS(Network):
     """
 
     published: ClassVar[Geometry]
-    nano: ClassVar[Geometry] = Geometry(5, 2, 1, mask_channels=64, width=64, hidden=128, points=2, temporal=1)
+    nano: ClassVar[Geometry] = Geometry(5, 2, 1, mask_channels=48, width=48, hidden=96, points=2, temporal=1)
     per_frame_scores: ClassVar[bool] = True
     answers_first: ClassVar[bool] = False  # the released code, in evaluation, with the heads of the first layer
 
@@ -153,7 +153,7 @@ class RVOS(Network):
         *_, c8, c16, c32 = self.backbone[0].channels
         projections = ((c8, 1, 1), (c16, 1, 1), (c32, 1, 1), (c32, 3, 2))  # the last one makes the map at stride 64
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, width, kernel, stride, kernel // 2), nn.GroupNorm(32, width))
+            nn.Sequential(nn.Conv2d(c, width, kernel, stride, kernel // 2), nn.GroupNorm(width // 8, width))
             for c, kernel, stride in projections
         )
         self.transformer = DeformableTransformer(g.layers, width, 4, g.hidden, g.points, g.encoder_layers)

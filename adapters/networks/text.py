@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+WEIGHTS = Path(__file__).parents[1] / "weights"  # that come with the package
+
+
 @dataclass(frozen=True)
 class Language:
     """A family of language models and its tokenizer.
@@ -31,6 +34,7 @@ class Language:
         padding: the padding token and the number it must have.
         longest: tokens the model takes, the two around the sentence included.
         cuts: whether the official code cuts what is longer (UNINEXT), or fails on it (RoBERTa has no such positions).
+        small: folder of the tokenizer that comes with the package, a number per word, for our own small weights.
         deletes, spaces: characters that the official code takes out, or reads as a space, in lower case.
     """
 
@@ -39,6 +43,7 @@ class Language:
     files: tuple[tuple[str, ...], ...]
     padding: tuple[str, int]
     longest: int
+    small: Path
     cuts: bool = False
     deletes: str = ""
     spaces: str = ""
@@ -58,7 +63,12 @@ class Language:
 
 
 ROBERTA = Language(
-    "roberta-base", "FacebookAI", (("tokenizer.json",), ("vocab.json", "merges.txt")), ("<pad>", 1), longest=512
+    "roberta-base",
+    "FacebookAI",
+    (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    ("<pad>", 1),
+    longest=512,
+    small=WEIGHTS / "roberta_nano",
 )
 BERT = Language(
     "bert-base-uncased",
@@ -66,6 +76,7 @@ BERT = Language(
     (("tokenizer.json",), ("vocab.txt",)),
     ("[PAD]", 0),
     longest=256,
+    small=WEIGHTS / "bert_nano",
     cuts=True,
     deletes=".,'!?\"()*#:;",
     spaces="-/",

@@ -1,0 +1,341 @@
+"""Training of ReferFormer, MUTR and SOC: a few frames of a clip and several of its expressions at once.
+
+As published: queries matched to the one object of an expression over the whole clip, losses of classes, boxes and masks
+after every layer of the decoder. First single frames, then clips (`frames`), as the published weights were made: from
+RefCOCO, then Ref-YouTube-VOS. What a frame holds beside the text is computed once for all expressions. Other than
+published: masks are matched at half their resolution and only those that answer are drawn in full; there is no dropout;
+SOC's contrastive loss of words and clip is left out; small variants train their text encoder, for there is none to
+start from; and the mean of a clip's mask losses counts, where the official code divides it by the frames.
+
+Source: Wu et al. (ReferFormer), CVPR 2022; Yan et al. (MUTR), AAAI 2024; Luo et al. (SOC), NeurIPS 2023.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from adapters.component import merge_settings
+from adapters.logits import grow
+from adapters.networks import checkpoint, text, weights
+from adapters.networks import frames as pictures
+from adapters.networks.interface import Text
+from adapters.networks.layers import Size
+from adapters.networks.masks import WIDTH, Kernels, dynamic_masks
+from adapters.networks.rvos import RVOS, STRIDE, Queries
+from adapters.networks.swin import WindowAttention
+from adapters.sequence import InputError
+from adapters.training.losses import Found, Target, clip_losses, match
+from adapters.training.norms import unfreeze_norms, without_counts
+from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
+from adapters.training.trainee import Trainee
+from adapters.training.uninext import look_around
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+DEFAULTS: dict[str, Any] = {
+    "variant": None,  # NAME_nano; or a published backbone, such as resnet50
+    "data": "shapes",  # rendered on the fly; or a folder in the layout of Ref-YouTube-VOS
+    "level": None,  # of shapes: easy, medium or hard; None: all
+    "tokenizer": None,  # folder; None: the small one that comes with the package, of published variants the cache's
+    "weights": None,  # to start from; None: from nothing
+    "pretrained": None,  # backbone and text encoder to start from, a file of `adapters.training.pixels`
+    "frames": 8,  # of a clip, all over it
+    "expressions": 5,  # of a clip
+    "short_side": None,  # of the network's input; None: as the adapter has it
+    "freeze_norms": True,  # batch norms stay as they are; they learn from single frames, many at once
+    "backbone_lr": None,  # share of the learning rate; None: 0.5 as published, 1 for small variants
+    "text_lr": None,  # likewise; None: 0 as published, the text encoder then stays as it is; 1 for small variants
+    "text_width": 64,
+    "text_layers": 2,
+    "validate_clips": 12,
+    "batch": 1,
+    "lr": 5e-4,
+    "steps": 4000,
+    "seed": 0,
+}
+SMALL = {"referformer": "resnet_nano", "mutr": "video_swin_nano", "soc": "video_swin_nano"}  # backbones
+PICTURE = (180, 320)  # size of rendered clips
+SHORT = 96  # side of the input of small variants
+PRIOR = math.log(0.01 / 0.99)  # the logit of a query that nothing is known of
+
+
+def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = None) -> Segmenter:
+    """The training that settings describe.
+
+    Args:
+        name: referformer, mutr or soc.
+        settings: values for `DEFAULTS`.
+        score: see `Segmenter`.
+
+    Raises:
+        InputError: unknown settings, variant or data.
+    """
+    s = merge_settings(DEFAULTS, dict(settings), f"train segmenter={name}")
+    backbone = SMALL[name] if s["variant"] in (None, f"{name}_nano") else s["variant"]
+    known = checkpoint.backbones(name)
+    if backbone not in known:
+        raise InputError(
+            f"train segmenter={name}: no variant {backbone!r}, expected {name}_nano or one of {', '.join(known)}"
+        )
+    if s["data"] == "shapes":
+        clips = RenderedClips(s["seed"], s["frames"], PICTURE, level=s["level"], spread=True)
+        held_out = RenderedClips(0, max(s["frames"], LENGTH // 3), PICTURE, "val", s["level"], spread=True)
+    else:
+        clips, held_out = FolderClips(s["data"], s["frames"], seed=s["seed"], spread=True), None
+    return Segmenter(name, backbone, s, clips, held_out, score)
+
+
+class Segmenter(Trainee):
+    """ReferFormer, MUTR or SOC in training.
+
+    Args:
+        name: of the three.
+        backbone: one of those the checkpoints know.
+        settings: see `DEFAULTS`.
+        clips: by number without end.
+        held_out: clips for validation; None: no validation.
+        score: (predicted, true) bool [T, H, W] to a number such as J&F; None: no validation.
+
+    Raises:
+        InputError: a tokenizer or weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backbone: str,
+        settings: Mapping[str, Any],
+        clips: Dataset,
+        held_out: Dataset | None,
+        score: Callable | None,
+    ):
+        self.settings, self.clips, self.held_out, self.score = settings, clips, held_out, score
+        self.small = backbone.endswith("_nano")
+        folder = settings["tokenizer"] or (str(text.ROBERTA.small) if self.small else None)
+        self.tokenizer = text.load_tokenizer(text.ROBERTA, folder)
+        self.short_side = settings["short_side"] or (SHORT if self.small else {"mutr": 432}.get(name, 360))
+        torch.manual_seed(settings["seed"])
+        if settings["weights"]:
+            self.network = checkpoint.open_checkpoint(settings["weights"], name, backbone).network(
+                "last", training=True
+            )
+        else:
+            words, shape = self.tokenizer.get_vocab_size(), (settings["text_layers"], settings["text_width"])
+            encoder = small_roberta(words, *shape) if self.small else text.roberta(words)
+            self.network = initialise(checkpoint.class_of(name)(backbone, encoder, layer="last"))
+        if settings["pretrained"]:
+            load_parts(self.network, settings["pretrained"])
+        if not settings["freeze_norms"]:
+            unfreeze_norms(self.network)
+
+    def samples(self) -> Dataset:
+        return Asked(self.clips, self.settings["seed"], self.settings["expressions"], self.tokenizer, self.short_side)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        return pad(samples)
+
+    def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        self.network.language_model.eval()  # no dropout, as in the rest of the network
+        return losses(self.network, batch)
+
+    def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Backbone and text encoder with learning rates of their own; a share of 0 freezes them."""
+        shares = {}
+        for prefix, key, published in (("backbone.", "backbone_lr", 0.5), ("text_encoder.", "text_lr", 0.0)):
+            share = self.settings[key]
+            shares[prefix] = share if share is not None else 1.0 if self.small else published
+        share_of = {}
+        for name, weight in self.network.named_parameters():
+            share = next((s for prefix, s in shares.items() if name.startswith(prefix)), 1.0)
+            weight.requires_grad_(share > 0)
+            share_of[id(weight)] = share
+        found = []
+        for group in super().groups(lr, weight_decay):
+            for share in sorted({share_of[id(w)] for w in group["params"]}):
+                params = [w for w in group["params"] if share_of[id(w)] == share]
+                found.append({**group, "params": params, "lr": group["lr"] * share})
+        return found
+
+    def validate(self, network: RVOS) -> dict[str, float]:
+        if self.score is None or self.held_out is None:
+            return {}
+        scores = []
+        for i in range(self.settings["validate_clips"]):
+            clip = self.held_out[i]
+            found = predict(network, clip, self.tokenizer, self.short_side)
+            truth = [clip.ids == own for _, own in clip.expressions]
+            scores += [self.score(f, t) for f, t in zip(found, truth, strict=True)]
+        return {"J&F": float(np.mean(scores))}
+
+    def checkpoint(self, state: dict[str, Tensor]) -> dict[str, Any]:
+        return {"model": without_counts(state)}
+
+
+def word_tokenizer(words: Iterable[str]) -> Tokenizer:
+    """A tokenizer with a number per word, in lower case, as RoBERTa's is laid out: what `roberta_nano` is made by."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers.processors import RobertaProcessing
+
+    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    numbers = {word: i for i, word in enumerate(dict.fromkeys((*special, *words)))}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return tokenizer
+
+
+class Asked(Dataset):
+    """Clips with some of their expressions, ready for the network; sample i depends on the arguments and i alone."""
+
+    def __init__(self, clips: Dataset, seed: int, expressions: int, tokenizer: Tokenizer, short_side: int):
+        self.clips, self.seed, self.expressions = clips, seed, expressions
+        self.tokenizer, self.short_side = tokenizer, short_side
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """{"frames": [T, 3, h, w], "masks": bool [E, T, H, W], "tokens": E rows}; few expressions are taken twice."""
+        clip = self.clips[index]
+        order = np.random.default_rng([self.seed, index]).permutation(len(clip.expressions))
+        asked = [clip.expressions[i] for i in np.resize(order, self.expressions)]
+        return {
+            "frames": shrink(clip, self.short_side),
+            "masks": torch.stack([torch.from_numpy(clip.ids == own) for _, own in asked]),
+            "tokens": text.tokenize(self.tokenizer, text.ROBERTA, [sentence for sentence, _ in asked]),
+        }
+
+
+def pad(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Clips one after the other: frames [clips * T, 3, h, w], masks [E, T, H, W], padded token numbers [E, L]."""
+    rows = [row for sample in samples for row in sample["tokens"]]
+    length = max(map(len, rows))
+    return {
+        "clips": len(samples),
+        "frames": torch.cat([sample["frames"] for sample in samples]),
+        "masks": torch.cat([sample["masks"] for sample in samples]),
+        "ids": torch.tensor([row + [text.ROBERTA.padding[1]] * (length - len(row)) for row in rows]),
+        "padding": torch.arange(length) >= torch.tensor([len(row) for row in rows])[:, None],
+    }
+
+
+def shrink(clip: Sample, short_side: int) -> Tensor:
+    """The frames as the network takes them, [T, 3, h, w]."""
+    size = pictures.input_size(clip.images.shape[1:3], short_side, None, "torchvision")
+    return torch.stack([pictures.shrink(image, size, "torchvision") for image in clip.images])
+
+
+def load_parts(network: RVOS, path: str) -> None:
+    """Loads backbone and text encoder.
+
+    Raises:
+        InputError: the file holds anything else, or those of another size.
+    """
+    found = weights.read_weights(path, "a backbone and a text encoder")
+    parts = ("backbone.", "text_encoder.")
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if k.startswith(parts)}
+    if problems := weights.mismatches(found, expected):
+        raise InputError([f"{path}: {problem}" for problem in problems])
+    network.load_state_dict(found, strict=False)
+
+
+def losses(network: RVOS, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The losses by name, weighted, each summed over the layers of the decoder."""
+    words = network.language_model(input_ids=batch["ids"], attention_mask=(~batch["padding"]).long())
+    features = network.encode(batch["frames"], clips=batch["clips"])
+    layers, pixels = network.learn(features, Text(words.last_hidden_state, batch["padding"], words.pooler_output))
+    target = Target.of(batch["masks"], tuple(pixels.shape[-2:]))
+    rough = Target(target.masks[..., ::2, ::2], target.boxes, target.there)
+    total: dict[str, Tensor] = {}
+    for layer in layers:
+        with torch.no_grad():
+            every = torch.arange(network.queries, device=pixels.device).expand(len(target.boxes), -1)
+            masks = draw(network, layer, pixels[..., ::2, ::2], every, features.size, stride=2 * STRIDE)
+            logits, boxes = layer.logits.amax(-1), layer.boxes
+            query = match(Found(logits, boxes, masks), rough)
+        found = Found(layer.logits.amax(-1), layer.boxes, masks)
+        mask = draw(network, layer, pixels, query[:, None], features.size)[:, 0]
+        for name, loss in clip_losses(found, mask, query, target).items():
+            total[name] = total.get(name, 0) + loss
+    return total
+
+
+def draw(network: RVOS, layer: Queries, pixels: Tensor, query: Tensor, size: Size, stride: int = STRIDE) -> Tensor:
+    """Mask logits of chosen queries.
+
+    Args:
+        network: that said it.
+        layer: what one of its layers says of E expressions in T frames.
+        pixels: features [E * T, mask_channels, h, w].
+        query: int64 [E, K].
+        size: (H, W) of the network's input.
+        stride: pixels of the input per pixel of the features, of which the first lies at 2, as at the full stride.
+
+    Returns:
+        [E, K, T, h, w].
+    """
+    frames = layer.states.shape[1]
+
+    def pick(x: Tensor) -> Tensor:  # [E, T, Q, C] to [E * T, K, C]
+        return x.gather(2, query[:, None, :, None].expand(-1, frames, -1, x.shape[3])).flatten(0, 1)
+
+    kernels = Kernels.split(network.controller(pick(layer.states)), network.geometry.mask_channels)
+    centres = pick(layer.centres) * torch.tensor(size[::-1], device=pixels.device) + (stride - STRIDE) // 2
+    return dynamic_masks(pixels, kernels, centres, stride).unflatten(0, (-1, frames)).transpose(1, 2)
+
+
+def predict(network: RVOS, clip: Sample, tokenizer: Tokenizer, short_side: int) -> np.ndarray:
+    """What the network answers to every expression of a clip, bool [E, T, H, W]."""
+    device = next(network.parameters()).device
+    rows = text.tokenize(tokenizer, text.ROBERTA, [sentence for sentence, _ in clip.expressions])
+    words = text.encode(network.language_model, text.ROBERTA, rows)
+    answer = network.answer(network.encode(shrink(clip, short_side).to(device)), words)
+    logits = answer.logits.float().cpu().numpy()
+    return np.stack([[grow(x, clip.ids.shape[1:]) > 0 for x in one] for one in logits])
+
+
+def small_roberta(vocabulary: int, layers: int, width: int) -> nn.Module:
+    """RoBERTa, narrow, so that from the first step on the sentence's state and its words' tell which words there are:
+    the published deviation of 0.02 is made for 768 channels."""
+    model = text.roberta(vocabulary, layers, hidden=width)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+    for embedding, deviation in ((model.embeddings.word_embeddings, 1.0), (model.embeddings.position_embeddings, 0.2)):
+        nn.init.normal_(embedding.weight, std=deviation)
+    return model
+
+
+def initialise(network: RVOS) -> RVOS:
+    """Random weights as the official codes draw them; RoBERTa keeps those that it was built with."""
+    for module in (network.transformer, network.controller, network.input_proj):
+        for weight in module.parameters():
+            if weight.dim() > 1:
+                nn.init.xavier_uniform_(weight)
+    nn.init.normal_(network.transformer.level_embed)
+    nn.init.zeros_(network.transformer.reference_points.bias)
+    for module in network.modules():
+        if hasattr(module, "sampling_offsets"):
+            look_around(module)
+        if isinstance(module, WindowAttention):
+            nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+    # other than published: masks start without the offsets of the pixels, which are large numbers
+    first = network.controller.layers[-1].weight.data[: (network.geometry.mask_channels + 2) * WIDTH]
+    first.unflatten(0, (WIDTH, -1))[:, -2:] = 0
+    for head in network.class_embed:
+        nn.init.constant_(head.bias, PRIOR)
+    for i, head in enumerate(network.bbox_embed):
+        nn.init.zeros_(head.layers[-1].weight)
+        nn.init.zeros_(head.layers[-1].bias)
+        if i == 0:
+            nn.init.constant_(head.layers[-1].bias[2:], -2.0)  # boxes start small
+    return network
