@@ -9,18 +9,21 @@ Source: Seo et al., "URVOS", ECCV 2020, Sec. 4 and 5.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapters.datasets.shapes.sentences import VOCABULARY
 from adapters.networks.frames import MEAN, STD
-from adapters.networks.urvos import URVOS, VARIANTS, Text
+from adapters.networks.urvos import URVOS, VARIANTS, Text, load
 from adapters.networks.weights import read_weights
 from adapters.networks.words import Words, split
 from adapters.sequence import InputError
@@ -235,3 +238,23 @@ def vocabulary(sentences: list[str], most: int = 20000) -> Words:
     for word in (w for s in sentences for w in split(s)):
         count[word] = count.get(word, 0) + 1
     return Words(sorted(count, key=lambda w: (-count[w], w))[:most])
+
+
+def export(weights: str | Path, path: str | Path) -> Path:
+    """Writes a checkpoint as fp16 safetensors, after loading it strictly.
+
+    Args:
+        weights: as a training leaves it.
+        path: of the file, *.safetensors.
+
+    Raises:
+        InputError: the checkpoint is not of URVOS.
+    """
+    tensors = {k: v.half() if v.is_floating_point() else v for k, v in load(weights).state_dict().items()}
+    temporary = Path(path).with_suffix(".tmp")
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Path(path)
