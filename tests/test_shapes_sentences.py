@@ -39,6 +39,7 @@ class Seen:
             [[not np.isin(ids[t][n], (0, k)).all() for k, n in enumerate(row, 1)] for t, row in enumerate(near)]
         )  # [T, N]: another object is next to it
         self.free = ~self.meets & ~self.edge & (self.areas > 0)  # nothing hides a part of it
+        self.columns = columns
         if columns:  # they are not in the ids
             self.free &= self.areas > 0.9 * self.areas.max(0)
 
@@ -76,7 +77,8 @@ def gone(seen: Seen, k: int, when=slice(None)) -> float:
 
 def cut(seen: Seen, k: int, when=slice(None)) -> bool:
     """Whether in these frames almost nothing is left of it at the edge; others may be hidden, which is not leaving."""
-    return bool((seen.edge[when, k] & (seen.areas[when, k] < 0.03 * seen.areas[:, k].max())).any())
+    alone = seen.edge[when, k] & ~seen.meets[when, k]
+    return not seen.columns and bool((alone & (seen.areas[when, k] < 0.03 * seen.areas[:, k].max())).any())
 
 
 # what is said: (how much of it an object shows, what is enough, what another of the same name may show at most)

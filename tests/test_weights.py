@@ -40,7 +40,7 @@ def test_recipes_say_which_propagator_ran(name, small, checkpoints, tmp_path, ca
     if name != "stage1":
         given += [f"propagators.deaot.weights={checkpoints('deaott')}", "propagators.deaot.max_long_edge=160"]
     out = tmp_path / "out"
-    arguments = [f"recipe={name}", *small, "data.videos=[06_odd_one_out]", f"out={out}", *given]
+    arguments = [f"recipe={name}", *small, "data.videos=[06_easy_odd_one_out]", f"out={out}", *given]
     assert run_ensemble.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "propagated by aot" in printed and "in place of" not in printed
@@ -48,7 +48,7 @@ def test_recipes_say_which_propagator_ran(name, small, checkpoints, tmp_path, ca
     assert told["propagators"] == {"aot": "aot"} | ({} if name == "stage1" else {"deaot": "deaot"})
     ran = {
         n["propagator"]
-        for step in told["clips"]["06_odd_one_out"]["notes"].values()
+        for step in told["clips"]["06_easy_odd_one_out"]["notes"].values()
         for n in step.values()
         if "propagator" in n
     }
