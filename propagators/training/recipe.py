@@ -23,6 +23,7 @@ from adapters.training.collage import collage
 from adapters.training.norms import unfreeze_norms, without_counts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
 from adapters.training.trainee import Trainee
+from propagators.networks.attention import RADIUS
 from propagators.networks.network import MAX_OBJECTS, VOSNetwork
 from propagators.networks.variants import Variant, find_variant
 from propagators.networks.views import MEAN, STD
@@ -41,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "collage": 0.5,  # share of these pictures that are collages of textures
     "merge": 0.3,  # share of video clips that get the objects of another; those of one picture always do
     "subset": 0.5,  # how often some objects are left to the background
+    "places": MAX_OBJECTS,  # of the identity bank that objects are spread over; 1: the first, as many as there are
     "colour": 0.4,  # strength of changed colours, 0 to 1
     "own": 0.5,  # share of the steps after which the network's own masks are remembered
     "hardest": 0.15,  # share of the pixels whose cross-entropy counts in the end; at first all
@@ -131,7 +133,7 @@ class PropagatorTrainee(Trainee):
         s = self.settings
         share = step / s["steps"]
         labels, objects = batch["labels"].long(), batch["objects"]
-        places = torch.stack([_shuffled(labels.device) for _ in labels])
+        places = torch.stack([_shuffled(max(s["places"], n)) for n in objects.tolist()]).to(labels.device)
         images = _normalised(batch["images"])
         logits = track(self.network, images, labels, objects, share >= s["own"], self.gap, places).float()
         hardest = 1 - (1 - s["hardest"]) * min(1.0, share / s["mining"]) if s["mining"] else s["hardest"]
@@ -204,15 +206,27 @@ class Clips(Dataset):
 
 
 def initial(network: VOSNetwork) -> VOSNetwork:
-    """First weights as in the official code: Xavier but for the identity bank, whose patches are orthogonal."""
+    """First weights: Xavier as in the official code, but for two parts that a short training would spend its time on.
+
+    The identity bank starts as the share of a patch that an object covers, times a code for it; the local window as
+    one that looks near its centre.
+    """
     for name, weight in network.named_parameters():
         if name == "patch_wise_id_bank.weight":
-            nn.init.orthogonal_(weight.view(len(weight), -1), gain=weight.shape[-1] ** -2)
+            codes = nn.init.orthogonal_(torch.empty(weight.shape[:2])) * len(weight) ** 0.5
+            weight.data.copy_(codes[..., None, None] / weight[0, 0].numel())
+        elif name.endswith("relative_emb_k.bias"):
+            weight.data.copy_((-_OFFSETS / (2 * SPREAD**2)).repeat(len(weight) // len(_OFFSETS)))
         elif weight.dim() > 1 and name.startswith("encoder."):
             nn.init.kaiming_normal_(weight, mode="fan_out")
         elif weight.dim() > 1 and "mask_token" not in name:
             nn.init.xavier_uniform_(weight)
     return network
+
+
+SPREAD = 2.0  # tokens
+_STEPS = torch.arange(-RADIUS, RADIUS + 1.0) ** 2
+_OFFSETS = (_STEPS[:, None] + _STEPS).flatten()  # squared distance of each place of the window
 
 
 def _larger(height: int) -> tuple[int, int]:
@@ -245,9 +259,11 @@ def start_from(network: VOSNetwork, path: str) -> None:
     part.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in known.items()})
 
 
-def _shuffled(device: torch.device) -> Tensor:
-    """A random place in the bank for every object, [11]; the background keeps the first."""
-    return torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(IDENTITIES - 1)]).to(device)
+def _shuffled(places: int) -> Tensor:
+    """Random places in the bank for the first objects, among the first, [11]; background and others keep theirs."""
+    return torch.cat(
+        [torch.zeros(1, dtype=torch.long), 1 + torch.randperm(places), torch.arange(places + 1, IDENTITIES)]
+    )
 
 
 def _normalised(images: Tensor) -> Tensor:

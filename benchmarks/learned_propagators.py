@@ -1,0 +1,110 @@
+"""How far a propagator carries a true mask: copied, by flow, and by the networks that come with the package.
+
+    python -m benchmarks.learned_propagators [--clips 24] [--seed 0] [--real ../shared/data/ref_davis_mini]
+
+Each object's true mask of the middle frame is given, and J&F is the mean over its other frames. Clips of `shapes` are
+of the test split; real ones lie in the layout of Ref-YouTube-VOS with ground truth. Intervals: 95 %, drawn over clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import propagators
+from adapters.component import find
+from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
+from adapters.datasets.shapes import Shapes
+from adapters.networks.weights import weights_file
+from adapters.sequence import Clip, MaskSequence
+from ensemble.bootstrap import paired_interval
+from ensemble.jf import j_and_f
+from propagators.propagate import Job, propagate
+from propagators.propagator import Propagator
+
+Carry = Callable[[Clip, list[MaskSequence], int], list[MaskSequence]]
+NETWORKS = {"aot_nano": "aot", "deaot_nano": "deaot"}
+
+
+def copy(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
+    """The given masks in every frame."""
+    return [MaskSequence.binary([s.mask(key)] * len(clip)) for s in truth]
+
+
+def carried_by(name: str, **settings) -> Carry:
+    """By a propagator, as a recipe calls it: forward and backward."""
+    propagator = find(name, Propagator, propagators, "rvos_ensemble.propagators")(**settings)
+
+    def carry(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
+        return propagate(clip, [Job(s, (key,)) for s in truth], propagator)
+
+    return carry
+
+
+def objects_of(clip: Clip, key: int) -> list[MaskSequence]:
+    """True masks of every object that the key frame shows."""
+    found = [clip.truth.read(e.id) for e in clip.expressions]
+    one_each = {s.mask(key).tobytes(): s for s in found if s is not None and s.mask(key).any()}  # not one a sentence
+    return list(one_each.values())
+
+
+def score(carry: Carry, clips: list[Clip]) -> tuple[dict[str, list[float]], float]:
+    """({clip: J&F of each object}, seconds per frame)."""
+    scores, seconds, frames = {}, 0.0, 0
+    for clip in clips:
+        key = len(clip) // 2
+        truth = objects_of(clip, key)
+        start = time.perf_counter()
+        found = carry(clip, truth, key)
+        masks = [np.stack([s.mask(t) for t in range(len(clip)) if t != key]) for s in found]
+        seconds, frames = seconds + time.perf_counter() - start, frames + len(clip)
+        true = [np.stack([s.mask(t) for t in range(len(clip)) if t != key]) for s in truth]
+        scores[clip.name] = [float(np.mean(j_and_f(p, g))) for p, g in zip(masks, true, strict=True)]
+    return scores, seconds / frames
+
+
+def table(title: str, clips: list[Clip], rows: dict[str, Carry]) -> None:
+    """Prints a row for each, and what it gains over flow."""
+    found = {name: score(carry, clips) for name, carry in rows.items()}
+    flow = found["flow"][0]
+    objects = sum(map(len, flow.values()))
+    print(f"\n{title}: {len(clips)} clips, {objects} objects\n")
+    print("| | J&F | 95 % | over flow | 95 % | s / frame |\n|---|---|---|---|---|---|")
+    for name, (scores, seconds) in found.items():
+        mean = 100 * np.mean([x for v in scores.values() for x in v])
+        gains = {c: np.subtract(v, flow[c]) for c, v in scores.items()}
+        gain = 100 * np.mean([x for v in gains.values() for x in v])
+        (a, b), (c, d) = ([100 * x for x in paired_interval(values)] for values in (scores, gains))
+        print(f"| {name} | {mean:.1f} | {a:.1f} to {b:.1f} | {gain:+.1f} | {c:+.1f} to {d:+.1f} | {seconds:.3f} |")
+    if len(clips) <= 8:
+        for name, (scores, _) in found.items():
+            print(f"  {name:10}", ", ".join(f"{c} {100 * np.mean(v):.1f}" for c, v in scores.items() if v))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--real", type=Path, default=Path("../shared/data/ref_davis_mini"))
+    parser.add_argument("--weights", nargs="*", default=[], metavar="NAME=FILE", help="other weights than the shipped")
+    options = parser.parse_args()
+    files = dict.fromkeys(NETWORKS) | dict(w.split("=", 1) for w in options.weights)
+    rows = {"copy": copy, "flow": carried_by("flow")}
+    for name, family in NETWORKS.items():
+        if weights_file(files[name] or name).is_file():
+            rows[name] = carried_by(family, weights=files[name] or name)
+    with tempfile.TemporaryDirectory() as folder:
+        shapes = Shapes(root=f"{folder}/shapes", split="test", seed=options.seed, clips=options.clips)
+        table(f"shapes, test split, seed {options.seed}", shapes.clips(), rows)
+    if options.real.is_dir():
+        clips = RefYoutubeVOS(root=str(options.real), split="valid").clips()
+        table(f"{options.real.name}, real video", [c for c in clips if c.expressions], rows)
+
+
+if __name__ == "__main__":
+    main()
