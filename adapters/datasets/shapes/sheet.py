@@ -7,6 +7,7 @@ from itertools import cycle
 import cv2
 import numpy as np
 
+from adapters.datasets.shapes import LEVELS
 from adapters.datasets.shapes.clips import benchmark_clip
 from adapters.datasets.shapes.layout import frame_numbers, times
 from adapters.datasets.shapes.segmenters import SEGMENTERS, View, segment
@@ -30,11 +31,17 @@ def clips_sheet(
         shot = benchmark_clip(split, seed, index, level, times(frame_numbers(index, frames)), size)
         colours = _outline_colours(shot.scene)
         rows.append([])
-        for t, (sentence, own) in zip(_spread(columns, frames), cycle(shot.expressions[::-1]), strict=False):
+        said = cycle(sorted(shot.expressions, key=lambda expression: expression[0].by_look))  # motion first
+        for t, (sentence, own) in zip(_spread(columns, frames), said, strict=False):
             picture = shot.pictures[t]
             image = _outlined(picture.image, *((picture.ids == k, colour) for k, colour in enumerate(colours, 1)))
             rows[-1].append(_written(image, f"{own}: {sentence.text}"))
     return _grid(rows)
+
+
+def levels_sheet(seed: int = 0, clips: int = 3, columns: int = 3) -> np.ndarray:
+    """The first clips of every level, easy ones on top; uint8 [H, W, 3] RGB."""
+    return np.vstack([clips_sheet(seed, clips, columns, level=level) for level in LEVELS])
 
 
 def models_sheet(
@@ -74,8 +81,8 @@ def _outlined(image: np.ndarray, *masks) -> np.ndarray:
 
 
 def _written(image: np.ndarray, text: str) -> np.ndarray:
-    for colour, thickness in ((BLACK, 3), (WHITE, 1)):
-        cv2.putText(image, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, thickness, cv2.LINE_AA)
+    for x, y, colour in ((5, 15, BLACK), (7, 15, BLACK), (5, 17, BLACK), (7, 17, BLACK), (6, 16, WHITE)):
+        cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
     return image
 
 
