@@ -164,8 +164,10 @@ def test_staged_and_free_scenes_take_turns_at_all_levels(default):
 
 
 def test_levels_differ_in_what_makes_them_difficult():
+    scenes_of = {level: [compose("val", 0, i, level) for i in range(1, 120, 2)] for level in LEVELS}
+
     def mean(level, value):
-        return np.mean([value(compose("val", 0, i, level)) for i in range(1, 120, 2)])
+        return np.mean([value(scene) for scene in scenes_of[level]])
 
     for value in (
         lambda s: len(s.objects),

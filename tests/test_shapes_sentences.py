@@ -101,6 +101,8 @@ for _axis, _low, _high in ((0, "on the left", "on the right"), (1, "at the top",
         starts = f"that is {_where} at first" if _axis == 0 else f"that starts {_where}"
         MEANINGS[starts] = (lambda s, k, at=at: at(s, k, 0) if s.areas[0, k] else -9, 0.05, 0.05)
         MEANINGS[f"that ends {_where}"] = (lambda s, k, at=at: at(s, k, -1) if s.areas[-1, k] else -9, 0.05, 0.05)
+        if _axis == 0:
+            MEANINGS[f"that is {_where} at the end"] = MEANINGS[f"that ends {_where}"]
         MEANINGS[_where] = (
             lambda s, k, at=at: min(at(s, k, t) for t in np.flatnonzero(s.areas[:, k])), 0.0, 0.0,
         )  # fmt: skip
@@ -150,6 +152,8 @@ def check(shot) -> dict[str, int]:
             assert gone(seen, k, GONE[what]) > 0.9 and not any(cut(seen, j, GONE[what]) for j in others), where
             if what == "that leaves and comes back":
                 assert seen.areas[[0, -1], k].all() and gone(seen, k, slice(1, -1)) > 0.9, where
+        elif what == "that stays in view":
+            assert seen.areas[:, k].all() and all(seen.edge[:, j].any() or gone(seen, j) == 1 for j in others), where
         elif what == "that is hidden for a while":
             assert gone(seen, k) > 0.9 and seen.areas[[0, -1], k].all(), where
             assert not seen.edge[seen.areas[:, k].argmin(), k], where
@@ -204,12 +208,21 @@ def test_sentences_are_true_of_many_clips():
 def test_everything_is_said_and_every_word_is_used():
     said, words = {}, set()
     for index in range(150):
-        shot = shoot(3, index, frames=12, most=12)
+        shot = shoot(3, index, frames=8, most=12)
         words |= {word for sentence, _ in shot.expressions for word in sentence.text.split()}
         for what, times in check(shot).items():
             said[what] = said.get(what, 0) + times
     assert words == set(VOCABULARY) and len(VOCABULARY) == len(words) <= 120
-    assert {*MEANINGS, *GONE, *GROWTH, "largest", "smallest", "fastest", "that spins"} <= said.keys()
+    assert {
+        *MEANINGS,
+        *GONE,
+        *GROWTH,
+        "that stays in view",
+        "largest",
+        "smallest",
+        "fastest",
+        "that spins",
+    } <= said.keys()
     assert {*SHAPES, *COLOURS, *PATTERNS} <= words
 
 

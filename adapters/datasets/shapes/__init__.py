@@ -43,7 +43,7 @@ class Shapes(Dataset):
         predictions: where the simulated predictions lie, for recipes: `ROOT/predictions`.
     """
 
-    version = 2  # raise it when anything that is rendered changes
+    version = 3  # raise it when anything that is rendered changes
     defaults = {
         "root": REQUIRED,
         "split": "test",

@@ -173,17 +173,28 @@ def _places(tracks: Tracks) -> list[Claim]:
     starts, ends = tracks.seen[0] >= SEEN, tracks.seen[-1] >= SEEN
     found = []
     for always, first, end, p in (
-        ("on the left", "that is on the left at first", "that ends on the left", 1 - x),
-        ("on the right", "that is on the right at first", "that ends on the right", x),
-        ("at the top", "that starts at the top", "that ends at the top", 1 - y),
-        ("at the bottom", "that starts at the bottom", "that ends at the bottom", y),
+        (
+            "on the left",
+            "that is on the left at first",
+            ("that ends on the left", "that is on the left at the end"),
+            1 - x,
+        ),
+        (
+            "on the right",
+            "that is on the right at first",
+            ("that ends on the right", "that is on the right at the end"),
+            x,
+        ),
+        ("at the top", "that starts at the top", ("that ends at the top",), 1 - y),
+        ("at the bottom", "that starts at the bottom", ("that ends at the bottom",), y),
     ):
         sure, never = 0.62, 0.48
         low, high = p.min(0), p.max(0)
         found.append(Claim(always, low >= sure, np.broadcast_to(high > never, (len(low),) * 2), True, True))
         moved = high - low > 0.15  # otherwise there is nothing to say about time
         found.append(_claim(first, p[0], sure, never, starts & moved, of_scenery=True))
-        found.append(_claim(end, p[-1], sure, never, ends & moved, of_scenery=True))
+        for words in end:
+            found.append(_claim(words, p[-1], sure, never, ends & moved, of_scenery=True))
     return found
 
 
@@ -257,6 +268,7 @@ def _frame(tracks: Tracks) -> list[Claim]:
     starts, ends = tracks.seen[0] >= SEEN, tracks.seen[-1] >= SEEN
     return [
         _claim("that leaves and comes back", -least, -0.02, -0.5, starts & ends),
+        _claim("that stays in view", least, 0.95, 0.6, tracks.seen.min(0) >= SEEN, of_scenery=True),
         _claim("that leaves", -last, -0.02, -0.5, starts),
         _claim("that enters", -first, -0.02, -0.5, ends),
         _claim("that comes in", -first, -0.02, -0.5, ends),
