@@ -31,7 +31,7 @@ class URVOS(Propagator):
     defaults: ClassVar[dict[str, Any]] = {
         **SETTINGS,
         "memory": 4,  # frames remembered at most, key frames among them (T of the paper)
-        "replace": "least_confident",  # what makes room; oldest, with memory 2: the anchor and the frame before
+        "keep": "confident",  # beside the key frames: the most confident frames, or the `previous` one alone
         "over": "frame",  # the pixels that confidence is the mean of: frame or mask
         "batch": 8,  # sequences at once in the network: memory, not numbers
     }
@@ -40,7 +40,7 @@ class URVOS(Propagator):
         super().__init__(**settings)
         s = vars(self.settings)
         problems = problems_of(s, "urvos", ("short_side", "memory", "batch"))
-        for key, valid in {"replace": ("least_confident", "oldest"), "over": ("frame", "mask")}.items():
+        for key, valid in {"keep": ("confident", "previous"), "over": ("frame", "mask")}.items():
             if s[key] not in valid:
                 problems.append(f"urvos: setting `{key}` is {s[key]!r}, expected one of {', '.join(valid)}")
         if problems:
@@ -117,7 +117,7 @@ class URVOSSweep:
         """Takes the frame under masks [E, 1, h, w] into the memories of E sequences."""
         new = self.network.remember(maps, masks, time, self.length)
         for i, key, value, confident in zip(sequences, new.key, new.value, sure, strict=True):
-            memory = self.memories.setdefault(i, FrameMemory(self.settings.memory, self.settings.replace))
+            memory = self.memories.setdefault(i, FrameMemory(self.settings.memory, self.settings.keep))
             memory.add(Remembered(key, value, confident, anchor))
 
     def _maps(self, frame: Frame) -> list[torch.Tensor]:

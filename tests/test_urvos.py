@@ -161,7 +161,7 @@ def test_the_memory_keeps_anchors_and_the_most_confident(frames, size):
 
 
 def test_anchor_and_previous():
-    memory = FrameMemory(2, "oldest")
+    memory = FrameMemory(4, "previous")
     for t in range(5):
         memory.add(Remembered(torch.zeros(1, 1), torch.zeros(1, 1), 1 - t / 10, anchor=t == 0))
     assert [f.confidence for f in memory.frames] == [1.0, 0.6]
@@ -300,7 +300,7 @@ def test_the_memory_is_what_the_network_reads(weights):
 
 @pytest.mark.parametrize(
     "cls, setting", [(URVOS, {"frames_per_step": 0}), (URVOS, {"short_side": -1}), (SecondStage, {"memory": 0}),
-                     (SecondStage, {"replace": "newest"}), (SecondStage, {"over": "object"}), (URVOS, {"rounds": 3})],
+                     (SecondStage, {"keep": "newest"}), (SecondStage, {"over": "object"}), (URVOS, {"rounds": 3})],
 )  # fmt: skip
 def test_settings_are_strict(cls, setting, weights):
     with pytest.raises(InputError, match=next(iter(setting))):

@@ -34,7 +34,7 @@ class FrameMemory:
 
     Args:
         size: frames at most; more anchors than that push out the oldest anchor.
-        replace: what makes room, anchors aside: the "least_confident" frame, be it the new one, or the "oldest".
+        keep: which frames stay beside the anchors: the most "confident", or the "previous" one alone.
 
     >>> memory = FrameMemory(2)
     >>> for confidence, anchor in ((0.5, True), (0.9, False), (0.7, False)):
@@ -43,18 +43,18 @@ class FrameMemory:
     [0.5, 0.9]
     """
 
-    def __init__(self, size: int = 4, replace: str = "least_confident"):
-        self.size, self.replace = size, replace
+    def __init__(self, size: int = 4, keep: str = "confident"):
+        self.size, self.keep = size, keep
         self.frames: list[Remembered] = []
 
     def add(self, frame: Remembered) -> None:
+        if self.keep == "previous":
+            self.frames = [f for f in self.frames if f.anchor]
         self.frames.append(frame)
-        if len(self.frames) <= self.size:
-            return
-        free = [f for f in self.frames if not f.anchor]
-        oldest = self.replace == "oldest" or not free
-        gone = (free or self.frames)[0] if oldest else min(free, key=lambda f: f.confidence)
-        self.frames = [f for f in self.frames if f is not gone]
+        if len(self.frames) > self.size:
+            free = [f for f in self.frames if not f.anchor]
+            gone = min(free, key=lambda f: f.confidence) if free else self.frames[0]
+            self.frames = [f for f in self.frames if f is not gone]
 
 
 def together(memories: Sequence[FrameMemory]) -> Memory:

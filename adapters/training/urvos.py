@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from adapters.datasets.shapes.sentences import VOCABULARY
 from adapters.networks.frames import MEAN, STD
 from adapters.networks.urvos import URVOS, VARIANTS, Text, load
-from adapters.networks.weights import read_weights
+from adapters.networks.weights import mismatches, read_weights
 from adapters.networks.words import Words, split
 from adapters.sequence import InputError
 from adapters.training.losses import dice
@@ -36,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "variant": "urvos",
     "data": "shapes",  # or a folder in the layout of Ref-YouTube-VOS
     "frames": 3,  # of a clip
+    "spread": False,  # frames all over the clip, as sentences about motion need; else a few steps apart
     "sentences": 3,  # of a clip
     "size": [320, 576],  # of the pictures
     "alone": 0.5,  # share of the steps before the memory comes in
@@ -183,11 +184,11 @@ def trainee(name: str, settings: dict[str, Any], score: Callable) -> URVOSTraine
     """For the command `train segmenter=urvos`; `data` is `shapes` or a folder in the layout of Ref-YouTube-VOS."""
     size, frames, seed = tuple(settings["size"]), settings["frames"], settings["seed"]
     if settings["data"] == "shapes":
-        clips = RenderedClips(seed, frames, size, spread=True)
+        clips = RenderedClips(seed, frames, size, spread=settings["spread"])
         held_out = RenderedClips(seed, 6, size, split="val", spread=True)
         held_out = [held_out[i] for i in range(settings["validate_clips"])]
         return URVOSTrainee(settings, Words(VOCABULARY), clips, held_out, score)
-    clips = FolderClips(settings["data"], frames, size, seed, spread=True)
+    clips = FolderClips(settings["data"], frames, size, seed, settings["spread"])
     words = vocabulary([text for video in clips.videos for text, _ in video.expressions])
     if not words.words:
         raise InputError(f"{settings['data']}: no expressions, expected meta_expressions.json")
@@ -201,6 +202,8 @@ def initial(network: URVOS) -> URVOS:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for conv in (network.memory.remembered, network.memory.mask):  # a mask of few channels beside many of features
+        nn.init.kaiming_normal_(conv.weight, mode="fan_in")
     for block in network.decoder.refine:
         nn.init.zeros_(block.conv2.weight)
     nn.init.normal_(network.decoder.head[-1].weight, std=0.01)
@@ -211,19 +214,20 @@ def initial(network: URVOS) -> URVOS:
 
 
 def start_from(network: URVOS, path: str) -> None:
-    """Loads the weights of the whole network, or of its backbone as torchvision has it."""
+    """Loads the weights of the whole network, with or without its memory, or of its backbone as torchvision has it.
+
+    Raises:
+        InputError: what is missing, unknown or of another shape.
+    """
     weights = read_weights(path, "weights to start from")
-    if any(k.startswith("backbone.") for k in weights):
-        missing = network.load_state_dict(
-            {k: v.to(network.state_dict().get(k, v)) for k, v in weights.items()}, strict=False
-        )
-    else:
-        known = {k: v for k, v in weights.items() if not k.startswith("fc.")}
-        missing = network.backbone.load_state_dict(known, strict=False)
-    if missing.missing_keys or missing.unexpected_keys:
-        raise InputError(
-            f"{path}: does not fit: missing {missing.missing_keys[:5]}, unknown {missing.unexpected_keys[:5]}"
-        )
+    whole = any(k.startswith("backbone.") for k in weights)
+    part = network if whole else network.backbone
+    passed_over = "memory." if whole and not any(k.startswith("memory.") for k in weights) else "fc."
+    expected = {k: tuple(v.shape) for k, v in part.state_dict().items() if not k.startswith(passed_over)}
+    known = {k: v for k, v in weights.items() if not k.startswith(passed_over)}
+    if problems := mismatches(known, expected):
+        raise InputError(f"{path}: to start from: {p}" for p in problems)
+    part.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in known.items()}, strict=False)
 
 
 def normalised(images: Tensor) -> Tensor:
