@@ -330,6 +330,31 @@ def trainee(monkeypatch, **given):
     return URVOSTrainee(s, words, OneClip(), [OneClip()[0]], lambda a, b: float((a == b).mean()))
 
 
+def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
+    """A whole network; one that never had a memory; torchvision's ResNet. Nothing else."""
+    state = {k: v + 0.5 if v.is_floating_point() else v for k, v in trainee(monkeypatch).network.state_dict().items()}
+    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    parts = {
+        "whole": state,
+        "pictures": {k: v for k, v in state.items() if not k.startswith("memory.")},
+        "resnet": {k[9:]: v for k, v in state.items() if k.startswith("backbone.")} | {"fc.weight": torch.zeros(2, 2)},
+    }
+    for name, part in parts.items():
+        torch.save(part, tmp_path / name)
+        found = trainee(monkeypatch, weights=str(tmp_path / name)).network.state_dict()
+        same = {k for k, v in state.items() if v.is_floating_point() and torch.equal(v, found[k])}
+        assert all(k.startswith("backbone.") or name != "resnet" for k in same)
+        assert {k.partition(".")[0] for k in state if k not in same} <= {
+            "whole": {"vocabulary", "short_side"},
+            "pictures": {"vocabulary", "short_side", "memory"},
+            "resnet": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
+        }[name]
+    del parts["whole"]["word.weight"]
+    torch.save(parts["whole"], tmp_path / "short")
+    with pytest.raises(InputError, match=r"weights are missing: word\.weight"):
+        trainee(monkeypatch, weights=str(tmp_path / "short"))
+
+
 def test_every_weight_learns_once_there_is_a_memory(monkeypatch):
     one = trainee(monkeypatch)
     batch = one.collate([one.samples()[i] for i in range(2)])
