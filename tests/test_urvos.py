@@ -349,6 +349,10 @@ def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
             "pictures": {"vocabulary", "short_side", "memory"},
             "resnet": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
         }[name]
+    other = {**state, "vocabulary": Words(("the", "square", "green", "red")).packed()}
+    torch.save(other, tmp_path / "other")
+    with pytest.raises(InputError, match="other words"):
+        trainee(monkeypatch, weights=str(tmp_path / "other"))
     del parts["whole"]["word.weight"]
     torch.save(parts["whole"], tmp_path / "short")
     with pytest.raises(InputError, match=r"weights are missing: word\.weight"):

@@ -222,10 +222,14 @@ def start_from(network: URVOS, path: str) -> None:
     weights = read_weights(path, "weights to start from")
     whole = any(k.startswith("backbone.") for k in weights)
     part = network if whole else network.backbone
-    passed_over = "memory." if whole and not any(k.startswith("memory.") for k in weights) else "fc."
+    without_memory = whole and not any(k.startswith("memory.") for k in weights)
+    passed_over = ("fc.", "short_side", *(("memory.",) if without_memory else ()))
     expected = {k: tuple(v.shape) for k, v in part.state_dict().items() if not k.startswith(passed_over)}
     known = {k: v for k, v in weights.items() if not k.startswith(passed_over)}
-    if problems := mismatches(known, expected):
+    problems = mismatches(known, expected)
+    if whole and not problems and not torch.equal(known["vocabulary"], network.vocabulary):
+        problems = ["trained with other words than those of the data"]
+    if problems:
         raise InputError(f"{path}: to start from: {p}" for p in problems)
     part.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in known.items()}, strict=False)
 
