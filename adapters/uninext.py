@@ -11,16 +11,17 @@ from adapters.networks.runner import DEFAULTS, NetworkAdapter
 
 
 class UNINEXT(NetworkAdapter):
-    """UNINEXT, R50, ConvNeXt-L, ViT-H: needs `weights`, a checkpoint of the official code (video_joint_*)."""
+    """UNINEXT, R50, ConvNeXt-L, ViT-H: needs `weights`, of the official code (video_joint_*) or ours, uninext_nano."""
 
     defaults: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
-        "frames_per_step": 1,
+        "frames_per_step": "auto",
         "short_side": "auto",
         "long_side": 1333,
-        "upsample": "x4_nearest",  # the official way: four times bilinear, then nearest; x4_bilinear: both bilinear
+        "upsample": "auto",  # x4_nearest: four times bilinear, then nearest, as released; x4_bilinear: both, as ours
     }
     resize = "detectron2"
     short_side, small_side = 480, 158
+    at_once = (1, 12)
     davis_window = None
     score = "sqrt(class x IoU) of the best query of the frame, which may be another one in the next frame"

@@ -54,6 +54,12 @@ class Model:
         return [self.checkpoint.path, *text.tokenizer_files(self.language, self._tokenizer)]
 
     @property
+    def frames_per_step(self) -> int:
+        """Frames at once in the network."""
+        s = self.settings.frames_per_step
+        return self.adapter.at_once[self.checkpoint.small] if s == "auto" else s
+
+    @property
     def _tokenizer(self) -> str | None:
         """The folder of the tokenizer: the one given, of small weights the one that comes with the package."""
         return self.settings.tokenizer or (str(self.language.small) if self.checkpoint.small else None)
@@ -104,11 +110,11 @@ class Model:
         step = s.expressions_per_step or len(words)
         found = []
         with device.autocast(self.device, s.precision):
-            features = self.network.encode(images, s.frames_per_step)
+            features = self.network.encode(images, self.frames_per_step)
             for start in range(0, len(words), step):
                 part = slice(start, start + step)
                 options["query"] = None if query is None else query[part]
-                found.append(self._on_host(self.network.answer(features, words[part], s.frames_per_step, **options)))
+                found.append(self._on_host(self.network.answer(features, words[part], self.frames_per_step, **options)))
         return join(found)
 
     def _sequence(self, clip: Clip, answers: list[Answer], i: int) -> MaskSequence:
@@ -116,6 +122,8 @@ class Model:
         s, a = self.settings, self.adapter
         logits = np.concatenate([answer.logits[i].numpy() for answer in answers])
         rule = getattr(s, "upsample", "bilinear")
+        if rule == "auto":  # as released; of our own weights without its steps
+            rule = "x4_bilinear" if self.checkpoint.small else "x4_nearest"
         inside = None if rule == "bilinear" else self._input_size(clip)
         scores = None if a.score is None else np.concatenate([answer.scores[i].numpy() for answer in answers])
         notes: dict[str, Any] = {"model": f"{a.name} {self.checkpoint.backbone}", "score_source": a.score or a.without}

@@ -36,7 +36,7 @@ WHOLE = 64  # frames: more at once the official deformable attention does not ta
 CHOICES = {
     "query": ("window", "video"),
     "layer": ("auto", "official", "last"),
-    "upsample": ("x4_nearest", "x4_bilinear"),
+    "upsample": ("auto", "x4_nearest", "x4_bilinear"),
 }
 
 
@@ -46,6 +46,7 @@ class NetworkAdapter(Adapter):
     Attributes:
         resize: how the official code rounds sizes: "torchvision" or "detectron2".
         short_side, small_side: of the input, as the official code has it, and as our small weights were trained.
+        at_once: frames in the network, of a published one and of ours, where `frames_per_step` is auto.
         davis_window: frames that the official code for Ref-DAVIS sees together; None where frames do not see others.
         score: what the scores P are, for the notes; None where the model has none.
         without: why there are none.
@@ -54,6 +55,7 @@ class NetworkAdapter(Adapter):
     resize: ClassVar[str] = "torchvision"
     short_side: ClassVar[int] = 360
     small_side: ClassVar[int] = 96
+    at_once: ClassVar[tuple[int, int]] = (8, 8)
     davis_window: ClassVar[int | None] = 36
     score: ClassVar[str | None] = None
     without: ClassVar[str] = ""
@@ -103,7 +105,7 @@ class NetworkAdapter(Adapter):
             length: frames of the clip.
         """
         if self.davis_window is None:  # every frame by itself: as many at once as memory allows
-            window = self.settings.frames_per_step
+            window = self.model.frames_per_step
         elif self.settings.window == "auto":
             window = length if length <= WHOLE else self.davis_window
         else:
@@ -118,7 +120,7 @@ class NetworkAdapter(Adapter):
             found.append(f"{where}: setting `weights` must be given, a checkpoint of the official code")
         for key in ("frames_per_step", "expressions_per_step", "short_side", "long_side"):
             value = s[key]
-            if key == "short_side" and value == "auto":
+            if value == self.defaults[key] == "auto":
                 continue
             if not (value is None and self.defaults[key] is None) and not _counts(value):
                 found.append(f"{where}: setting `{key}` is {value!r}, expected a whole number of at least 1")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -112,19 +113,19 @@ def batch_of(
         for image, ids in zip(clip.images, clip.ids, strict=True):
             picture += [len(frames)] * len(asked)
             rows += tokens
-            masks += [torch.from_numpy(ids == own) for own in objects]
+            masks += [ids == own for own in objects]
             frames.append(pictures.shrink(image, size, "detectron2"))
     length = max(map(len, rows))
-    masks = torch.stack(masks)
     h, w = size
-    small = F.interpolate(masks[:, None].float(), size, mode="area")
-    small = F.avg_pool2d(F.pad(small, (0, -w % 4, 0, -h % 4)), 4)[:, 0]
+    shares = [cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA) for mask in masks]
+    shares = F.pad(torch.from_numpy(np.stack(shares)), (0, -w % 4, 0, -h % 4))
+    masks = torch.from_numpy(np.stack(masks))
     return {
         "frames": torch.stack(frames),
         "picture": torch.tensor(picture),
         "ids": torch.tensor([row + [text.BERT.padding[1]] * (length - len(row)) for row in rows]),
         "padding": torch.arange(length) >= torch.tensor([len(row) for row in rows])[:, None],
-        "masks": small,
+        "masks": F.avg_pool2d(shares, 4),
         "boxes": boxes_of(masks),
         "there": masks.flatten(1).any(1),
     }
