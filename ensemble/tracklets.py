@@ -105,9 +105,9 @@ def intersections(masks: Sequence[np.ndarray]) -> np.ndarray:
         window = slice(top[i], bottom[i]), slice(left[i], right[i])
         own = words[i][window]
         meet = (left[i:] < right[i]) & (right[i:] > left[i]) & (top[i:] < bottom[i]) & (bottom[i:] > top[i])
-        for j in i + np.flatnonzero(meet):
-            both = own & words[j][window]
-            shared[i, j] = shared[j, i] = np.bitwise_count(both).sum(dtype=np.int64)
+        js = i + np.flatnonzero(meet)
+        counts = np.bitwise_count(words[js, window[0], window[1]] & own)
+        shared[i, js] = shared[js, i] = counts.sum(axis=(1, 2), dtype=np.int64)
     return shared
 
 

@@ -64,7 +64,7 @@ class Variant:
         return Grounding(self.visual, encoder, self.channels, self.layers, self.points)
 
 
-NANO = Variant(NARROW, 64, 2, 8, words=80, text_layers=2, text_channels=64, short_side=180)
+NANO = Variant(NARROW, 64, 2, 8, words=80, text_layers=2, text_channels=64, short_side=90)
 VARIANTS = {
     "grounding": Variant(),  # as published
     "grounding_nano": NANO,
@@ -281,5 +281,4 @@ def recognise(weights: Mapping[str, Tensor]) -> Variant | None:
 
 def tokenizer_of(variant: Variant, folder: str | None) -> str | None:
     """The folder of its tokenizer: as given, else ours for our own vocabulary, else None, the cache of Hugging Face."""
-    ours = Path(__file__).parents[1] / "weights" / "bert_nano"
-    return str(ours) if folder is None and variant.words < 1000 else folder
+    return str(variant.language.small) if folder is None and variant.words < 1000 else folder

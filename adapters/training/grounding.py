@@ -34,8 +34,8 @@ DEFAULTS: dict[str, Any] = {
     "looks": 4,  # of these, frames that are looked at
     "sentences": 8,  # of a sample at most
     "size": [360, 640],  # of the frames, (height, width)
-    "data_seed": 0,
     "pathless": 0.2,  # share of samples without paths, where the network takes any: images have none
+    "dropout": 0.1,  # 0 for trainings so short that nothing is learned by heart
     "visual_weights": None,  # of an encoder trained on ImageNet, in torchvision's names for ResNets
     "text_weights": None,  # of the language model
     "tokenizer": None,  # folder; None: that of the variant
@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "drops": [0.67],
     "drop": 0.25,  # to 1e-5
     "weight_decay": 1e-4,
+    "seed": 0,
 }
 
 
@@ -83,13 +84,14 @@ class GroundingTrainee(Trainee):
             raise InputError(f"train grounding: no variant {settings['variant']!r}. There are: {', '.join(VARIANTS)}")
         self.variant: Variant = VARIANTS[settings["variant"]]
         self.tokenizer = text.load_tokenizer(self.variant.language, tokenizer_of(self.variant, settings["tokenizer"]))
-        torch.manual_seed(settings["data_seed"])
+        torch.manual_seed(settings["seed"])
         self.network = self.variant.network()
+        set_dropout(self.network, settings["dropout"])
         for part, key in (("visual.body", "visual_weights"), ("text_encoder", "text_weights")):
             if settings[key]:
                 start_from(self.network.get_submodule(part), settings[key])
-        self.items = Items(self, settings["data_seed"], "train")
-        self.held_out = Items(self, settings["data_seed"], "val")
+        self.items = Items(self, settings["seed"], "train")
+        self.held_out = Items(self, settings["seed"], "val")
 
     def samples(self) -> Items:
         return self.items
@@ -208,6 +210,15 @@ def _background(length: int, size: tuple[int, int], rng: np.random.Generator) ->
         y, x = start + (end - start) * t / max(1, length - 1)
         cv2.ellipse(mask, (int(x), int(y)), axes, float(rng.uniform(0, 10)), 0, 360, 1, -1)
     return masks.view(bool)
+
+
+def set_dropout(network: nn.Module, share: float) -> None:
+    """Sets every dropout of a network."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = share
 
 
 def start_from(module: nn.Module, path: str | Path) -> None:
