@@ -75,10 +75,10 @@ def _truths(clip: Clip) -> Iterator[list[np.ndarray]]:
     """Frame by frame the masks of all objects that expressions mean, each once, bool [H, W]."""
     if clip.truth is None:
         raise InputError(f"simulated_proposals: clip {clip.name!r} has no ground truth to simulate from")
-    read = {e.objects or (e.id,): clip.truth.read(e.id) for e in clip.expressions}
-    sequences = [s for s in read.values() if s is not None]
+    sequences = [s for e in clip.expressions if (s := clip.truth.read(e.id)) is not None]
     for t in range(len(clip)):
-        yield [s.mask(t) for s in sequences]
+        masks = [s.mask(t) for s in sequences]
+        yield list({mask.tobytes(): mask for mask in masks}.values())  # several sentences mean one object
 
 
 def _moved(mask: np.ndarray, error: float, rng: np.random.Generator) -> np.ndarray:

@@ -8,11 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from tiny import make_tiny
 
+from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from adapters.files.coco_rle import encode
 from adapters.proposals import Proposals
 from adapters.sequence import Clip, Expression, InputError, MaskSequence, Objects, check_prediction
-from ensemble import store
+from adapters.simulated_proposals import SimulatedProposals
+from benchmarks.tracklets import BUDGET, peak_of
+from ensemble import metrics, store
 from ensemble.topdown import Candidates, Tracklets
 from ensemble.tracklets import candidates, key_frames, nms, tracklet_iou, tracklet_score
 
@@ -237,3 +241,52 @@ def test_pictures_of_another_size_are_named(tmp_path):
     assert "expected the clip's 9x70" in Proposals(path=str(tmp_path)).check([clip_of()])[0]
     assert "no proposals of video" in Proposals(path=str(tmp_path)).check([clip_of(name="w")])[0]
     assert "expected a folder" in Proposals(path=str(tmp_path / "x.png")).check([clip_of()])[0]
+
+
+# ------------------------------------------------------------------------------------------------ simulated and real
+def test_simulated_proposals_are_the_truth_with_errors(tmp_path):
+    clip = RefYoutubeVOS(root=str(make_tiny(tmp_path, ("a",)).root), split="valid").clips()[0]
+    found = SimulatedProposals().predict(clip)
+    assert list(found) == list(SimulatedProposals().predict(clip))
+    truths = [clip.truth.read(e.id) for e in clip.expressions]
+    best, false = [], 0
+    for sequence in found.values():
+        for t in np.flatnonzero(sequence.scores):
+            mask = sequence.mask(t)
+            iou = max((mask & s.mask(t)).sum() / (mask | s.mask(t)).sum() for s in truths)
+            best.append(iou)
+            false += iou < 0.2
+    assert np.median(best) > 0.6 and false > 0
+    perfect = SimulatedProposals(miss=0.0, cut=0.0, merge=0.0, twice=0.0, ghosts=0.0, outline=0.0).predict(clip)
+    assert len(perfect) == 2, "two blocks, though three sentences"
+    other = SimulatedProposals(seed=1).predict(clip)
+    assert any(not np.array_equal(other[i].mask(0), found[i].mask(0)) for i in set(other) & set(found))
+    assert "no ground truth" in SimulatedProposals().check([clip_of()])[0]
+
+
+def test_tracklets_of_real_proposals(shared):
+    """RVOS's proposals on two real clips: NMS keeps few, and the best of them is as good as the best proposal track."""
+    data = shared / "data"
+    root = str(data / "ref_davis_mini")
+    for clip in RefYoutubeVOS(root=root, split="valid", videos=["blackswan", "dog"]).clips():
+        proposals = Proposals(path=str(data / "predictions" / "rvos_proposals"))
+        assert proposals.check([clip]) == []
+        found = Candidates("c", inputs=["rvos"]).run(clip, {"rvos": proposals.predict(clip)})
+        assert 7 <= len(found) <= 7 * 20
+        whole = proposals.predict(clip)  # each candidate's tracklet: the model's own track, which costs nothing here
+        tracks = Objects((name, whole[name.rpartition(".")[2]]) for name in found)
+        kept = Tracklets("n", input="t", scores_from="c").run(clip, {"t": tracks, "c": found})
+        assert 1 <= len(kept) <= 10
+        truth = clip.truth.read(clip.expressions[0].id)
+        best = max(metrics.score_sequence(s, truth).mean().JF for s in whole.values())
+        assert max(metrics.score_sequence(s, truth).mean().JF for s in kept.values()) == best
+        iou = tracklet_iou(list(kept.values()))
+        assert (iou - np.eye(len(kept))).max() <= 0.5
+
+
+@pytest.mark.slow
+def test_memory_of_a_clip_stays_within_its_budget():
+    """36 frames x 7 key frames x 20 candidates at 480p, as `python -m benchmarks.tracklets` prints it."""
+    peak, made, kept = peak_of()
+    assert made == 140 and kept == 10
+    assert peak < BUDGET
