@@ -81,7 +81,8 @@ def test_the_template_is_an_adapter(small, tmp_path):
         "steps: {kept: {op: union, inputs: [mine]}}\noutput: kept\n"
     )
     assert (
-        run_ensemble.main([f"recipe={recipe}", *small, f"out={tmp_path / 'out'}", "data.videos=[06_easy_odd_one_out]"]) == 0
+        run_ensemble.main([f"recipe={recipe}", *small, f"out={tmp_path / 'out'}", "data.videos=[06_easy_odd_one_out]"])
+        == 0
     )
 
 
