@@ -256,7 +256,7 @@ def test_simulated_proposals_are_the_truth_with_errors(tmp_path):
             iou = max((mask & s.mask(t)).sum() / (mask | s.mask(t)).sum() for s in truths)
             best.append(iou)
             false += iou < 0.2
-    assert np.median(best) > 0.6 and false > 0
+    assert 0.5 < np.median(best) < 0.9 and false > 0  # objects of 20 pixels, outlines off by one or two
     perfect = SimulatedProposals(miss=0.0, cut=0.0, merge=0.0, twice=0.0, ghosts=0.0, outline=0.0).predict(clip)
     assert len(perfect) == 2, "two blocks, though three sentences"
     other = SimulatedProposals(seed=1).predict(clip)
