@@ -43,6 +43,7 @@ class MUTR(ReferFormer):
         "video_swin_b_p4w7",
         "convnext_large",
         "convmae_base",
+        "resnet_nano",
         "video_swin_nano",
     )
     per_frame_scores = False

@@ -29,6 +29,7 @@ class ReferFormer(RVOS):
         "video_swin_s_p4w7",
         "video_swin_b_p4w7",
         "resnet_nano",
+        "video_swin_nano",
     )
     published = Geometry(queries=5, layers=4, encoder_layers=4)
 

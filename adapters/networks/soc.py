@@ -33,7 +33,7 @@ from adapters.networks.temporal import Temporal
 class SOC(RVOS):
     """SOC; see `RVOS` for its arguments."""
 
-    backbones = ("video_swin_t_p4w7", "video_swin_b_p4w7", "resnet50", "video_swin_nano")
+    backbones = ("video_swin_t_p4w7", "video_swin_b_p4w7", "resnet50", "resnet_nano", "video_swin_nano")
     published = Geometry(queries=20, layers=3, encoder_layers=3, mask_channels=8)
     nano = replace(RVOS.nano, mask_channels=8)
     answers_first = True

@@ -61,7 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "steps": 4000,
     "seed": 0,
 }
-SMALL = {"referformer": "resnet_nano", "mutr": "video_swin_nano", "soc": "video_swin_nano"}  # backbones
+SMALL = "resnet_nano"  # backbone
 PICTURE = (180, 320)  # size of rendered clips
 SHORT = 96  # side of the input of small variants
 PRIOR = math.log(0.01 / 0.99)  # the logit of a query that nothing is known of
@@ -79,7 +79,7 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
         InputError: unknown settings, variant or data.
     """
     s = merge_settings(DEFAULTS, dict(settings), f"train segmenter={name}")
-    backbone = SMALL[name] if s["variant"] in (None, f"{name}_nano") else s["variant"]
+    backbone = SMALL if s["variant"] in (None, f"{name}_nano") else s["variant"]
     known = checkpoint.backbones(name)
     if backbone not in known:
         raise InputError(
@@ -234,7 +234,7 @@ def shrink(clip: Sample, short_side: int) -> Tensor:
     return torch.stack([pictures.shrink(image, size, "torchvision") for image in clip.images])
 
 
-def load_parts(network: RVOS, path: str) -> None:
+def load_parts(network: nn.Module, path: str) -> None:
     """Loads backbone and text encoder.
 
     Raises:
@@ -242,7 +242,7 @@ def load_parts(network: RVOS, path: str) -> None:
     """
     found = weights.read_weights(path, "a backbone and a text encoder")
     parts = ("backbone.", "text_encoder.")
-    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if k.startswith(parts)}
+    expected = {k: tuple(v.shape) for k, v in without_counts(network.state_dict()).items() if k.startswith(parts)}
     if problems := weights.mismatches(found, expected):
         raise InputError([f"{path}: {problem}" for problem in problems])
     network.load_state_dict(found, strict=False)

@@ -1,0 +1,195 @@
+"""Training of ReferFormer, MUTR and SOC: what it sees is what inference answers, it learns, and the weights it made."""
+
+import json
+
+import pytest
+import torch
+from test_train_uninext import Fixed, clip_of
+
+from adapters.datasets.shapes.sentences import VOCABULARY
+from adapters.networks import text
+from adapters.networks.checkpoint import open_checkpoint
+from adapters.networks.interface import Text
+from adapters.sequence import InputError
+from adapters.training import loop, pixels
+from adapters.training.losses import Found, Target, match
+from adapters.training.segmenters import (
+    DEFAULTS,
+    Segmenter,
+    draw,
+    losses,
+    trainee,
+    word_tokenizer,
+)
+
+NAMES = ("referformer", "mutr", "soc")
+BACKBONES = ("resnet_nano", "video_swin_nano")
+SHORT = 64
+
+
+def training(name, backbone="resnet_nano", clip=None, score=None, **settings):
+    given = {**DEFAULTS, "short_side": SHORT, "text_layers": 1, "text_width": 32, "expressions": 2, **settings}
+    return Segmenter(name, backbone, given, Fixed(clip or clip_of(3)), Fixed(clip_of(3)), score)
+
+
+def iou(prediction, truth):
+    return (prediction & truth).sum() / (prediction | truth).sum()
+
+
+@pytest.fixture(scope="module", params=[(n, b) for n in NAMES for b in BACKBONES], ids="-".join)
+def made(request):
+    """A trainee whose weights are nowhere zero, and a batch."""
+    learner = training(*request.param)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in learner.network.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    return learner, learner.collate([learner.samples()[0]])
+
+
+def test_what_training_draws_is_what_inference_answers(made):
+    learner, batch = made
+    network = learner.network.eval()
+    with torch.no_grad():
+        words = network.language_model(input_ids=batch["ids"], attention_mask=(~batch["padding"]).long())
+        said = Text(words.last_hidden_state, batch["padding"], words.pooler_output)
+        features = network.encode(batch["frames"])
+        layers, dots = network.learn(features, said)
+        answer = network.answer(network.encode(batch["frames"], 2), said, 2, masks_for="all")
+        every = torch.arange(network.queries).expand(2, -1)
+        masks = draw(network, layers[-1], dots, every, features.size)
+    scale = answer.logits.abs().max()
+    assert (masks - answer.logits).abs().max() < 1e-4 * scale and scale > 0.01
+    assert torch.allclose(layers[-1].boxes.transpose(1, 2), answer.boxes, atol=1e-5)
+    assert torch.allclose(layers[-1].logits.sigmoid().mean(1).amax(-1), answer.query_scores, atol=1e-5)
+    rough = draw(network, layers[-1], dots[..., ::2, ::2], every, features.size, stride=8)
+    assert (rough - masks[..., ::2, ::2]).abs().max() < 1e-4 * scale
+
+
+def test_clips_that_learn_together_learn_what_they_would_alone(made):
+    learner, one = made
+    other = learner.collate([learner.samples()[0]])
+    other["frames"], other["masks"] = other["frames"].flip(-1), other["masks"].flip(-1)
+    both = {k: torch.cat([one[k], other[k]]) for k in ("frames", "masks", "ids", "padding")} | {"clips": 2}
+    learner.network.eval()  # or batch norms would see other batches
+    with torch.no_grad():
+        apart, together = [losses(learner.network, batch) for batch in (one, other)], losses(learner.network, both)
+    for name in ("mask", "dice"):  # means over expressions; the others are shared out over the frames of both
+        assert together[name] == pytest.approx(sum(x[name] for x in apart).item() / 2, rel=1e-4)
+
+
+def test_every_weight_learns(made):
+    learner, batch = made
+    network = learner.network.train()
+    network.zero_grad()
+    sum(learner.losses(batch, 0).values()).backward()
+    idle = {k for k, w in network.named_parameters() if w.grad is None or not (w.grad != 0).any()}
+    left_out = ("lvf.",)  # serves the loss that is left out
+    unread = ("word_embeddings", "position_embeddings", "pooler", "bbox_embed")  # of words that no sentence has, ...
+    assert not {k for k in idle if not k.startswith(left_out) and not any(part in k for part in unread)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_overfits_a_clip(name, tmp_path):
+    learner = training(name, clip=clip_of(2), score=iou, freeze_norms=False, validate_clips=1)
+    learner.held_out = learner.clips
+    settings = {"steps": 90, "lr": 3e-3, "warmup": 0.1, "ema": 0.05, "clip": 1.0, "validate_every": 90}
+    loop.fit(learner, {**settings, "batch": 1, "save_every": 90, "log_every": 15}, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+    assert rows[-1]["J&F"] > 0.9
+    assert open_checkpoint(tmp_path / "weights.pth").model == name  # strictly: every weight, and no other
+
+
+def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
+    settings = {"batch": 1, "steps": 4, "save_every": 2, "lr": 1e-3, "validate_every": 4}
+
+    def run(folder, **other):
+        learner = training("soc")
+        loop.fit(learner, {**settings, **other}, folder)
+        return learner.network.state_dict()
+
+    whole = run(tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    learner = training("soc")
+    usual = learner.losses
+
+    def dies(batch, step):
+        if step == 3:
+            raise Killed
+        return usual(batch, step)
+
+    learner.losses = dies
+    with pytest.raises(Killed):
+        loop.fit(learner, settings, tmp_path / "parts")
+    resumed = run(tmp_path / "parts")
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_queries_are_told_apart_by_what_they_see():
+    """The query whose mask is right is matched, though another has the better score."""
+    masks = torch.full((1, 2, 1, 4, 4), -9.0)
+    masks[0, 1, 0, :2] = 9.0
+    target = Target.of(masks[:, 1] > 0, (4, 4))
+    found = Found(torch.tensor([[[1.0, 0.0]]]), target.boxes[:, :, None].expand(-1, -1, 2, -1), masks)
+    assert match(found, target).tolist() == [1]
+
+
+def test_published_variants_train_slower_below_and_keep_their_language_model():
+    learner = training("referformer")
+    learner.small = False
+    groups = learner.groups(1e-3, 0.1)
+    rate = {id(w): g["lr"] for g in groups for w in g["params"]}
+    of = {k: rate.get(id(w)) for k, w in learner.network.named_parameters()}
+    assert {v for k, v in of.items() if k.startswith("backbone.")} == {5e-4}
+    assert {v for k, v in of.items() if k.startswith("text_encoder.")} == {None}
+    assert {v for k, v in of.items() if not k.startswith(("backbone.", "text_encoder."))} == {1e-3}
+
+
+@pytest.mark.slow
+def test_a_published_variant_takes_a_step():
+    clip = clip_of(2)
+    settings = {**DEFAULTS, "tokenizer": str(text.ROBERTA.small), "short_side": SHORT, "expressions": 2}
+    learner = Segmenter("referformer", "resnet50", settings, Fixed(clip), None, None)
+    batch = learner.collate([learner.samples()[0]])
+    optimizer = torch.optim.AdamW(learner.groups(1e-4, 5e-4))
+    before = losses(learner.network, batch)
+    sum(before.values()).backward()
+    optimizer.step()
+    with torch.no_grad():
+        assert sum(losses(learner.network, batch).values()) < sum(before.values())
+
+
+# Before it: backbone and words ------------------------------------------------------------------------------------
+
+
+def test_pixels_learn_what_sentences_name_and_a_network_starts_from_them(tmp_path):
+    learner = pixels.Pixels("resnet_nano", Fixed(clip_of(2)), expressions=2)
+    settings = {"steps": 30, "batch": 2, "lr": 3e-3, "ema": 0.0, "validate_every": 30, "log_every": 5}
+    weights = loop.fit(learner, settings, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["kinds"] < 0.5 * rows[0]["kinds"] and rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    started = training("mutr", pretrained=str(weights), text_layers=2, text_width=64).network.state_dict()
+    assert all(torch.equal(started[name], weight) for name, weight in torch.load(weights)["model"].items())
+    with pytest.raises(InputError, match=r"text_encoder.* has shape"):
+        training("mutr", pretrained=str(weights))
+
+
+# What comes with the package --------------------------------------------------------------------------------------
+
+
+def test_the_tokenizer_that_comes_along_knows_every_word_of_shapes():
+    tokenizer = text.load_tokenizer(text.ROBERTA, str(text.ROBERTA.small))
+    assert json.loads(tokenizer.to_str()) == json.loads(word_tokenizer(VOCABULARY).to_str())
+    assert tokenizer.encode("The RED star").tokens == ["<s>", "the", "red", "star", "</s>"]
+    assert tokenizer.encode("a zebra").tokens == ["<s>", "a", "<unk>", "</s>"]
+
+
+def test_settings_that_do_not_exist_are_told():
+    with pytest.raises(InputError, match="no variant 'soc_mini', expected soc_nano or one of resnet50"):
+        trainee("soc", {"variant": "soc_mini"})
+    with pytest.raises(InputError, match="unknown key `frame`, did you mean `frames`"):
+        trainee("soc", {"frame": 3})
