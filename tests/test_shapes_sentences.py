@@ -143,7 +143,8 @@ def check(shot) -> dict[str, int]:
             measure, enough, most = MEANINGS[what]
             assert len(fit) > 1 and sentence.by_look == (not what.startswith("that")), where
             value = measure(seen, k)
-            assert value >= enough, f"{where}: {value}"
+            slack = 0 if seen.all_free(k) else 0.2  # the centre of what is seen is not quite its centre
+            assert value >= enough - slack, f"{where}: {value}"
             for j in others:
                 if seen.all_free(j):  # else its centre is not that of its pixels
                     also = f"{where}: also {j + 1}: {measure(seen, j)} beside {value}"
@@ -159,10 +160,11 @@ def check(shot) -> dict[str, int]:
             assert not seen.edge[seen.areas[:, k].argmin(), k], where
         elif what.startswith("that passes"):
             assert len(fit) > 1 and not sentence.by_look, where
-            touched = [t for t in range(1, len(shot.ids) - 1) if seen.meets[t, k]]
-            assert "column" in what or touched, where
+            covered = (np.delete(seen.areas, k, axis=1) == 0).any(1)  # or hidden, and hides another altogether
+            assert "column" in what or (seen.meets[:, k] | covered)[1:-1].any(), where
             ends = seen.areas[[0, -1], k]
-            if "behind" in what and ends.max() < 1.3 * ends.min():
+            steady = len(shot.scene.objects[k].radius) == 1 and seen.free[[0, -1], k].all()
+            if "behind" in what and steady:
                 assert seen.areas[:, k].min() < 0.85 * ends.min(), where
         elif what in GROWTH:
             if seen.free[[0, -1], k].all():
