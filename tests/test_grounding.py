@@ -368,3 +368,12 @@ def test_objects_and_expressions_are_not_mixed(topdown, capsys, change, message)
 def test_ablations_of_the_recipe(topdown, capsys):
     assert run_ensemble.main(["ablate", *topdown.arguments, "ablate.tracklets.keep=[1,2]"]) == 0
     assert "keep" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_shipped_recipe_climbs_its_ladder(tmp_path):
+    """Held-out clips: tracklets are worth more than frames, and NMS does not cost what they gained."""
+    arguments = ["recipe=topdown", f"out={tmp_path / 'out'}", f"data.root={tmp_path / 'shapes'}", "data.clips=4"]
+    assert run_ensemble.main(arguments) == 0
+    scores = {k: v["J&F"] for k, v in json.loads((tmp_path / "out/metrics.json").read_text())["steps"].items()}
+    assert scores["image_level"] < scores["image_level_aot"] < scores["topdown"], scores
