@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from test_train_uninext import Fixed, clip_of
@@ -10,14 +11,17 @@ from adapters.datasets.shapes.sentences import VOCABULARY
 from adapters.networks import text
 from adapters.networks.checkpoint import open_checkpoint
 from adapters.networks.interface import Text
+from adapters.networks.weights import shipped
 from adapters.sequence import InputError
 from adapters.training import loop, pixels
 from adapters.training.losses import Found, Target, match
+from adapters.training.samples import RenderedClips
 from adapters.training.segmenters import (
     DEFAULTS,
     Segmenter,
     draw,
     losses,
+    predict,
     trainee,
     word_tokenizer,
 )
@@ -193,3 +197,17 @@ def test_settings_that_do_not_exist_are_told():
         trainee("soc", {"variant": "soc_mini"})
     with pytest.raises(InputError, match="unknown key `frame`, did you mean `frames`"):
         trainee("soc", {"frame": 3})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_that_come_along_load_strictly_and_find_something(name):
+    if f"{name}_nano" not in shipped():
+        pytest.skip(f"{name}_nano is not there yet")
+    file = shipped()[f"{name}_nano"]
+    assert file.stat().st_size < 4e6 and file.with_suffix(".md").is_file()
+    network = open_checkpoint(file, name).network("auto").eval()
+    clip = RenderedClips(5, 4, (180, 320), "val", "easy", spread=True)[0]
+    with torch.no_grad():
+        found = predict(network, clip, text.load_tokenizer(text.ROBERTA, str(text.ROBERTA.small)), 96)
+    things = np.mean([((clip.ids > 0) & mask).sum() / mask.sum() for mask in found if mask.any()])
+    assert things > 2 * (clip.ids > 0).mean()  # what it marks is things, not ground
