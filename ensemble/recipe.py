@@ -96,8 +96,6 @@ class Recipe:
                 problems.append(unknown_key(key, config["propagators"], "propagators"))
                 continue
             settings = {"propagator": key, **(config["propagators"][key] or {})}
-            stand_in = settings.pop("stand_in", None)
-            settings = stand_in if _needs_stand_in(stand_in, settings) else settings
             movers[key] = _attempt(problems, part, "propagator", settings, f"propagator {key}")
         dataset = _attempt(problems, make_component, "dataset", config["data"], "data")
         if problems:
@@ -106,10 +104,9 @@ class Recipe:
 
     def describe_propagator(self, name: str) -> str:
         """Which propagator really runs under that name, in a few words."""
-        entry, real = self.config["propagators"][name] or {}, self.propagators[name].name
-        if _needs_stand_in(entry.get("stand_in"), entry):
-            return f"{real} (in place of {name}: no weights given)"
-        return name if real == name else f"{name} ({real})"
+        real = self.propagators[name]
+        told = [x for x in (real.name, getattr(real.settings, "weights", None)) if x not in (None, name)]
+        return f"{name} ({', '.join(told)})" if told else name
 
     @property
     def out(self) -> Path:
@@ -166,10 +163,6 @@ def make_component(kind: str, settings: Mapping[str, Any], where: str) -> Compon
 def components(kind: str) -> dict[str, str]:
     """{name: one line} of all components of a kind."""
     return available(*KINDS[kind])
-
-
-def _needs_stand_in(stand_in: Mapping | None, settings: Mapping[str, Any]) -> bool:
-    return stand_in is not None and settings.get("weights") is None
 
 
 def _make_step(name: str, settings: Mapping[str, Any], grouping: dict) -> Step:

@@ -20,7 +20,8 @@ DEFAULTS: dict[str, Any] = {
     "data": "shapes",  # a table of recipes/data, or {dataset: ..., settings}
     "source": None,  # the one source of recipes that run a single model: ${source}
     "sources": {},  # {name: {adapter: ..., settings}}
-    "propagators": {},  # {name: {propagator: ... (the name itself), settings, stand_in: what runs without weights}}
+    "predictions": None,  # folder with masks of every source: DIR/SOURCE is read, and no model runs
+    "propagators": {},  # {name: {propagator: ... (the name itself), settings}}
     "grouping": {},  # which expressions mean the same object; see GROUPING
     "steps": {},  # {name: {op: ..., settings}}
     "output": "???",  # the step or source whose masks are the result
@@ -32,7 +33,6 @@ DEFAULTS: dict[str, Any] = {
     "overlays": None,  # mp4 or gif: a video of every expression's output, overlays/CLIP/EXPRESSION.mp4
     "engine": {},  # how clips are spread over processes; see ENGINE
 }
-NOT_GIVEN = "(data.predictions is not given)"  # stands in the paths of the sources that would lie there
 GROUPING = {"rule": "auto", "file": None, "min_iou": 0.3}
 ENGINE = {"backend": "loky", "workers": 0}  # workers 0: one a GPU, else a core; backend: sequential, loky, dask, ray
 
@@ -55,12 +55,10 @@ def resolve(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
         if isinstance(data, str):
             config = OmegaConf.merge(config, {"data": None})
             config.data = OmegaConf.load(_data_file(data))
-        config = _over(config, OmegaConf.from_dotlist([f"{k}={v}" for k, v in table.items()]))
-        if OmegaConf.is_dict(config.data) and config.data.get("predictions") is None:
-            config = OmegaConf.merge(config, {"data": {"predictions": NOT_GIVEN}})
+        given = OmegaConf.from_dotlist([f"{k}={v}" for k, v in table.items()])
+        config = _over(_read_from(given.get("predictions", config.get("predictions")), config), given)
         resolved = OmegaConf.to_container(config, resolve=True)
-        if isinstance(resolved["data"], dict) and resolved["data"].get("predictions") == NOT_GIVEN:
-            del resolved["data"]["predictions"]
+        resolved.pop("predictions", None)  # the sources say it
     except OmegaConfBaseException as e:
         raise InputError(f"recipe {path}: {str(e).splitlines()[0]}") from None
     return path.stem, _plain(resolved)
@@ -85,6 +83,15 @@ def _with_bases(path: Path, above: tuple[Path, ...]):
     if base is None:
         return config
     return _over(_with_bases(_recipe_file(base, path.parent), (*above, path)), config)
+
+
+def _read_from(folder: str | None, config):
+    """The recipe with masks on disk in place of its models, if a folder is given."""
+    if folder is None:
+        return config
+    names = [name for name, entry in (config.get("sources") or {}).items() if entry is not None]
+    files = {name: {"adapter": "files", "path": f"{folder}/{name}"} for name in names}
+    return _over(config, OmegaConf.create({"sources": files}))
 
 
 def _over(lower, upper):

@@ -637,8 +637,8 @@ class TestParts:
     @pytest.mark.parametrize("name", ["ref_youtube_vos", "ref_davis17", "mevis", "folder"])
     def test_found_by_name(self, name):
         component = find(name, Dataset, adapters.datasets, "rvos_ensemble.datasets")
-        assert {"root", "videos", "predictions"} <= component.defaults.keys()
+        assert {"root", "videos"} <= component.defaults.keys()
         recipe = Path(__file__).parents[1] / "recipes" / "data" / f"{name}.yaml"
         settings = OmegaConf.to_container(OmegaConf.load(recipe))
         assert settings.pop("dataset") == name and settings["root"] == "???"
-        assert component(**{**settings, "root": "somewhere"}).settings.predictions is None
+        assert component(**{**settings, "root": "somewhere"}).settings.videos is None

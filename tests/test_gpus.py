@@ -43,9 +43,15 @@ def test_a_gpu_is_free_again_when_its_worker_is_gone(tmp_path):
 
 
 def test_one_worker_a_gpu_where_a_component_uses_gpus(monkeypatch):
-    recipe = load(["recipe=stage2"])
+    plain = [
+        "recipe=stage2",
+        "predictions=masks",
+        "propagators.aot.propagator=flow",
+        "propagators.deaot.propagator=flow",
+    ]
+    recipe = load(plain)
     assert recipe.gpus == 0 and recipe.engine["workers"] == os.cpu_count()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(Flow, "uses_gpu", True)
     assert recipe.gpus == 3 and recipe.engine["workers"] == 3
-    assert load(["recipe=stage2", "engine.workers=5"]).engine["workers"] == 5
+    assert load([*plain, "engine.workers=5"]).engine["workers"] == 5

@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from adapters.networks.interface import Text
 from adapters.sequence import Clip, Expression, InputError, MaskSequence, Objects
 from adapters.training import grounding as training
 from adapters.training import loop
+from adapters.training.export import export
 from ensemble.grounding import Grounder
 from ensemble.topdown import Ground
 
@@ -301,8 +303,16 @@ def test_training_learns_a_clip_by_heart(tmp_path):
     assert rows[-1]["loss"] < 0.2 < rows[0]["loss"]
     network, variant = open_grounding(tmp_path / "weights.pth")
     assert variant == NANO
+    assert open_grounding(export(tmp_path / "weights.pth", tmp_path / "small.safetensors"))[1] == NANO
     choice = trainee.logits(network, vars(item)).softmax(2).mean(1).argmax(1)
     assert torch.equal(choice, item.target)
+
+
+def test_the_command_trains_it(tmp_path, capsys):
+    settings = "variant=grounding_match_nano size=[48,80] frames=4 looks=2 steps=2 batch=1 held_out=2 device=cpu"
+    assert run_ensemble.main(["train", "grounding", *settings.split(), f"out={tmp_path}"]) == 0
+    assert open_grounding(tmp_path / "weights.pth")[1] == training.VARIANTS["grounding_match_nano"]
+    assert "Accuracy" in capsys.readouterr().out
 
 
 def test_the_shipped_network_is_well_above_chance():
@@ -368,6 +378,16 @@ def test_objects_and_expressions_are_not_mixed(topdown, capsys, change, message)
 def test_ablations_of_the_recipe(topdown, capsys):
     assert run_ensemble.main(["ablate", *topdown.arguments, "ablate.tracklets.keep=[1,2]"]) == 0
     assert "keep" in capsys.readouterr().out
+
+
+def test_the_ladder_of_a_recipe_of_objects(topdown, capsys):
+    """Steps that give objects have no score and are no rung; what the output does not need is not taken out."""
+    assert run_ensemble.main(["ablate", *topdown.arguments, "ablate=steps"]) == 0
+    printed = capsys.readouterr().out
+    rows = pd.read_csv(topdown.out / "ablation.csv").label.tolist()
+    assert rows[1:3] == ["+ image_level: ground", "+ topdown: ground"] and "without tracklets" in rows
+    assert not {"+ tracks: propagate", "without image_level"} & set(rows)
+    assert "without topdown the recipe does not hold: output tracklets gives masks of objects" in printed
 
 
 @pytest.mark.slow

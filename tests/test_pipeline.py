@@ -320,7 +320,10 @@ def test_the_command_line(tiny, capsys):
         assert f"  {name} " in listed, name
     assert "TEMPLATE" not in listed
     assert run_ensemble.main(["frobnicate", "recipe=stage1"]) == 2
-    assert "no command 'frobnicate'. There are: run, check, ablate, evaluate, train, list, weights" in capsys.readouterr().err
+    assert (
+        "no command 'frobnicate'. There are: run, check, ablate, evaluate, train, list, weights"
+        in capsys.readouterr().err
+    )
     assert run_ensemble.main([]) == 2 and run_ensemble.main(["--help"]) == 0
     assert run(tiny, "ouput=smr") == 2
     assert "did you mean `output`? Valid: " in capsys.readouterr().err

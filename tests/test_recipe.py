@@ -101,12 +101,24 @@ def test_recipes_that_are_not_there_or_not_recipes(tmp_path):
     assert "no data table 'nope'. There are: folder" in problems("recipe=stage1", "data=nope")
 
 
-def test_predictions_that_are_not_given_are_said_to_be(tiny, capsys):
+def test_predictions_take_the_place_of_models(tiny, tmp_path, capsys):
     arguments = ["recipe=stage1", "data=ref_youtube_vos", f"data.root={tiny.root}", f"out={tiny.out}"]
     assert run_ensemble.main(["check", *arguments]) == 2
-    assert "source soc: (data.predictions is not given)/soc: no masks there" in capsys.readouterr().err
-    given = [f"sources.{m}.path={tiny.root}/predictions/{m}" for m in ("soc", "mutr", "referformer")]
-    assert run_ensemble.main(["check", *arguments, *given]) == 0
+    assert "soc_nano is a small network of ours that knows only the words of `shapes`" in capsys.readouterr().err
+    assert run_ensemble.main(["check", *arguments, f"predictions={tmp_path / 'nowhere'}"]) == 2
+    assert f"{tmp_path / 'nowhere' / 'soc'}: no masks there" in capsys.readouterr().err
+    given = [*arguments, f"predictions={tiny.root}/predictions"]
+    assert run_ensemble.main(["check", *given]) == 0
+    own = tmp_path / "own.yaml"
+    own.write_text(f"base: stage1\npredictions: {tiny.root}/predictions\n")
+    for config in (
+        recipe_files.resolve([*given, "sources.mutr.path=elsewhere"])[1],
+        recipe_files.resolve([f"recipe={own}", "sources.mutr.path=elsewhere"])[1],
+    ):
+        assert config["sources"]["soc"] == {"adapter": "files", "path": f"{tiny.root}/predictions/soc"}
+        assert config["sources"]["mutr"]["path"] == "elsewhere" and "predictions" not in config
+    model = recipe_files.resolve([*given, "sources.soc.adapter=soc", "sources.soc.weights=a.pth"])[1]["sources"]
+    assert model["soc"] == {"adapter": "soc", "weights": "a.pth"} and model["mutr"]["adapter"] == "files"
 
 
 def test_another_adapter_takes_nothing_over_from_the_one_it_replaces(tiny, tmp_path):

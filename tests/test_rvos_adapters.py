@@ -397,7 +397,8 @@ def test_files_start_without_torch():
         "import sys\n"
         "from ensemble import recipe\n"
         "import adapters.soc, adapters.mutr, adapters.referformer, adapters.uninext\n"
-        "recipe.load(['recipe=stage2'])\n"
+        "flow = [f'propagators.{name}.propagator=flow' for name in ('aot', 'deaot')]\n"
+        "recipe.load(['recipe=stage2', 'predictions=masks', *flow])\n"
         "recipe.components('adapter')\n"
         "print({'torch', 'transformers'} & {*sys.modules})"
     )
@@ -430,6 +431,7 @@ def test_stage2_runs_with_all_four_models(settings, tmp_path):
     table = tmp_path / "data.yaml"
     table.write_text(json.dumps({"dataset": "folder", "root": str(data), "expressions": list(SENTENCES)}))
     arguments = ["recipe=stage2", f"data={table}", f"out={out}", "report=false", *overrides]
+    arguments += [f"propagators.{p}.propagator=flow" for p in ("aot", "deaot")]
     assert run_ensemble.main(arguments) == 0
     notes = json.loads((out / "manifest.json").read_text())["clips"]["v"]["notes"]
     assert {m: notes[m]["0"]["model"].split()[0] for m in CLASSES} == {m: m for m in CLASSES}

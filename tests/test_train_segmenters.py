@@ -21,6 +21,7 @@ from adapters.training.segmenters import (
     Segmenter,
     draw,
     losses,
+    named_pixels,
     predict,
     trainee,
     word_tokenizer,
@@ -58,7 +59,7 @@ def test_what_training_draws_is_what_inference_answers(made):
         words = network.language_model(input_ids=batch["ids"], attention_mask=(~batch["padding"]).long())
         said = Text(words.last_hidden_state, batch["padding"], words.pooler_output)
         features = network.encode(batch["frames"])
-        layers, dots = network.learn(features, said)
+        layers, dots, _ = network.learn(features, said)
         answer = network.answer(network.encode(batch["frames"], 2), said, 2, masks_for="all")
         every = torch.arange(network.queries).expand(2, -1)
         masks = draw(network, layers[-1], dots, every, features.size)
@@ -140,6 +141,27 @@ def test_queries_are_told_apart_by_what_they_see():
     target = Target.of(masks[:, 1] > 0, (4, 4))
     found = Found(torch.tensor([[[1.0, 0.0]]]), target.boxes[:, :, None].expand(-1, -1, 2, -1), masks)
     assert match(found, target).tolist() == [1]
+
+
+def test_maps_that_show_the_named_object_cost_nothing():
+    """The loss is that of the first channel alone, at whatever size the map has."""
+    masks = torch.zeros(2, 3, 8, 8).bool()
+    masks[0, :, :4], masks[1, 1:, 4:, 4:] = True, True
+    target = Target.of(masks, (4, 4))
+    for size in ((4, 4), (2, 2)):
+        right = 40 * Target.of(masks, size).masks.flatten(0, 1) - 20
+        maps = torch.stack([right, torch.randn(right.shape)], 1)
+        assert named_pixels(maps, target) < 1e-3 < 1 < named_pixels(-maps, target)
+
+
+def test_a_network_starts_from_what_it_shares_with_another(tmp_path):
+    other = training("soc").network.state_dict()
+    torch.save({"model": other}, tmp_path / "soc.pth")
+    learner = training("referformer", seed=1, pretrained=str(tmp_path / "soc.pth"))
+    own = learner.network.state_dict()
+    shared = [k for k in own if k in other and own[k].shape == other[k].shape and own[k].dim()]
+    assert len(shared) > 0.6 * len(own) and all(torch.equal(own[k], other[k]) for k in shared)
+    assert any(k.startswith("transformer.decoder") for k in shared)
 
 
 def test_published_variants_train_slower_below_and_keep_their_language_model():

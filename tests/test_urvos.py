@@ -1,5 +1,7 @@
 """URVOS: its attentions against double loops, its memory, its checkpoints, both stages, and that it learns."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from test_propagate import Memory as Pictures
 from test_propagate import dense, moving_disc
 from torch import nn
 
+import run_ensemble
 from adapters.logits import confidence
 from adapters.networks import urvos
 from adapters.networks.urvos_attention import (
@@ -23,6 +26,7 @@ from adapters.networks.urvos_attention import (
 from adapters.networks.urvos_memory import FrameMemory, Remembered, together
 from adapters.networks.words import LONGEST, Words
 from adapters.sequence import Clip, Expression, InputError, MaskSequence
+from adapters.training.export import export
 from adapters.training.samples import Sample
 from adapters.training.urvos import DEFAULTS, URVOSTrainee, vocabulary
 from adapters.urvos import URVOS
@@ -192,10 +196,12 @@ def test_the_sizes_are_in_the_weights(name):
     assert urvos.Variant.of(state) == urvos.VARIANTS[name]
 
 
-def test_weights_come_back_with_their_words(weights):
+def test_weights_come_back_with_their_words(weights, tmp_path):
     network, state = urvos.load(weights), weights_of("urvos_nano")
     assert network.words.words == WORDS.words and not network.training
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+    shipped = urvos.load(export(weights, tmp_path / "w.safetensors")).state_dict()
+    assert all(torch.equal(shipped[k], v.half().float() if v.is_floating_point() else v) for k, v in state.items())
 
 
 @pytest.mark.parametrize(
@@ -331,7 +337,7 @@ def trainee(monkeypatch, **given):
 
 
 def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
-    """A whole network; one that never had a memory; torchvision's ResNet. Nothing else."""
+    """A whole network; one that never had a memory; torchvision's ResNet; one that learned pixels. Nothing else."""
     state = {k: v + 0.5 if v.is_floating_point() else v for k, v in trainee(monkeypatch).network.state_dict().items()}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     parts = {
@@ -339,15 +345,18 @@ def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
         "pictures": {k: v for k, v in state.items() if not k.startswith("memory.")},
         "resnet": {k[9:]: v for k, v in state.items() if k.startswith("backbone.")} | {"fc.weight": torch.zeros(2, 2)},
     }
+    longer = {f"backbone.0.body.{k}": v for k, v in parts["resnet"].items() if k != "fc.weight"}
+    parts["pixels"] = longer | {"backbone.0.body.layer4.9.bn1.bias": torch.zeros(2), "text_encoder.x": torch.zeros(2)}
     for name, part in parts.items():
         torch.save(part, tmp_path / name)
         found = trainee(monkeypatch, weights=str(tmp_path / name)).network.state_dict()
         same = {k for k, v in state.items() if v.is_floating_point() and torch.equal(v, found[k])}
-        assert all(k.startswith("backbone.") or name != "resnet" for k in same)
+        assert all(k.startswith("backbone.") or name not in ("resnet", "pixels") for k in same)
         assert {k.partition(".")[0] for k in state if k not in same} <= {
             "whole": {"vocabulary", "short_side"},
             "pictures": {"vocabulary", "short_side", "memory"},
             "resnet": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
+            "pixels": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
         }[name]
     other = {**state, "vocabulary": Words(("the", "square", "green", "red")).packed()}
     torch.save(other, tmp_path / "other")
@@ -389,3 +398,13 @@ def test_it_learns_one_clip(monkeypatch):
     with torch.no_grad():
         found = one.validate(one.network)  # batch norms with the statistics of the batch, as they are this early
     assert found["J&F"] > 0.9 and found["J&F with memory"] > 0.9
+
+
+def test_the_command_trains_it(tmp_path, capsys):
+    settings = "variant=urvos_nano size=[64,96] frames=2 sentences=1 freeze_bn=False batch=1 validate_clips=1 device=cpu"
+    steps = "steps=2 alone=0.5 log_every=1"
+    assert run_ensemble.main(["train", "segmenter=urvos", *settings.split(), *steps.split(), f"out={tmp_path}"]) == 0
+    assert urvos.load(tmp_path / "weights.pth").variant == urvos.VARIANTS["urvos_nano"]
+    first, second = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert "memory_dice" in second.keys() - first.keys() and "J&F with memory" in second
+    assert "J&F with memory" in capsys.readouterr().out

@@ -110,6 +110,7 @@ def test_the_demo_writes_masks_and_an_overlay(clip_file, tmp_path, capsys):
         "recipe=single",
         "source=soc",
         f"sources.soc.adapter={model}",
+        "propagators.aot.propagator=flow",
         f"data.video={clip_file}",
         "data.expressions=[the red block, the same again]",
         f"data.cache={tmp_path / 'cache'}",

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_shipped_recipes import small  # noqa: F401  the small rendering of `shapes`
+from test_shipped_recipes import simulated, small  # noqa: F401  a small rendering of `shapes`, and masks for it
 
 import run_ensemble
 from adapters.networks import weights
@@ -35,17 +35,18 @@ def test_what_a_file_is(checkpoints, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "lsvos2023"])
-def test_recipes_say_which_propagator_ran(name, small, checkpoints, tmp_path, capsys):  # noqa: F811
+def test_recipes_say_which_propagator_ran(name, small, simulated, checkpoints, tmp_path, capsys):  # noqa: F811
     given = [f"propagators.aot.weights={checkpoints('aott')}", "propagators.aot.max_long_edge=160"]
     if name != "stage1":
         given += [f"propagators.deaot.weights={checkpoints('deaott')}", "propagators.deaot.max_long_edge=160"]
     out = tmp_path / "out"
-    arguments = [f"recipe={name}", *small, "data.videos=[06_easy_odd_one_out]", f"out={out}", *given]
+    arguments = [f"recipe={name}", *small, simulated, "data.videos=[06_easy_odd_one_out]", f"out={out}", *given]
     assert run_ensemble.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "propagated by aot" in printed and "in place of" not in printed
+    assert f"propagated by aot ({checkpoints('aott')})" in printed
     told = json.loads((out / "manifest.json").read_text())
-    assert told["propagators"] == {"aot": "aot"} | ({} if name == "stage1" else {"deaot": "deaot"})
+    assert told["propagators"]["aot"] == f"aot ({checkpoints('aott')})"
+    assert told["propagators"].keys() == {"aot"} | (set() if name == "stage1" else {"deaot"})
     ran = {
         n["propagator"]
         for step in told["clips"]["06_easy_odd_one_out"]["notes"].values()

@@ -9,10 +9,7 @@ from adapters.sequence import Clip
 
 
 class Dataset(Component):
-    """A benchmark: which clips, expressions and frames there are, and the ground truth where it has one.
-
-    `predictions` is a setting of every data set: the folder with ready-made mask sequences of models, for recipes.
-    """
+    """A benchmark: which clips, expressions and frames there are, and the ground truth where it has one."""
 
     zip_root: ClassVar[str] = "Annotations/"  # top folder inside the submission zip; "" for none
 

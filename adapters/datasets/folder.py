@@ -29,7 +29,7 @@ class Folder(Dataset):
         videos: only these.
     """
 
-    defaults = {"root": REQUIRED, "expressions": None, "videos": None, "predictions": None}
+    defaults = {"root": REQUIRED, "expressions": None, "videos": None}
 
     def clips(self) -> list[Clip]:
         """Every video, sorted by name; no picture is decoded.

@@ -38,7 +38,6 @@ class Mevis(Dataset):
         "split": "valid_u",
         "meta": None,
         "videos": None,
-        "predictions": None,
     }
 
     def clips(self) -> list[Clip]:

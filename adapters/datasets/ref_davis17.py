@@ -33,7 +33,6 @@ class RefDavis17(Dataset):
         "split": "valid",
         "annotations": None,
         "videos": None,
-        "predictions": None,
     }
 
     def clips(self) -> list[Clip]:

@@ -33,7 +33,6 @@ class RefYoutubeVOS(Dataset):
         "meta": None,
         "videos": None,
         "obj_ids": None,
-        "predictions": None,
     }
 
     def clips(self) -> list[Clip]:

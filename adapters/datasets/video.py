@@ -36,7 +36,6 @@ class Video(Dataset):
         "expressions": REQUIRED,
         "every": 1,
         "cache": ".cache/video",
-        "predictions": None,
     }
 
     def prepare(self) -> None:

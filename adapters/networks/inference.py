@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adapters.datasets.frames import few
 from adapters.logits import LogitMasks
 from adapters.networks import device, frames, text
 from adapters.networks.checkpoint import open_checkpoint
@@ -75,10 +76,18 @@ class Model:
     def problems(self, clip: Clip) -> list[str]:
         """Expressions that the model cannot take."""
         try:
-            self._tokens(clip)
+            rows = self._tokens(clip)
         except InputError as error:
             return [f"clip {clip.name!r}: {problem}" for problem in error.problems]
-        return []
+        unknown = self.tokenizer.token_to_id(self.language.unknown) if self.checkpoint.small else None
+        strange = [e.text for e, row in zip(clip.expressions, rows, strict=True) if unknown in row]
+        if not strange:
+            return []
+        return [
+            f"clip {clip.name!r}: {self.settings.weights} is a small network of ours that knows only the words of "
+            f"`shapes`, and not all of these: {few(strange)}. Give `weights` of the official code, or masks on disk "
+            "with predictions=FOLDER"
+        ]
 
     def predict(self, clip: Clip) -> Prediction:
         """The masks of every expression of the clip, see `Adapter.predict`."""

@@ -264,7 +264,7 @@ class RVOS(Network):
             answers.append(self._answer(features, text[part], frames_per_step, masks_for, given))
         return join(answers)
 
-    def learn(self, features: Features, text: Text) -> tuple[list[Queries], Tensor]:
+    def learn(self, features: Features, text: Text) -> tuple[list[Queries], Tensor, Tensor]:
         """What training needs.
 
         Args:
@@ -272,14 +272,16 @@ class RVOS(Network):
             text: E expressions, equally many of each clip, clip by clip.
 
         Returns:
-            What each decoder layer says, with its own heads; features of the pixels [E * T, mask_channels, h4, w4].
+            What each decoder layer says, with its own heads; features of the pixels [E * T, mask_channels, h4, w4]; the
+            encoder's finest map [E * T, C, h8, w8].
         """
         words = self.words(text)
         shape = (len(text), len(features))
         tokens, states, boxes = self._decode(features, words, None)
         states, boxes = states.unflatten(0, shape), boxes.unflatten(0, shape)
         found = [self.conclude(states, boxes, words, i, i) for i in range(self.geometry.layers)]
-        return found, self.pixels(features, levels_of(tokens, features), words)
+        levels = levels_of(tokens, features)
+        return found, self.pixels(features, levels, words), to_map(*levels[0])
 
     def _answer(self, features: Features, text: Text, step: int | None, masks_for: str, query: Tensor | None) -> Answer:
         words = self.words(text)

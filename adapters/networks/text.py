@@ -32,6 +32,7 @@ class Language:
         name: as the Hugging Face hub calls it, without and with its owner.
         files: of the tokenizer, any one set of which will do.
         padding: the padding token and the number it must have.
+        unknown: the token of words that are in no list.
         longest: tokens the model takes, the two around the sentence included.
         cuts: whether the official code cuts what is longer (UNINEXT), or fails on it (RoBERTa has no such positions).
         small: folder of the tokenizer that comes with the package, a number per word, for our own small weights.
@@ -42,6 +43,7 @@ class Language:
     owner: str
     files: tuple[tuple[str, ...], ...]
     padding: tuple[str, int]
+    unknown: str
     longest: int
     small: Path
     cuts: bool = False
@@ -67,6 +69,7 @@ ROBERTA = Language(
     "FacebookAI",
     (("tokenizer.json",), ("vocab.json", "merges.txt")),
     ("<pad>", 1),
+    "<unk>",
     longest=512,
     small=WEIGHTS / "roberta_nano",
 )
@@ -75,6 +78,7 @@ BERT = Language(
     "google-bert",
     (("tokenizer.json",), ("vocab.txt",)),
     ("[PAD]", 0),
+    "[UNK]",
     longest=256,
     small=WEIGHTS / "bert_nano",
     cuts=True,

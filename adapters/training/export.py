@@ -1,14 +1,21 @@
-"""From a training's result to the file that is shipped: ReferFormer, MUTR, SOC and UNINEXT."""
+"""From a training's result to the file that is shipped: fp16, opened first as a run would open it.
+
+    python -m adapters.training.export OUT/weights.pth NAME.safetensors
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
+from adapters.networks import grounding, urvos
 from adapters.networks.checkpoint import open_checkpoint
+from adapters.networks.weights import read_weights
 
 
 def export(weights: str | Path, path: str | Path) -> Path:
@@ -21,8 +28,8 @@ def export(weights: str | Path, path: str | Path) -> Path:
     Raises:
         InputError: the checkpoint fits none of the networks.
     """
-    path, held = Path(path), open_checkpoint(weights).weights
-    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in held.items()}
+    path = Path(path)
+    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in checked(weights).items()}
     assert all(torch.isfinite(v).all() for v in tensors.values()), "a weight that fp16 cannot hold"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -31,3 +38,17 @@ def export(weights: str | Path, path: str | Path) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def checked(path: str | Path) -> dict[str, Tensor]:
+    """The weights of ReferFormer, MUTR, SOC, UNINEXT, URVOS or a grounding network, all of them and no others."""
+    weights = read_weights(path)
+    if grounding.recognise(weights):
+        return grounding.open_grounding(path)[0].state_dict()
+    if "vocabulary" in weights:
+        return urvos.load(path).state_dict()
+    return open_checkpoint(path).weights
+
+
+if __name__ == "__main__":
+    print(export(*sys.argv[1:3]))

@@ -5,7 +5,8 @@ after every layer of the decoder. First single frames, then clips (`frames`), as
 RefCOCO, then Ref-YouTube-VOS. What a frame holds beside the text is computed once for all expressions. Other than
 published: masks are matched at half their resolution and only those that answer are drawn in full; there is no dropout;
 SOC's contrastive loss of words and clip is left out; small variants train their text encoder, for there is none to
-start from; and the mean of a clip's mask losses counts, where the official code divides it by the frames.
+start from; the mean of a clip's mask losses counts, where the official code divides it by the frames; and a setting,
+`named`, makes the maps that the queries look at say by themselves which pixels the words name.
 
 Source: Wu et al. (ReferFormer), CVPR 2022; Yan et al. (MUTR), AAAI 2024; Luo et al. (SOC), NeurIPS 2023.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from adapters.component import merge_settings
@@ -31,7 +33,7 @@ from adapters.networks.masks import WIDTH, Kernels, dynamic_masks
 from adapters.networks.rvos import RVOS, STRIDE, Queries
 from adapters.networks.swin import WindowAttention
 from adapters.sequence import InputError
-from adapters.training.losses import Found, Target, clip_losses, match
+from adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
 from adapters.training.norms import unfreeze_norms, without_counts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
 from adapters.training.trainee import Trainee
@@ -46,10 +48,11 @@ DEFAULTS: dict[str, Any] = {
     "level": None,  # of shapes: easy, medium or hard; None: all
     "tokenizer": None,  # folder; None: the small one that comes with the package, of published variants the cache's
     "weights": None,  # to start from; None: from nothing
-    "pretrained": None,  # backbone and text encoder to start from, a file of `adapters.training.pixels`
+    "pretrained": None,  # to start from in part: a file of `adapters.training.pixels`, or of another of the three
     "frames": 8,  # of a clip, all over it
     "expressions": 5,  # of a clip
     "short_side": None,  # of the network's input; None: as the adapter has it
+    "named": None,  # weight of the loss by which maps tell the named pixels; None: 0 as published, 1 for small variants
     "freeze_norms": True,  # batch norms stay as they are; they learn from single frames, many at once
     "backbone_lr": None,  # share of the learning rate; None: 0.5 as published, 1 for small variants
     "text_lr": None,  # likewise; None: 0 as published, the text encoder then stays as it is; 1 for small variants
@@ -144,7 +147,8 @@ class Segmenter(Trainee):
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
         self.network.language_model.eval()  # no dropout, as in the rest of the network
-        return losses(self.network, batch)
+        named = self.settings["named"]
+        return losses(self.network, batch, float(self.small) if named is None else named)
 
     def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Backbone and text encoder with learning rates of their own; a share of 0 freezes them."""
@@ -235,24 +239,33 @@ def shrink(clip: Sample, short_side: int) -> Tensor:
 
 
 def load_parts(network: nn.Module, path: str) -> None:
-    """Loads backbone and text encoder.
+    """Loads what a file and a network have in common: backbone, text encoder, and whatever else has name and shape.
 
     Raises:
-        InputError: the file holds anything else, or those of another size.
+        InputError: the file has no such backbone and text encoder, or parts of another size.
     """
-    found = weights.read_weights(path, "a backbone and a text encoder")
+    own = {k: tuple(v.shape) for k, v in without_counts(network.state_dict()).items()}
     parts = ("backbone.", "text_encoder.")
-    expected = {k: tuple(v.shape) for k, v in without_counts(network.state_dict()).items() if k.startswith(parts)}
+    found = weights.read_weights(path, "a backbone and a text encoder")
+    found = {k: v for k, v in found.items() if k.startswith(parts) or own.get(k) == tuple(v.shape)}
+    expected = {k: shape for k, shape in own.items() if k.startswith(parts) or k in found}
     if problems := weights.mismatches(found, expected):
         raise InputError([f"{path}: {problem}" for problem in problems])
     network.load_state_dict(found, strict=False)
 
 
-def losses(network: RVOS, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The losses by name, weighted, each summed over the layers of the decoder."""
+def losses(network: RVOS, batch: Mapping[str, Any], named: float = 0.0) -> dict[str, Tensor]:
+    """The losses by name, weighted, each summed over the layers of the decoder.
+
+    Args:
+        network: in training.
+        batch: see `pad`.
+        named: weight of the loss of `named_pixels`.
+    """
     words = network.language_model(input_ids=batch["ids"], attention_mask=(~batch["padding"]).long())
     features = network.encode(batch["frames"], clips=batch["clips"])
-    layers, pixels = network.learn(features, Text(words.last_hidden_state, batch["padding"], words.pooler_output))
+    said = Text(words.last_hidden_state, batch["padding"], words.pooler_output)
+    layers, pixels, finest = network.learn(features, said)
     target = Target.of(batch["masks"], tuple(pixels.shape[-2:]))
     rough = Target(target.masks[..., ::2, ::2], target.boxes, target.there)
     total: dict[str, Tensor] = {}
@@ -266,7 +279,22 @@ def losses(network: RVOS, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         mask = draw(network, layer, pixels, query[:, None], features.size)[:, 0]
         for name, loss in clip_losses(found, mask, query, target).items():
             total[name] = total.get(name, 0) + loss
+    if named:
+        total["named"] = named * (named_pixels(finest, target) + named_pixels(pixels, target))
     return total
+
+
+def named_pixels(maps: Tensor, target: Target) -> Tensor:
+    """Focal and dice loss of the first channel of maps [E * T, C, h, w], as logits of the expression's mask.
+
+    Queries choose among what the maps show. Where these do not hold yet which object the words name, all queries go to
+    the object that is easiest to draw, and the losses of the masks are slow to tell them better: on `shapes` thousands
+    of steps pass so.
+    """
+    logits = maps[:, 0].unflatten(0, target.there.shape)  # [E, T, h, w]
+    masks = F.interpolate(target.masks, logits.shape[-2:], mode="area")
+    overlap = dice(logits.flatten(1), masks.flatten(1)).mean()
+    return WEIGHTS["mask"] * focal(logits, masks).mean() + WEIGHTS["dice"] * overlap
 
 
 def draw(network: RVOS, layer: Queries, pixels: Tensor, query: Tensor, size: Size, stride: int = STRIDE) -> Tensor:

@@ -9,21 +9,18 @@ Source: Seo et al., "URVOS", ECCV 2020, Sec. 4 and 5.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapters.datasets.shapes.sentences import VOCABULARY
 from adapters.networks.frames import MEAN, STD
-from adapters.networks.urvos import URVOS, VARIANTS, Text, load
+from adapters.networks.urvos import URVOS, VARIANTS, Text
 from adapters.networks.weights import mismatches, read_weights
 from adapters.networks.words import Words, split
 from adapters.sequence import InputError
@@ -44,7 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "dice": 1.0,  # weight of it beside the cross-entropy
     "backbone_lr": 0.1,  # learning rate of the backbone, relative; 1 for a training from nothing
     "freeze_bn": True,  # False for a training from nothing
-    "weights": None,  # to start from: of the whole network, or of torchvision's ResNet
+    "weights": None,  # to start from: of the whole network, of torchvision's ResNet, or of `adapters.training.pixels`
     "validate_clips": 24,
     # the loop's, as published where they differ from its own
     "optimizer": "adam",
@@ -53,6 +50,7 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
 }
 FAR = 1_000_003  # samples between one that is of no use and the next that is tried
+PIXELS = "backbone.0.body."  # the backbone's place among the weights of `adapters.training.pixels`
 LENGTHS = (4, 36)  # frames of the clips that the few frames of a sample are said to be from
 
 
@@ -214,18 +212,25 @@ def initial(network: URVOS) -> URVOS:
 
 
 def start_from(network: URVOS, path: str) -> None:
-    """Loads the weights of the whole network, with or without its memory, or of its backbone as torchvision has it.
+    """Loads weights of the whole network, with or without its memory, or of a backbone as long as ours or longer.
+
+    The backbone may be torchvision's, or come from `adapters.training.pixels`.
 
     Raises:
         InputError: what is missing, unknown or of another shape.
     """
     weights = read_weights(path, "weights to start from")
+    if any(k.startswith(PIXELS) for k in weights):
+        weights = {k.removeprefix(PIXELS): v for k, v in weights.items() if k.startswith(PIXELS)}
     whole = any(k.startswith("backbone.") for k in weights)
     part = network if whole else network.backbone
-    without_memory = whole and not any(k.startswith("memory.") for k in weights)
-    passed_over = ("fc.", "short_side", *(("memory.",) if without_memory else ()))
-    expected = {k: tuple(v.shape) for k, v in part.state_dict().items() if not k.startswith(passed_over)}
-    known = {k: v for k, v in weights.items() if not k.startswith(passed_over)}
+    passed_over = ["short_side"] if whole else ["fc."]
+    if whole and not any(k.startswith("memory.") for k in weights):
+        passed_over.append("memory.")
+    if not whole:
+        passed_over += [f"layer{i}." for i in range(len(network.variant.blocks) + 1, 5)]
+    expected = {k: tuple(v.shape) for k, v in part.state_dict().items() if not k.startswith(tuple(passed_over))}
+    known = {k: v for k, v in weights.items() if not k.startswith(tuple(passed_over))}
     problems = mismatches(known, expected)
     if whole and not problems and not torch.equal(known["vocabulary"], network.vocabulary):
         problems = ["trained with other words than those of the data"]
@@ -246,23 +251,3 @@ def vocabulary(sentences: list[str], most: int = 20000) -> Words:
     for word in (w for s in sentences for w in split(s)):
         count[word] = count.get(word, 0) + 1
     return Words(sorted(count, key=lambda w: (-count[w], w))[:most])
-
-
-def export(weights: str | Path, path: str | Path) -> Path:
-    """Writes a checkpoint as fp16 safetensors, after loading it strictly.
-
-    Args:
-        weights: as a training leaves it.
-        path: of the file, *.safetensors.
-
-    Raises:
-        InputError: the checkpoint is not of URVOS.
-    """
-    tensors = {k: v.half() if v.is_floating_point() else v for k, v in load(weights).state_dict().items()}
-    temporary = Path(path).with_suffix(".tmp")
-    try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return Path(path)

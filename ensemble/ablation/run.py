@@ -188,7 +188,8 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Foun
 def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """The best source, its propagation, and what is built of several sources, in order; the recipe with a step less."""
     single = [r for r in rows[1:] if r.variant.step in reference.sources and r.variant.label == r.variant.step]
-    best = max((r for r in single if r.expressions), key=lambda r: r.JF).variant.step
+    best = max((r for r in single if r.expressions), key=lambda r: r.JF, default=None)
+    best = best.variant.step if best else None  # sources of objects have no score: every step is a rung
     made_of: dict[str, set[str]] = {name: {name} for name in reference.sources}
     for name, step in reference.steps.items():
         read = [step.settings["input"]] if isinstance(step, Propagate) else step.inputs
@@ -200,7 +201,7 @@ def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
             less.append(r)
         elif name == best:
             first.append(replace(r, variant=replace(r.variant, label=f"best single source: {name}")))
-        elif name in reference.steps and (made_of[name] == {best} or len(made_of[name]) > 1):
+        elif name in reference.steps and (best is None or made_of[name] == {best} or len(made_of[name]) > 1):
             what = replace(r, variant=replace(r.variant, label=f"+ {name}: {reference.steps[name].op}"))
             (second if made_of[name] == {best} else third).append(what)
     return [*first, *second, *third], less

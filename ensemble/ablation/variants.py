@@ -98,13 +98,30 @@ def of_sources(reference: Recipe) -> tuple[list[Variant], list[str]]:
 
 
 def of_steps(reference: Recipe) -> tuple[list[Variant], list[str]]:
-    """Every source and step by itself, then the recipe without each step."""
-    alone = [Variant(n, reference.config, n) for n in [*reference.sources, *reference.steps]]
-    less = []
+    """Every source and step by itself, then the recipe without each step that its output needs.
+
+    What gives masks of objects has no score; what cannot be left out is told.
+    """
+    alone, less, notes = [], [], []
+    for name in [*reference.sources, *reference.steps]:
+        try:
+            build(reference.name, {**reference.config, "output": name})
+        except InputError:
+            continue
+        alone.append(Variant(name, reference.config, name))
+    needed = [n for n in [reference.output] if n in reference.steps]
+    for name in needed:  # grows on the way
+        needed += [i for i in reference.steps[name].inputs if i in reference.steps and i not in needed]
     for name in reference.steps:
-        config = without_step(reference, name)
-        less.append(Variant(f"without {name}", config, config["output"]))
-    return alone + less, []
+        if name in needed:
+            config = without_step(reference, name)
+            try:
+                build(reference.name, config)
+            except InputError as e:
+                notes.append(f"without {name} the recipe does not hold: {e.problems[0]}")
+            else:
+                less.append(Variant(f"without {name}", config, config["output"]))
+    return alone + less, notes
 
 
 def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:

@@ -1,4 +1,4 @@
-"""The embedded default: a small benchmark that renders itself, with simulated segmenters for every model of 2023."""
+"""The embedded default: a small benchmark that renders itself."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ SMALLEST, FEWEST = 48, 4  # pixels a side, frames a clip
 
 
 class Shapes(Dataset):
-    """The embedded default: renders a small benchmark in the layout of Ref-YouTube-VOS, and simulated predictions.
+    """The embedded default: renders a small benchmark in the layout of Ref-YouTube-VOS.
 
     Textured things move, turn, bend and change size over textured ground under a shaking camera, in changing light.
     There are twins (same look, other motion), occlusions, things that leave and return, sentences about looks and about
-    motion, in pairs, and a clip with an odd count of them; see docs/shapes.md. `predictions/` holds masks of simulated
-    segmenters, see `segmenters.py`.
+    motion, in pairs, and a clip with an odd count of them; see docs/shapes.md.
 
     The files are rendered once. They are the same wherever NumPy, OpenCV and zlib-ng are of the same version.
 
@@ -40,10 +39,9 @@ class Shapes(Dataset):
         frames: of each clip.
         size: (H, W) in pixels.
         videos: only these.
-        predictions: where the simulated predictions lie, for recipes: `ROOT/predictions`.
     """
 
-    version = 3  # raise it when anything that is rendered changes
+    version = 4  # raise it when anything that is rendered changes
     defaults = {
         "root": REQUIRED,
         "split": "test",
@@ -53,7 +51,6 @@ class Shapes(Dataset):
         "frames": 24,
         "size": [180, 320],
         "videos": None,
-        "predictions": None,
     }
 
     def clips(self) -> list[Clip]:

@@ -1,4 +1,4 @@
-"""Writes `shapes` to disk: the benchmark as Ref-YouTube-VOS lays it out, and predictions in the formats people have."""
+"""Writes `shapes` to disk, as Ref-YouTube-VOS lays it out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import numpy as np
 
 from adapters import png
 from adapters.datasets.shapes.clips import benchmark_clip
-from adapters.datasets.shapes.formats import FORMATS
 from adapters.datasets.shapes.render import Picture
-from adapters.datasets.shapes.segmenters import SEGMENTERS, View, segment
 
 QUALITY = 95  # of the JPEG pictures
 STEP = 5  # between frame numbers, as in YouTube-VOS, where every fifth frame is annotated
@@ -21,7 +19,7 @@ STEP = 5  # between frame numbers, as in YouTube-VOS, where every fifth frame is
 def render(
     folder: Path, split: str, level: str | None, seed: int, clips: int, frames: int, size: tuple[int, int]
 ) -> None:
-    """Draws all clips and lets all simulated segmenters loose on them.
+    """Draws all clips.
 
     Args:
         folder: a new one.
@@ -32,28 +30,18 @@ def render(
         frames: of each clip.
         size: (H, W) of the pictures.
     """
-    media, predictions = folder / "valid", folder / "predictions"
-    predictions.mkdir(parents=True)
-    writers = {model: FORMATS[model](predictions, model) for model in SEGMENTERS}
     videos, objects = {}, {}
     for index in range(clips):
         numbers = frame_numbers(index, frames)
         shot = benchmark_clip(split, seed, index, level, times(numbers), size)
         name, names = shot.scene.name, [f"{number:05d}" for number in numbers]
-        _write_pictures(media, name, names, shot.pictures)
+        _write_pictures(folder / "valid", name, names, shot.pictures)
         expressions = shot.expressions
         videos[name] = {
             "expressions": {str(i): {"exp": sentence.text} for i, (sentence, _) in enumerate(expressions)},
             "frames": names,
         }
         objects[name] = {str(i): str(own) for i, (_, own) in enumerate(expressions)}
-        view = View.of(shot.scene, shot.ids)
-        for i, (sentence, own) in enumerate(expressions):
-            for model, writer in writers.items():
-                margins, scores = segment(SEGMENTERS[model], view, own, sentence.by_look, (seed, index, i))
-                writer.add(name, str(i), names, margins, scores)
-    for writer in writers.values():
-        writer.close()
     meta = folder / "meta_expressions" / "valid"
     meta.mkdir(parents=True)
     write_json(meta / "meta_expressions.json", {"videos": videos})

@@ -1,4 +1,4 @@
-"""A contact sheet of `shapes`, to see what is in it: clips with their objects outlined, or one sentence, all models."""
+"""A contact sheet of `shapes`, to see what is in it: clips with their objects outlined."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from adapters.datasets.shapes import LEVELS
 from adapters.datasets.shapes.clips import benchmark_clip
 from adapters.datasets.shapes.layout import frame_numbers, times
-from adapters.datasets.shapes.segmenters import SEGMENTERS, View, segment
 from adapters.datasets.shapes.things import COLOURS
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -42,26 +41,6 @@ def clips_sheet(
 def levels_sheet(seed: int = 0, clips: int = 3, columns: int = 3) -> np.ndarray:
     """The first clips of every level, easy ones on top; uint8 [H, W, 3] RGB."""
     return np.vstack([clips_sheet(seed, clips, columns, level=level) for level in LEVELS])
-
-
-def models_sheet(
-    seed: int, index: int, expression: int, columns: int = 8, frames: int = 24, size=(180, 320)
-) -> np.ndarray:
-    """The truth of one sentence above what each model makes of it (and P); uint8 [H, W, 3] RGB."""
-    shot = benchmark_clip("test", seed, index, None, times(frame_numbers(index, frames)), size)
-    sentence, own = shot.expressions[expression]
-    view = View.of(shot.scene, shot.ids)
-    shown = _spread(columns, frames)
-    rows = [[_written(_outlined(shot.pictures[t].image, (view.ids[t] == own, BLACK)), sentence.text) for t in shown]]
-    for name, model in SEGMENTERS.items():
-        margins, scores = segment(model, view, own, sentence.by_look, (seed, index, expression))
-        rows.append([])
-        for t in shown:
-            tinted = shot.pictures[t].image.copy()
-            tinted[margins[t] > 0] = tinted[margins[t] > 0] // 2 + np.uint8([110, 0, 90])
-            text = name if scores is None else f"{name} {scores[t]:.2f}"
-            rows[-1].append(_written(_outlined(tinted, (view.ids[t] == own, BLACK)), text))
-    return _grid(rows)
 
 
 def _spread(columns: int, frames: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The formats of the simulated predictions of `shapes`: each model in another, so that a first run reads them all.
+"""Files of simulated predictions, each model in another format, so that `predictions=FOLDER` reads them all.
 
     soc               soc/Annotations/CLIP/EXPRESSION/FRAME.png   soc.scores.json
     mutr              mutr.zip of such a tree                     no scores
@@ -17,8 +17,12 @@ from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco
+from simulated import SEGMENTERS, View, segment
 
 from adapters import png
+from adapters.datasets.shapes import Shapes
+from adapters.datasets.shapes.clips import benchmark_clip
+from adapters.datasets.shapes.layout import frame_numbers, times
 from adapters.sequence import quantise
 
 LABEL = "simulated"
@@ -123,3 +127,21 @@ def _rle(mask: np.ndarray) -> dict | None:
 
 
 FORMATS = {"soc": Tree, "mutr": Zip, "referformer": Npz, "uninext": Rle, "uninext_convnext": Tree}
+
+
+def write_predictions(dataset: Shapes, folder: Path) -> Path:
+    """What every simulated model makes of the clips of a data set, as files in a new folder."""
+    s = dataset.settings
+    folder.mkdir(parents=True)
+    writers = {model: FORMATS[model](folder, model) for model in SEGMENTERS}
+    for index in range(s.clips):
+        numbers = frame_numbers(index, s.frames)
+        shot = benchmark_clip(s.split, s.seed, index, s.level, times(numbers), tuple(s.size))
+        view, names = View.of(shot.scene, shot.ids), [f"{number:05d}" for number in numbers]
+        for i, (sentence, own) in enumerate(shot.expressions):
+            for model, writer in writers.items():
+                margins, scores = segment(SEGMENTERS[model], view, own, sentence.by_look, (s.seed, index, i))
+                writer.add(shot.scene.name, str(i), names, margins, scores)
+    for writer in writers.values():
+        writer.close()
+    return folder

@@ -1,7 +1,7 @@
-"""Simulated segmenters of `shapes`: imperfect masks in the manner of the models of the 2023 winner.
+"""Simulated segmenters, on `shapes`: imperfect masks in the manner of the models of the 2023 winner.
 
-They look at the truth and spoil it, so that there is something to fuse where no weights are at hand. Each fails in the
-way that is known of its model, at the rates below. They say how a pipeline behaves, never how good a model is.
+They look at the truth and spoil it, so that there is something to fuse that costs no time. Each fails in the way that
+is known of its model, at the rates below. They say how a pipeline behaves, never how good a model is.
 
     model             fails by
     soc               losing sentences about motion: it follows another object for a long stretch of the video

@@ -1,0 +1,95 @@
+"""Tracklets from object proposals on real video: what of them tracklet-NMS keeps, and how good the best one is.
+
+    python -m benchmarks.real_tracklets ROOT PROPOSALS [--with aot] [--k 7] [--most 5] [--pictures FOLDER]
+
+ROOT is in the layout of Ref-YouTube-VOS, with ground truth of one object a clip; PROPOSALS as `adapter: proposals`
+takes them. For each clip, J&F by oracle choice: of the proposals' own tracks through the video, where the segmenter
+tracks; of all tracklets; of those kept. `--pictures` writes for each clip a sheet of the kept tracklets, best score
+first, with the J&F of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adapters.component import find
+from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
+from adapters.proposals import Proposals
+from adapters.sequence import Clip, MaskSequence, Objects
+from ensemble import metrics
+from ensemble.overlays import overlay
+from ensemble.recipe import KINDS
+from ensemble.topdown import Candidates, Tracklets
+from propagators.propagate import Job, propagate
+from propagators.propagator import Propagator
+
+WIDTH, COLUMNS = 256, 5  # of a picture; pictures of a tracklet
+
+
+def best(objects: Objects, truth: MaskSequence) -> tuple[str, float]:
+    """The object with the highest J&F, and that."""
+    scores = {name: metrics.score_sequence(s, truth).mean().JF for name, s in objects.items()}
+    name = max(scores, key=scores.get)
+    return name, scores[name]
+
+
+def sheet(clip: Clip, kept: Objects, truth: MaskSequence) -> np.ndarray:
+    """A row for each tracklet, uint8 [H, W, 3] BGR."""
+    rows = []
+    for name, sequence in kept.items():
+        score = metrics.score_sequence(sequence, truth).mean().JF
+        row = []
+        for t in np.linspace(0, len(clip) - 1, COLUMNS).astype(int):
+            picture = overlay(clip.read(t), sequence.mask(t))
+            picture = cv2.resize(picture, (WIDTH, WIDTH * clip.size[0] // clip.size[1]), interpolation=cv2.INTER_AREA)
+            row.append(np.ascontiguousarray(picture[..., ::-1]))
+        cv2.putText(row[0], f"{name}  J&F {score:.2f}", (6, 16), 0, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        rows.append(np.hstack(row))
+    return np.vstack(rows)
+
+
+def measure(clip: Clip, proposals: Objects, propagator: Propagator, k: int, most: int) -> tuple[str, Objects]:
+    """A line of the table, and the kept tracklets."""
+    started = time.process_time()
+    found = Candidates("candidates", inputs=["s"], k=k, most=most).run(clip, {"s": proposals})
+    moved = propagate(clip, [Job(s, (s.notes["key_frame"],)) for s in found.values()], propagator)
+    tracks = Objects(zip(found, moved, strict=True))
+    kept = Tracklets("kept", input="t", scores_from="c", over="seen").run(clip, {"t": tracks, "c": found})
+    took = time.process_time() - started
+    truth = clip.truth.read(clip.expressions[0].id)
+    figures = [f"{best(o, truth)[1]:8.3f}" for o in (proposals, tracks, kept)]
+    return f"{clip.name:12}{len(clip):7}{len(found):11}{len(kept):6} {' '.join(figures)} {took:7.0f} s", kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("root")
+    parser.add_argument("proposals")
+    parser.add_argument("--with", dest="propagator", default="aot")
+    parser.add_argument("--k", type=int, default=7)
+    parser.add_argument("--most", type=int, default=5)
+    parser.add_argument("--pictures", type=Path)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    propagator = find(options.propagator, *KINDS["propagator"])
+    propagator = propagator(**({} if options.propagator == "flow" else {"weights": f"{options.propagator}_nano"}))
+    source = Proposals(path=options.proposals)
+    print(f"{'clip':12}{'frames':>7}{'candidates':>11}{'kept':>6} {'own':>8} {'all':>8} {'kept':>8}   (J&F, oracle)")
+    for clip in RefYoutubeVOS(root=options.root, split="valid").clips():
+        if clip.truth is None or source.check([clip]):
+            continue
+        line, kept = measure(clip, source.predict(clip), propagator, options.k, options.most)
+        print(line, flush=True)
+        if options.pictures:
+            options.pictures.mkdir(parents=True, exist_ok=True)
+            truth = clip.truth.read(clip.expressions[0].id)
+            cv2.imwrite(str(options.pictures / f"{clip.name}.jpg"), sheet(clip, kept, truth))
+
+
+if __name__ == "__main__":
+    main()
