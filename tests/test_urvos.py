@@ -401,7 +401,7 @@ def test_it_learns_one_clip(monkeypatch):
 
 
 def test_the_command_trains_it(tmp_path, capsys):
-    settings = "variant=urvos_nano size=[64,96] frames=2 sentences=1 freeze_bn=False batch=1 validate_clips=1 device=cpu"
+    settings = "variant=urvos_nano size=[64,96] frames=2 sentences=1 freeze_bn=False batch=1 validate_clips=1"
     steps = "steps=2 alone=0.5 log_every=1"
     assert run_ensemble.main(["train", "segmenter=urvos", *settings.split(), *steps.split(), f"out={tmp_path}"]) == 0
     assert urvos.load(tmp_path / "weights.pth").variant == urvos.VARIANTS["urvos_nano"]

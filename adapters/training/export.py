@@ -1,6 +1,6 @@
 """From a training's result to the file that is shipped: fp16, opened first as a run would open it.
 
-    python -m adapters.training.export OUT/weights.pth NAME.safetensors
+python -m adapters.training.export OUT/weights.pth NAME.safetensors
 """
 
 from __future__ import annotations
