@@ -131,16 +131,16 @@ FORMATS = {"soc": Tree, "mutr": Zip, "referformer": Npz, "uninext": Rle, "uninex
 
 def write_predictions(dataset: Shapes, folder: Path) -> Path:
     """What every simulated model makes of the clips of a data set, as files in a new folder."""
-    s = dataset.settings
+    s, seed = dataset.settings, dataset.settings.seed or 0
     folder.mkdir(parents=True)
     writers = {model: FORMATS[model](folder, model) for model in SEGMENTERS}
     for index in range(s.clips):
         numbers = frame_numbers(index, s.frames)
-        shot = benchmark_clip(s.split, s.seed, index, s.level, times(numbers), tuple(s.size))
+        shot = benchmark_clip(s.split, seed, index, s.level, times(numbers), tuple(s.size))
         view, names = View.of(shot.scene, shot.ids), [f"{number:05d}" for number in numbers]
         for i, (sentence, own) in enumerate(shot.expressions):
             for model, writer in writers.items():
-                margins, scores = segment(SEGMENTERS[model], view, own, sentence.by_look, (s.seed, index, i))
+                margins, scores = segment(SEGMENTERS[model], view, own, sentence.by_look, (seed, index, i))
                 writer.add(shot.scene.name, str(i), names, margins, scores)
     for writer in writers.values():
         writer.close()

@@ -320,5 +320,22 @@ def test_the_recipe_table_resolves_its_root(monkeypatch):
     Shapes(**data)
 
 
+def test_several_seeds_are_one_benchmark_of_all_their_clips(tmp_path):
+    both = Shapes(root=str(tmp_path / "both"), seed=[3, 4], **TINY)
+    clips = both.clips()
+    assert [c.name[:6] for c in clips] == ["seed3_", "seed3_", "seed4_", "seed4_"]
+    for clip, seed, i in ((clips[1], 3, 1), (clips[2], 4, 0)):
+        alone = Shapes(root=str(tmp_path / str(seed)), seed=seed, **TINY).clips()[i]
+        assert clip.name == f"seed{seed}_{alone.name}" and clip.expressions == alone.expressions
+        assert (clip.read(2) == alone.read(2)).all()
+        assert (clip.truth.read("0").mask(2) == alone.truth.read("0").mask(2)).all()
+    one = Shapes(root=str(tmp_path / "both"), seed=[3, 4], videos=[clips[2].name], **TINY)
+    assert [c.name for c in one.clips()] == [clips[2].name]
+    with pytest.raises(InputError, match="seed5"):
+        Shapes(root=str(tmp_path / "both"), seed=[3, 4], videos=["seed5_x"], **TINY).clips()
+    with pytest.raises(InputError, match="`seed` is -1"):
+        Shapes(root=str(tmp_path / "both"), seed=[3, -1], **TINY).clips()
+
+
 def test_the_contact_sheet_shows_every_clip():
     assert clips_sheet(0, clips=2, columns=3, frames=5, size=(48, 80)).shape == (2 * 52, 3 * 84, 3)

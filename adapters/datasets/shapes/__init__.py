@@ -9,10 +9,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from adapters.component import REQUIRED
 from adapters.datasets import Dataset
+from adapters.datasets.meta import subset
 from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from adapters.sequence import Clip, InputError
 
@@ -34,8 +36,8 @@ class Shapes(Dataset):
         root: folder to render into; rendered again when the settings differ from those it was rendered with.
         split: "train", "val" or "test": no clip of one is in another, whatever the seeds.
         level: "easy", "medium" or "hard"; null takes them in turn.
-        seed: another seed, another benchmark.
-        clips: how many.
+        seed: another seed, another benchmark; several, as in [0, 1, 2], are one of all their clips.
+        clips: how many, of each seed.
         frames: of each clip.
         size: (H, W) in pixels.
         videos: only these.
@@ -46,7 +48,7 @@ class Shapes(Dataset):
         "root": REQUIRED,
         "split": "test",
         "level": None,
-        "seed": 0,
+        "seed": None,  # one number or several; None is 0
         "clips": 8,
         "frames": 24,
         "size": [180, 320],
@@ -59,6 +61,10 @@ class Shapes(Dataset):
         Raises:
             InputError: see `prepare`.
         """
+        if parts := self._of_seeds():
+            every = {f"seed{seed}_{clip.name}": clip for seed, part in parts.items() for clip in part.clips()}
+            wanted = subset(every, self.settings.videos, self._root())
+            return [replace(clip, name=name) for name, clip in wanted.items()]
         self.prepare()
         return RefYoutubeVOS(root=str(self._root()), split="valid", videos=self.settings.videos).clips()
 
@@ -70,6 +76,10 @@ class Shapes(Dataset):
         Raises:
             InputError: a setting that cannot be rendered, or a folder that holds files of another origin.
         """
+        if parts := self._of_seeds():
+            for part in parts.values():
+                part.prepare()
+            return
         wanted = self._wanted()
         root = self._root()
         if _is_complete(root, wanted):
@@ -79,6 +89,13 @@ class Shapes(Dataset):
             if not _is_complete(root, wanted):
                 _refuse_foreign(root)
                 _render(root, wanted)
+
+    def _of_seeds(self) -> dict[int, Shapes]:
+        """{seed: its benchmark, in a folder within this one's}; empty where there is one seed, and no folder within."""
+        s = {**vars(self.settings), "videos": None}
+        if not isinstance(s["seed"], (list, tuple)):
+            return {}
+        return {n: Shapes(**{**s, "seed": n, "root": str(self._root() / f"seed{n}")}) for n in s["seed"]}
 
     def _root(self) -> Path:
         return Path(self.settings.root).expanduser().absolute()
@@ -96,8 +113,9 @@ class Shapes(Dataset):
             problems.append(f"shapes: `split` is {s.split!r}, expected one of {', '.join(SPLITS)}")
         if s.level not in (None, *LEVELS):
             problems.append(f"shapes: `level` is {s.level!r}, expected one of {', '.join(LEVELS)}, or null for all")
-        if s.seed < 0:
-            problems.append(f"shapes: `seed` is {s.seed}, expected 0 or more")
+        seed = 0 if s.seed is None else s.seed
+        if not isinstance(seed, int) or seed < 0:
+            problems.append(f"shapes: `seed` is {seed!r}, expected 0 or more, or several such numbers")
         if s.clips < 1:
             problems.append(f"shapes: `clips` is {s.clips}, expected 1 or more")
         if s.frames < FEWEST:
@@ -107,7 +125,7 @@ class Shapes(Dataset):
         wanted = {
             "split": s.split,
             "level": s.level,
-            "seed": s.seed,
+            "seed": seed,
             "clips": s.clips,
             "frames": s.frames,
             "size": size,
