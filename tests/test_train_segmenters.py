@@ -168,6 +168,7 @@ def test_published_variants_train_slower_below_and_keep_their_language_model():
     learner = training("referformer")
     learner.small = False
     groups = learner.groups(1e-3, 0.1)
+    assert {g["weight_decay"] for g in groups} == {0.0, 0.1}
     rate = {id(w): g["lr"] for g in groups for w in g["params"]}
     of = {k: rate.get(id(w)) for k, w in learner.network.named_parameters()}
     assert {v for k, v in of.items() if k.startswith("backbone.")} == {5e-4}

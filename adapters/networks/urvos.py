@@ -77,7 +77,7 @@ class Variant:
 
 VARIANTS = {
     "urvos": Variant(),
-    "urvos_nano": Variant((1, 2, 2), 24, 64, 64, 32, 64, 48, 96),
+    "urvos_nano": Variant((2, 2, 2), 16, 64, 64, 32, 64, 48, 96),
 }
 
 

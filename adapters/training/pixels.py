@@ -33,6 +33,7 @@ from adapters.training.trainee import Trainee
 FRAMES = 4  # of a clip
 KINDS = (SHAPES, tuple(COLOURS), PATTERNS)  # words that exclude each other
 PARTS = ("backbone.", "text_encoder.")  # that are kept
+TEXT = 0.2  # learning rate of the text encoder, relative: at the full one its states soon tell sentences apart no more
 
 
 class PixelNames(nn.Module):
@@ -97,6 +98,9 @@ class Pixels(Trainee):
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         return pad(samples)
+
+    def rates(self) -> dict[str, float]:
+        return {"text_encoder.": TEXT}
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
         self.network.text_encoder.eval()

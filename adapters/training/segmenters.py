@@ -55,7 +55,7 @@ DEFAULTS: dict[str, Any] = {
     "named": None,  # weight of the loss by which maps tell the named pixels; None: 0 as published, 1 for small variants
     "freeze_norms": True,  # batch norms stay as they are; they learn from single frames, many at once
     "backbone_lr": None,  # share of the learning rate; None: 0.5 as published, 1 for small variants
-    "text_lr": None,  # likewise; None: 0 as published, the text encoder then stays as it is; 1 for small variants
+    "text_lr": None,  # likewise; None: 0 as published, the text encoder then stays as it is; 0.1 for small variants
     "text_width": 64,
     "text_layers": 2,
     "validate_clips": 12,
@@ -150,23 +150,14 @@ class Segmenter(Trainee):
         named = self.settings["named"]
         return losses(self.network, batch, float(self.small) if named is None else named)
 
-    def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Backbone and text encoder with learning rates of their own; a share of 0 freezes them."""
-        shares = {}
-        for prefix, key, published in (("backbone.", "backbone_lr", 0.5), ("text_encoder.", "text_lr", 0.0)):
-            share = self.settings[key]
-            shares[prefix] = share if share is not None else 1.0 if self.small else published
-        share_of = {}
-        for name, weight in self.network.named_parameters():
-            share = next((s for prefix, s in shares.items() if name.startswith(prefix)), 1.0)
-            weight.requires_grad_(share > 0)
-            share_of[id(weight)] = share
-        found = []
-        for group in super().groups(lr, weight_decay):
-            for share in sorted({share_of[id(w)] for w in group["params"]}):
-                params = [w for w in group["params"] if share_of[id(w)] == share]
-                found.append({**group, "params": params, "lr": group["lr"] * share})
-        return found
+    def rates(self) -> dict[str, float]:
+        """Of backbone and text encoder, as the settings say."""
+        s, small = self.settings, self.small
+        backbone, said = s["backbone_lr"], s["text_lr"]
+        return {
+            "backbone.": backbone if backbone is not None else 1.0 if small else 0.5,
+            "text_encoder.": said if said is not None else 0.1 if small else 0.0,
+        }
 
     def validate(self, network: RVOS) -> dict[str, float]:
         if self.score is None or self.held_out is None:

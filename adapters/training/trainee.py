@@ -34,6 +34,10 @@ class Trainee:
         """
         raise NotImplementedError
 
+    def rates(self) -> dict[str, float]:
+        """Relative learning rates, by how names of parameters begin; 0 for what stays as it is; 1 where nothing is said."""
+        return {}
+
     def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """The optimizer's parameter groups; biases, norms and embeddings do not decay.
 
@@ -42,12 +46,15 @@ class Trainee:
             weight_decay: of what decays.
         """
         embeddings = {id(m.weight) for m in self.network.modules() if isinstance(m, nn.Embedding)}
-        groups: dict[float, list] = {weight_decay: [], 0.0: []}
-        for weight in self.network.parameters():
+        rates = self.rates()
+        groups: dict[tuple[float, float], list] = {}
+        for name, weight in self.network.named_parameters():
+            rate = next((r for start, r in rates.items() if name.startswith(start)), 1.0)
+            weight.requires_grad_(weight.requires_grad and rate > 0)
             if weight.requires_grad:
-                plain = weight.dim() < 2 or id(weight) in embeddings
-                groups[0.0 if plain else weight_decay].append(weight)
-        return [{"params": p, "lr": lr, "weight_decay": decay} for decay, p in groups.items() if p]
+                decay = 0.0 if weight.dim() < 2 or id(weight) in embeddings else weight_decay
+                groups.setdefault((rate, decay), []).append(weight)
+        return [{"params": p, "lr": lr * rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Figures of a network with the averaged weights, such as {"J&F": 0.71}; {} where there is nothing to measure.

@@ -132,14 +132,8 @@ class URVOSTrainee(Trainee):
             f"{name}_dice": self.settings["dice"] * overlap.mean(),
         }
 
-    def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        slow = {id(p) for p in self.network.backbone.parameters()}
-        groups = []
-        for group in super().groups(lr, weight_decay):
-            parts = [[p for p in group["params"] if (id(p) in slow) == of_it] for of_it in (True, False)]
-            rates = (self.settings["backbone_lr"] * lr, lr)
-            groups += [{**group, "params": p, "lr": rate} for p, rate in zip(parts, rates, strict=True) if p]
-        return groups
+    def rates(self) -> dict[str, float]:
+        return {"backbone.": self.settings["backbone_lr"]}
 
     def validate(self, network: URVOS) -> dict[str, float]:
         """J&F of held-out clips: frames alone; and all of them with the first's true mask remembered."""
