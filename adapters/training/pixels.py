@@ -24,16 +24,16 @@ from adapters.datasets.shapes.things import COLOURS, PATTERNS, SHAPES
 from adapters.networks import text
 from adapters.networks.backbones import Backbone
 from adapters.networks.layers import sine_map, to_map
+from adapters.training.language import SLOWLY, spread_words
 from adapters.training.losses import Target, dice, focal
 from adapters.training.norms import unfreeze_norms, without_counts
 from adapters.training.samples import RenderedClips
-from adapters.training.segmenters import DEFAULTS, PICTURE, SHORT, Asked, load_parts, pad, small_roberta
+from adapters.training.segmenters import DEFAULTS, PICTURE, SHORT, Asked, load_parts, pad
 from adapters.training.trainee import Trainee
 
 FRAMES = 4  # of a clip
 KINDS = (SHAPES, tuple(COLOURS), PATTERNS)  # words that exclude each other
 PARTS = ("backbone.", "text_encoder.")  # that are kept
-TEXT = 0.2  # learning rate of the text encoder, relative: at the full one its states soon tell sentences apart no more
 
 
 class PixelNames(nn.Module):
@@ -89,8 +89,8 @@ class Pixels(Trainee):
         self.clips, self.seed, self.expressions = clips, seed, expressions
         self.tokenizer = text.load_tokenizer(text.ROBERTA, str(text.ROBERTA.small))
         torch.manual_seed(seed)
-        shape = (self.tokenizer.get_vocab_size(), DEFAULTS["text_layers"], DEFAULTS["text_width"])
-        self.network = PixelNames(backbone, small_roberta(*shape))
+        words = text.roberta(self.tokenizer.get_vocab_size(), DEFAULTS["text_layers"], hidden=DEFAULTS["text_width"])
+        self.network = PixelNames(backbone, spread_words(words))
         unfreeze_norms(self.network)
 
     def samples(self) -> Dataset:
@@ -100,7 +100,7 @@ class Pixels(Trainee):
         return pad(samples)
 
     def rates(self) -> dict[str, float]:
-        return {"text_encoder.": TEXT}
+        return {"text_encoder.": 2 * SLOWLY}
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
         self.network.text_encoder.eval()

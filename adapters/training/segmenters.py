@@ -33,6 +33,7 @@ from adapters.networks.masks import WIDTH, Kernels, dynamic_masks
 from adapters.networks.rvos import RVOS, STRIDE, Queries
 from adapters.networks.swin import WindowAttention
 from adapters.sequence import InputError
+from adapters.training.language import SLOWLY, spread_words
 from adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
 from adapters.training.norms import unfreeze_norms, without_counts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
@@ -131,8 +132,9 @@ class Segmenter(Trainee):
                 "last", training=True
             )
         else:
-            words, shape = self.tokenizer.get_vocab_size(), (settings["text_layers"], settings["text_width"])
-            encoder = small_roberta(words, *shape) if self.small else text.roberta(words)
+            words, layers, width = self.tokenizer.get_vocab_size(), settings["text_layers"], settings["text_width"]
+            small = self.small
+            encoder = spread_words(text.roberta(words, layers, hidden=width)) if small else text.roberta(words)
             self.network = initialise(checkpoint.class_of(name)(backbone, encoder, layer="last"))
         if settings["pretrained"]:
             load_parts(self.network, settings["pretrained"])
@@ -156,7 +158,7 @@ class Segmenter(Trainee):
         backbone, said = s["backbone_lr"], s["text_lr"]
         return {
             "backbone.": backbone if backbone is not None else 1.0 if small else 0.5,
-            "text_encoder.": said if said is not None else 0.1 if small else 0.0,
+            "text_encoder.": said if said is not None else SLOWLY if small else 0.0,
         }
 
     def validate(self, network: RVOS) -> dict[str, float]:
@@ -320,18 +322,6 @@ def predict(network: RVOS, clip: Sample, tokenizer: Tokenizer, short_side: int) 
     answer = network.answer(network.encode(shrink(clip, short_side).to(device)), words)
     logits = answer.logits.float().cpu().numpy()
     return np.stack([[grow(x, clip.ids.shape[1:]) > 0 for x in one] for one in logits])
-
-
-def small_roberta(vocabulary: int, layers: int, width: int) -> nn.Module:
-    """RoBERTa, narrow, so that from the first step on the sentence's state and its words' tell which words there are:
-    the published deviation of 0.02 is made for 768 channels."""
-    model = text.roberta(vocabulary, layers, hidden=width)
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=module.in_features**-0.5)
-    for embedding, deviation in ((model.embeddings.word_embeddings, 1.0), (model.embeddings.position_embeddings, 0.2)):
-        nn.init.normal_(embedding.weight, std=deviation)
-    return model
 
 
 def initialise(network: RVOS) -> RVOS:

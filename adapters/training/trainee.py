@@ -35,7 +35,7 @@ class Trainee:
         raise NotImplementedError
 
     def rates(self) -> dict[str, float]:
-        """Relative learning rates, by how names of parameters begin; 0 for what stays as it is; 1 where nothing is said."""
+        """Relative learning rates, by how names of parameters begin; 0 for what stays as it is, 1 for all others."""
         return {}
 
     def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:

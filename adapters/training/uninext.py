@@ -34,6 +34,7 @@ from adapters.networks.dino import BiAttention, Found, Layout
 from adapters.networks.layers import Size
 from adapters.networks.uninext import Uninext
 from adapters.sequence import InputError
+from adapters.training.language import SLOWLY, spread_words
 from adapters.training.losses import boxes_of, dice, focal
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
 from adapters.training.simota import WEIGHTS, box_losses, mask_losses, match
@@ -192,6 +193,7 @@ DEFAULTS: dict[str, Any] = {
     "sizes": [[126, 224], [126, 224], [158, 281]],  # of the pictures, one drawn for every batch
     "frames": 2,  # of a clip, each a picture by itself
     "expressions": 3,  # of a clip, at most
+    "text_lr": SLOWLY,  # learning rate of the text encoder, relative
     "text_layers": 2,
     "text_width": 64,
     "validate_clips": 12,
@@ -248,7 +250,7 @@ class UninextTrainee(Trainee):
             self.network = open_checkpoint(settings["weights"], "uninext").network().requires_grad_(True)
         else:
             words = text.bert(self.tokenizer.get_vocab_size(), settings["text_layers"], 64, settings["text_width"])
-            self.network = initialise(Uninext("convnext_nano", words))
+            self.network = initialise(Uninext("convnext_nano", spread_words(words)))
         if settings["stage"] == "cells":
             detr = self.network.detr.detr
             unused = [self.network.detr.controller, self.network.detr.mask_head, detr.iou_head, detr.bbox_embed]
@@ -258,6 +260,9 @@ class UninextTrainee(Trainee):
             unused += [detr.transformer.encoder.layers, detr.transformer.level_embed]
             for part in unused:
                 part.requires_grad_(False)
+
+    def rates(self) -> dict[str, float]:
+        return {"text_encoder.": self.settings["text_lr"]}
 
     def samples(self) -> Dataset:
         return Asked(self.clips, self.settings["seed"], self.settings["expressions"])
