@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import re
 import zipfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adapters.sequence import InputError
@@ -72,6 +73,31 @@ def weights_file(given: str | Path) -> Path:
 def shipped() -> dict[str, Path]:
     """The weights that come with the package, trained by ourselves, by name; each has a model card beside it."""
     return {path.stem: path for folder in SHIPPED for path in sorted(folder.glob("*.safetensors"))}
+
+
+def write_weights(weights: Mapping[str, Tensor], path: Path) -> Path:
+    """Writes weights as fp16 safetensors, all at once or not at all.
+
+    Args:
+        weights: tensors by name.
+        path: of the file, *.safetensors.
+
+    Raises:
+        InputError: a weight that fp16 cannot hold, such as the scale of a batch norm that saw nothing.
+    """
+    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in weights.items()}
+    lost = [k for k, v in tensors.items() if not torch.isfinite(v).all()]
+    if lost:
+        raise InputError(
+            f"{path}: {len(lost)} weights are more than fp16 can hold, such as {lost[0]}; train on, or ship fp32"
+        )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
 
 
 def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:

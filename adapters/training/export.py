@@ -5,17 +5,14 @@ python -m adapters.training.export OUT/weights.pth NAME.safetensors
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from adapters.networks import grounding, urvos
 from adapters.networks.checkpoint import open_checkpoint
-from adapters.networks.weights import read_weights
+from adapters.networks.weights import read_weights, write_weights
 
 
 def export(weights: str | Path, path: str | Path) -> Path:
@@ -28,16 +25,7 @@ def export(weights: str | Path, path: str | Path) -> Path:
     Raises:
         InputError: the checkpoint fits none of the networks.
     """
-    path = Path(path)
-    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in checked(weights).items()}
-    assert all(torch.isfinite(v).all() for v in tensors.values()), "a weight that fp16 cannot hold"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_weights(checked(weights), Path(path))
 
 
 def checked(path: str | Path) -> dict[str, Tensor]:
