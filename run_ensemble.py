@@ -6,7 +6,7 @@ python run_ensemble.py ablate recipe=... ablate.STEP.KEY=[a,b,...]    what thres
 python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME     J and F of any masks, by a benchmark's protocol
 python run_ensemble.py train propagator=NAME|segmenter=NAME ...       trains a network, on shapes or your own data
 python run_ensemble.py list                                           what recipes and evaluate can name
-python run_ensemble.py weights [verify FILE]                          published checkpoints; what a file is
+python run_ensemble.py weights [verify FILE | export FILE NAME]      published checkpoints; what a file is; fp16 of it
 """
 
 from __future__ import annotations
@@ -77,18 +77,26 @@ def list_all(arguments: Sequence[str]) -> int:
 
 
 def weights(arguments: Sequence[str]) -> int:
-    """Prints the published checkpoints, or what a file is."""
+    """Prints the published checkpoints, or what a file is; or writes a training's weights as those that are shipped."""
     from adapters.networks import published as models  # here, because torch takes its time to load
     from adapters.networks.weights import read_weights
+    from adapters.training import export as of_models
     from propagators.networks import published as movers
+    from propagators.training import export as of_movers
 
     if not arguments:
         print(f"{models.table()}\n\n{movers.table()}")
         return 0
-    if arguments[0] != "verify" or len(arguments) != 2:
-        raise InputError(f"weights takes nothing, or `verify FILE`, found {' '.join(arguments)!r}")
-    moves = any(name.startswith("LSTT.") for name in read_weights(arguments[1]))
-    print((movers if moves else models).verify(arguments[1]))
+    verb, *files = arguments
+    if (verb, len(files)) not in (("verify", 1), ("export", 2)):
+        found = " ".join(arguments)
+        raise InputError(f"weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`, found {found!r}")
+    moves = any(name.startswith("LSTT.") for name in read_weights(files[0]))
+    if verb == "verify":
+        print((movers if moves else models).verify(files[0]))
+    else:
+        written = (of_movers if moves else of_models.export)(*files)
+        print(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

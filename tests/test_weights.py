@@ -31,7 +31,20 @@ def test_what_a_file_is(checkpoints, tmp_path, capsys):
     assert run_ensemble.main(["weights", "verify", str(file)]) == 2
     assert str(file) in capsys.readouterr().err
     assert run_ensemble.main(["weights", "vrify", str(file)]) == 2
-    assert "weights takes nothing, or `verify FILE`" in capsys.readouterr().err
+    assert "weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`" in capsys.readouterr().err
+
+
+def test_a_training_becomes_a_file_to_ship(checkpoints, tmp_path, capsys):
+    file = tmp_path / "mine.safetensors"
+    assert run_ensemble.main(["weights", "export", str(checkpoints("aott")), str(file)]) == 0
+    assert run_ensemble.main(["weights", "verify", str(file)]) == 0
+    assert f"{file}: aott (propagator `aot`)" in capsys.readouterr().out
+    assert {v.dtype for v in read_weights(file).values()} <= {torch.float16, torch.int64}
+    huge = {k: v * 1e6 if k.endswith("conv_out.bias") else v for k, v in read_weights(checkpoints("aott")).items()}
+    assert any(k.endswith("conv_out.bias") for k in huge)
+    torch.save(huge, tmp_path / "huge.pth")
+    assert run_ensemble.main(["weights", "export", str(tmp_path / "huge.pth"), str(file)]) == 2
+    assert "more than fp16 can hold" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "lsvos2023"])
