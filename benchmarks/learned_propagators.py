@@ -1,6 +1,6 @@
 """How far a propagator carries a true mask: copied, by flow, and by the networks that come with the package.
 
-    python -m benchmarks.learned_propagators [--clips 24] [--seed 0] [--real ../shared/data/ref_davis_mini]
+    python -m benchmarks.learned_propagators [--clips 8] [--seeds 0 1 2] [--real ../shared/data/ref_davis_mini]
 
 Each object's true mask of the middle frame is given, and J&F is the mean over its other frames. Clips of `shapes` are
 of the test split; real ones lie in the layout of Ref-YouTube-VOS with ground truth. Intervals: 95 %, drawn over clips.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 import propagators
 from adapters.component import find
 from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from adapters.datasets.shapes import Shapes
+from adapters.datasets.shapes import LEVELS, Shapes
 from adapters.networks.weights import weights_file
 from adapters.sequence import Clip, MaskSequence
 from ensemble.bootstrap import paired_interval
@@ -68,19 +68,24 @@ def score(carry: Carry, clips: list[Clip]) -> tuple[dict[str, list[float]], floa
     return scores, seconds / frames
 
 
-def table(title: str, clips: list[Clip], rows: dict[str, Carry]) -> None:
-    """Prints a row for each, and what it gains over flow."""
+def table(title: str, clips: list[Clip], rows: dict[str, Carry], parts: Sequence[str] = ()) -> None:
+    """Prints a row for each, what it gains over flow, and its mean over the clips with each part in their names."""
     found = {name: score(carry, clips) for name, carry in rows.items()}
     flow = found["flow"][0]
     objects = sum(map(len, flow.values()))
     print(f"\n{title}: {len(clips)} clips, {objects} objects\n")
-    print("| | J&F | 95 % | over flow | 95 % | s / frame |\n|---|---|---|---|---|---|")
+    print("|".join(["", "", "J&F", "95 %", "over flow", "95 %", "s / frame", *parts, ""]))
+    print("|---" * (6 + len(parts)) + "|")
     for name, (scores, seconds) in found.items():
         mean = 100 * np.mean([x for v in scores.values() for x in v])
         gains = {c: np.subtract(v, flow[c]) for c, v in scores.items()}
         gain = 100 * np.mean([x for v in gains.values() for x in v])
         (a, b), (c, d) = ([100 * x for x in paired_interval(values)] for values in (scores, gains))
-        print(f"| {name} | {mean:.1f} | {a:.1f} to {b:.1f} | {gain:+.1f} | {c:+.1f} to {d:+.1f} | {seconds:.3f} |")
+        print(
+            f"| {name} | {mean:.1f} | {a:.1f} to {b:.1f} | {gain:+.1f} | {c:+.1f} to {d:+.1f} | {seconds:.3f} |", end=""
+        )
+        of_parts = ([x for clip, v in scores.items() if part in clip for x in v] for part in parts)
+        print("".join(f" {100 * np.mean(v):.1f} |" for v in of_parts))
     if len(clips) <= 8:
         for name, (scores, _) in found.items():
             print(f"  {name:10}", ", ".join(f"{c} {100 * np.mean(v):.1f}" for c, v in scores.items() if v))
@@ -88,8 +93,8 @@ def table(title: str, clips: list[Clip], rows: dict[str, Carry]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clips", type=int, default=8, help="of each seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--real", type=Path, default=Path("../shared/data/ref_davis_mini"))
     parser.add_argument("--weights", nargs="*", default=[], metavar="NAME=FILE", help="other weights than the shipped")
     options = parser.parse_args()
@@ -99,8 +104,8 @@ def main() -> None:
         if weights_file(files[name] or name).is_file():
             rows[name] = carried_by(family, weights=files[name] or name)
     with tempfile.TemporaryDirectory() as folder:
-        shapes = Shapes(root=f"{folder}/shapes", split="test", seed=options.seed, clips=options.clips)
-        table(f"shapes, test split, seed {options.seed}", shapes.clips(), rows)
+        shapes = Shapes(root=f"{folder}/shapes", split="test", seed=options.seeds, clips=options.clips)
+        table(f"shapes, test split, seeds {options.seeds}", shapes.clips(), rows, LEVELS)
     if options.real.is_dir():
         clips = RefYoutubeVOS(root=str(options.real), split="valid").clips()
         table(f"{options.real.name}, real video", [c for c in clips if c.expressions], rows)
