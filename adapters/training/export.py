@@ -1,11 +1,7 @@
-"""From a training's result to the file that is shipped: fp16, opened first as a run would open it.
-
-python -m adapters.training.export OUT/weights.pth NAME.safetensors
-"""
+"""From a training's result to the file that is shipped: fp16, opened first as a run would open it."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from torch import Tensor
@@ -36,7 +32,3 @@ def checked(path: str | Path) -> dict[str, Tensor]:
     if "vocabulary" in weights:
         return urvos.load(path).state_dict()
     return open_checkpoint(path).weights
-
-
-if __name__ == "__main__":
-    print(export(*sys.argv[1:3]))

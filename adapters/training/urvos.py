@@ -188,7 +188,11 @@ def trainee(name: str, settings: dict[str, Any], score: Callable) -> URVOSTraine
 
 
 def initial(network: URVOS) -> URVOS:
-    """First weights: convolutions as He et al. have them; residual blocks begin as the identity, masks as empty."""
+    """First weights: convolutions as He et al. have them; residual blocks begin as the identity, masks as empty.
+
+    Query and key of the memory begin alike: a cell finds the cells that look like it before anything is learned. From
+    weights of their own they find nothing for hundreds of steps, and the network learns to pass its memory over.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -196,6 +200,7 @@ def initial(network: URVOS) -> URVOS:
                 nn.init.zeros_(module.bias)
     for conv in (network.memory.remembered, network.memory.mask):  # a mask of few channels beside many of features
         nn.init.kaiming_normal_(conv.weight, mode="fan_in")
+    network.memory.query.load_state_dict(network.memory.key.state_dict())
     for block in network.decoder.refine:
         nn.init.zeros_(block.conv2.weight)
     nn.init.normal_(network.decoder.head[-1].weight, std=0.01)
