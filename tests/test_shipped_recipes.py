@@ -114,10 +114,12 @@ def test_the_readme_names_what_there_is(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [10, 11, 12])
 def test_stage_2_beats_stage_1_beats_the_best_source(seed, tmp_path):
-    """Seeds that nothing was adjusted on."""
+    """Of simulated sources, whose errors are known, by flow; seeds that nothing was adjusted on."""
     out = tmp_path / "out"
+    masks = write_predictions(Shapes(root=str(tmp_path / "shapes"), seed=seed), tmp_path / "masks")
     arguments = ["recipe=stage2", f"data.seed={seed}", f"data.root={tmp_path / 'shapes'}", f"out={out}"]
-    assert run_ensemble.main(arguments) == 0
+    flow = ["propagators.aot.propagator=flow", "propagators.deaot.propagator=flow", "propagators.deaot.learn=0.0"]
+    assert run_ensemble.main([*arguments, f"predictions={masks}", *flow]) == 0
     steps = {n: s["J&F"] for n, s in json.loads((out / "metrics.json").read_text())["steps"].items()}
     best = max(steps[n] for n in ("soc", "mutr", "referformer", "uninext"))
     assert steps["final"] > steps["smr_aot"] > best
