@@ -59,7 +59,7 @@ def measure(clip: Clip, proposals: Objects, propagator: Propagator, k: int, most
     found = Candidates("candidates", inputs=["s"], k=k, most=most).run(clip, {"s": proposals})
     moved = propagate(clip, [Job(s, (s.notes["key_frame"],)) for s in found.values()], propagator)
     tracks = Objects(zip(found, moved, strict=True))
-    kept = Tracklets("kept", input="t", scores_from="c", over="seen").run(clip, {"t": tracks, "c": found})
+    kept = Tracklets("kept", input="t", scores_from="c").run(clip, {"t": tracks, "c": found})
     took = time.process_time() - started
     truth = clip.truth.read(clip.expressions[0].id)
     figures = [f"{best(o, truth)[1]:8.3f}" for o in (proposals, tracks, kept)]
@@ -79,7 +79,8 @@ def main() -> None:
     propagator = find(options.propagator, *KINDS["propagator"])
     propagator = propagator(**({} if options.propagator == "flow" else {"weights": f"{options.propagator}_nano"}))
     source = Proposals(path=options.proposals)
-    print(f"{'clip':12}{'frames':>7}{'candidates':>11}{'kept':>6} {'own':>8} {'all':>8} {'kept':>8}   (J&F, oracle)")
+    columns = " ".join(f"{name:>8}" for name in ("own", "all", "kept"))
+    print(f"{'clip':12}{'frames':>7}{'candidates':>11}{'kept':>6} {columns}   (J&F, oracle)")
     for clip in RefYoutubeVOS(root=options.root, split="valid").clips():
         if clip.truth is None or source.check([clip]):
             continue

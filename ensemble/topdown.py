@@ -55,22 +55,19 @@ class Tracklets(Step):
         input: the propagated candidates.
         scores_from: the candidates as they were; a tracklet's score is its candidate's confidence times the mean
             probability of its propagation.
-        over: the frames of that mean, `clip`: all of them, or `seen`: those in which the tracklet has a mask.
         max_iou: two tracklets that overlap more over the whole video are the same; 1 for no NMS.
         keep: how many at most; null for all.
     """
 
     op = "tracklets"
     takes = gives = "objects"
-    defaults = {"input": REQUIRED, "scores_from": REQUIRED, "over": "clip", "max_iou": 0.5, "keep": tracklets.MOST}
+    defaults = {"input": REQUIRED, "scores_from": REQUIRED, "max_iou": 0.5, "keep": tracklets.MOST}
 
     def __init__(self, name: str, **settings):
         super().__init__(name, **settings)
         _at_least_one(self, "keep")
         if not 0 <= self.settings["max_iou"] <= 1:
             raise InputError(f"step {name}: max_iou is {self.settings['max_iou']}, expected a number from 0 to 1")
-        if self.settings["over"] not in ("clip", "seen"):
-            raise InputError(f"step {name}: over is {self.settings['over']!r}, expected clip or seen")
         if len(self.settings["scores_from"]) != 1:
             raise InputError(f"step {name}: scores_from is {self.settings['scores_from']}, expected the candidates")
 
@@ -84,7 +81,7 @@ class Tracklets(Step):
         if set(tracks) != set(candidates):
             raise InputError(f"step {self.name}: {self.inputs[0]} is not made of the candidates of {self.inputs[1]}")
         names, sequences = list(tracks), list(tracks.values())
-        scores = [tracklets.tracklet_score(candidates[name], tracks[name], s["over"]) for name in names]
+        scores = [tracklets.tracklet_score(candidates[name], tracks[name]) for name in names]
         iou = tracklets.tracklet_iou(sequences) if s["max_iou"] < 1 else np.zeros((len(names),) * 2)
         kept = tracklets.nms(iou, scores, s["max_iou"], s["keep"] or len(names))
         notes = {i: {**sequences[i].notes, "tracklet_score": round(scores[i], 6)} for i in kept}

@@ -56,18 +56,10 @@ def key_frames(sources: Mapping[str, Objects], length: int, k: int) -> list[int]
     return sorted({min(there, key=lambda other: abs(other - t)) for t in uniform(length, k)}) if there else []
 
 
-def tracklet_score(candidate: MaskSequence, tracklet: MaskSequence, over: str = "clip") -> float:
-    """The candidate's confidence times the mean probability of its propagation.
-
-    Args:
-        candidate: with a score in its frame; sure where it has none.
-        tracklet: propagated; its scores are 0 where its mask is empty.
-        over: the frames of the mean, all T of the `clip` as published, or those in which it is `seen`: all T mark down
-            an object that leaves, and prefer what stays behind on the background when it has gone.
-    """
+def tracklet_score(candidate: MaskSequence, tracklet: MaskSequence) -> float:
+    """The candidate's confidence times the mean over all T frames of the probability of its propagation."""
     confidence = 1.0 if candidate.scores is None else float(candidate.scores.max())
-    probability = tracklet.scores if over == "clip" else tracklet.scores[tracklet.scores > 0]
-    return confidence * float(probability.mean(dtype=np.float64)) if len(probability) else 0.0
+    return confidence * float(tracklet.scores.mean(dtype=np.float64))
 
 
 def tracklet_iou(tracklets: Sequence[MaskSequence]) -> np.ndarray:

@@ -82,8 +82,6 @@ def test_a_tracklets_score_is_confidence_times_mean_probability():
     tracklet = MaskSequence.prob(np.zeros((T, H, W), np.uint8), [0, 0.5, 1, 1, 0.5, 0])
     assert tracklet_score(candidate, tracklet) == pytest.approx(0.8 * 3 / 6)
     assert tracklet_score(candidate.with_(scores=None), tracklet) == pytest.approx(3 / 6)
-    assert tracklet_score(candidate, tracklet, "seen") == pytest.approx(0.8 * 3 / 4)
-    assert tracklet_score(candidate, tracklet.with_(scores=0 * tracklet.scores), "seen") == 0
 
 
 def objects(random, n=3, there=None):
