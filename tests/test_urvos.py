@@ -26,10 +26,12 @@ from adapters.networks.urvos_attention import (
 from adapters.networks.urvos_memory import FrameMemory, Remembered, together
 from adapters.networks.words import LONGEST, Words
 from adapters.sequence import Clip, Expression, InputError, MaskSequence
+from adapters.training import urvos as trainer
 from adapters.training.export import export
 from adapters.training.samples import Sample
 from adapters.training.urvos import DEFAULTS, URVOSTrainee, vocabulary
 from adapters.urvos import URVOS
+from ensemble.train import score
 from propagators.propagate import Job, propagate
 from propagators.urvos import URVOS as SecondStage
 
@@ -408,3 +410,18 @@ def test_the_command_trains_it(tmp_path, capsys):
     first, second = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
     assert "memory_dice" in second.keys() - first.keys() and "J&F with memory" in second
     assert "J&F with memory" in capsys.readouterr().out
+
+
+def test_the_shipped_network_remembers():
+    """Held-out clips: with the first frame's true mask remembered the others are found better than alone."""
+    s = {**DEFAULTS, "variant": "urvos_nano", "size": [96, 160], "freeze_bn": False, "validate_clips": 4, "seed": 7}
+    one = trainer.trainee("urvos", s, score)
+    found = one.validate(urvos.load("urvos_nano"))
+    assert found["J&F"] > 0.2 and found["J&F with memory"] > found["J&F"] + 0.05, found
+
+
+def test_the_shipped_recipe_runs(tmp_path, capsys):
+    small = ["data.clips=2", "data.frames=8", "data.size=[90,160]", f"data.root={tmp_path / 'shapes'}"]
+    assert run_ensemble.main(["recipe=urvos", *small, f"out={tmp_path / 'out'}", "engine.workers=1"]) == 0
+    assert set(json.loads((tmp_path / "out/metrics.json").read_text())["steps"]) == {"urvos", "refined"}
+    assert "refined" in capsys.readouterr().out
