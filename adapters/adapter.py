@@ -36,5 +36,10 @@ class Adapter(Component):
         return ""
 
     def label(self) -> str:
-        """A remark for tables beside the recipe's name of the source, such as "simulated"; usually none."""
-        return ""
+        """A remark for tables beside the recipe's name of the source: the name of weights of ours, "simulated", or none."""
+        weights = getattr(self.settings, "weights", None)
+        if not isinstance(weights, str):
+            return ""
+        from adapters.networks.weights import shipped  # here, because torch takes its time to load
+
+        return weights if weights in shipped() else ""

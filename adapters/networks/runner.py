@@ -76,12 +76,6 @@ class NetworkAdapter(Adapter):
         """Hash of the weights and of the tokenizer."""
         return " ".join(file_hash(file_stamp(path)) for path in self.model.files)
 
-    def label(self) -> str:
-        """The name of weights of ours, so that tables tell them from published ones."""
-        from adapters.networks.weights import shipped
-
-        return self.settings.weights if self.settings.weights in shipped() else ""
-
     @cached_property
     def model(self) -> Model:
         """The checked weights and the tokenizer; the network itself is built when the first clip comes."""
