@@ -36,7 +36,7 @@ class Adapter(Component):
         return ""
 
     def label(self) -> str:
-        """A remark for tables beside the recipe's name of the source: the name of weights of ours, "simulated", or none."""
+        """A remark for tables beside the source's name: the name of weights of ours, "simulated", or none."""
         weights = getattr(self.settings, "weights", None)
         if not isinstance(weights, str):
             return ""
