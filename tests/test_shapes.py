@@ -40,11 +40,6 @@ def bytes_of(root: Path) -> dict[str, str]:
     }
 
 
-def iou(a, b) -> float:
-    union = (a | b).sum()
-    return float((a & b).sum() / union) if union else 1.0
-
-
 @pytest.fixture(scope="module")
 def default(tmp_path_factory) -> Shapes:
     """The data set as the README's first command gets it."""
