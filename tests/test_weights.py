@@ -34,6 +34,15 @@ def test_what_a_file_is(checkpoints, tmp_path, capsys):
     assert "weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", weights.shipped())
+def test_every_shipped_file_is_known_small_and_has_a_card(name, capsys):
+    file = weights.shipped()[name]
+    assert run_ensemble.main(["weights", "verify", name]) == 0
+    assert ", fits" in capsys.readouterr().out
+    assert file.stat().st_size <= 4 * 2**20
+    assert file.with_suffix(".md").read_text().startswith(f"# {name}\n")
+
+
 def test_a_training_becomes_a_file_to_ship(checkpoints, tmp_path, capsys):
     file = tmp_path / "mine.safetensors"
     assert run_ensemble.main(["weights", "export", str(checkpoints("aott")), str(file)]) == 0

@@ -6,10 +6,15 @@ weights. Equality to the official code is tested with random ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor, nn
+
+from adapters.networks import grounding, urvos
 from adapters.networks.checkpoint import open_checkpoint
+from adapters.networks.weights import read_weights
 
 PAGES = {  # model: (page with the links, what the file is)
     "referformer": (
@@ -104,7 +109,27 @@ def verify(path: str | Path) -> str:
     Raises:
         InputError: it fits none of the models; why, in words.
     """
+    return opened(path)[0]
+
+
+def opened(path: str | Path) -> tuple[str, Mapping[str, Tensor]]:
+    """What a file is, and the weights of ReferFormer, MUTR, SOC, UNINEXT, URVOS or a grounding network in it.
+
+    Raises:
+        InputError: it fits none of the models; why, in words.
+    """
+    weights = read_weights(path)
+    if grounding.recognise(weights):
+        network = grounding.open_grounding(path)[0]
+        return f"{path}: a grounding network (operation `ground`), {_millions(network)}, fits", network.state_dict()
+    if "vocabulary" in weights:
+        network = urvos.load(path)
+        return f"{path}: urvos (adapter and propagator `urvos`), {_millions(network)}, fits", network.state_dict()
     found = open_checkpoint(path)
     told = f"{path}: {found.model} with backbone {found.backbone} (adapter `{found.model}`)"
     others = f", {found.ignored} weights that inference does without" if found.ignored else ""
-    return f"{told}, {found.parameters / 1e6:.1f} million parameters{others}, fits"
+    return f"{told}, {found.parameters / 1e6:.1f} million parameters{others}, fits", found.weights
+
+
+def _millions(network: nn.Module) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} million parameters"
