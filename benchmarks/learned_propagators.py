@@ -1,9 +1,10 @@
 """How far a propagator carries a true mask: copied, by flow, and by the networks that come with the package.
 
-    python -m benchmarks.learned_propagators [--clips 8] [--seeds 0 1 2] [--real ../shared/data/ref_davis_mini]
+    python -m benchmarks.learned_propagators [--clips 8] [--seeds 0 1 2] [--every 1 3 5] [--real FOLDER]
 
 Each object's true mask of the middle frame is given, and J&F is the mean over its other frames. Clips of `shapes` are
 of the test split; real ones lie in the layout of Ref-YouTube-VOS with ground truth. Intervals: 95 %, drawn over clips.
+`--every 5`: one frame in five alone, as Ref-YouTube-VOS has of its videos.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,13 @@ def carried_by(name: str, **settings) -> Carry:
         return propagate(clip, [Job(s, (key,)) for s in truth], propagator)
 
     return carry
+
+
+def thinned(clip: Clip, every: int) -> Clip:
+    """The clip with one frame in `every` alone."""
+    images = replace(clip.images, paths=clip.images.paths[::every])
+    truth = replace(clip.truth, paths=clip.truth.paths[::every], images=images)
+    return replace(clip, frames=clip.frames[::every], images=images, truth=truth)
 
 
 def objects_of(clip: Clip, key: int) -> list[MaskSequence]:
@@ -95,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=8, help="of each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--every", type=int, nargs="+", default=[1], metavar="N", help="one frame in N alone")
     parser.add_argument("--real", type=Path, default=Path("../shared/data/ref_davis_mini"))
     parser.add_argument("--weights", nargs="*", default=[], metavar="NAME=FILE", help="other weights than the shipped")
     options = parser.parse_args()
@@ -104,11 +114,15 @@ def main() -> None:
         if weights_file(files[name] or name).is_file():
             rows[name] = carried_by(family, weights=files[name] or name)
     with tempfile.TemporaryDirectory() as folder:
-        shapes = Shapes(root=f"{folder}/shapes", split="test", seed=options.seeds, clips=options.clips)
-        table(f"shapes, test split, seeds {options.seeds}", shapes.clips(), rows, LEVELS)
-    if options.real.is_dir():
-        clips = RefYoutubeVOS(root=str(options.real), split="valid").clips()
-        table(f"{options.real.name}, real video", [c for c in clips if c.expressions], rows)
+        shapes = Shapes(root=f"{folder}/shapes", split="test", seed=options.seeds, clips=options.clips).clips()
+        real = RefYoutubeVOS(root=str(options.real), split="valid").clips() if options.real.is_dir() else []
+        for every in options.every:
+            frames = "every frame" if every == 1 else f"one frame in {every}"
+            title = f"shapes, test split, seeds {options.seeds}, {frames}"
+            table(title, [thinned(c, every) for c in shapes], rows, LEVELS)
+            if real:
+                some = [thinned(c, every) for c in real if c.expressions]
+                table(f"{options.real.name}, real video, {frames}", some, rows)
 
 
 if __name__ == "__main__":

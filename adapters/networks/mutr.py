@@ -12,7 +12,7 @@ from adapters.networks.deformable import Layers
 from adapters.networks.fpn import Words
 from adapters.networks.layers import Attention, FeedForward
 from adapters.networks.referformer import ReferFormer
-from adapters.networks.rvos import Features, Queries
+from adapters.networks.rvos_parts import Features, Queries
 from adapters.networks.temporal import Temporal
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from adapters.networks.fpn import CrossModalFPN, Words
 from adapters.networks.interface import Text
 from adapters.networks.masks import Kernels
-from adapters.networks.rvos import RVOS, Features, Fusion, Geometry, Levels, Queries, Resizer, masks_of, resize_words
+from adapters.networks.rvos import RVOS
+from adapters.networks.rvos_parts import Features, Fusion, Geometry, Levels, Queries, Resizer, masks_of, resize_words
 
 
 class ReferFormer(RVOS):

@@ -15,8 +15,8 @@ from adapters.networks.fpn import SpatialFPN, Words
 from adapters.networks.interface import Text, in_steps
 from adapters.networks.layers import to_map
 from adapters.networks.masks import Kernels
-from adapters.networks.rvos import (
-    RVOS,
+from adapters.networks.rvos import RVOS
+from adapters.networks.rvos_parts import (
     Features,
     Fusion,
     Geometry,

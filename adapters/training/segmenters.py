@@ -30,7 +30,8 @@ from adapters.networks import frames as pictures
 from adapters.networks.interface import Text
 from adapters.networks.layers import Size
 from adapters.networks.masks import WIDTH, Kernels, dynamic_masks
-from adapters.networks.rvos import RVOS, STRIDE, Queries
+from adapters.networks.rvos import RVOS
+from adapters.networks.rvos_parts import STRIDE, Queries
 from adapters.networks.swin import WindowAttention
 from adapters.sequence import InputError
 from adapters.training.language import SLOWLY, spread_words
