@@ -1,8 +1,8 @@
 """Pictures of nothing in particular: blobs of any outline and texture on a ground of any texture.
 
-What a propagator must learn is to follow whatever it was shown, not to find things that stand out. So blobs may have the
-texture of the ground or of one another, are often of several textures themselves, stand on cluttered ground, and share
-its few colours; textures have the scale-free look of natural ones rather than flat colours.
+What a propagator must learn is to follow whatever it was shown, not to find things that stand out. So blobs may have
+the texture of the ground or of one another, are often of several textures themselves, stand on cluttered ground, and
+share its few colours; textures have the scale-free look of natural ones rather than flat colours.
 """
 
 from __future__ import annotations

@@ -20,20 +20,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from adapters.datasets.shapes.things import COLOURS, PATTERNS, SHAPES
 from adapters.networks import text
 from adapters.networks.backbones import Backbone
 from adapters.networks.layers import sine_map, to_map
 from adapters.training.language import SLOWLY, spread_words
+from adapters.training.looks import KINDS
 from adapters.training.losses import Target, dice, focal
 from adapters.training.norms import unfreeze_norms, without_counts
+from adapters.training.parts import PARTS, load_parts
 from adapters.training.samples import RenderedClips
-from adapters.training.segmenters import DEFAULTS, PICTURE, SHORT, Asked, load_parts, pad
+from adapters.training.segmenters import DEFAULTS, PICTURE, SHORT, Asked, pad
 from adapters.training.trainee import Trainee
 
 FRAMES = 4  # of a clip
-KINDS = (SHAPES, tuple(COLOURS), PATTERNS)  # words that exclude each other
-PARTS = ("backbone.", "text_encoder.")  # that are kept
 
 
 class PixelNames(nn.Module):
@@ -55,7 +54,7 @@ class PixelNames(nn.Module):
         self.pixel = nn.Conv2d(width, width, 1)
         self.sentence = nn.Linear(text_encoder.config.hidden_size, width)
         self.bias = nn.Parameter(torch.tensor(-3.0))
-        self.kinds = nn.ModuleList(nn.Conv2d(width, len(words), 1) for words in KINDS)
+        self.kinds = nn.ModuleList(nn.Conv2d(width, len(words), 1) for words in KINDS.values())
 
     def forward(self, frames: Tensor, clips: int, ids: Tensor, padding: Tensor) -> tuple[Tensor, list[Tensor]]:
         """How well pixels and sentences agree, logits [E, T, h4, w4], clip by clip; and what each pixel is
@@ -112,7 +111,7 @@ class Pixels(Trainee):
     def _kinds(self, kinds: list[Tensor], ids: Tensor, masks: Tensor) -> Tensor:
         """Cross-entropy of shape, colour and pattern over the pixels of objects whose sentence tells them."""
         total, said = masks.new_zeros(()), 0
-        for logits, words in zip(kinds, KINDS, strict=True):
+        for logits, words in zip(kinds, KINDS.values(), strict=True):
             numbers = torch.tensor([self.tokenizer.token_to_id(word) for word in words], device=ids.device)
             rows, which = (ids[..., None] == numbers).any(1).nonzero(as_tuple=True)
             clip = rows // (len(ids) // len(logits))

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from adapters.component import merge_settings
 from adapters.logits import grow
-from adapters.networks import checkpoint, text, weights
+from adapters.networks import checkpoint, text
 from adapters.networks import frames as pictures
 from adapters.networks.interface import Text
 from adapters.networks.layers import Size
@@ -37,6 +37,7 @@ from adapters.sequence import InputError
 from adapters.training.language import SLOWLY, spread_words
 from adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
 from adapters.training.norms import unfreeze_norms, without_counts
+from adapters.training.parts import load_parts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
 from adapters.training.trainee import Trainee
 from adapters.training.uninext import look_around
@@ -50,7 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "level": None,  # of shapes: easy, medium or hard; None: all
     "tokenizer": None,  # folder; None: the small one that comes with the package, of published variants the cache's
     "weights": None,  # to start from; None: from nothing
-    "pretrained": None,  # to start from in part: a file of `adapters.training.pixels`, or of another of the three
+    "pretrained": None,  # to start from in part: of `adapters.training.looks` or `pixels`, or another of the three
     "frames": 8,  # of a clip, all over it
     "expressions": 5,  # of a clip
     "short_side": None,  # of the network's input; None: as the adapter has it
@@ -230,22 +231,6 @@ def shrink(clip: Sample, short_side: int) -> Tensor:
     """The frames as the network takes them, [T, 3, h, w]."""
     size = pictures.input_size(clip.images.shape[1:3], short_side, None, "torchvision")
     return torch.stack([pictures.shrink(image, size, "torchvision") for image in clip.images])
-
-
-def load_parts(network: nn.Module, path: str) -> None:
-    """Loads what a file and a network have in common: backbone, text encoder, and whatever else has name and shape.
-
-    Raises:
-        InputError: the file has no such backbone and text encoder, or parts of another size.
-    """
-    own = {k: tuple(v.shape) for k, v in without_counts(network.state_dict()).items()}
-    parts = ("backbone.", "text_encoder.")
-    found = weights.read_weights(path, "a backbone and a text encoder")
-    found = {k: v for k, v in found.items() if k.startswith(parts) or own.get(k) == tuple(v.shape)}
-    expected = {k: shape for k, shape in own.items() if k.startswith(parts) or k in found}
-    if problems := weights.mismatches(found, expected):
-        raise InputError([f"{path}: {problem}" for problem in problems])
-    network.load_state_dict(found, strict=False)
 
 
 def losses(network: RVOS, batch: Mapping[str, Any], named: float = 0.0) -> dict[str, Tensor]:

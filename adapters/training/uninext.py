@@ -36,6 +36,7 @@ from adapters.networks.uninext import Uninext
 from adapters.sequence import InputError
 from adapters.training.language import SLOWLY, spread_words
 from adapters.training.losses import boxes_of, dice, focal
+from adapters.training.parts import load_parts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
 from adapters.training.simota import WEIGHTS, box_losses, mask_losses, match
 from adapters.training.trainee import Trainee
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 TOKENIZER = Path(__file__).parents[1] / "weights" / "bert_nano"
 PICTURE = (180, 320)  # size of rendered clips
+PARTS = ("detr.detr.backbone.", "text_encoder.")
 PRIOR = math.log(0.01 / 0.99)  # the logit of a query that nothing is known of
 
 
@@ -189,6 +191,7 @@ DEFAULTS: dict[str, Any] = {
     "level": None,  # of shapes: easy, medium or hard; None: all
     "tokenizer": None,  # folder; None: the small one that comes with the package
     "weights": None,  # to start from; None: from nothing
+    "pretrained": None,  # to start from in part: a file of `adapters.training.looks`
     "stage": "whole",  # or, before it, `cells`: backbone and words learn which cells an object covers
     "sizes": [[126, 224], [126, 224], [158, 281]],  # of the pictures, one drawn for every batch
     "frames": 2,  # of a clip, each a picture by itself
@@ -251,6 +254,8 @@ class UninextTrainee(Trainee):
         else:
             words = text.bert(self.tokenizer.get_vocab_size(), settings["text_layers"], 64, settings["text_width"])
             self.network = initialise(Uninext("convnext_nano", spread_words(words)))
+        if settings["pretrained"]:
+            load_parts(self.network, settings["pretrained"], PARTS)
         if settings["stage"] == "cells":
             detr = self.network.detr.detr
             unused = [self.network.detr.controller, self.network.detr.mask_head, detr.iou_head, detr.bbox_embed]
