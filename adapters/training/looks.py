@@ -27,6 +27,8 @@ from adapters.datasets.shapes.scenes import compose
 from adapters.datasets.shapes.things import COLOURS, COLUMN, PATTERNS, SHAPES
 from adapters.networks import frames, uninext
 from adapters.networks.backbones import BODIES
+from adapters.networks.weights import mismatches, read_weights
+from adapters.sequence import InputError
 from adapters.training.norms import unfreeze_norms, without_counts
 from adapters.training.samples import ENDLESS
 from adapters.training.trainee import Trainee
@@ -111,12 +113,24 @@ class Teller(nn.Module):
 
 
 class Looks(Trainee):
-    """The pre-training of one backbone, from nothing."""
+    """The pre-training of one backbone.
 
-    def __init__(self, backbone: str, seed: int = 0):
+    Args:
+        backbone: a key of `NAMES`.
+        seed: of first weights and samples.
+        pretrained: a file of such a training to go on from.
+    """
+
+    def __init__(self, backbone: str, seed: int = 0, pretrained: str | None = None):
         self.backbone, self.clips, self.held_out = backbone, CutOuts(seed), CutOuts(0, "val")
         torch.manual_seed(seed)
         self.network = Teller(backbone)
+        if pretrained:
+            start = NAMES[backbone]
+            found = {k.removeprefix(start): v for k, v in read_weights(pretrained, "a backbone").items()}
+            if problems := mismatches(found, {k: tuple(v.shape) for k, v in self.network.body.state_dict().items()}):
+                raise InputError([f"{pretrained}: {problem}" for problem in problems])
+            self.network.body.load_state_dict(found)
         unfreeze_norms(self.network)
 
     def samples(self) -> Dataset:
@@ -144,14 +158,15 @@ class Looks(Trainee):
 
 
 def main(arguments: list[str]) -> None:
-    """Pre-trains a backbone: its name, a folder, settings of the loop."""
+    """Pre-trains a backbone: its name, a folder, settings of the loop, and `pretrained`, a file to go on from."""
     from omegaconf import OmegaConf
 
     from adapters.training.loop import fit
 
     backbone, out, *given = arguments
     settings = {"steps": 2000, "batch": 16, "lr": 3e-3, "ema": 0.03, "clip": 1.0} | dict(OmegaConf.from_dotlist(given))
-    fit(Looks(backbone, settings.get("seed", 0)), settings, Path(out))
+    before = settings.pop("pretrained", None)
+    fit(Looks(backbone, settings.get("seed", 0), before), settings, Path(out))
 
 
 if __name__ == "__main__":

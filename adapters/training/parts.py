@@ -26,7 +26,7 @@ def load_parts(network: nn.Module, path: str, parts: tuple[str, ...] = PARTS) ->
     found = weights.read_weights(path, "parts of a network")
     held = tuple(part for part in parts if any(k.startswith(part) for k in found))
     if not held:
-        names = " nor ".join(f"`{part}...`" for part in parts)
+        names = " nor ".join(f"`{part}*`" for part in parts)
         raise InputError(f"{path}: has neither {names}, such as {min(found, default='nothing')}; give another file")
     found = {k: v for k, v in found.items() if k.startswith(held) or own.get(k) == tuple(v.shape)}
     expected = {k: shape for k, shape in own.items() if k.startswith(held) or k in found}
