@@ -14,6 +14,7 @@ from propagators.propagator import Propagator
 class AOT(Propagator):
     """AOT-T/S/B/L, R50-, R101-, SwinB-, SwinL-AOTL: needs `weights`, a checkpoint of the official code."""
 
+    version = 2  # 2: small variants see up to 640 pixels
     defaults: ClassVar[dict[str, Any]] = DEFAULTS
 
     def __init__(self, **settings):

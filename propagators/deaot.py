@@ -14,6 +14,7 @@ from propagators.propagator import Propagator
 class DeAOT(Propagator):
     """DeAOT-T/S/B/L, R50-, SwinB-, SwinL-DeAOTL: needs `weights`, a checkpoint of the official code."""
 
+    version = 2  # 2: small variants see up to 640 pixels
     defaults: ClassVar[dict[str, Any]] = DEFAULTS
 
     def __init__(self, **settings):

@@ -75,8 +75,8 @@ VARIANTS = {
         Variant(
             "swinl_deaotl", "deaot", "swin_large", 3, 5, crop=(464, 464)
         ),  # LSVOS 2023 winners; not in the official code
-        Variant("aot_nano", "aot", "resnet_nano", 2, 5, 64, 2, 512, (129, 193)),  # ours, see docs/training.md
-        Variant("deaot_nano", "deaot", "resnet_nano", 2, 5, 64, 1, 512, (129, 193)),
+        Variant("aot_nano", "aot", "resnet_nano", 2, 5, 64, 2, 640, (129, 193)),  # ours, see docs/training.md
+        Variant("deaot_nano", "deaot", "resnet_nano", 2, 5, 64, 1, 640, (129, 193)),
     )
 }
 
