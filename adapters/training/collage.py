@@ -1,8 +1,7 @@
 """Pictures of nothing in particular: blobs of any outline and texture on a ground of any texture.
 
-What a propagator must learn is to follow whatever it was shown, not to find things that stand out. So blobs may have
-the texture of the ground or of one another, are often of several textures themselves, stand on cluttered ground, and
-share its few colours; textures have the scale-free look of natural ones rather than flat colours.
+What a propagator must learn is to follow whatever it was shown, not to find things that stand out. Blobs may have the
+texture of the ground or of one another, and have the scale-free look of natural textures rather than flat colours.
 """
 
 from __future__ import annotations
@@ -24,53 +23,25 @@ def collage(size: tuple[int, int], rng: np.random.Generator) -> Sample:
     Returns:
         A sample of one frame.
     """
-    colours = palette(rng)
-    image, ids = patchwork(size, colours, int(rng.choice([0, 4, 16])), rng), np.zeros(size, np.uint8)
+    image, ids = texture(size, rng), np.zeros(size, np.uint8)
     known = [image]
     for k in range(1, int(rng.integers(2, 7)) + 1):
-        if rng.random() < 0.25:
-            own = _elsewhere(known[rng.integers(len(known))], rng)
+        mask = np.zeros(size, np.uint8)
+        cv2.fillPoly(mask, [outline(size, rng)], 255, cv2.LINE_AA)
+        if rng.random() < 0.25:  # like the ground or another blob, elsewhere in it
+            own = np.roll(known[rng.integers(len(known))], rng.integers(0, size), (0, 1))
         else:
-            own = patchwork(size, colours, int(rng.choice([0, 0, 3, 8])), rng)
+            own = texture(size, rng)
             known.append(own)
-        image, mask = _laid_on(image, own, outline(size, rng), rng)
-        ids[mask] = k
-    image = image + rng.normal(0, rng.uniform(0, 4), (*size, 1))
+        cover = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.3, 1.2)).astype(np.float32)[..., None] / 255
+        image = image + cover * (own - image)
+        ids[mask > 127] = k
+    image += rng.normal(0, rng.uniform(0, 4), (*size, 1))
     return Sample(np.clip(image, 0, 255).astype(np.uint8)[None], ids[None], ())
 
 
-def palette(rng: np.random.Generator) -> np.ndarray:
-    """The range that a picture's colours are from, [2, 3]: all of them, or those near one of them."""
-    if rng.random() < 0.4:
-        return np.array([[0.0] * 3, [255.0] * 3])
-    centre, spread = rng.uniform(50, 205) + rng.normal(0, 25, 3), rng.uniform(20, 90)
-    return np.clip([centre - spread, centre + spread], 0, 255)
-
-
-def patchwork(size: tuple[int, int], colours: np.ndarray, patches: int, rng: np.random.Generator) -> np.ndarray:
-    """A texture with patches of two others; float32 [H, W, 3], 0..255."""
-    image = texture(size, colours, rng)
-    others = [texture(size, colours, rng) for _ in range(min(2, patches))]
-    for _ in range(patches):
-        image, _ = _laid_on(image, _elsewhere(others[rng.integers(len(others))], rng), outline(size, rng), rng)
-    return image
-
-
-def _laid_on(image: np.ndarray, own: np.ndarray, line: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
-    """(the picture with what is inside of a line from another, that inside as bool [H, W])."""
-    mask = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [line], 255, cv2.LINE_AA)
-    cover = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.3, 1.2)).astype(np.float32)[..., None] / 255
-    return image + cover * (own - image), mask > 127
-
-
-def _elsewhere(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other places of a texture."""
-    return np.roll(image, rng.integers(0, image.shape[:2]), (0, 1))
-
-
-def texture(size: tuple[int, int], colours: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise of several scales between three colours of a palette, at times with stripes; float32 [H, W, 3], 0..255."""
+def texture(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Noise of several scales between a few colours, at times with stripes; float32 [H, W, 3], 0..255."""
     h, w = size
     rough = rng.uniform(0.4, 1.6)  # how fast fine detail grows weaker
     noise = np.zeros((h, w, 2), np.float32)
@@ -83,12 +54,12 @@ def texture(size: tuple[int, int], colours: np.ndarray, rng: np.random.Generator
         y, x = np.mgrid[:h, :w].astype(np.float32)
         waves = np.sin((np.cos(angle) * x + np.sin(angle) * y) * (2 * np.pi / period) + noise[..., 1])
         noise[..., 0] = noise[..., 0] * 0.4 + np.clip(2 * waves, -1, 1)
-    three = rng.uniform(*colours, (3, 1, 1, 3)).astype(np.float32)
+    colours = rng.uniform(0, 255, (3, 1, 1, 3)).astype(np.float32)
     if rng.random() < 0.5:  # shades of one colour
-        three[1:] = three[0] * rng.uniform(0.5, 1.4, (2, 1, 1, 1)) + rng.normal(0, 20, (2, 1, 1, 3))
+        colours[1:] = colours[0] * rng.uniform(0.5, 1.4, (2, 1, 1, 1)) + rng.normal(0, 20, (2, 1, 1, 3))
     share = np.clip(0.5 + 0.35 * noise, 0, 1)[..., None]
-    image = three[0] + share[:, :, 0] * (three[1] - three[0])
-    return (image + share[:, :, 1] * 0.6 * (three[2] - image)).astype(np.float32)
+    image = colours[0] + share[:, :, 0] * (colours[1] - colours[0])
+    return (image + share[:, :, 1] * 0.6 * (colours[2] - image)).astype(np.float32)
 
 
 def outline(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
