@@ -81,6 +81,7 @@ class Clip:
         expressions: in the data set's order (numeric order of ids).
         images: the pictures, read lazily.
         truth: ground truth where there is one.
+        in_pairs: whether its data set lists two expressions an object, in order, as Ref-YouTube-VOS does.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Clip:
     expressions: tuple[Expression, ...]
     images: Frames
     truth: Truth | None = None
+    in_pairs: bool = False
 
     def __post_init__(self):
         problems = []

@@ -25,13 +25,14 @@ def group_expressions(
 
     Args:
         clip: the clip.
-        models: their predictions, read by the rule `runs` only.
+        models: their predictions, read by the rules `runs` and `auto` only.
         rule: `obj_id`: what the data set says. `file`: a json {clip: [[id, ...], ...]}. `pairs`: (0, 1), (2, 3), ... in
             order, an odd last one alone: the 2023 winners' rule, unchecked. `runs`: in order, one or two an object,
             as the masks of the models tell; see `runs_of_masks`. `none`: every expression alone. `auto`: `obj_id`
-            where the data set gives it, else `runs`.
+            where the data set gives it; where it lists two an object, pairs that the masks do not deny, see
+            `pairs_in_order`; else `runs`.
         file: for the rule `file`.
-        min_iou: for the rule `runs`.
+        min_iou: for the rule `runs`, half of it for the pairs of `auto`.
 
     Returns:
         Groups in order of their first expression; every expression is in exactly one.
@@ -43,6 +44,9 @@ def group_expressions(
     known = all(e.objects for e in clip.expressions)
     if rule == "auto":
         rule = "obj_id" if known else "runs"
+        in_order = [[model[i] for i in ids] for model in models]
+        if not known and clip.in_pairs and (groups := pairs_in_order(in_order, ids, min_iou / 2)):
+            return groups
     if rule == "none":
         return [[i] for i in ids]
     if rule == "pairs":
@@ -97,6 +101,31 @@ def runs_of_masks(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str], 
         groups.append(list(ids[i : i + size]))
         i += size
     return groups
+
+
+def pairs_in_order(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str], least: float) -> list[list[str]]:
+    """Pairs (0, 1), (2, 3), ...; of an odd count one expression is alone, the one that leaves the pairs most alike.
+
+    So a pair holds together where the models misunderstand one of its two, as long as others do not: the rest of the
+    clip says that its expressions come two by two.
+
+    Args:
+        models: [model][expression], in the order of ids.
+        ids: expression ids in order.
+        least: mean IoU over pairs and models below which they are none.
+
+    Returns:
+        Groups in order; none where the masks say that these are no pairs.
+    """
+    n = len(ids)
+    packed = [[pack(sequence) for sequence in model] for model in models]
+    alike = [float(np.mean([sequence_iou(m[i], m[i + 1]) for m in packed])) for i in range(n - 1)]
+    alone = max(range(0, n, 2), key=lambda k: sum(alike[:k:2]) + sum(alike[k + 1 :: 2])) if n % 2 else n
+    starts = [*range(0, alone, 2), *range(alone + 1, n, 2)]
+    if not starts or np.mean([alike[i] for i in starts]) < least:
+        return []
+    groups = [list(ids[i : i + 2]) for i in starts]
+    return sorted([*groups, [ids[alone]]], key=lambda group: ids.index(group[0])) if n % 2 else groups
 
 
 def pack(sequence: MaskSequence) -> PackedMasks:

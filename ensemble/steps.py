@@ -40,6 +40,7 @@ class Vote(Step):
     """
 
     op = "vote"
+    version = 2  # 2: pairs where the data set lists pairs
     defaults = {
         "inputs": REQUIRED,
         "across": None,

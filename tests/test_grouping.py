@@ -1,6 +1,7 @@
 """Which expressions mean the same object."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,30 @@ def test_a_pair_needs_at_least_half_of_the_models():
 def test_masks_that_show_nothing_are_no_evidence():
     nothing = {str(i): MaskSequence.binary(np.zeros((3, 8, 12), bool)) for i in range(2)}
     assert group_expressions(clip_of([0, 1]), [nothing], "runs") == [["0"], ["1"]]
+
+
+def paired(objects):
+    """A clip of a data set that lists two expressions an object."""
+    return replace(clip_of(objects), in_pairs=True)
+
+
+def test_auto_keeps_the_data_sets_pairs_where_models_misunderstand_one_of_two():
+    models = [masks_of([0, 0, 1, 2, 3, 3], seed) for seed in range(3)]  # the fourth is taken for another object
+    objects = [0, 0, 1, 1, 3, 3]
+    assert group_expressions(paired(objects), models) == [["0", "1"], ["2", "3"], ["4", "5"]]
+    assert group_expressions(clip_of(objects), models) == [["0", "1"], ["2"], ["3"], ["4", "5"]], "nobody said pairs"
+
+
+@pytest.mark.parametrize("video", ODD)
+def test_auto_finds_the_one_that_is_alone(video):
+    models = [masks_of(ODD[video], seed) for seed in range(3)]
+    assert group_expressions(paired(ODD[video]), models) == cut(ODD[video])
+
+
+def test_auto_goes_by_the_masks_where_these_deny_pairs():
+    models = [masks_of([0, 1, 2, 3], seed) for seed in range(3)]
+    assert group_expressions(paired([0, 1, 2, 3]), models) == [["0"], ["1"], ["2"], ["3"]]
+    assert group_expressions(paired([0]), [masks_of([0], 0)]) == [["0"]]
 
 
 def test_obj_id_groups_by_object_in_any_order():

@@ -59,7 +59,7 @@ class RefYoutubeVOS(Dataset):
             truth = None
             if known and annotations.is_dir():
                 truth = PaletteTruth(tuple(annotations / name / f"{frame}.png" for frame in frames), known, images)
-            return Clip(name, frames, expressions, images, truth)
+            return Clip(name, frames, expressions, images, truth, in_pairs=True)
 
         return make_clips(videos, make)
 
