@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,7 @@ def group_expressions(
     known = all(e.objects for e in clip.expressions)
     if rule == "auto":
         rule = "obj_id" if known else "runs"
-        in_order = [[model[i] for i in ids] for model in models]
-        if not known and clip.in_pairs and (groups := pairs_in_order(in_order, ids, min_iou / 2)):
+        if not known and clip.in_pairs and (groups := pairs_in_order(neighbour_ious(models, ids), ids, min_iou / 2)):
             return groups
     if rule == "none":
         return [[i] for i in ids]
@@ -63,11 +63,19 @@ def group_expressions(
     if rule == "file":
         return _groups_of_file(clip, ids, file)
     if rule == "runs":
-        return runs_of_masks([[model[i] for i in ids] for model in models], ids, min_iou)
+        return runs_of_masks(neighbour_ious(models, ids), ids, min_iou)
     raise InputError(f"grouping: unknown rule {rule!r}. Valid: {', '.join(RULES)}")
 
 
-def runs_of_masks(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str], min_iou: float) -> list[list[str]]:
+def neighbour_ious(models: Sequence[Prediction], ids: Sequence[str]) -> np.ndarray:
+    """IoU over the whole video of the masks of each two neighbours (i, i + 1), float [models, expressions - 1]."""
+    packed = [[pack(model[i]) for i in ids] for model in models]
+    return np.array([[sequence_iou(a, b) for a, b in pairwise(masks)] for masks in packed]).reshape(
+        len(models), max(0, len(ids) - 1)
+    )
+
+
+def runs_of_masks(ious: np.ndarray, ids: Sequence[str], min_iou: float) -> list[list[str]]:
     """Cuts the ordered expressions into runs of one or two that the masks say are the same object.
 
     Dynamic programme over neighbours: a pair is worth the mean over models of the IoU of its two mask sequences over
@@ -75,7 +83,7 @@ def runs_of_masks(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str], 
     pair that does not reach `min_iou` in at least half of the models is never made.
 
     Args:
-        models: [model][expression], in the order of ids.
+        ious: see `neighbour_ious`.
         ids: expression ids in order.
         min_iou: below this, two expressions are not the same object.
 
@@ -83,12 +91,10 @@ def runs_of_masks(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str], 
         Groups in order.
     """
     n = len(ids)
-    packed = [[pack(sequence) for sequence in model] for model in models]
     worth = np.full(n, -np.inf)  # worth[i]: of the pair (i, i + 1)
     for i in range(n - 1):
-        ious = np.array([sequence_iou(model[i], model[i + 1]) for model in packed])
-        if np.mean(ious >= min_iou) >= 0.5:
-            worth[i] = ious.mean() - min_iou + (EVEN_START if i % 2 == 0 else 0)
+        if np.mean(ious[:, i] >= min_iou) >= 0.5:
+            worth[i] = ious[:, i].mean() - min_iou + (EVEN_START if i % 2 == 0 else 0)
     best = np.zeros(n + 1)  # best[i]: of the expressions from i on
     paired = [False] * n
     for i in reversed(range(n)):
@@ -103,14 +109,14 @@ def runs_of_masks(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str], 
     return groups
 
 
-def pairs_in_order(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str], least: float) -> list[list[str]]:
+def pairs_in_order(ious: np.ndarray, ids: Sequence[str], least: float) -> list[list[str]]:
     """Pairs (0, 1), (2, 3), ...; of an odd count one expression is alone, the one that leaves the pairs most alike.
 
     So a pair holds together where the models misunderstand one of its two, as long as others do not: the rest of the
     clip says that its expressions come two by two.
 
     Args:
-        models: [model][expression], in the order of ids.
+        ious: see `neighbour_ious`.
         ids: expression ids in order.
         least: mean IoU over pairs and models below which they are none.
 
@@ -118,14 +124,14 @@ def pairs_in_order(models: Sequence[Sequence[MaskSequence]], ids: Sequence[str],
         Groups in order; none where the masks say that these are no pairs.
     """
     n = len(ids)
-    packed = [[pack(sequence) for sequence in model] for model in models]
-    alike = [float(np.mean([sequence_iou(m[i], m[i + 1]) for m in packed])) for i in range(n - 1)]
-    alone = max(range(0, n, 2), key=lambda k: sum(alike[:k:2]) + sum(alike[k + 1 :: 2])) if n % 2 else n
-    starts = [*range(0, alone, 2), *range(alone + 1, n, 2)]
-    if not starts or np.mean([alike[i] for i in starts]) < least:
+    if n < 2:
         return []
-    groups = [list(ids[i : i + 2]) for i in starts]
-    return sorted([*groups, [ids[alone]]], key=lambda group: ids.index(group[0])) if n % 2 else groups
+    alike = ious.mean(0)  # of each two neighbours
+    alone = max(range(0, n, 2), key=lambda k: alike[:k:2].sum() + alike[k + 1 :: 2].sum()) if n % 2 else n
+    starts = [*range(0, alone, 2), *range(alone + 1, n, 2)]
+    if alike[starts].mean() < least:
+        return []
+    return [list(ids[i:j]) for i, j in pairwise(sorted({*starts, alone, n}))]
 
 
 def pack(sequence: MaskSequence) -> PackedMasks:

@@ -25,6 +25,7 @@ from adapters.datasets.shapes.scenes import ODD, compose
 from adapters.datasets.shapes.sheet import clips_sheet
 from adapters.datasets.shapes.staged import STAGED
 from adapters.sequence import InputError
+from ensemble.grouping import group_expressions
 
 SIZE = (180, 320)
 TINY = {"clips": 2, "frames": 5, "size": [48, 80]}
@@ -125,6 +126,15 @@ def test_sentences_come_in_pairs_but_for_one_clip(default):
     small = {"frames": 12, "size": (48, 80)}
     places = {[len(own) for own in shot_of(ODD, seed, **small).sentences].index(1) for seed in range(12)}
     assert places == {0, 1, 2}  # not always the last
+
+
+def test_auto_groups_them_by_the_object_that_their_true_masks_show(default):
+    for clip in default.clips():
+        truth = {e.id: clip.truth.read(e.id) for e in clip.expressions}
+        found = group_expressions(clip, [truth])
+        objects = {e.id: np.stack([truth[e.id].mask(t) for t in range(len(clip))]).tobytes() for e in clip.expressions}
+        assert clip.in_pairs and len(found) == len(set(objects.values()))
+        assert all(len({objects[i] for i in group}) == 1 for group in found)
 
 
 def test_staged_and_free_scenes_take_turns_at_all_levels(default):
