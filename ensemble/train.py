@@ -32,6 +32,7 @@ TRAINERS = {  # kind: {network: the module that trains it}
         "uninext": "adapters.training.uninext",
         "urvos": "adapters.training.urvos",
     },
+    "backbone": dict.fromkeys(("resnet_nano", "convnext_nano"), "adapters.training.looks"),
     "grounding": {"grounding": "adapters.training.grounding"},
 }
 

@@ -10,6 +10,7 @@ from adapters.networks.uninext import Uninext
 from adapters.sequence import InputError
 from adapters.training import looks, loop, segmenters, uninext
 from adapters.training.parts import load_parts
+from run_ensemble import main
 
 
 def test_cut_outs_show_the_thing_whose_looks_they_tell():
@@ -45,7 +46,7 @@ def test_a_thing_at_the_border_is_cut_out_whole():
 
 @pytest.mark.parametrize("backbone", looks.NAMES)
 def test_a_backbone_learns_and_its_network_starts_from_it(backbone, tmp_path):
-    learner = looks.Looks(backbone)
+    learner = looks.trainee(backbone, {})
     batch = learner.collate([learner.samples()[i] for i in range(2)])
     learner.samples, learner.collate = lambda: [None] * 100, lambda _: batch
     before = sum(v.item() for v in learner.losses(batch, 0).values())
@@ -55,7 +56,7 @@ def test_a_backbone_learns_and_its_network_starts_from_it(backbone, tmp_path):
     assert set(learner.validate(learner.network.eval())) == {"Shape", "Colour", "Pattern"}
 
     kept = {k.removeprefix(looks.NAMES[backbone]): v for k, v in torch.load(path)["model"].items()}
-    went_on = looks.Looks(backbone, seed=1, pretrained=str(path)).network.body.state_dict()
+    went_on = looks.trainee(backbone, {"seed": 1, "pretrained": str(path)}).network.body.state_dict()
     assert kept and all(torch.equal(weight, went_on[name]) for name, weight in kept.items())
     if backbone == "resnet_nano":
         network = segmenters.trainee("soc", {"pretrained": str(path)}).network
@@ -65,6 +66,14 @@ def test_a_backbone_learns_and_its_network_starts_from_it(backbone, tmp_path):
         own = network.detr.detr.backbone[0].backbone.stages[2][0].pwconv1.weight
         assert isinstance(network, Uninext)
     assert any(torch.equal(own, w) for w in learner.network.parameters())
+
+
+def test_the_command_trains_a_backbone(tmp_path, capsys):
+    settings = ["steps=2", "batch=2", "validate_every=2", f"out={tmp_path}"]
+    assert main(["train", "backbone=resnet_nano", *settings]) == 0
+    assert "Shape 0." in capsys.readouterr().out and (tmp_path / "card.md").read_text().startswith("# resnet_nano")
+    assert main(["train", "backbone=resnet_nano", "data=FOLDER", *settings]) == 2
+    assert "only `shapes` tells looks" in capsys.readouterr().err
 
 
 def test_a_file_without_the_parts_asked_for_is_refused(tmp_path):

@@ -2,16 +2,14 @@
 
 Every thing of a frame is cut out with some of what is around it, and told by the features of its own pixels. In whole
 frames things are small and sentences few, and a backbone that starts from nothing learns colours there and next to
-nothing else; on things cut out it learns all three in minutes. Comes before `adapters.training.pixels` and `cells`:
+nothing else; on things cut out it learns all three in minutes. Segmenters start from it by `pretrained`:
 
-    python -m adapters.training.looks resnet_nano OUT key=value...      # or convnext_nano, of UNINEXT
+    python run_ensemble.py train backbone=resnet_nano       # or convnext_nano, of UNINEXT
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from adapters.component import merge_settings
 from adapters.datasets.shapes import SPLITS
 from adapters.datasets.shapes.render import draw
 from adapters.datasets.shapes.scenes import compose
@@ -33,6 +32,16 @@ from adapters.training.norms import unfreeze_norms, without_counts
 from adapters.training.samples import ENDLESS
 from adapters.training.trainee import Trainee
 
+DEFAULTS: dict[str, Any] = {
+    "data": "shapes",  # rendered on the fly; there is no other
+    "pretrained": None,  # a file of such a training to go on from
+    "steps": 2000,
+    "batch": 16,  # frames, all of whose things are cut out
+    "lr": 3e-3,
+    "clip": 1.0,
+    "ema": 0.03,
+    "seed": 0,
+}
 KINDS = {"shape": SHAPES, "colour": tuple(COLOURS), "pattern": PATTERNS}  # words that exclude each other
 PICTURE = (180, 320)  # size of frames
 SIDE = 48  # of what is cut out, pixels, as the backbone sees it
@@ -112,6 +121,23 @@ class Teller(nn.Module):
         return list(self.head(torch.cat(pooled, 1)).split([len(words) for words in KINDS.values()], 1))
 
 
+def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = None) -> Looks:
+    """The training that settings describe.
+
+    Args:
+        name: of the backbone, a key of `NAMES`.
+        settings: values for `DEFAULTS`.
+        score: not needed: what is told right is counted.
+
+    Raises:
+        InputError: unknown settings, other data than `shapes`, or weights of another backbone.
+    """
+    s = merge_settings(DEFAULTS, dict(settings), f"train backbone={name}")
+    if s["data"] != "shapes":
+        raise InputError(f"train backbone={name}: setting `data` is {s['data']!r}, but only `shapes` tells looks")
+    return Looks(name, s["seed"], s["pretrained"])
+
+
 class Looks(Trainee):
     """The pre-training of one backbone.
 
@@ -155,19 +181,3 @@ class Looks(Trainee):
     def checkpoint(self, state: dict[str, Tensor]) -> dict[str, Any]:
         own = {k.removeprefix("body."): v for k, v in without_counts(state).items() if k.startswith("body.")}
         return {"model": {NAMES[self.backbone] + k: v for k, v in own.items()}}
-
-
-def main(arguments: list[str]) -> None:
-    """Pre-trains a backbone: its name, a folder, settings of the loop, and `pretrained`, a file to go on from."""
-    from omegaconf import OmegaConf
-
-    from adapters.training.loop import fit
-
-    backbone, out, *given = arguments
-    settings = {"steps": 2000, "batch": 16, "lr": 3e-3, "ema": 0.03, "clip": 1.0} | dict(OmegaConf.from_dotlist(given))
-    before = settings.pop("pretrained", None)
-    fit(Looks(backbone, settings.get("seed", 0), before), settings, Path(out))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -51,7 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "level": None,  # of shapes: easy, medium or hard; None: all
     "tokenizer": None,  # folder; None: the small one that comes with the package, of published variants the cache's
     "weights": None,  # to start from; None: from nothing
-    "pretrained": None,  # to start from in part: of `adapters.training.looks` or `pixels`, or another of the three
+    "pretrained": None,  # to start from in part: of `train backbone=...`, or another of the three
     "frames": 8,  # of a clip, all over it
     "expressions": 5,  # of a clip
     "short_side": None,  # of the network's input; None: as the adapter has it

@@ -191,7 +191,7 @@ DEFAULTS: dict[str, Any] = {
     "level": None,  # of shapes: easy, medium or hard; None: all
     "tokenizer": None,  # folder; None: the small one that comes with the package
     "weights": None,  # to start from; None: from nothing
-    "pretrained": None,  # to start from in part: a file of `adapters.training.looks`
+    "pretrained": None,  # to start from in part: a file of `train backbone=convnext_nano`
     "stage": "whole",  # or, before it, `cells`: backbone and words learn which cells an object covers
     "sizes": [[126, 224], [126, 224], [158, 281]],  # of the pictures, one drawn for every batch
     "frames": 2,  # of a clip, each a picture by itself
