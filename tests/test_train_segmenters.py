@@ -13,7 +13,7 @@ from adapters.networks.checkpoint import open_checkpoint
 from adapters.networks.interface import Text
 from adapters.networks.weights import shipped
 from adapters.sequence import InputError
-from adapters.training import loop, pixels
+from adapters.training import loop
 from adapters.training.losses import Found, Target, match
 from adapters.training.samples import RenderedClips
 from adapters.training.segmenters import (
@@ -162,6 +162,8 @@ def test_a_network_starts_from_what_it_shares_with_another(tmp_path):
     shared = [k for k in own if k in other and own[k].shape == other[k].shape and own[k].dim()]
     assert len(shared) > 0.6 * len(own) and all(torch.equal(own[k], other[k]) for k in shared)
     assert any(k.startswith("transformer.decoder") for k in shared)
+    with pytest.raises(InputError, match=r"text_encoder.* has shape"):
+        training("referformer", text_width=64, pretrained=str(tmp_path / "soc.pth"))
 
 
 def test_published_variants_train_slower_below_and_keep_their_language_model():
@@ -188,21 +190,6 @@ def test_a_published_variant_takes_a_step():
     optimizer.step()
     with torch.no_grad():
         assert sum(losses(learner.network, batch).values()) < sum(before.values())
-
-
-# Before it: backbone and words ------------------------------------------------------------------------------------
-
-
-def test_pixels_learn_what_sentences_name_and_a_network_starts_from_them(tmp_path):
-    learner = pixels.Pixels("resnet_nano", Fixed(clip_of(2)), expressions=2)
-    settings = {"steps": 30, "batch": 2, "lr": 3e-3, "ema": 0.0, "validate_every": 30, "log_every": 5}
-    weights = loop.fit(learner, settings, tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert rows[-1]["kinds"] < 0.5 * rows[0]["kinds"] and rows[-1]["loss"] < 0.6 * rows[0]["loss"]
-    started = training("mutr", pretrained=str(weights), text_layers=2, text_width=64).network.state_dict()
-    assert all(torch.equal(started[name], weight) for name, weight in torch.load(weights)["model"].items())
-    with pytest.raises(InputError, match=r"text_encoder.* has shape"):
-        training("mutr", pretrained=str(weights))
 
 
 # What comes with the package --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from adapters.networks.weights import read_weights, shipped
 from adapters.sequence import InputError
 from adapters.training import loop, simota
 from adapters.training.samples import Sample
-from adapters.training.uninext import DEFAULTS, UninextTrainee, answers, batch_of, cell_losses, losses, trainee
+from adapters.training.uninext import DEFAULTS, UninextTrainee, answers, batch_of, losses, trainee
 
 SIZE = (64, 112)
 
@@ -169,22 +169,6 @@ def test_every_term_is_finite_and_every_weight_learns(learner):
     assert all(torch.isfinite(w.grad).all() for w in weights if w.grad is not None)
 
 
-def test_backbone_and_words_alone_learn_cells(learner):
-    _, batch = learner
-    made = training(stage="cells")
-    optimizer = torch.optim.Adam([w for w in made.network.parameters() if w.requires_grad], 2e-3)
-    first = None
-    for _ in range(25):
-        optimizer.zero_grad()
-        loss = sum(made.losses(batch, 0).values())
-        loss.backward()
-        optimizer.step()
-        first = first or loss.item()
-    assert loss.item() < 0.5 * first
-    assert all(w.grad is not None for w in made.network.parameters() if w.requires_grad)
-    assert not any(w.requires_grad for w in made.network.detr.mask_head.parameters())
-
-
 def test_training_sees_what_inference_answers(learner):
     """The two ways of sampling, all layers and all queries against the last and the chosen one."""
     made, batch = learner
@@ -233,17 +217,15 @@ def test_gradients_of_sampling_are_those_of_both_ways():
 
 @pytest.mark.slow
 def test_one_clip_is_learned_by_heart():
-    """Both stages, one after the other, as a network is trained."""
-    made = training()
+    made, steps = training(), 130
     batch = made.collate([(made.clips[0], [0, 1], 0.0)])
-    for terms, steps, falls in ((cell_losses, 40, 0), (losses, 90, 1)):
-        optimizer = torch.optim.Adam(made.network.parameters())
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 10) * (1 - falls * step / steps)
-            optimizer.zero_grad()
-            sum(terms(made.network, batch).values()).backward()
-            nn.utils.clip_grad_norm_(made.network.parameters(), 5.0)
-            optimizer.step()
+    optimizer = torch.optim.Adam(made.network.parameters())
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 10) * (1 - step / steps)
+        optimizer.zero_grad()
+        sum(losses(made.network, batch).values()).backward()
+        nn.utils.clip_grad_norm_(made.network.parameters(), 5.0)
+        optimizer.step()
     clip = made.clips[0]
     with torch.no_grad():
         found = answers(made.network.eval(), made.tokenizer, clip, SIZE)
@@ -293,7 +275,7 @@ def test_validation_scores_every_expression():
     assert training().validate(made.network) == {}
 
 
-@pytest.mark.parametrize("settings", [{"variant": "uninext_large"}, {"stage": "first"}, {"layers": 3}])
+@pytest.mark.parametrize("settings", [{"variant": "uninext_large"}, {"layers": 3}])
 def test_settings_that_are_none_are_refused(settings):
     with pytest.raises(InputError, match="|".join(map(str, settings.values())) + "|layers"):
         trainee("uninext", settings)

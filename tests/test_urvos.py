@@ -339,7 +339,7 @@ def trainee(monkeypatch, **given):
 
 
 def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
-    """A whole network; one that never had a memory; torchvision's ResNet; one that learned pixels. Nothing else."""
+    """A whole network; one that never had a memory; torchvision's ResNet; one that learned looks. Nothing else."""
     state = {k: v + 0.5 if v.is_floating_point() else v for k, v in trainee(monkeypatch).network.state_dict().items()}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     parts = {
@@ -348,17 +348,17 @@ def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
         "resnet": {k[9:]: v for k, v in state.items() if k.startswith("backbone.")} | {"fc.weight": torch.zeros(2, 2)},
     }
     longer = {f"backbone.0.body.{k}": v for k, v in parts["resnet"].items() if k != "fc.weight"}
-    parts["pixels"] = longer | {"backbone.0.body.layer4.9.bn1.bias": torch.zeros(2), "text_encoder.x": torch.zeros(2)}
+    parts["looks"] = longer | {"backbone.0.body.layer4.9.bn1.bias": torch.zeros(2)}
     for name, part in parts.items():
         torch.save(part, tmp_path / name)
         found = trainee(monkeypatch, weights=str(tmp_path / name)).network.state_dict()
         same = {k for k, v in state.items() if v.is_floating_point() and torch.equal(v, found[k])}
-        assert all(k.startswith("backbone.") or name not in ("resnet", "pixels") for k in same)
+        assert all(k.startswith("backbone.") or name not in ("resnet", "looks") for k in same)
         assert {k.partition(".")[0] for k in state if k not in same} <= {
             "whole": {"vocabulary", "short_side"},
             "pictures": {"vocabulary", "short_side", "memory"},
             "resnet": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
-            "pixels": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
+            "looks": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
         }[name]
     other = {**state, "vocabulary": Words(("the", "square", "green", "red")).packed()}
     torch.save(other, tmp_path / "other")

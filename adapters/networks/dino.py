@@ -217,7 +217,6 @@ class DinoTransformer(nn.Module):
         layout: Layout,
         rate: Callable[[Tensor], Tensor],
         box_heads: Sequence[MLP],
-        deep: bool = True,
     ) -> Found:
         """Queries of frames about expressions.
 
@@ -227,18 +226,14 @@ class DinoTransformer(nn.Module):
             layout: of the tokens.
             rate: scores [B, S, 1] the cells [B, S, C] that propose boxes.
             box_heads: one per layer, then one for the proposals.
-            deep: run encoder and decoder; else cells are rated as they come from the fusion, and that is all.
         """
         tokens, words = self.fusion(tokens, words, padding)
-        if deep:
-            tokens = self._encode(tokens, layout)
+        tokens = self._encode(tokens, layout)
         there = (~padding).float()[..., None]
         sentence = (words * there).sum(1) / there.sum(1)
         nowhere = ~layout.box[:, :1].isfinite()
         cells = self.enc_output_norm(self.enc_output(tokens.masked_fill(nowhere, 0)))
         ratings = rate(cells)[..., 0]
-        if not deep:
-            return Found([], cells, ratings, tokens, sentence)
         # best first: the rank of a cell decides which query it starts
         best = ratings.topk(self.tgt_embed.num_embeddings, 1).indices[..., None]  # [B, Q, 1]
         chosen = cells.gather(1, best.expand(-1, -1, cells.shape[-1]))

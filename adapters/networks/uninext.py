@@ -249,11 +249,11 @@ class Uninext(Network):
         score = scores.gather(2, best[..., None])[..., 0]
         return Answer(scores, best, boxes[:, 0], score, None if logits is None else logits[:, 0])
 
-    def look(self, tokens: Tensor, layout: Layout, words: Tensor, padding: Tensor, deep: bool = True) -> Found:
+    def look(self, tokens: Tensor, layout: Layout, words: Tensor, padding: Tensor) -> Found:
         """What the transformer finds for B pairs: tokens [B, S, C] of a frame, words [B, L, D] and their padding."""
         detr, words = self.detr.detr, words.float()
         with torch.autocast(tokens.device.type, enabled=False):
-            return detr.transformer(tokens, words, padding, layout, detr.class_embed[-1], detr.bbox_embed, deep)
+            return detr.transformer(tokens, words, padding, layout, detr.class_embed[-1], detr.bbox_embed)
 
     def rate(self, found: Found, layer: int) -> tuple[Tensor, Tensor]:
         """Logits [B, Q] after a layer: whether a query is the object, and the IoU of its box with the true one."""

@@ -4,8 +4,7 @@ As published: two stages, of which the first rates every cell of the image, SimO
 every layer of the decoder learns classes, boxes, their IoU and masks. Left out: the denoising queries, because SimOTA
 gives the decoder many teachers already, and the embeddings for tracking, which no expression needs. Other than
 published, for a training from nothing: the first stage learns from several cells by SimOTA too, where it had
-one by the Hungarian method; the text encoder is trained, because there is none to start from; and before all that, in
-place of ImageNet and BERT's own pre-training, backbone and words learn which cells an object covers (stage=cells).
+one by the Hungarian method; and the text encoder is trained, because there is none to start from.
 
 Source: Yan et al., "Universal Instance Perception as Object Discovery and Retrieval", CVPR 2023.
 """
@@ -35,7 +34,7 @@ from adapters.networks.layers import Size
 from adapters.networks.uninext import Uninext
 from adapters.sequence import InputError
 from adapters.training.language import SLOWLY, spread_words
-from adapters.training.losses import boxes_of, dice, focal
+from adapters.training.losses import boxes_of
 from adapters.training.parts import load_parts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
 from adapters.training.simota import WEIGHTS, box_losses, mask_losses, match
@@ -155,27 +154,6 @@ def losses(network: Uninext, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: sum(t[name] for t in terms if name in t) for name in WEIGHTS}
 
 
-def cell_losses(network: Uninext, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of the rating of cells alone, as the fusion hands them on: each is to say how much of it the object covers.
-
-    Backbone, text encoder and fusion learn what words look like, from every cell, without encoder and decoder: three
-    times as many steps in the same time.
-    """
-    frames, layout, _ = network.prepare(batch["frames"])
-    words = network.language_model(input_ids=batch["ids"], attention_mask=(~batch["padding"]).long())
-    tokens = network.tokens(frames)[batch["picture"]]
-    found = network.look(tokens, layout, words.last_hidden_state, batch["padding"], deep=False)
-    fine = layout.sizes[0]
-    masks = batch["masks"][:, None]
-    masks = F.pad(masks, (0, 2 * fine[1] - masks.shape[3], 0, 2 * fine[0] - masks.shape[2]))  # of the padded input
-    covers = torch.cat([F.adaptive_avg_pool2d(masks, size).flatten(1) for size in layout.sizes], 1)
-    count = fine[0] * fine[1]
-    return {
-        "cells": 20 * focal(found.ratings, covers).mean(),
-        "dice": dice(found.ratings[:, :count], covers[:, :count]).mean(),
-    }
-
-
 def _proposals(network: Uninext, found: Found, layout: Layout, target: Tensor, there: Tensor) -> dict[str, Tensor]:
     """Losses of the first stage, in which every cell is a query."""
     proposes = layout.box[:, 0].isfinite()
@@ -192,7 +170,6 @@ DEFAULTS: dict[str, Any] = {
     "tokenizer": None,  # folder; None: the small one that comes with the package
     "weights": None,  # to start from; None: from nothing
     "pretrained": None,  # to start from in part: a file of `train backbone=convnext_nano`
-    "stage": "whole",  # or, before it, `cells`: backbone and words learn which cells an object covers
     "sizes": [[126, 224], [126, 224], [158, 281]],  # of the pictures, one drawn for every batch
     "frames": 2,  # of a clip, each a picture by itself
     "expressions": 3,  # of a clip, at most
@@ -222,8 +199,6 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
     s = merge_settings(DEFAULTS, dict(settings), f"train segmenter={name}")
     if s["variant"] != "uninext_nano":
         raise InputError(f"train segmenter=uninext: no variant {s['variant']!r}, expected uninext_nano")
-    if s["stage"] not in ("whole", "cells"):
-        raise InputError(f"train segmenter=uninext: setting `stage` is {s['stage']!r}, expected whole or cells")
     if s["data"] == "shapes":
         clips = RenderedClips(s["seed"], s["frames"], PICTURE, level=s["level"], spread=True)
         held_out = RenderedClips(0, LENGTH, PICTURE, "val", s["level"])
@@ -256,15 +231,6 @@ class UninextTrainee(Trainee):
             self.network = initialise(Uninext("convnext_nano", spread_words(words)))
         if settings["pretrained"]:
             load_parts(self.network, settings["pretrained"], PARTS)
-        if settings["stage"] == "cells":
-            detr = self.network.detr.detr
-            unused = [self.network.detr.controller, self.network.detr.mask_head, detr.iou_head, detr.bbox_embed]
-            unused += [detr.transformer.decoder, detr.transformer.tgt_embed, detr.class_embed[:-1]]
-            fusion = detr.transformer.fusion  # its words go to the decoder
-            unused += [fusion.gamma_l, fusion.attn.values_v_proj, fusion.attn.out_l_proj]
-            unused += [detr.transformer.encoder.layers, detr.transformer.level_embed]
-            for part in unused:
-                part.requires_grad_(False)
 
     def rates(self) -> dict[str, float]:
         return {"text_encoder.": self.settings["text_lr"]}
@@ -280,12 +246,12 @@ class UninextTrainee(Trainee):
 
     def losses(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         self.network.language_model.eval()  # no dropout, as in the rest of the network
-        return (losses if self.settings["stage"] == "whole" else cell_losses)(self.network, batch)
+        return losses(self.network, batch)
 
     def validate(self, network: Uninext) -> dict[str, float]:
         """The mean score over the expressions of held-out clips, in every third frame."""
         found = []
-        measurable = self.score and self.held_out and self.settings["stage"] == "whole"
+        measurable = self.score and self.held_out
         for i in range(self.settings["validate_clips"]) if measurable else ():
             clip = self.held_out[i]
             masks = answers(network, self.tokenizer, clip, tuple(self.settings["validate_size"]), step=3)

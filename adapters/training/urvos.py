@@ -41,7 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "dice": 1.0,  # weight of it beside the cross-entropy
     "backbone_lr": 0.1,  # learning rate of the backbone, relative; 1 for a training from nothing
     "freeze_bn": True,  # False for a training from nothing
-    "weights": None,  # to start from: of the whole network, of torchvision's ResNet, or of `adapters.training.pixels`
+    "weights": None,  # to start from: of the whole network, of torchvision's ResNet, or of `train backbone=resnet_nano`
     "validate_clips": 24,
     # the loop's, as published where they differ from its own
     "optimizer": "adam",
@@ -50,7 +50,7 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
 }
 FAR = 1_000_003  # samples between one that is of no use and the next that is tried
-PIXELS = "backbone.0.body."  # the backbone's place among the weights of `adapters.training.pixels`
+BODY = "backbone.0.body."  # the backbone's place among the weights of `train backbone=resnet_nano`
 LENGTHS = (4, 36)  # frames of the clips that the few frames of a sample are said to be from
 
 
@@ -213,14 +213,14 @@ def initial(network: URVOS) -> URVOS:
 def start_from(network: URVOS, path: str) -> None:
     """Loads weights of the whole network, with or without its memory, or of a backbone as long as ours or longer.
 
-    The backbone may be torchvision's, or come from `adapters.training.pixels`.
+    The backbone may be torchvision's, or come from `train backbone=resnet_nano`.
 
     Raises:
         InputError: what is missing, unknown or of another shape.
     """
     weights = read_weights(path, "weights to start from")
-    if any(k.startswith(PIXELS) for k in weights):
-        weights = {k.removeprefix(PIXELS): v for k, v in weights.items() if k.startswith(PIXELS)}
+    if any(k.startswith(BODY) for k in weights):
+        weights = {k.removeprefix(BODY): v for k, v in weights.items() if k.startswith(BODY)}
     whole = any(k.startswith("backbone.") for k in weights)
     part = network if whole else network.backbone
     passed_over = ["short_side"] if whole else ["fc."]

@@ -1,0 +1,146 @@
+"""Trains the small networks that come with the package, from nothing, and writes the files that are shipped.
+
+    python -m benchmarks.train_nano OUT [NAME ...] [--at-once 2]
+
+Without names, all of them. Every stage is one `run_ensemble.py train`, with one thread, in a folder of its own below
+OUT; the same command goes on after anything. Networks that are shipped are written to OUT/NAME.safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+READING = "backbone_lr=0.3 expressions=4 clip=1.0"
+MOVING = "lr=1e-3 encoder_lr=1 freeze_bn=false frames=4 size=[145,225] places=1 mining=0.8"
+PLACING = "size=[90,160] dropout=0 looks=3 sentences=12 batch=4 lr=1e-3 drops=[0.75] drop=0.2"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training.
+
+    Attributes:
+        arguments: of the command `train`.
+        after: setting: the stage whose weights are given to it.
+    """
+
+    arguments: str
+    after: dict[str, str] = field(default_factory=dict)
+
+    def command(self) -> str:
+        """What to type, with the names of earlier stages for their folders."""
+        given = [f"{setting}={stage.upper()}/weights.pth" for setting, stage in self.after.items()]
+        return " ".join(["python run_ensemble.py train", self.arguments, *given])
+
+
+STAGES = {
+    "looks_resnet": Stage("backbone=resnet_nano steps=1700"),
+    "looks_convnext_1": Stage("backbone=convnext_nano steps=1700"),
+    "looks_convnext": Stage("backbone=convnext_nano steps=2000 seed=1", {"pretrained": "looks_convnext_1"}),
+    "soc_frames": Stage(
+        f"segmenter=soc {READING} frames=1 batch=8 steps=5000 lr=1.5e-3 warmup=0.02 ema=0.06 seed=1",
+        {"pretrained": "looks_resnet"},
+    ),
+    "soc_nano": Stage(
+        f"segmenter=soc {READING} frames=4 batch=2 steps=3000 lr=1e-3 warmup=0.03 ema=0.08 seed=2",
+        {"weights": "soc_frames"},
+    ),
+    "referformer_nano": Stage(
+        f"segmenter=referformer {READING} frames=2 batch=4 steps=2500 lr=1.2e-3 warmup=0.03 ema=0.08 seed=3",
+        {"pretrained": "soc_frames"},
+    ),
+    "mutr_nano": Stage(
+        f"segmenter=mutr {READING} frames=2 batch=4 steps=2500 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
+        {"pretrained": "soc_frames"},
+    ),
+    "uninext_nano": Stage(
+        "segmenter=uninext frames=1 expressions=4 steps=4000 batch=8 lr=1e-3 warmup=0.02 ema=0.06 seed=1",
+        {"pretrained": "looks_convnext"},
+    ),
+    **{
+        stage: made
+        for name, steps in (("aot", 1700), ("deaot", 1300))
+        for stage, made in {
+            f"{name}_pictures": Stage(
+                f"propagator={name} static=1.0 steps=2000 lr=1.5e-3 frames=3 size=[97,145] places=1"
+            ),
+            f"{name}_nano": Stage(
+                f"propagator={name} static=0.1 steps={steps} {MOVING}", {"weights": f"{name}_pictures"}
+            ),
+        }.items()
+    },
+    "grounding_nano": Stage(f"grounding {PLACING} steps=4000"),
+    "grounding_nano_1": Stage(f"grounding {PLACING} steps=2000 seed=1"),
+    "grounding_match_nano": Stage(f"grounding variant=grounding_match_nano {PLACING} steps=2000"),
+}
+
+
+def needed(names: Iterable[str]) -> list[str]:
+    """The stages of networks and of what they start from, each after those before it."""
+    found: dict[str, None] = {}
+    for name in names:
+        found |= dict.fromkeys([*needed(STAGES[name].after.values()), name])
+    return list(found)
+
+
+def train(name: str, out: Path) -> None:
+    """Runs a stage, whose earlier stages are done; a stage that is done is passed over by the training itself.
+
+    Raises:
+        RuntimeError: it failed; its messages are in OUT/NAME.log.
+    """
+    stage = STAGES[name]
+    given = [f"{setting}={out / earlier / 'weights.pth'}" for setting, earlier in stage.after.items()]
+    commands = [["train", *stage.arguments.split(), *given, f"out={out / name}"]]
+    if name.endswith(("_nano", "_nano_1")):
+        commands.append(["weights", "export", str(out / name / "weights.pth"), str(out / f"{name}.safetensors")])
+    print(f"{name}: {stage.command()}", flush=True)
+    with open(out / f"{name}.log", "ab") as log:
+        for command in commands:
+            done = subprocess.run(
+                [sys.executable, "run_ensemble.py", *command],
+                cwd=ROOT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdout=log,
+                stderr=log,
+            )
+            if done.returncode:
+                raise RuntimeError(f"{name} failed (exit code {done.returncode}), see {log.name}; what needs it waits")
+    print(f"{name}: done", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STAGES)}")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="trainings, one core each")
+    options = parser.parse_args()
+    if unknown := sorted({*options.names} - {*STAGES}):
+        parser.error(f"no stage {', '.join(unknown)}. There are: {', '.join(STAGES)}")
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    running: dict[str, Future] = {}
+
+    def run(name: str) -> None:
+        for earlier in STAGES[name].after.values():
+            running[earlier].result()  # those stand before it in the queue
+        train(name, out)
+
+    with ThreadPoolExecutor(options.at_once) as pool:
+        for name in needed(options.names or STAGES):
+            running[name] = pool.submit(run, name)
+    problems = [str(e) for e in (future.exception() for future in running.values()) if e]
+    if problems:
+        sys.exit("\n".join(dict.fromkeys(problems)))
+
+
+if __name__ == "__main__":
+    main()
