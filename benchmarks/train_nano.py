@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,6 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 READING = "backbone_lr=0.3 expressions=4 clip=1.0"
 MOVING = "lr=1e-3 encoder_lr=1 freeze_bn=false frames=4 size=[145,225] places=1 mining=0.8"
+REMEMBERING = (
+    "variant=urvos_nano size=[96,160] sentences=4 freeze_bn=false backbone_lr=0.3 optimizer=adamw weight_decay=0.01"
+    " clip=1.0 ema=0.05"
+)
 PLACING = "size=[90,160] dropout=0 looks=3 sentences=12 batch=4 lr=1e-3 drops=[0.75] drop=0.2"
 
 
@@ -38,7 +43,7 @@ class Stage:
     def command(self) -> str:
         """What to type, with the names of earlier stages for their folders."""
         given = [f"{setting}={stage.upper()}/weights.pth" for setting, stage in self.after.items()]
-        return " ".join(["python run_ensemble.py train", self.arguments, *given])
+        return shlex.join(["python", "run_ensemble.py", "train", *self.arguments.split(), *given])
 
 
 STAGES = {
@@ -54,16 +59,24 @@ STAGES = {
         {"weights": "soc_frames"},
     ),
     "referformer_nano": Stage(
-        f"segmenter=referformer {READING} frames=2 batch=4 steps=2500 lr=1.2e-3 warmup=0.03 ema=0.08 seed=3",
+        f"segmenter=referformer {READING} frames=2 batch=4 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=3",
         {"pretrained": "soc_frames"},
     ),
     "mutr_nano": Stage(
-        f"segmenter=mutr {READING} frames=2 batch=4 steps=2500 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
+        f"segmenter=mutr {READING} frames=2 batch=4 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
         {"pretrained": "soc_frames"},
     ),
     "uninext_nano": Stage(
         "segmenter=uninext frames=1 expressions=4 steps=4000 batch=8 lr=1e-3 warmup=0.02 ema=0.06 seed=1",
         {"pretrained": "looks_convnext"},
+    ),
+    "urvos_frames": Stage(
+        f"segmenter=urvos {REMEMBERING} frames=1 batch=8 alone=1 steps=2000 lr=1.5e-3 seed=1",
+        {"weights": "looks_resnet"},
+    ),
+    "urvos_nano": Stage(
+        f"segmenter=urvos {REMEMBERING} frames=3 batch=3 alone=0 own=0.3 steps=700 lr=1e-3 warmup=0.03 seed=2",
+        {"weights": "urvos_frames"},
     ),
     **{
         stage: made

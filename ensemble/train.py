@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,12 @@ def run(arguments: Sequence[str]) -> int:
     from adapters.training import loop, processes  # here, because torch takes its time to load
 
     kind, name, given = _read(arguments)
-    trainer = importlib.import_module(TRAINERS[kind][name])
+    module = trainer(kind, name)
     out = Path(given.pop("out", None) or Path("runs") / "train" / str(given.get("variant") or name))
-    defaults = {**loop.DEFAULTS, **trainer.DEFAULTS}
+    defaults = {**loop.DEFAULTS, **module.DEFAULTS}
     settings = merge_settings(defaults, given, f"train {kind}={name}")
     started = time.time()
-    trainee = trainer.trainee(name, {k: settings[k] for k in trainer.DEFAULTS}, score)
+    trainee = module.trainee(name, {k: settings[k] for k in module.DEFAULTS}, score)
     parameters = sum(p.numel() for p in trainee.network.parameters())
     print(f"training {name} ({parameters / 1e6:.2f} M parameters) on {settings['data']}, into {out}", file=sys.stderr)
     try:
@@ -66,6 +67,11 @@ def run(arguments: Sequence[str]) -> int:
     figures = ", ".join(f"{k} {v:.3f}" for k, v in log[-1].items() if k[:1].isupper())
     print(f"{weights}: {figures or 'trained'}; curves: {out / 'log.svg'}, model card: {out / 'card.md'}")
     return 0
+
+
+def trainer(kind: str, name: str) -> ModuleType:
+    """The module that trains a network."""
+    return importlib.import_module(TRAINERS[kind][name])
 
 
 def score(prediction: np.ndarray, truth: np.ndarray) -> float:
