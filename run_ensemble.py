@@ -11,6 +11,7 @@ python run_ensemble.py weights [verify FILE | export FILE NAME]      published c
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,18 +19,16 @@ from adapters.sequence import InputError
 from ensemble import ablation, evaluate, pipeline, recipe, recipe_files, train
 from ensemble.steps import OPS
 
+UNREAD = 141  # the exit code of a shell's command that writes to a pipe which nobody reads
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 every clip succeeded, 1 some failed, 2 the input or recipe is wrong, 130 interrupted."""
+    """Exit code: 0 every clip succeeded, 1 some failed, 2 the input or recipe is wrong, 130 interrupted, 141 unread."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(__doc__)
-        return 0 if arguments else 2
-    verb = "run" if "=" in arguments[0] else arguments.pop(0)
     try:
-        if verb not in VERBS:
-            raise InputError(f"no command {verb!r}. There are: {', '.join(VERBS)}; key=value alone runs a recipe")
-        return VERBS[verb](arguments)
+        code = _obey(arguments)
+        sys.stdout.flush()
+        return code
     except InputError as e:
         for problem in e.problems[:50]:
             print(f"error: {problem}", file=sys.stderr)
@@ -39,6 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command resumes", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `| head` has seen enough; what Python would still flush at its end goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+
+
+def _obey(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0 if arguments else 2
+    verb = "run" if "=" in arguments[0] else arguments.pop(0)
+    if verb not in VERBS:
+        raise InputError(f"no command {verb!r}. There are: {', '.join(VERBS)}; key=value alone runs a recipe")
+    return VERBS[verb](arguments)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -48,7 +60,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def check(arguments: Sequence[str]) -> int:
     """Validates a recipe and its inputs."""
-    found = pipeline.check(recipe.load(arguments))
+    given = recipe.load(arguments)
+    found = pipeline.check(given, pipeline.clips_of(given))
     if found.problems:
         raise InputError(found.lines)
     frames = sum(len(c) * len(c.expressions) for c in found.clips)

@@ -10,7 +10,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +76,31 @@ def run_clip(recipe: Recipe, clip: Clip) -> ClipRecord:
         record = ClipRecord(clip.name, "failed", message, len(clip))
         with contextlib.suppress(OSError):  # a full disk: the record still carries the reason to the one who waits
             atomic_write(errors, traceback.format_exc())
-    record.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    record.peak_mb = _peak_mb()
     return record
+
+
+def held(recipe: Recipe, clip: Clip) -> ClipRecord | None:
+    """The record of an earlier run of which nothing has changed, neither inputs nor recipe nor results; else None."""
+    old = read_record(recipe.out / "clips" / f"{clip.name}.json")
+    if old is None or old.output != recipe.output:
+        return None
+    try:
+        truth = clip.truth.fingerprint() if clip.truth else ""
+        if (old.keys, old.truth) != (keys_of(recipe, clip), truth):
+            return None
+        if any(old.files.get(n, "") != _digest_of_file(recipe.out / n) for n in side_files(recipe, clip)):
+            return None
+        if recipe.config["annotations"] and old.pictures != digest_of_tree(recipe.out, clip):
+            return None
+    except Exception:  # whatever is wrong, those who check and compute the clip will tell
+        return None
+    return replace(old, status="reused", computed=[], peak_mb=_peak_mb())
 
 
 def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
     keys = keys_of(recipe, clip)
     truth = clip.truth.fingerprint() if clip.truth else ""
-    file = recipe.out / "clips" / f"{clip.name}.json"
-    old = read_record(file)
-    holds = (
-        old is not None
-        and (old.output, old.keys, old.truth) == (recipe.output, keys, truth)
-        and all(old.files.get(n, "") == _digest_of_file(recipe.out / n) for n in side_files(recipe, clip))
-    )
-    if holds and (not recipe.config["annotations"] or old.pictures == digest_of_tree(recipe.out, clip)):
-        old.status, old.computed = "reused", []
-        return old
     record = ClipRecord(clip.name, frames=len(clip), output=recipe.output, keys=keys, truth=truth)
     results = compute(recipe, clip, keys, record)
     output = results[recipe.output]
@@ -109,8 +117,13 @@ def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
         atomic_write(recipe.out / name, data)
         record.files[name] = _digest(data)
     record.seconds["write"] = time.perf_counter() - started
-    atomic_write(file, json.dumps(asdict(record), indent=1))
+    atomic_write(recipe.out / "clips" / f"{clip.name}.json", json.dumps(asdict(record), indent=1))
     return record
+
+
+def _peak_mb() -> float:
+    """Of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def read_record(file: Path) -> ClipRecord | None:

@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -25,7 +26,7 @@ from tqdm import tqdm
 
 from adapters.sequence import Clip, InputError
 from ensemble import report, submission
-from ensemble.clip_run import ClipRecord, load_result, picture_names, pictures, run_clip
+from ensemble.clip_run import ClipRecord, held, load_result, picture_names, pictures, run_clip
 from ensemble.gpus import take_gpu
 from ensemble.recipe import Recipe
 from ensemble.store import atomic_write
@@ -52,7 +53,7 @@ class Checked:
     """What `check` found.
 
     Attributes:
-        clips: all clips of the data set.
+        clips: those that were checked.
         problems: {clip: what is wrong with its frames, annotations or mask files}.
     """
 
@@ -64,16 +65,21 @@ class Checked:
         return list(dict.fromkeys(p for found in self.problems.values() for p in found))
 
 
-def check(recipe: Recipe) -> Checked:
-    """Validates the data set and every input of the recipe; computes nothing.
+def clips_of(recipe: Recipe) -> list[Clip]:
+    """All clips of the data set.
 
     Raises:
-        InputError: the data set itself cannot be read.
+        InputError: it cannot be read, or has none.
     """
     recipe.dataset.prepare()
     clips = recipe.dataset.clips()
     if not clips:
         raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
+    return clips
+
+
+def check(recipe: Recipe, clips: Sequence[Clip]) -> Checked:
+    """Validates clips and every input of the recipe that belongs to them; computes nothing."""
     problems: dict[str, list[str]] = {}
     for clip in tqdm(clips, desc="checking", unit="clip", leave=False, mininterval=pace()):
         found = clip.problems()
@@ -82,11 +88,13 @@ def check(recipe: Recipe) -> Checked:
                 found += [f"source {name}: {p}" for p in adapter.check([clip])]
         if found:
             problems[clip.name] = found
-    return Checked(clips, problems)
+    return Checked(list(clips), problems)
 
 
 def run(recipe: Recipe) -> int:
     """Runs the recipe, or what is left of it.
+
+    Clips of which nothing has changed since an earlier run are neither checked nor computed again.
 
     Returns:
         The exit code: 0 when every clip succeeded, 1 when some failed (a rerun resumes).
@@ -96,26 +104,36 @@ def run(recipe: Recipe) -> int:
     """
     started = time.perf_counter()
     with locked(recipe.out):
-        checked = check(recipe)
-        if len(checked.problems) == len(checked.clips):
+        clips = clips_of(recipe)
+        records = _held(recipe, clips)
+        checked = check(recipe, [c for c in clips if c.name not in records])
+        if len(checked.problems) == len(clips):
             raise InputError(checked.lines)
-        _claim(recipe, checked.clips)
+        _claim(recipe, clips)
         if checked.problems:
-            print(f"{len(checked.problems)} of {len(checked.clips)} clips cannot be computed:", file=sys.stderr)
+            print(f"{len(checked.problems)} of {len(clips)} clips cannot be computed:", file=sys.stderr)
             print_some(checked.lines)
-        good = [c for c in checked.clips if c.name not in checked.problems]
-        records = {n: ClipRecord(n, "failed", "\n".join(p)) for n, p in checked.problems.items()}
-        records |= _run_clips(recipe, good)
+        records |= {n: ClipRecord(n, "failed", "\n".join(p)) for n, p in checked.problems.items()}
+        if left := [c for c in clips if c.name not in records]:
+            records |= _run_clips(recipe, left)
         failed = {n: r for n, r in sorted(records.items()) if r.status == "failed"}
         if failed:
             print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
             print_some([f"  {n}: {r.error}" for n, r in failed.items()])
         try:
-            _hand_out(recipe, checked.clips, records, list(failed), time.perf_counter() - started)
+            _hand_out(recipe, clips, records, list(failed), time.perf_counter() - started)
         except OSError as e:  # a full disk, most likely; every clip that was done is kept
             print(f"error: results could not be written: {e}", file=sys.stderr)
             return 1
         return 1 if failed else 0
+
+
+def _held(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
+    """What an earlier run has done and still holds, {clip: record}: files are read and hashed, side by side."""
+    with ThreadPoolExecutor(recipe.engine["workers"]) as pool:
+        looked = pool.map(partial(held, recipe), clips)
+        found = tqdm(looked, "what is done", len(clips), leave=False, unit="clip", mininterval=pace())
+        return {record.clip: record for record in found if record}
 
 
 def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:

@@ -19,8 +19,9 @@ from reference import default_radius, j_and_f
 from tiny import FRAMES, H, T, W, make_tiny, save
 
 import run_ensemble
+from adapters.adapter import Adapter
 from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from ensemble import submission
+from ensemble import pipeline, submission
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -432,12 +433,30 @@ def test_a_full_disk(tiny, capsys):
     assert tree(tiny.out) == resumed
 
 
+@pytest.mark.parametrize("command", [["list"], ["weights"], []])
+def test_a_reader_that_goes_away_is_no_error(command):
+    """As `| head` does."""
+    call = [sys.executable, "run_ensemble.py", *command]
+    with subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == run_ensemble.UNREAD
+
+
+def test_of_what_holds_nothing_is_checked_or_started(tiny, monkeypatch):
+    assert run(tiny) == 0
+    before = tree(tiny.out)
+    monkeypatch.setattr(pipeline, "_run_clips", None)
+    monkeypatch.setattr(Adapter, "check", None)
+    assert run(tiny) == 0 and tree(tiny.out) == before
+
+
 def test_backends(tiny, capsys):
     assert run(tiny, "engine.workers=2") == 0
     loky = tree(tiny.out)
     shutil.rmtree(tiny.out)
     assert run(tiny, "engine.backend=sequential") == 0
     assert tree(tiny.out) == loky
+    shutil.rmtree(tiny.out)  # of what is there already nothing is computed
     assert run(tiny, "engine.backend=nonsense", "engine.workers=2") == 2
     assert "expected sequential, loky, dask or ray" in capsys.readouterr().err
     try:
@@ -446,6 +465,5 @@ def test_backends(tiny, capsys):
         assert run(tiny, "engine.backend=dask", "engine.workers=2") == 2
         assert "pip install 'rvos-ensemble[dask]'" in capsys.readouterr().err
     else:
-        shutil.rmtree(tiny.out)
         assert run(tiny, "engine.backend=dask", "engine.workers=2") == 0
         assert tree(tiny.out) == loky

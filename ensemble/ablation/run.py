@@ -116,7 +116,7 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
             built = variants.build(reference.name, v.config).sources
             changed = {n: a for n, a in built.items() if v.config["sources"][n] != reference.config["sources"].get(n)}
             sources |= {f"{n} ({v.label})" if n in sources else n: a for n, a in changed.items()} if changed else {}
-    checked = pipeline.check(replace(reference, sources=sources))
+    checked = pipeline.check(replace(reference, sources=sources), pipeline.clips_of(reference))
     if len(checked.problems) == len(checked.clips):
         raise InputError(checked.lines)
     good = [c for c in checked.clips if c.name not in checked.problems]
