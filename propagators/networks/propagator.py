@@ -1,0 +1,37 @@
+"""What the propagators AOT and DeAOT have in common: all but the family of their networks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from propagators.networks.sweep import DEFAULTS, Model, NetworkSweep
+from propagators.propagator import Propagator
+
+
+class NetworkPropagator(Propagator):
+    """A propagator that needs `weights`, a checkpoint of the official code.
+
+    Attributes:
+        family: "aot" or "deaot".
+    """
+
+    version = 2  # 2: small variants see up to 640 pixels
+    defaults: ClassVar[dict[str, Any]] = DEFAULTS
+    family: ClassVar[str]
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.model = Model(vars(self.settings), self.family)
+
+    @property
+    def uses_gpu(self) -> bool:
+        return self.model.device.type == "cuda"
+
+    def sweep(self, size: tuple[int, int], sequences: int) -> NetworkSweep:
+        return self.model.sweep(size)
+
+    def turn(self, sweep: NetworkSweep, size: tuple[int, int], sequences: int) -> NetworkSweep:
+        return self.model.turn(sweep, size)
+
+    def fingerprint(self) -> str:
+        return self.model.fingerprint
