@@ -60,22 +60,22 @@ STAGES = {
     ),
     "referformer_nano": Stage(
         f"segmenter=referformer {READING} frames=2 batch=4 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=3",
-        {"pretrained": "soc_frames"},
+        {"pretrained": "soc_nano"},
     ),
     "mutr_nano": Stage(
-        f"segmenter=mutr {READING} frames=2 batch=4 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
-        {"pretrained": "soc_frames"},
+        f"segmenter=mutr {READING} frames=4 batch=2 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
+        {"pretrained": "soc_nano"},
     ),
     "uninext_nano": Stage(
         "segmenter=uninext frames=1 expressions=4 steps=4000 batch=8 lr=1e-3 warmup=0.02 ema=0.06 seed=1",
         {"pretrained": "looks_convnext"},
     ),
     "urvos_frames": Stage(
-        f"segmenter=urvos {REMEMBERING} frames=1 batch=8 alone=1 steps=2000 lr=1.5e-3 seed=1",
+        f"segmenter=urvos {REMEMBERING} frames=1 batch=8 alone=1 steps=1500 lr=1.5e-3 seed=1",
         {"weights": "looks_resnet"},
     ),
     "urvos_nano": Stage(
-        f"segmenter=urvos {REMEMBERING} frames=3 batch=3 alone=0 own=0.3 steps=700 lr=1e-3 warmup=0.03 seed=2",
+        f"segmenter=urvos {REMEMBERING} frames=3 batch=3 alone=0 own=0.3 steps=500 lr=1e-3 warmup=0.03 seed=2",
         {"weights": "urvos_frames"},
     ),
     **{
