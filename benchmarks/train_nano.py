@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-READING = "backbone_lr=0.3 expressions=4 clip=1.0"
-MOVING = "lr=1e-3 encoder_lr=1 freeze_bn=false frames=4 size=[145,225] places=1 mining=0.8"
+READING = "backbone_lr=0.3 expressions=4 clip=1.0 validate_clips=16"
+STILL = "static=1.0 steps=2000 lr=1.5e-3 frames=3 size=[97,145] places=1"
+MOVING = "static=0.1 lr=1e-3 encoder_lr=1 freeze_bn=false frames=4 size=[145,225] places=1 mining=0.8"
 REMEMBERING = (
     "variant=urvos_nano size=[96,160] sentences=4 freeze_bn=false backbone_lr=0.3 optimizer=adamw weight_decay=0.01"
     " clip=1.0 ema=0.05"
@@ -78,18 +79,10 @@ STAGES = {
         f"segmenter=urvos {REMEMBERING} frames=3 batch=3 alone=0 own=0.3 steps=500 lr=1e-3 warmup=0.03 seed=2",
         {"weights": "urvos_frames"},
     ),
-    **{
-        stage: made
-        for name, steps in (("aot", 1700), ("deaot", 1300))
-        for stage, made in {
-            f"{name}_pictures": Stage(
-                f"propagator={name} static=1.0 steps=2000 lr=1.5e-3 frames=3 size=[97,145] places=1"
-            ),
-            f"{name}_nano": Stage(
-                f"propagator={name} static=0.1 steps={steps} {MOVING}", {"weights": f"{name}_pictures"}
-            ),
-        }.items()
-    },
+    "aot_pictures": Stage(f"propagator=aot {STILL}"),
+    "aot_nano": Stage(f"propagator=aot {MOVING} steps=1700", {"weights": "aot_pictures"}),
+    "deaot_pictures": Stage(f"propagator=deaot {STILL}"),
+    "deaot_nano": Stage(f"propagator=deaot {MOVING} steps=1300", {"weights": "deaot_pictures"}),
     "grounding_nano": Stage(f"grounding {PLACING} steps=4000"),
     "grounding_nano_1": Stage(f"grounding {PLACING} steps=2000 seed=1"),
     "grounding_match_nano": Stage(f"grounding variant=grounding_match_nano {PLACING} steps=2000"),
