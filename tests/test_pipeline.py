@@ -19,7 +19,6 @@ from reference import default_radius, j_and_f
 from tiny import FRAMES, H, T, W, make_tiny, save
 
 import run_ensemble
-from adapters.adapter import Adapter
 from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from ensemble import pipeline, submission
 
@@ -445,9 +444,10 @@ def test_a_reader_that_goes_away_is_no_error(command):
 def test_of_what_holds_nothing_is_checked_or_started(tiny, monkeypatch):
     assert run(tiny) == 0
     before = tree(tiny.out)
+    checked = []
     monkeypatch.setattr(pipeline, "_run_clips", None)
-    monkeypatch.setattr(Adapter, "check", None)
-    assert run(tiny) == 0 and tree(tiny.out) == before
+    monkeypatch.setattr(pipeline, "check", lambda _, clips: checked.extend(clips) or pipeline.Checked(clips, {}))
+    assert run(tiny) == 0 and tree(tiny.out) == before and not checked
 
 
 def test_backends(tiny, capsys):
