@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 READING = "backbone_lr=0.3 expressions=4 clip=1.0 validate_clips=16"
+WATCHING = "backbone_lr=0.5 expressions=4 clip=1.0 validate_clips=16 frames=6 batch=2"
 STILL = "static=1.0 steps=2000 lr=1.5e-3 frames=3 size=[97,145] places=1"
 MOVING = "static=0.1 lr=1e-3 encoder_lr=1 freeze_bn=false frames=4 size=[145,225] places=1 mining=0.8"
 REMEMBERING = (
@@ -55,17 +56,26 @@ STAGES = {
         f"segmenter=soc {READING} frames=1 batch=8 steps=5000 lr=1.5e-3 warmup=0.02 ema=0.06 seed=1",
         {"pretrained": "looks_resnet"},
     ),
-    "soc_nano": Stage(
+    "soc_clips": Stage(
         f"segmenter=soc {READING} frames=4 batch=2 steps=3000 lr=1e-3 warmup=0.03 ema=0.08 seed=2",
         {"weights": "soc_frames"},
     ),
+    "soc_video": Stage(
+        "segmenter=soc variant=video_swin_nano frames=4 expressions=4 batch=2 steps=1600 lr=2e-3 warmup=0.04 clip=1.0"
+        " ema=0.05 validate_clips=16 seed=4",
+        {"teacher": "soc_clips"},
+    ),
+    "soc_nano": Stage(
+        f"segmenter=soc variant=video_swin_nano {WATCHING} steps=2400 lr=1.2e-3 warmup=0.03 ema=0.08 seed=5",
+        {"weights": "soc_video"},
+    ),
     "referformer_nano": Stage(
         f"segmenter=referformer {READING} frames=2 batch=4 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=3",
-        {"pretrained": "soc_nano"},
+        {"pretrained": "soc_clips"},
     ),
     "mutr_nano": Stage(
         f"segmenter=mutr {READING} frames=4 batch=2 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
-        {"pretrained": "soc_nano"},
+        {"pretrained": "soc_clips"},
     ),
     "uninext_nano": Stage(
         "segmenter=uninext frames=1 expressions=4 steps=4000 batch=8 lr=1e-3 warmup=0.02 ema=0.06 seed=1",

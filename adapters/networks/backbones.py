@@ -22,7 +22,7 @@ BODIES = {
     "convnext_large": ConvNeXt,
     "convmae_base": ConvMAE,
     "resnet_nano": lambda: ResNet((2, 2, 2, 1), stem=16),
-    "video_swin_nano": lambda: Swin(24, (1, 2, 4, 8), (2, 2, 2, 1), video=True),
+    "video_swin_nano": lambda: Swin(24, (2, 4, 8, 16), (2, 2, 2, 1), video=True),
 }
 
 

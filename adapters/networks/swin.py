@@ -80,10 +80,10 @@ class WindowAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, window: Volume):
         super().__init__()
-        self.heads = heads
+        self.heads, self.window = heads, window
         d, h, w = (2 * extent - 1 for extent in window)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(d * h * w, heads))
-        grid = torch.meshgrid(*(torch.arange(extent) for extent in window), indexing="ij")
+        grid = torch.meshgrid(*(torch.arange(extent, device="cpu") for extent in window), indexing="ij")  # never on meta
         z, y, x = (g.flatten()[:, None] - g.flatten() + extent - 1 for g, extent in zip(grid, window, strict=True))
         self.register_buffer("relative_position_index", (z * h + y) * w + x)
         self.qkv = nn.Linear(channels, 3 * channels)

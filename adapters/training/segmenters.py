@@ -32,8 +32,8 @@ from adapters.networks.layers import Size
 from adapters.networks.masks import WIDTH, Kernels, dynamic_masks
 from adapters.networks.rvos import RVOS
 from adapters.networks.rvos_parts import STRIDE, Queries
-from adapters.networks.swin import WindowAttention
 from adapters.sequence import InputError
+from adapters.training.imitation import Imitation, look_nearby
 from adapters.training.language import SLOWLY, spread_words
 from adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
 from adapters.training.norms import unfreeze_norms, without_counts
@@ -52,7 +52,8 @@ DEFAULTS: dict[str, Any] = {
     "tokenizer": None,  # folder; None: the small one that comes with the package, of published variants the cache's
     "weights": None,  # to start from; None: from nothing
     "pretrained": None,  # to start from in part: of `train backbone=...`, or another of the three
-    "frames": 8,  # of a clip, all over it
+    "teacher": None,  # a network of the same kind: only to see like it is learned, see `imitation.py`
+    "frames": 8,  # of a clip, all over it; 1 to 4 steps apart with a teacher
     "expressions": 5,  # of a clip
     "short_side": None,  # of the network's input; None: as the adapter has it
     "named": None,  # weight of the loss by which maps tell the named pixels; None: 0 as published, 1 for small variants
@@ -91,11 +92,12 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
         raise InputError(
             f"train segmenter={name}: no variant {backbone!r}, expected {name}_nano or one of {', '.join(known)}"
         )
+    spread = s["teacher"] is None  # ways over many frames are too long to follow
     if s["data"] == "shapes":
-        clips = RenderedClips(s["seed"], s["frames"], PICTURE, level=s["level"], spread=True)
+        clips = RenderedClips(s["seed"], s["frames"], PICTURE, level=s["level"], spread=spread)
         held_out = RenderedClips(0, max(s["frames"], LENGTH // 3), PICTURE, "val", s["level"], spread=True)
     else:
-        clips, held_out = FolderClips(s["data"], s["frames"], seed=s["seed"], spread=True), None
+        clips, held_out = FolderClips(s["data"], s["frames"], seed=s["seed"], spread=spread), None
     return Segmenter(name, backbone, s, clips, held_out, score)
 
 
@@ -140,16 +142,26 @@ class Segmenter(Trainee):
             self.network = initialise(checkpoint.class_of(name)(backbone, encoder, layer="last"))
         if settings["pretrained"]:
             load_parts(self.network, settings["pretrained"])
+        if settings["teacher"]:
+            load_parts(self.network, settings["teacher"], ("text_encoder.",))
+            teacher = checkpoint.open_checkpoint(settings["teacher"], name).network("last")
+            self.network.imitation = Imitation(self.network.backbone[0].channels, teacher)
         if not settings["freeze_norms"]:
             unfreeze_norms(self.network)
 
     def samples(self) -> Dataset:
-        return Asked(self.clips, self.settings["seed"], self.settings["expressions"], self.tokenizer, self.short_side)
+        return self.asked(self.clips)
+
+    def asked(self, clips: Dataset) -> Asked:
+        """Clips as the network takes them."""
+        return Asked(clips, self.settings["seed"], self.settings["expressions"], self.tokenizer, self.short_side)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         return pad(samples)
 
     def losses(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        if self.settings["teacher"]:
+            return self.network.imitation.losses(self.network, batch)
         self.network.language_model.eval()  # no dropout, as in the rest of the network
         named = self.settings["named"]
         return losses(self.network, batch, float(self.small) if named is None else named)
@@ -172,10 +184,15 @@ class Segmenter(Trainee):
             found = predict(network, clip, self.tokenizer, self.short_side)
             truth = [clip.ids == own for _, own in clip.expressions]
             scores += [self.score(f, t) for f, t in zip(found, truth, strict=True)]
-        return {"J&F": float(np.mean(scores))}
+        found = {"J&F": float(np.mean(scores))}
+        if self.settings["teacher"]:
+            asked = self.asked(self.held_out)
+            batches = (pad([asked[i]]) for i in range(self.settings["validate_clips"]))
+            found["Motion"] = float(np.mean([network.imitation.right(network, batch) for batch in batches]))
+        return found
 
     def checkpoint(self, state: dict[str, Tensor]) -> dict[str, Any]:
-        return {"model": without_counts(state)}
+        return {"model": {k: v for k, v in without_counts(state).items() if not k.startswith("imitation.")}}
 
 
 def word_tokenizer(words: Iterable[str]) -> Tokenizer:
@@ -321,8 +338,7 @@ def initialise(network: RVOS) -> RVOS:
     for module in network.modules():
         if hasattr(module, "sampling_offsets"):
             look_around(module)
-        if isinstance(module, WindowAttention):
-            nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+    look_nearby(network)
     # other than published: masks start without the offsets of the pixels, which are large numbers
     first = network.controller.layers[-1].weight.data[: (network.geometry.mask_channels + 2) * WIDTH]
     first.unflatten(0, (WIDTH, -1))[:, -2:] = 0
