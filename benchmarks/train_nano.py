@@ -73,9 +73,13 @@ STAGES = {
         f"segmenter=referformer {READING} frames=2 batch=4 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=3",
         {"pretrained": "soc_clips"},
     ),
-    "mutr_nano": Stage(
+    "mutr_first": Stage(
         f"segmenter=mutr {READING} frames=4 batch=2 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
         {"pretrained": "soc_clips"},
+    ),
+    "mutr_nano": Stage(
+        f"segmenter=mutr {READING} frames=4 batch=2 steps=1800 lr=1e-3 warmup=0.03 ema=0.08 seed=6",
+        {"weights": "mutr_first"},
     ),
     "uninext_nano": Stage(
         "segmenter=uninext frames=1 expressions=4 steps=4000 batch=8 lr=1e-3 warmup=0.02 ema=0.06 seed=1",

@@ -89,7 +89,9 @@ def test_it_learns_to_see_and_keeps_the_rest(taught, tmp_path):
     changed = {k for k, v in learner.network.state_dict().items() if not torch.equal(v, before[k])}
     assert all(k.startswith(("backbone.", "input_proj.", "spatial_decoder.", "imitation.")) for k in changed)
     teacher = torch.load(path)["model"]
-    held = [k for k in teacher if k.startswith(("text_encoder.", "transformer.", "voc.")) and teacher[k].is_floating_point()]
+    held = [
+        k for k in teacher if k.startswith(("text_encoder.", "transformer.", "voc.")) and teacher[k].is_floating_point()
+    ]
     assert len(held) > 50 and all(torch.equal(before[k], teacher[k]) for k in held), "the rest is the teacher's"
 
     made = open_checkpoint(tmp_path / "weights.pth")

@@ -1,6 +1,7 @@
 """Training of ReferFormer, MUTR and SOC: what it sees is what inference answers, it learns, and the weights it made."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -221,3 +222,25 @@ def test_weights_that_come_along_load_strictly_and_find_something(name):
         found = predict(network, clip, text.load_tokenizer(text.ROBERTA, str(text.ROBERTA.small)), 96)
     things = np.mean([((clip.ids > 0) & mask).sum() / mask.sum() for mask in found if mask.any()])
     assert things > 2 * (clip.ids > 0).mean()  # what it marks is things, not ground
+
+
+@pytest.mark.parametrize(("name", "knows"), [("soc", True), ("mutr", False)])
+def test_who_knows_the_order_of_frames(name, knows):
+    """A clip played backwards shows the same things in the same places: only what watches motion answers otherwise."""
+    network = open_checkpoint(shipped()[f"{name}_nano"], name).network("auto").eval()
+    tokenizer = text.load_tokenizer(text.ROBERTA, str(text.ROBERTA.small))
+    clips, right, same = RenderedClips(5, 8, (180, 320), "val", spread=True), [], []
+    for clip in (clips[i] for i in range(12)):
+        ways = tuple((said, own) for said, own in clip.expressions if "that moves" in said)
+        if not ways:
+            continue
+        clip = replace(clip, expressions=ways)
+        backwards = replace(clip, images=clip.images[::-1], ids=clip.ids[::-1])
+        with torch.no_grad():
+            found, again = (predict(network, c, tokenizer, 96) for c in (clip, backwards))
+        for (_, own), mask, other in zip(ways, found, again[:, ::-1], strict=True):
+            covered = [mask[clip.ids == k].sum() / max(1, (clip.ids == k).sum()) for k in range(1, 7)]
+            right.append(np.argmax(covered) == own - 1)
+            same.append((mask == other).all())
+    assert len(right) > 8
+    assert np.mean(same) < 0.2 and np.mean(right) > 0.7 if knows else all(same)

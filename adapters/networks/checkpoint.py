@@ -67,7 +67,7 @@ BACKBONES_OF_UNINEXT: dict[str, dict[str, tuple[int, ...] | None]] = {
     "vit_huge": {"patch_embed.proj.weight": (1280, 3, 16, 16)},
     "convnext_nano": {"downsample_layers.0.0.weight": (32, 3, 4, 4)},  # ours
 }
-PASSED_OVER = (  # endings of names: counters of a profiler, a buffer that transformers kept before 4.31, and one of Swin
+PASSED_OVER = (  # endings of names: counters of a profiler, a buffer that transformers kept before 4.31, one of Swin
     "total_params",
     "total_ops",
     ".position_ids",

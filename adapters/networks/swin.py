@@ -83,7 +83,8 @@ class WindowAttention(nn.Module):
         self.heads, self.window = heads, window
         d, h, w = (2 * extent - 1 for extent in window)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(d * h * w, heads))
-        grid = torch.meshgrid(*(torch.arange(extent, device="cpu") for extent in window), indexing="ij")  # never on meta
+        steps = [torch.arange(extent, device="cpu") for extent in window]  # never on meta: small files leave it out
+        grid = torch.meshgrid(*steps, indexing="ij")
         z, y, x = (g.flatten()[:, None] - g.flatten() + extent - 1 for g, extent in zip(grid, window, strict=True))
         self.register_buffer("relative_position_index", (z * h + y) * w + x)
         self.qkv = nn.Linear(channels, 3 * channels)

@@ -98,7 +98,7 @@ class Imitation(nn.Module):
             hook.remove()
 
     def ways(self, seen: list[Tensor], masks: Tensor, clips: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(said, true, share of the pixel that counts) at each stride, of E masks, E / clips a clip: [E, T, 4, h, w]."""
+        """(said, true, share of a pixel that counts) at each stride, of E masks, E / clips a clip; [E, T, 4, h, w]."""
         masks = masks.float()
         true, known = ways_of(masks)
         found = []
