@@ -10,6 +10,7 @@ from adapters.networks.checkpoint import open_checkpoint
 from adapters.networks.swin import Swin, WindowAttention
 from adapters.sequence import InputError
 from adapters.training import loop
+from adapters.training.export import export
 from adapters.training.imitation import HALF, look_nearby, ways_of
 from adapters.training.segmenters import losses, trainee
 
@@ -96,6 +97,11 @@ def test_it_learns_to_see_and_keeps_the_rest(taught, tmp_path):
 
     made = open_checkpoint(tmp_path / "weights.pth")
     assert (made.model, made.backbone) == ("soc", "video_swin_nano"), "strictly: no head of the training in it"
+    small = open_checkpoint(export(tmp_path / "weights.pth", tmp_path / "small.safetensors"))
+    left_out = {k.removeprefix("backbone.0.body.") for k in made.weights.keys() - small.weights.keys()}
+    assert len(left_out) == 7 and all(k.endswith("attn.relative_position_index") for k in left_out)
+    again = small.network("last").backbone[0].body.state_dict()
+    assert all(torch.equal(again[k], made.weights["backbone.0.body." + k]) for k in left_out), "it follows from windows"
     goes_on = training("soc", "video_swin_nano", clip_of(4), weights=str(tmp_path / "weights.pth"))
     own = goes_on.network.backbone[0].body.layers[1].blocks[0].attn.qkv.weight
     assert torch.equal(own, learner.network.backbone[0].body.layers[1].blocks[0].attn.qkv.weight)

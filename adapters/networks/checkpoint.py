@@ -67,12 +67,12 @@ BACKBONES_OF_UNINEXT: dict[str, dict[str, tuple[int, ...] | None]] = {
     "vit_huge": {"patch_embed.proj.weight": (1280, 3, 16, 16)},
     "convnext_nano": {"downsample_layers.0.0.weight": (32, 3, 4, 4)},  # ours
 }
-PASSED_OVER = (  # endings of names: counters of a profiler, a buffer that transformers kept before 4.31, one of Swin
+PASSED_OVER = (  # endings of names: counters of a profiler, and a buffer that transformers kept before 4.31
     "total_params",
     "total_ops",
     ".position_ids",
-    ".relative_position_index",  # megabytes that follow from the size of the windows
 )
+DERIVED = ".relative_position_index"  # of Swin, megabytes that follow from its windows: a file may leave them out
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,11 @@ def open_checkpoint(path: str | Path, model: str | None = None, backbone: str | 
         raise InputError(f"{path}: weights of {found} without its text encoder ({family.language_model}*)")
     with torch.device("meta"):
         network = _build(found, held, kept)
-    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if not _ignored(k, found)}
+    expected = {
+        k: tuple(v.shape)
+        for k, v in network.state_dict().items()
+        if not _ignored(k, found) and (k in kept or not k.endswith(DERIVED))
+    }
     if problems := mismatches(kept, expected):
         told = [f"{path}: recognised as {found} with backbone {held}, but {p}" for p in problems]
         raise InputError([*told, f"{path}: likely {_cause(weights, kept, expected, family)}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adapters.networks.checkpoint import DERIVED
 from adapters.networks.published import opened
 from adapters.networks.weights import write_weights
 
@@ -18,4 +19,5 @@ def export(weights: str | Path, path: str | Path) -> Path:
     Raises:
         InputError: the checkpoint fits none of the networks.
     """
-    return write_weights(opened(weights)[1], Path(path))
+    kept = {k: v for k, v in opened(weights)[1].items() if not k.endswith(DERIVED)}
+    return write_weights(kept, Path(path))
