@@ -328,7 +328,7 @@ def predict(network: RVOS, clip: Sample, tokenizer: Tokenizer, short_side: int) 
 
 
 def initialise(network: RVOS) -> RVOS:
-    """Random weights as the official codes draw them; RoBERTa keeps those that it was built with."""
+    """Random weights, drawn as the official codes do unless said; RoBERTa keeps those that it was built with."""
     for module in (network.transformer, network.controller, network.input_proj):
         for weight in module.parameters():
             if weight.dim() > 1:
@@ -338,7 +338,7 @@ def initialise(network: RVOS) -> RVOS:
     for module in network.modules():
         if hasattr(module, "sampling_offsets"):
             look_around(module)
-    look_nearby(network)
+    look_nearby(network)  # other than published, where these biases are drawn at random
     # other than published: masks start without the offsets of the pixels, which are large numbers
     first = network.controller.layers[-1].weight.data[: (network.geometry.mask_channels + 2) * WIDTH]
     first.unflatten(0, (WIDTH, -1))[:, -2:] = 0
