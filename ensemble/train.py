@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
 
     kind, name, given = _read(arguments)
     module = trainer(kind, name)
-    out = Path(given.pop("out", None) or Path("runs") / "train" / str(given.get("variant") or name))
+    out = Path(given.pop("out", None) or Path("runs") / "train" / full_name(name, given.get("variant")))
     defaults = {**loop.DEFAULTS, **module.DEFAULTS}
     settings = merge_settings(defaults, given, f"train {kind}={name}")
     started = time.time()
@@ -72,6 +72,17 @@ def run(arguments: Sequence[str]) -> int:
 def trainer(kind: str, name: str) -> ModuleType:
     """The module that trains a network."""
     return importlib.import_module(TRAINERS[kind][name])
+
+
+def full_name(name: str, variant: str | None) -> str:
+    """A network and its variant, by one name: published backbones are variants of several networks.
+
+    >>> full_name("soc", None), full_name("soc", "resnet50"), full_name("aot", "r50_aotl")
+    ('soc', 'soc_resnet50', 'r50_aotl')
+    """
+    if variant is None or name in str(variant):
+        return str(variant or name)
+    return f"{name}_{variant}"
 
 
 def score(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -143,7 +154,7 @@ def card(
     facts |= {f"{k} (validation)": f"{v:.4f}" for k, v in last.items() if k[:1].isupper()}
     other = ", ".join(f"{k}={v}" for k, v in sorted(settings.items()) if k not in ("data", "seed", "out"))
     lines = "\n".join(f"| {k} | {v} |" for k, v in facts.items())
-    return f"# {settings.get('variant') or name}\n\n| | |\n|---|---|\n{lines}\n\nSettings: {other}\n"
+    return f"# {full_name(name, settings.get('variant'))}\n\n| | |\n|---|---|\n{lines}\n\nSettings: {other}\n"
 
 
 def _machine(settings: Mapping[str, Any]) -> str:
