@@ -91,7 +91,10 @@ def held(recipe: Recipe, clip: Clip) -> ClipRecord | None:
             return None
         if any(old.files.get(n, "") != _digest_of_file(recipe.out / n) for n in side_files(recipe, clip)):
             return None
-        if recipe.config["annotations"] and old.pictures != digest_of_tree(recipe.out, clip):
+        if recipe.config["annotations"]:
+            if old.pictures != digest_of_tree(recipe.out, clip):
+                return None
+        elif recipe.config["submission"] and load_result(recipe, clip, recipe.output, old.keys[recipe.output]) is None:
             return None
     except Exception:  # whatever is wrong, those who check and compute the clip will tell
         return None
@@ -205,16 +208,11 @@ def compute(recipe: Recipe, clip: Clip, keys: Mapping[str, str], record: ClipRec
     return results
 
 
-def load_result(recipe: Recipe, clip: Clip, name: str, key: str) -> Prediction:
-    """The masks of a source or step of a clip that has been computed."""
-    prediction = Store(recipe.store).load(clip.name, name, key)
-    if prediction is None and name in recipe.sources:
-        prediction = recipe.sources[name].predict(clip)
-    if prediction is None:
-        raise InputError(
-            f"{Store(recipe.store).path(clip.name, name, key)}: gone or damaged; run the same command again"
-        )
-    return prediction
+def load_result(recipe: Recipe, clip: Clip, name: str, key: str) -> Prediction | None:
+    """The masks of a source or step of a clip that has been computed; None where the store has lost them."""
+    if name in recipe.sources and not recipe.sources[name].stored:
+        return recipe.sources[name].predict(clip)
+    return Store(recipe.store).load(clip.name, name, key)
 
 
 def side_files(recipe: Recipe, clip: Clip) -> list[str]:
@@ -326,6 +324,6 @@ def _hash_files(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {
-        k: [v, hashlib.blake2b(Path(v).read_bytes()).hexdigest()] if k == "file" and v else _hash_files(v)
+        k: [v, hashlib.blake2b(Path(v).expanduser().read_bytes()).hexdigest()] if k == "file" and v else _hash_files(v)
         for k, v in value.items()
     }

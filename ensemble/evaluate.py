@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from adapters.component import available, find
 from adapters.sequence import InputError
@@ -74,7 +75,7 @@ def parse(arguments: Sequence[str]) -> Request:
         raise InputError(f"argument {broken[0]!r}: expected key=value: {USAGE}")
     try:
         options = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)))
-    except OmegaConfBaseException as e:
+    except (OmegaConfBaseException, YAMLError) as e:
         raise InputError(f"{' '.join(arguments)}: {str(e).splitlines()[0]}") from None
     given = {key: options.pop(key, None) for key in ("gt", "pred", "protocol", "out", "workers")}
     problems = [f"`{key}` must be given: {USAGE}" for key in ("gt", "pred", "protocol") if given[key] is None]

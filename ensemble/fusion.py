@@ -51,10 +51,11 @@ def check_weights(masks: int, weights: Sequence[int] | None) -> list[int]:
         raise ValueError("nothing to fuse: no masks")
     if weights is None:
         return [1] * masks
-    weights = list(weights)
+    if not isinstance(weights, Sequence) or isinstance(weights, str):
+        raise ValueError(f"weights {weights!r}: expected a list, one for each of {masks} masks")
     if len(weights) != masks:
         raise ValueError(f"{len(weights)} weights for {masks} masks: give one each")
-    if any(isinstance(w, bool) or int(w) != w or w < 0 for w in weights) or not sum(weights):
+    if any(isinstance(w, (bool, str)) or int(w) != w or w < 0 for w in weights) or not sum(weights):
         raise ValueError(f"weights {weights}: votes are whole numbers >= 0 and not all 0")
     return [int(w) for w in weights]
 

@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-_held: list[IO] = []  # open as long as the process lives; the lock goes with it
+_held: dict[int, IO] = {}  # {GPU of this process: its lock}, open as long as the process lives; the lock goes with it
 
 
 def take_gpu(count: int, folder: Path | None = None) -> int:
     """Makes one of the machine's GPUs this process's own, the default for everything torch does on CUDA.
 
-    The first that no other worker holds; where all are held, as when more workers were asked for than there are GPUs,
-    processes are spread evenly.
+    The first that no other worker holds, and the same one ever after; where all are held, as when more workers were
+    asked for than there are GPUs, processes are spread evenly.
 
     Args:
         count: how many GPUs there are.
@@ -26,18 +26,24 @@ def take_gpu(count: int, folder: Path | None = None) -> int:
     """
     import torch  # takes its time to load; runs without a GPU never come here
 
-    free = next((i for i in range(count) if _lock(folder or Path(tempfile.gettempdir()), i)), None)
-    chosen = os.getpid() % count if free is None else free
+    folder = folder or Path(tempfile.gettempdir())
+    taken = next(iter(_held), None)
+    if taken is None:
+        taken = next((i for i in range(count) if _lock(folder, i)), None)
+    chosen = os.getpid() % count if taken is None else taken
     torch.cuda.set_device(chosen)
     return chosen
 
 
 def _lock(folder: Path, gpu: int) -> bool:
-    file = (folder / f"rvos_ensemble_{os.getuid()}_gpu{gpu}.lock").open("a")
+    import torch
+
+    name = torch.cuda.get_device_properties(gpu).uuid  # numbers depend on CUDA_VISIBLE_DEVICES
+    file = (folder / f"rvos_ensemble_{os.getuid()}_gpu_{name}.lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
         return False
-    _held.append(file)
+    _held[gpu] = file
     return True

@@ -7,9 +7,10 @@ sets have an odd count, and fusing expressions of two objects yields the union o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,19 @@ from adapters.sequence import Clip, InputError, MaskSequence, PackedMasks, Predi
 
 RULES = ("auto", "obj_id", "file", "pairs", "runs", "none")
 EVEN_START = 0.05  # a pair that starts at an even position is a little more likely: objects come two by two
+
+
+def check_settings(settings: Mapping[str, Any], where: str) -> None:
+    """What can be said of a recipe's `grouping` before there are masks.
+
+    Raises:
+        InputError: an unknown rule, a file that is not there.
+    """
+    rule, file = settings.get("rule", "auto"), settings.get("file")
+    if rule not in RULES:
+        raise InputError(f"{where}: unknown rule {rule!r}. Valid: {', '.join(RULES)}")
+    if rule == "file":
+        _read_table(file)
 
 
 def group_expressions(
@@ -150,15 +164,23 @@ def sequence_iou(a: PackedMasks, b: PackedMasks) -> float:
     return int(np.bitwise_count(a.bits & b.bits).sum(dtype=np.int64)) / union if union else 0.0
 
 
-def _groups_of_file(clip: Clip, ids: Sequence[str], file: str | None) -> list[list[str]]:
+def _read_table(file: str | None) -> dict[str, list[list]]:
+    """{clip: groups} of a json file."""
     if file is None:
         raise InputError("grouping: rule `file` needs `grouping.file`, a json {clip: [[expression id, ...], ...]}")
     try:
-        table = json.loads(Path(file).read_text(encoding="utf-8"))
+        table = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file}: no such file, named by grouping.file") from None
     except ValueError as e:
         raise InputError(f"{file}: not json ({e}); expected {{clip: [[expression id, ...], ...]}}") from None
+    if not isinstance(table, dict):
+        raise InputError(f"{file}: a {type(table).__name__}, expected {{clip: [[expression id, ...], ...]}}")
+    return table
+
+
+def _groups_of_file(clip: Clip, ids: Sequence[str], file: str | None) -> list[list[str]]:
+    table = _read_table(file)
     if clip.name not in table:
         raise InputError(f"{file}: no groups for clip {clip.name!r}")
     groups = [[str(i) for i in group] for group in table[clip.name]]

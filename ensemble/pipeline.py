@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -16,7 +15,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -27,6 +25,7 @@ from tqdm import tqdm
 from adapters.sequence import Clip, InputError
 from ensemble import report, submission
 from ensemble.clip_run import ClipRecord, held, load_result, picture_names, pictures, run_clip
+from ensemble.folders import clear, locked, shared
 from ensemble.gpus import take_gpu
 from ensemble.recipe import Recipe
 from ensemble.store import atomic_write
@@ -103,13 +102,15 @@ def run(recipe: Recipe) -> int:
         InputError: nothing can be computed; the inputs are wrong.
     """
     started = time.perf_counter()
-    with locked(recipe.out):
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(locked(recipe.out))
         clips = clips_of(recipe)
         records = _held(recipe, clips)
         checked = check(recipe, [c for c in clips if c.name not in records])
         if len(checked.problems) == len(clips):
             raise InputError(checked.lines)
         _claim(recipe, clips)
+        locks.enter_context(shared(recipe.store))
         if checked.problems:
             print(f"{len(checked.problems)} of {len(clips)} clips cannot be computed:", file=sys.stderr)
             print_some(checked.lines)
@@ -236,7 +237,12 @@ def _pngs(recipe: Recipe, clip: Clip, record: ClipRecord) -> Iterator[bytes]:
     if recipe.config["annotations"]:
         folder = recipe.out / "Annotations" / clip.name
         return ((folder / name).read_bytes() for name in picture_names(clip))
-    return (data for _, data in pictures(clip, load_result(recipe, clip, recipe.output, record.keys[recipe.output])))
+    prediction = load_result(recipe, clip, recipe.output, record.keys[recipe.output])
+    if prediction is None:  # lost since this run looked
+        raise InputError(
+            f"{recipe.store}: the masks of clip {clip.name} are gone or damaged; run the same command again"
+        )
+    return (data for _, data in pictures(clip, prediction))
 
 
 def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> dict:
@@ -266,25 +272,12 @@ def last_line(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) ->
     )
 
 
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """One run in a folder at a time; the lock goes with the process, however it ends."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{out}: another run is working in this folder; wait for it, or give out=DIR") from None
-        yield
-
-
 def _claim(recipe: Recipe, clips: Sequence[Clip]) -> None:
     """Makes the folder this run's: its own recipe, no leftovers of a killed run, no clips of other data."""
     out = recipe.out
     if not (out / "config.yaml").exists() and any(p.name != ".lock" for p in out.iterdir()):
         raise InputError(f"{out}: not empty, and not the folder of an earlier run (no config.yaml); give out=DIR")
-    for leftover in [f for where in ("", "*/", "store/*/", "overlays/*/") for f in out.glob(f"{where}.*.tmp")]:
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    clear(out, "*/", "overlays/*/")
     for name in ("submission.zip", "metrics.csv", "metrics.json", "report.html", "manifest.json"):
         (out / name).unlink(missing_ok=True)  # of the run before; this one writes its own at the end
     for folder, wanted in (("Annotations", "annotations"), ("overlays", "overlays"), ("report", "report")):

@@ -18,8 +18,8 @@ from adapters.component import Component, available, find, merge_settings, unkno
 from adapters.datasets import Dataset
 from adapters.sequence import InputError
 from ensemble import overlays
-from ensemble.recipe_files import DEFAULTS, ENGINE, GROUPING, resolve
-from ensemble.steps import OPS, Propagate, Step
+from ensemble.recipe_files import BACKENDS, DEFAULTS, ENGINE, GROUPING, resolve
+from ensemble.steps import OPS, Propagate, Step, Vote
 from propagators.propagator import Propagator
 
 KINDS: dict[str, tuple[type[Component], Any, str]] = {
@@ -73,8 +73,17 @@ class Recipe:
             return made[key]
 
         config = _attempt(problems, merge_settings, DEFAULTS, config, f"recipe {name}") or {**DEFAULTS, **config}
-        grouping = _attempt(problems, merge_settings, GROUPING, config["grouping"] or {}, "grouping")
-        _attempt(problems, merge_settings, ENGINE, config["engine"] or {}, "engine")
+        for key in ("sources", "propagators", "grouping", "steps", "engine"):
+            if not isinstance(config[key] or {}, Mapping):
+                problems.append(f"recipe {name}: {key} is {config[key]!r}, expected `key: value` lines below it")
+            config = {**config, key: config[key] if isinstance(config[key], Mapping) else {}}
+        grouping = _attempt(problems, merge_settings, GROUPING, config["grouping"], "grouping")
+        engine = _attempt(problems, merge_settings, ENGINE, config["engine"], "engine") or ENGINE
+        if engine["backend"] not in BACKENDS or engine["workers"] < 0:
+            problems.append(
+                f"engine: backend is {engine['backend']!r}, workers {engine['workers']}; expected one of "
+                f"{', '.join(BACKENDS)}, and 0 (one a GPU, else a core) or more workers"
+            )
         if config["overlays"] not in (None, False, *overlays.KINDS):
             kinds = ", ".join(overlays.KINDS)
             problems.append(f"recipe {name}: overlays is {config['overlays']!r}, expected false or one of {kinds}")
@@ -107,6 +116,13 @@ class Recipe:
         real = self.propagators[name]
         told = [x for x in (real.name, getattr(real.settings, "weights", None)) if x not in (None, name)]
         return f"{name} ({', '.join(told)})" if told else name
+
+    def needed(self) -> list[str]:
+        """The steps that the output is made by, itself first."""
+        found = [n for n in [self.output] if n in self.steps]
+        for name in found:  # grows on the way
+            found += [i for i in self.steps[name].inputs if i in self.steps and i not in found]
+        return found
 
     @property
     def out(self) -> Path:
@@ -168,6 +184,8 @@ def components(kind: str) -> dict[str, str]:
 def _make_step(name: str, settings: Mapping[str, Any], grouping: dict) -> Step:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise InputError(f"step {name!r}: a name is made of letters, digits, _ . and -")
+    if not isinstance(settings, Mapping):
+        raise InputError(f"step {name}: expected {{op: NAME, settings...}}, found {settings!r}")
     settings = dict(settings)
     op = settings.pop("op", None)
     if op not in OPS:
@@ -226,6 +244,8 @@ def _kind_problems(
             if kind != wanted
         ]
         kinds[name] = step.gives or wanted
+    if isinstance(steps.get(output), Vote) and steps[output].settings["threshold"] is None:
+        problems.append(f"output {output} is a vote map, no masks: give steps.{output}.threshold")
     if kinds[output] != "expressions":
         problems.append(f"output {output} gives masks of {kinds[output]}, expected expressions: `ground` them")
     return problems

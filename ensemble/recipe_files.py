@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 import recipes
 from adapters.sequence import InputError
@@ -34,7 +35,8 @@ DEFAULTS: dict[str, Any] = {
     "engine": {},  # how clips are spread over processes; see ENGINE
 }
 GROUPING = {"rule": "auto", "file": None, "min_iou": 0.3}
-ENGINE = {"backend": "loky", "workers": 0}  # workers 0: one a GPU, else a core; backend: sequential, loky, dask, ray
+ENGINE = {"backend": "loky", "workers": 0}  # workers 0: one a GPU, else a core
+BACKENDS = ("sequential", "loky", "dask", "ray")
 
 
 def resolve(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -59,7 +61,7 @@ def resolve(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
         config = _over(_read_from(given.get("predictions", config.get("predictions")), config), given)
         resolved = OmegaConf.to_container(config, resolve=True)
         resolved.pop("predictions", None)  # the sources say it
-    except OmegaConfBaseException as e:
+    except (OmegaConfBaseException, YAMLError) as e:
         raise InputError(f"recipe {path}: {str(e).splitlines()[0]}") from None
     return path.stem, _plain(resolved)
 

@@ -14,7 +14,7 @@ import numpy as np
 from adapters.component import REQUIRED
 from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, PackedMasks, Prediction
 from ensemble import fusion
-from ensemble.grouping import group_expressions
+from ensemble.grouping import check_settings, group_expressions
 from ensemble.step import Step
 from ensemble.topdown import Candidates, Ground, Tracklets
 from propagators.keyframe import choose, settings_of
@@ -58,6 +58,10 @@ class Vote(Step):
             raise InputError(f"{where}across is {s['across']!r}, expected `expressions` or nothing")
         if isinstance(s["leftover"], str) and s["leftover"] not in ("vote", "first"):
             raise InputError(f"{where}leftover is {s['leftover']!r}, expected vote, first, or a threshold")
+        if isinstance(s["threshold"], str):
+            raise InputError(f"{where}threshold is {s['threshold']!r}, expected a count (3), a share (0.5) or null")
+        if s["grouping"] and s["across"]:
+            check_settings(s["grouping"], f"{where}grouping")
         try:
             most = 10**6  # counts are checked against the votes there are when the groups are known
             fusion.check_weights(len(self.inputs), s["weights"])
@@ -66,6 +70,9 @@ class Vote(Step):
                     fusion.votes_needed(threshold, most)
         except ValueError as e:
             raise InputError(f"{where}{e}") from None
+
+    def fingerprint(self, clip: Clip) -> str:
+        return "in pairs" if self.settings["across"] and clip.in_pairs else ""
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         s = self.settings
@@ -256,7 +263,13 @@ class Propagate(Step):
 
     def __init__(self, name: str, **settings):
         super().__init__(name, **settings)
-        settings_of(self.settings["key_frame"], f"step {name}: key_frame")
+        rule = settings_of(self.settings["key_frame"], f"step {name}: key_frame")["rule"]
+        scorers = self.settings["scores_from"] or []
+        if rule in ("argmax", "top") and len(scorers) > 1:
+            raise InputError(
+                f"step {name}: key_frame {rule} goes by one score, found scores_from {', '.join(scorers)}; "
+                "name one, or take `product`"
+            )
         if self.settings["empty_key"] not in ("empty", "copy"):
             raise InputError(f"step {name}: empty_key is {self.settings['empty_key']!r}, expected empty or copy")
 

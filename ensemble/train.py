@@ -6,6 +6,7 @@ A trainer is a module with `DEFAULTS`, its own settings and other defaults for t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import platform
@@ -19,9 +20,12 @@ from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from adapters.component import merge_settings
 from adapters.sequence import InputError
+from ensemble.folders import locked
 from ensemble.jf import j_and_f
 from ensemble.plot import curves
 from ensemble.store import atomic_write
@@ -56,7 +60,9 @@ def run(arguments: Sequence[str]) -> int:
     parameters = sum(p.numel() for p in trainee.network.parameters())
     print(f"training {name} ({parameters / 1e6:.2f} M parameters) on {settings['data']}, into {out}", file=sys.stderr)
     try:
-        weights = loop.fit(trainee, {k: settings[k] for k in loop.DEFAULTS}, out)
+        about = {kind: name, **{k: settings[k] for k in module.DEFAULTS}}
+        with locked(out) if processes.is_first() else contextlib.nullcontext():
+            weights = loop.fit(trainee, {k: settings[k] for k in loop.DEFAULTS}, out, about)
     except (OSError, FloatingPointError) as error:
         raise InputError(f"{out}: {error}; the same command goes on from the last state that was saved") from None
     if not processes.is_first():
@@ -104,7 +110,10 @@ def _read(arguments: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
     arguments = [f"{a}={a}" if a == "grounding" else a for a in arguments]
     if broken := [a for a in arguments if "=" not in a]:
         raise InputError(f"train: argument {broken[0]!r}: expected key=value")
-    given = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)), resolve=True)
+    try:
+        given = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)), resolve=True)
+    except (OmegaConfBaseException, YAMLError) as e:
+        raise InputError(f"train {' '.join(arguments)}: {str(e).splitlines()[0]}") from None
     kinds = [k for k in given if k in TRAINERS]
     if len(kinds) != 1:
         raise InputError(f"train what? Give one of {choices}")

@@ -96,6 +96,8 @@ def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict
         for key, least in {"k": 1, "apart": 1, "rank": 0}.items()
         if key in settings and (settings[key] is None or settings[key] < least)
     ]
+    if settings.get("file") and not Path(settings["file"]).expanduser().is_file():
+        problems.append(f"{where} {name}: {settings['file']}: no such file, named as key frames in the recipe")
     if problems:
         raise InputError(problems)
     return {"rule": name, **settings}
@@ -263,8 +265,6 @@ def _given(file: str, sequence, sources, clip, expression, where) -> tuple[int, 
 def _look_up(file: str, clip: str, expression: str):
     """{video: {exp: k | [k, ...] | {"index_info": {"class_index": k}}}}; the last is the 2023 winner's."""
     path = Path(file).expanduser()
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, named as key frames in the recipe")
     table = _read_json(str(path), path.stat().st_mtime_ns)
     entry = table.get(clip, {}).get(expression) if isinstance(table, dict) else None
     if entry is None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import run_ensemble
 from adapters.sequence import InputError
 from ensemble.ablation import settings, surgery, weights
 from ensemble.ablation.clip import score_clip
-from ensemble.ablation.table import Row, best_of, row, verdict
+from ensemble.ablation.table import Row, best_of, picture, row, verdict
 from ensemble.ablation.variants import Variant
 from ensemble.recipe import load
 from propagators.flow import Flow
@@ -283,7 +284,7 @@ def test_what_is_left_without_a_source_or_step(tiny):
 )
 def test_what_cannot_be_is_told_before_anything_is_computed(tiny, capsys, arguments, message):
     assert message in refused(capsys, tiny, *arguments)
-    assert not (tiny.out / "store").exists()
+    assert not list((tiny.out / "store").glob("*/*"))
 
 
 def test_without_ground_truth_there_is_nothing_to_compare(tiny, capsys):
@@ -384,6 +385,57 @@ def test_killed_and_resumed_it_does_nothing_twice(tmp_path):
 # ------------------------------------------------------------------------------------------------------ table, words
 
 
+PICKY = """
+from adapters.sequence import InputError
+from propagators.flow import Flow as _Flow
+from propagators.propagator import Propagator
+
+
+class Picky(Propagator):
+    def sweep(self, size, sequences):
+        return OneKey(_Flow().sweep(size, sequences))
+
+
+class OneKey:
+    def __init__(self, flow):
+        self.flow, self.running = flow, set()
+
+    def step(self, frame, given):
+        if self.running & set(given):
+            raise InputError("two key frames are too many")
+        self.running |= set(given)
+        return self.flow.step(frame, given)
+"""
+
+
+def test_a_propagator_that_fails_costs_its_own_row_alone(tiny, tmp_path, capsys):
+    """Both settings ride in one sweep of a propagator that refuses what one of them asks."""
+    file = tmp_path / "picky.py"
+    file.write_text(PICKY)
+    arguments = ["steps.smr_flow.key_frame=first", f"propagators.flow={{propagator: {file}}}"]
+    assert ablate(tiny, *arguments, "ablate.smr_flow.key_frame=[argmax,{rule: uniform, k: 2}]") == 0
+    found, printed = table(tiny), capsys.readouterr().out
+    assert list(found.expressions) == [9, 9, 0] and "two key frames are too many" in printed
+
+
+def test_a_number_swept_beside_null_is_drawn_as_bars():
+    rows = [made("the recipe as it is", {"a": {"0": (0.5, 0.5)}})]
+    for keep, share in itertools.product((5, 10, 20, None), (0.5, 0.85)):
+        parameters = {"steps.x.keep": keep, "steps.x.max_iou": share}
+        rows.append(replace(rows[0], variant=Variant(f"{keep} {share}", {}, "s", parameters)))
+    assert "None 0.85" in picture("title", rows)
+
+
+def test_the_weights_searched_are_of_a_vote_that_the_output_needs(tiny, capsys):
+    later = "steps.last={op: vote, inputs: [smr_flow, soc], threshold: 1}"
+    recipe = load([*tiny.arguments, later])
+    assert weights.vote_step(recipe, None) == "smr"
+    with pytest.raises(InputError, match=r"unknown key `last`.*Valid: smr"):
+        weights.vote_step(recipe, "last")
+    with pytest.raises(InputError, match="output soc of recipe tiny needs no vote over several inputs"):
+        weights.vote_step(load([*tiny.arguments, "output=soc"]), None)
+
+
 def made(label, scores, reference=None) -> Row:
     return row(Variant(label, {}, "s"), scores, reference or scores, seed=0, resamples=1000)
 
@@ -410,6 +462,7 @@ def test_the_picture_is_an_svg_that_names_what_it_shows(tiny):
         (["ablate.smr.threshold=[1,2,3]"], "steps.smr.threshold"),
         (["ablate.smr.threshold=[1,2,3]", "ablate.smr.across=[expressions,null]"], "across null"),
         (["ablate=grouping"], "rule=pairs"),
+        (["ablate.smr.leftover=[vote,0.5,0.9]"], "leftover=vote"),
     ):
         assert ablate(tiny, "output=smr", *arguments) == 0
         svg = ElementTree.parse(tiny.out / "ablation.svg").getroot()

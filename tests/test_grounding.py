@@ -390,6 +390,15 @@ def test_the_ladder_of_a_recipe_of_objects(topdown, capsys):
     assert "without topdown the recipe does not hold: output tracklets gives masks of objects" in printed
 
 
+def test_sources_of_objects_are_left_out_but_not_scored(topdown):
+    """Their names are numbers, as those of expressions are, and mean something else."""
+    two = ["sources.more={adapter: simulated_proposals, seed: 1}", "steps.candidates.inputs=[proposals,more]"]
+    assert run_ensemble.main(["ablate", *topdown.arguments, *two, "ablate=sources"]) == 0
+    rows = pd.read_csv(topdown.out / "ablation.csv")
+    assert rows.label.tolist()[1:] == [f"{what} {n}" for what in ("without", "only") for n in ("proposals", "more")]
+    assert set(rows.expressions) == {3}
+
+
 @pytest.mark.slow
 def test_the_shipped_recipe_climbs_its_ladder(tmp_path):
     """Held-out clips: tracklets are worth more than frames, and NMS does not cost what they gained."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tiny import FRAMES, H, T, W, make_tiny, save
 import run_ensemble
 from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from ensemble import pipeline, submission
+from ensemble.folders import shared
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -198,6 +200,39 @@ def test_the_zip_without_a_tree_is_the_same_zip(tiny):
     out = Path(f"{tiny.out}2")
     assert not (out / "Annotations").exists()
     assert (out / "submission.zip").read_bytes() == with_tree
+
+
+@pytest.mark.parametrize("loss", ["gone", "damaged"])
+def test_without_a_tree_a_lost_store_is_made_again(tiny, loss):
+    assert run(tiny, "annotations=false") == 0
+    before = (tiny.out / "submission.zip").read_bytes()
+    for entry in (tiny.out / "store").glob("*/smr_flow-*.masks"):
+        entry.unlink() if loss == "gone" else entry.write_bytes(entry.read_bytes()[:-1])
+    assert run(tiny, "annotations=false") == 0
+    assert set(statuses(tiny.out).values()) == {"done"} and (tiny.out / "submission.zip").read_bytes() == before
+    assert run(tiny, "annotations=false") == 0 and set(statuses(tiny.out).values()) == {"reused"}
+
+
+def test_votes_of_a_data_set_in_pairs_are_not_those_of_another(tiny, monkeypatch):
+    """The same frames and sentences, but here the data set says that they come two by two."""
+    assert run(tiny, "output=smr") == 0
+    kept = RefYoutubeVOS.clips
+    monkeypatch.setattr(RefYoutubeVOS, "clips", lambda self: [replace(c, in_pairs=not c.in_pairs) for c in kept(self)])
+    assert run(tiny, "output=smr") == 0
+    clips = manifest(tiny.out)["clips"].values()
+    assert all(c["status"] == "done" and "smr" in c["computed"] for c in clips)
+
+
+def test_a_store_that_others_use_keeps_their_half_written_files(tiny):
+    """The first to come clears away what killed runs left; beside another run nobody knows whose it is."""
+    leftover = tiny.out / "store" / "a" / ".smr-1.masks.x.tmp"
+    assert run(tiny) == 0
+    leftover.touch()
+    with shared(tiny.out / "store"):
+        assert not leftover.exists()
+        leftover.touch()
+        assert run(tiny) == 0 and leftover.exists()
+    assert run(tiny) == 0 and not leftover.exists()
 
 
 def damage_corrupt_png(tiny):

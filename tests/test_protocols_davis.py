@@ -307,11 +307,24 @@ def test_predictions_that_are_missing(tmp_path, missing, expected):
     for t in (1, 2, 4, 5):
         (tmp_path / f"pred/v/{t:05d}.png").unlink()
     with pytest.raises(InputError, match=r"4 of 6 frames are missing: 00001.png, 00002.png, 00004.png, 00005.png"):
+        semi(tmp_path / "gt", tmp_path / "pred", first_last="keep")
+    with pytest.raises(InputError, match=r"3 of 4 frames are missing: 00001.png, 00002.png, 00004.png"):
         semi(tmp_path / "gt", tmp_path / "pred")
     for protocol in (semi, unsup):
         result = protocol(tmp_path / "gt", tmp_path / "pred", missing=missing, first_last="keep")
         assert result.summary["J-Mean"] == result.summary["F-Mean"] == pytest.approx(expected)
         assert "4 of 6 frames are missing" in result.notes[0]
+
+
+def test_frames_that_do_not_count_need_no_prediction(tmp_path):
+    """As in the official code, which reads those between the first and the last alone."""
+    gt = block(6)
+    write(tmp_path / "gt", lambda _: gt, ["v"])
+    write(tmp_path / "pred", lambda _: gt, ["v"])
+    for t in (0, 5):
+        (tmp_path / f"pred/v/{t:05d}.png").unlink()
+    result = semi(tmp_path / "gt", tmp_path / "pred")
+    assert result.summary["J&F-Mean"] == 1 and not any("missing" in note for note in result.notes)
 
 
 def test_decay_from_256_frames_on(tmp_path):

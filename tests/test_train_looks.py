@@ -10,6 +10,7 @@ from adapters.networks.uninext import Uninext
 from adapters.sequence import InputError
 from adapters.training import looks, loop, segmenters, uninext
 from adapters.training.parts import load_parts
+from ensemble.folders import locked
 from run_ensemble import main
 
 
@@ -74,6 +75,13 @@ def test_the_command_trains_a_backbone(tmp_path, capsys):
     assert "Shape 0." in capsys.readouterr().out and (tmp_path / "card.md").read_text().startswith("# resnet_nano")
     assert main(["train", "backbone=resnet_nano", "data=FOLDER", *settings]) == 2
     assert "only `shapes` tells looks" in capsys.readouterr().err
+    other = f"pretrained={tmp_path / 'weights.pth'}"
+    assert main(["train", "backbone=resnet_nano", other, *settings]) == 2
+    assert "a training with pretrained=None (now" in capsys.readouterr().err
+    with locked(tmp_path):
+        assert main(["train", "backbone=resnet_nano", *settings]) == 2
+    assert "another run is working in this folder" in capsys.readouterr().err
+    assert main(["train", "backbone=resnet_nano", "size=[1"]) == 2
 
 
 def test_a_file_without_the_parts_asked_for_is_refused(tmp_path):

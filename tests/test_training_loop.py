@@ -173,6 +173,13 @@ def test_other_settings_are_refused_and_named(tmp_path):
     fit(Plane(), {**SHORT, "log_every": 7}, tmp_path)  # how often it reports may change
 
 
+def test_a_training_made_from_something_else_is_not_gone_on_with(tmp_path):
+    fit(Plane(), SHORT, tmp_path, {"weights": "a.pth", "validate_clips": 3})
+    fit(Plane(), SHORT, tmp_path, {"weights": "a.pth", "validate_clips": 4, "new": (1, 2)})
+    with pytest.raises(InputError, match=r"last\.pth.*weights='a\.pth' \(now 'b\.pth'\)"):
+        fit(Plane(), SHORT, tmp_path, {"weights": "b.pth"})
+
+
 def test_another_network_and_a_damaged_file_are_refused(tmp_path):
     fit(Plane(), SHORT, tmp_path)
     other = Plane()

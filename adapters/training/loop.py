@@ -54,16 +54,18 @@ DEFAULTS: dict[str, Any] = {
     "save_every": 200,
     "log_every": 20,
 }
-FREE = ("workers", "validate_every", "save_every", "log_every", "device")  # may change when a training is resumed
+# may change when a training is resumed
+FREE = ("workers", "validate_every", "validate_clips", "save_every", "log_every", "device")
 
 
-def fit(trainee: Trainee, settings: Mapping[str, Any], out: Path) -> Path:
+def fit(trainee: Trainee, settings: Mapping[str, Any], out: Path, about: Mapping[str, Any] | None = None) -> Path:
     """Trains, or goes on training.
 
     Args:
         trainee: what is trained; its network ends with the last weights.
         settings: see `DEFAULTS`.
         out: folder of the results.
+        about: what the trainee was made from, as json can say it; a training of another is not gone on with.
 
     Returns:
         Path of the averaged weights.
@@ -82,7 +84,7 @@ def fit(trainee: Trainee, settings: Mapping[str, Any], out: Path) -> Path:
     if problems:
         raise InputError(problems)
     with Processes(given["device"]) as processes:
-        return _Training(trainee, given, Path(out), processes).run()
+        return _Training(trainee, given, Path(out), processes, dict(about or {})).run()
 
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
@@ -121,8 +123,11 @@ class _Losses(nn.Module):
 
 
 class _Training:
-    def __init__(self, trainee: Trainee, settings: dict[str, Any], out: Path, processes: Processes):
+    def __init__(
+        self, trainee: Trainee, settings: dict[str, Any], out: Path, processes: Processes, about: dict[str, Any]
+    ):
         self.trainee, self.settings, self.out, self.processes = trainee, settings, out, processes
+        self.kept = json.loads(json.dumps({k: v for k, v in {**about, **settings}.items() if k not in FREE}))
         self.device = processes.device
         trainee.network.to(self.device).train()
         groups = trainee.groups(settings["lr"], settings["weight_decay"])
@@ -241,7 +246,7 @@ class _Training:
         state = {
             "step": self.step,
             "seconds": self.seconds,
-            "settings": json.dumps(self._kept()),
+            "settings": json.dumps(self.kept),
             "state_dict": self.trainee.network.state_dict(),
             "averages": self.averages.state,
             "optimizer": self.optimizer.state_dict(),
@@ -262,9 +267,9 @@ class _Training:
             before = json.loads(state["settings"])
         except Exception as error:
             raise InputError(f"{path}: not the state of a training, or a damaged one ({error}); delete it") from None
-        other = {k for k, v in self._kept().items() if before.get(k) != v}
+        other = {k for k, v in self.kept.items() if before.get(k, v) != v}  # an older version may say less
         if other:
-            told = ", ".join(f"{k}={before.get(k)!r} (now {self.settings[k]!r})" for k in sorted(other))
+            told = ", ".join(f"{k}={before[k]!r} (now {self.kept[k]!r})" for k in sorted(other))
             raise InputError(f"{path}: a training with {told}; take the same settings to go on, or another `out`")
         try:
             self.trainee.network.load_state_dict(state["state_dict"])
@@ -277,9 +282,6 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds, self.log = state["step"], state["seconds"], json.loads(state["log"])
-
-    def _kept(self) -> dict[str, Any]:
-        return {k: v for k, v in self.settings.items() if k not in FREE}
 
 
 def _seed(seed: int, step: int, rank: int) -> int:

@@ -122,11 +122,18 @@ class Graph:
             node = ready[key]
             jobs[key] = self.attempt(key, lambda n=node: step_of(n).jobs(self.clip, by_name(n, results)))
         good = [k for k in riders if jobs[k] is not None]
-        done = dict.fromkeys(riders)
-        if good:
-            moved = iter(refine(self.clip, [job for k in good for job in jobs[k]], mover))
-            done |= {k: step_of(ready[k]).results(by_name(ready[k], results), moved) for k in good}
-        return done
+
+        def sweep(keys: list[str]) -> dict[str, Prediction]:
+            moved = iter(refine(self.clip, [job for k in keys for job in jobs[k]], mover))
+            return {k: step_of(ready[k]).results(by_name(ready[k], results), moved) for k in keys}
+
+        done: dict[str, Prediction | None] = dict.fromkeys(riders)
+        try:
+            return done | (sweep(good) if good else {})
+        except Exception:  # one of them, or all at once: each by itself shows which
+            for key in good:
+                done |= self.attempt(key, lambda k=key: sweep([k])) or {}
+            return done
 
     def attempt(self, key: str, function: Callable):
         """What the function returns; None where it fails, and `failed` says why."""

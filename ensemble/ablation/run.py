@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -18,6 +19,7 @@ from ensemble.ablation.clip import ClipScores, score_clip
 from ensemble.ablation.settings import Request, read
 from ensemble.ablation.table import Row
 from ensemble.ablation.variants import Variant
+from ensemble.folders import locked, shared
 from ensemble.recipe import Recipe
 from ensemble.recipe_files import resolve
 from ensemble.report import refresh
@@ -68,9 +70,11 @@ def run(arguments: Sequence[str]) -> int:
     compared, notes = ([], []) if request.name == "weights" else _compared(request, reference)
     if request.name == "weights":
         weights.vote_step(reference, request.options["step"])  # before anything is computed
-    with pipeline.locked(reference.out):
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(locked(reference.out))
         _claim(reference)
         clips, failed = _clips(reference, compared)
+        locks.enter_context(shared(reference.store))
         if request.name == "weights":
             found = _weights(request, reference, clips)
         else:
@@ -132,8 +136,10 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
 def _score(reference: Recipe, clips: Sequence[Clip], compared: Sequence[Variant], title: str) -> dict[str, ClipScores]:
     """{clip: scores of all settings}."""
     plan = json.dumps([[v.config, v.step] for v in compared])
-    work = partial(score_clip, reference.name, plan, str(reference.out / "ablation"), reference.gpus)
-    return pipeline.spread(clips, work, ClipScores, reference.engine, title)
+    recipes = [variants.build(reference.name, v.config) for v in compared]
+    widest = max(recipes, key=lambda r: r.gpus)  # a setting may need GPUs where the recipe as it is does not
+    work = partial(score_clip, reference.name, plan, str(reference.out / "ablation"), widest.gpus)
+    return pipeline.spread(clips, work, ClipScores, widest.engine, title)
 
 
 def _scored(
@@ -211,7 +217,8 @@ def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:
     """ablation.csv, ablation.svg, best.yaml, their place on report.html, and the table on the terminal."""
     rows = found.rows
     # the search chose on the other half: the best is its first choice, not the luckiest on this one
-    best = rows[1] if name == "weights" and len(rows) > 1 else table.best_of(rows)
+    whole = table.scored_on_all(rows)
+    best = next(iter(whole[1:]), rows[0]) if name == "weights" else table.best_of(rows)
     verdict = table.verdict(rows, best)
     data = recipe.config["data"]["dataset"]
     heading = f"{recipe.name} on {data}: {title}, {rows[0].clips} clips, {rows[0].expressions} expressions"

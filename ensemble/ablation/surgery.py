@@ -35,12 +35,13 @@ def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
             continue  # as it was, to the letter: its results are in the store
         other.add(name)
         if isinstance(step, Propagate):
-            left = [] if settings["input"] in dead else [settings["input"]]
             settings["scores_from"] = [s for s in step.settings["scores_from"] or [] if s not in dead] or None
             settings["key_frame"] = _without_scores(step.settings["key_frame"])
+        if "input" in step.settings:
+            left = [i for i in [step.settings["input"]] if i not in dead]
         else:
             left = [i for i in step.inputs if i not in dead]
-            if settings.get("weights"):
+            if isinstance(settings.get("weights"), list):  # of votes, not of a network
                 settings["weights"] = [
                     w for i, w in zip(step.inputs, settings["weights"], strict=True) if i not in dead
                 ]

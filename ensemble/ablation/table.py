@@ -88,10 +88,14 @@ def climb(rows: Sequence[Row], seed: int, resamples: int) -> list[str]:
     return told
 
 
+def scored_on_all(rows: Sequence[Row]) -> list[Row]:
+    """The rows that were scored on all that the first, the reference, was; itself first."""
+    return [r for r in rows if (r.clips, r.expressions) == (rows[0].clips, rows[0].expressions)]
+
+
 def best_of(rows: Sequence[Row]) -> Row:
-    """The row with the highest J&F among those that were scored on all that the first, the reference, was."""
-    whole = [r for r in rows if (r.clips, r.expressions) == (rows[0].clips, rows[0].expressions)]
-    return max(whole, key=lambda r: r.JF)  # the first of equals: the reference, if it is one of them
+    """The row with the highest J&F among those that were scored on all."""
+    return max(scored_on_all(rows), key=lambda r: r.JF)  # the first of equals: the reference, if it is one of them
 
 
 def verdict(rows: Sequence[Row], best: Row) -> str:
@@ -158,11 +162,11 @@ def frame(name: str, rows: Sequence[Row]) -> pd.DataFrame:
 def picture(title: str, rows: Sequence[Row]) -> str:
     """ablation.svg: curves where one number is swept (or two), else a bar a row."""
     scored, first = [r for r in rows[1:] if r.expressions], rows[0]
-    numbers = [[v for v in r.variant.parameters.values() if _is_number(v)] for r in scored]
     note = f"{first.clips} clips, {first.expressions} expressions; 95 % paired bootstrap over clips"
     parameters = list(scored[0].variant.parameters) if scored else []
-    if len(parameters) in (1, 2) and all(numbers) and len({n[0] for n in numbers}) >= 3:
-        swept = next(p for p in parameters if _is_number(scored[0].variant.parameters[p]))
+    values = {p: [r.variant.parameters.get(p) for r in scored] for p in parameters}
+    swept = next((p for p, of in values.items() if all(map(_is_number, of)) and len(set(of)) >= 3), None)
+    if len(parameters) in (1, 2) and swept:
         other = next((p for p in parameters if p != swept), None)
         groups: dict[str, dict[float, Row]] = {}
         for r in scored:

@@ -85,16 +85,20 @@ def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[s
 
 
 def of_sources(reference: Recipe) -> tuple[list[Variant], list[str]]:
-    """Without each source; with it only; and its masks as they are."""
+    """Without each source; with it only; and its masks as they are, where they are of expressions."""
     variants, notes, names = [], [], list(reference.sources)
     for what in ("without", "only"):
         for name in names if len(names) > 1 else ():
             gone = [name] if what == "without" else [n for n in names if n != name]
             try:
-                variants.append(Variant(f"{what} {name}", without_sources(reference, gone), reference.output))
+                config = without_sources(reference, gone)
+                build(reference.name, config)
             except InputError as e:
-                notes += e.problems
-    return variants + [Variant(f"{n} as it is", reference.config, n) for n in names], notes
+                notes += [f"{what} {name}: {problem}" for problem in e.problems]
+            else:
+                variants.append(Variant(f"{what} {name}", config, reference.output))
+    told = [n for n, adapter in reference.sources.items() if not adapter.objects]
+    return variants + [Variant(f"{n} as it is", reference.config, n) for n in told], notes
 
 
 def of_steps(reference: Recipe) -> tuple[list[Variant], list[str]]:
@@ -109,9 +113,7 @@ def of_steps(reference: Recipe) -> tuple[list[Variant], list[str]]:
         except InputError:
             continue
         alone.append(Variant(name, reference.config, name))
-    needed = [n for n in [reference.output] if n in reference.steps]
-    for name in needed:  # grows on the way
-        needed += [i for i in reference.steps[name].inputs if i in reference.steps and i not in needed]
+    needed = reference.needed()
     for name in reference.steps:
         if name in needed:
             config = without_step(reference, name)

@@ -27,11 +27,14 @@ def vote_step(recipe: Recipe, wanted: str | None) -> str:
     """The vote whose weights are searched: the one named, else the output, else the last one before it.
 
     Raises:
-        InputError: there is none, or it has a single input.
+        InputError: the output needs none, or none such.
     """
-    votes = [n for n, s in recipe.steps.items() if isinstance(s, Vote) and len(s.inputs) > 1]
+    needed = recipe.needed()
+    votes = [n for n, s in recipe.steps.items() if n in needed and isinstance(s, Vote) and len(s.inputs) > 1]
     if not votes:
-        raise InputError(f"ablate=weights: recipe {recipe.name} has no vote over several inputs")
+        raise InputError(
+            f"ablate=weights: output {recipe.output} of recipe {recipe.name} needs no vote over several inputs"
+        )
     if wanted is not None and wanted not in votes:
         raise InputError(unknown_key(wanted, votes, "ablate.step"))
     return wanted or (recipe.output if recipe.output in votes else votes[-1])

@@ -106,7 +106,12 @@ def evaluate(
         Job(v, truth.masks(v, frames[v]), {name: tree.masks(v, frames[v]) for name, tree in trees.items()}, options)
         for v in videos
     ]
-    gone = {n: missing(tree, {j.video: j.predictions[n] for j in jobs}, frames, "videos") for n, tree in trees.items()}
+    inner = slice(1, -1) if options.first_last == "drop" else slice(None)  # nobody reads the others of a prediction
+    counted = {video: names[inner] for video, names in frames.items()}
+    gone = {
+        n: missing(tree, {v: tree.masks(v, names) for v, names in counted.items()}, counted, "videos")
+        for n, tree in trees.items()
+    }
     general = settle_missing([sentence for sentences in gone.values() for sentence in sentences], options.missing)
     found = spread(score_video, jobs, workers, sum(len(j.truth) * len(j.predictions) for j in jobs))
     if problems := [sentence for video in found for sentence in video.problems]:

@@ -60,7 +60,7 @@ def missing(tree: Tree, masks: Mapping[str, Masks], frames: Mapping[str, Sequenc
     absent, sentences = [], []
     for name, of_one in masks.items():
         gone = [frame for frame, file in zip(frames[name], of_one.names, strict=True) if file is None]
-        if len(gone) == len(of_one):
+        if gone and len(gone) == len(of_one):
             absent.append(name)
         elif gone:
             sentences.append(

@@ -143,7 +143,8 @@ def _step(recipe: Recipe, name: str, means: list[float] | None) -> dict[str, Any
 def _notes(record: ClipRecord, name: str, expression: str) -> dict[str, Any]:
     """Key frames, the group that voted, and how many votes were needed, where a step says so."""
     notes = record.notes.get(name, {}).get(expression, {})
-    found = {"keys": notes.get("key_frames") or notes.get("key_frame"), "group": notes.get("group")}
+    keys = notes.get("key_frames") or notes.get("key_frame")  # of a source that names one: its number
+    found = {"keys": [keys] if isinstance(keys, int) else keys, "group": notes.get("group")}
     return {k: v for k, v in {**found, "votes": notes.get("votes")}.items() if v}
 
 
