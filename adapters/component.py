@@ -6,12 +6,14 @@ A component is a class in a file. The recipe's name for it is the file's name in
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import pkgutil
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -107,7 +109,8 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
             raise InputError(f"{path}: no such file, named as {base.__name__.lower()} in the recipe")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with _known(module):
+            spec.loader.exec_module(module)
         component = _class_in(module, base, str(path))
         component.file = path
         return component
@@ -120,6 +123,19 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
         f"no {base.__name__.lower()} is called {name!r}. There are: {', '.join(available(base, package, group))}; "
         "or give the path of a .py file"
     )
+
+
+@contextlib.contextmanager
+def _known(module: ModuleType) -> Iterator[None]:
+    """Python finds the module by its name, as dataclasses need; only for now, so that it travels by value to workers."""
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        sys.modules.pop(module.__name__)
+        if before is not None:
+            sys.modules[module.__name__] = before
 
 
 def available(base: type[Component], package: ModuleType, group: str) -> dict[str, str]:

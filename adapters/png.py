@@ -41,6 +41,13 @@ class Png:
     palette: bool
     bits: int
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Object ids, uint8 [H, W]: the values; a grey picture of 0 and 255 only shows one object, number 1."""
+        if self.palette or ((self.values > 0) & (self.values < 255)).any():
+            return self.values
+        return (self.values == 255).astype(np.uint8)
+
 
 @dataclass(frozen=True)
 class Header:

@@ -249,7 +249,7 @@ class _Runs:
 def _picture(storage: Folder | Zip, name: str, size: tuple[int, int]) -> np.ndarray:
     """Numbers of a picture, uint8 [H, W]; kept, because all of its proposals are read together."""
     where = storage.where(name)
-    values = png.decode(storage.read(name), where).values
+    values = png.decode(storage.read(name), where).labels
     if values.shape != size:
         raise InputError(f"{where}: {values.shape[0]}x{values.shape[1]} (HxW), expected the clip's {size[0]}x{size[1]}")
     return values

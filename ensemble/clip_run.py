@@ -198,9 +198,10 @@ def compute(recipe: Recipe, clip: Clip, keys: Mapping[str, str], record: ClipRec
         if simple:
             done = {simple: ready[simple].run(clip, results)}
         else:
-            mover = next(iter(ready.values())).settings["with"]
-            riders = [s for s in ready.values() if s.settings["with"] == mover]
-            done = propagate_together(riders, clip, results, recipe.propagators[mover])
+            name = next(iter(ready.values())).settings["with"]
+            mover = recipe.propagators[name]
+            riders = [s for s in ready.values() if s.settings["with"] == name][: None if mover.independent else 1]
+            done = propagate_together(riders, clip, results, mover, recipe.engine["cache_mb"])
         for name, prediction in done.items():
             keep(name, prediction, started)
             started = time.perf_counter()

@@ -79,11 +79,11 @@ class Recipe:
             config = {**config, key: config[key] if isinstance(config[key], Mapping) else {}}
         grouping = _attempt(problems, merge_settings, GROUPING, config["grouping"], "grouping")
         engine = _attempt(problems, merge_settings, ENGINE, config["engine"], "engine") or ENGINE
-        if engine["backend"] not in BACKENDS or engine["workers"] < 0:
-            problems.append(
-                f"engine: backend is {engine['backend']!r}, workers {engine['workers']}; expected one of "
-                f"{', '.join(BACKENDS)}, and 0 (one a GPU, else a core) or more workers"
-            )
+        if engine["backend"] not in BACKENDS:
+            problems.append(f"engine: backend is {engine['backend']!r}, expected one of {', '.join(BACKENDS)}")
+        for key in ("workers", "cache_mb"):
+            if engine[key] is None or engine[key] < 0:
+                problems.append(f"engine: {key} is {engine[key]!r}, expected a whole number of at least 0")
         if config["overlays"] not in (None, False, *overlays.KINDS):
             kinds = ", ".join(overlays.KINDS)
             problems.append(f"recipe {name}: overlays is {config['overlays']!r}, expected false or one of {kinds}")

@@ -12,6 +12,7 @@ from yaml import YAMLError
 
 import recipes
 from adapters.sequence import InputError
+from propagators.propagate import CACHE_MB
 
 FOLDER = Path(recipes.__path__[0])
 
@@ -35,7 +36,11 @@ DEFAULTS: dict[str, Any] = {
     "engine": {},  # how clips are spread over processes; see ENGINE
 }
 GROUPING = {"rule": "auto", "file": None, "min_iou": 0.3}
-ENGINE = {"backend": "loky", "workers": 0}  # workers 0: one a GPU, else a core
+ENGINE = {
+    "backend": "loky",  # one of BACKENDS
+    "workers": 0,  # 0: one a GPU, else a core
+    "cache_mb": CACHE_MB,  # of frames and their features kept from one sweep for the other, in each worker
+}
 BACKENDS = ("sequential", "loky", "dask", "ray")
 
 

@@ -306,6 +306,7 @@ class Refine(Propagate):
     """
 
     op = "refine"
+    version = 2  # 2: key frames stay however near to each other
     defaults = {**Propagate.defaults, "key_frame": "confidence", "rounds": 5, "memory": 4, "apart": 1, "over": "frame"}
 
     def __init__(self, name: str, **settings):
@@ -327,10 +328,10 @@ class Refine(Propagate):
 
 
 def propagate_together(
-    steps: Sequence[Propagate], clip: Clip, inputs: Mapping[str, Prediction], propagator: Propagator
+    steps: Sequence[Propagate], clip: Clip, inputs: Mapping[str, Prediction], propagator: Propagator, cache_mb: int
 ) -> dict[str, Prediction]:
     """Several steps that use the same propagator, all their sequences in one sweep each way."""
-    moved = iter(refine(clip, [job for step in steps for job in step.jobs(clip, inputs)], propagator))
+    moved = iter(refine(clip, [job for step in steps for job in step.jobs(clip, inputs)], propagator, cache_mb))
     return {step.name: step.results(inputs, moved) for step in steps}
 
 

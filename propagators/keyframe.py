@@ -177,15 +177,15 @@ def uniform(length: int, k: int, at: str = "centres") -> list[int]:
     return [i * (length - 1) // (k - 1) for i in range(k)]
 
 
-def spaced(frames, k: int, apart: int) -> list[int]:
-    """The first k of the frames that are at least `apart` from every one taken before.
+def spaced(frames, k: int, apart: int, taken: Sequence[int] = ()) -> list[int]:
+    """The first of the frames that are at least `apart` from every one taken before, until k are taken.
 
-    >>> spaced([5, 6, 1, 9], k=3, apart=3)
-    [5, 1, 9]
+    >>> spaced([5, 6, 1, 9], k=3, apart=3), spaced([5, 6, 1, 9], k=3, apart=3, taken=[2, 3])
+    ([5, 1, 9], [2, 3, 6])
     """
-    taken: list[int] = []
+    taken = list(taken)
     for t in frames:
-        if len(taken) == k:
+        if len(taken) >= k:
             break
         if all(abs(t - other) >= apart for other in taken):
             taken.append(t)
@@ -266,7 +266,8 @@ def _look_up(file: str, clip: str, expression: str):
     """{video: {exp: k | [k, ...] | {"index_info": {"class_index": k}}}}; the last is the 2023 winner's."""
     path = Path(file).expanduser()
     table = _read_json(str(path), path.stat().st_mtime_ns)
-    entry = table.get(clip, {}).get(expression) if isinstance(table, dict) else None
+    of_clip = table.get(clip) if isinstance(table, dict) else None
+    entry = of_clip.get(expression) if isinstance(of_clip, dict) else None
     if entry is None:
         raise InputError(f"{path}: no key frame for video {clip!r}, expression {expression!r}")
     if isinstance(entry, dict):

@@ -31,7 +31,10 @@ class Job:
     sentence: str = ""
 
 
-def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int = 1024) -> list[MaskSequence]:
+CACHE_MB = 1024
+
+
+def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int = CACHE_MB) -> list[MaskSequence]:
     """Carries the key masks of every job through the whole clip.
 
     One forward sweep from the first key frame to the end and one backward sweep from the last key frame to the start
@@ -44,7 +47,7 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
     the propagator's memo, as long as `cache_mb` allows, else decoded and computed again. Results are kept compressed
     (`CompressedMasks`), so memory does not grow with frames x pixels x jobs. Where all jobs together do not fit into
     memory they are done in halves, and those in halves again: the same results, slower; only a single job that does not
-    fit is an error.
+    fit is an error, or jobs that influence each other (`Propagator.independent`).
 
     Args:
         clip: the frames.
@@ -67,7 +70,7 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
     try:
         return _sweeps(clip, jobs, propagator, cache_mb * 2**20)
     except (MemoryError, RuntimeError) as e:
-        if len(jobs) == 1 or not _memory_is_short(e):
+        if len(jobs) == 1 or not propagator.independent or not _memory_is_short(e):
             raise
     half = len(jobs) // 2  # out of the `except`, so that nothing of the attempt is held any more
     halves = (jobs[:half], jobs[half:])
@@ -100,10 +103,13 @@ def _sweeps(clip: Clip, jobs: Sequence[Job], propagator: Propagator, budget: int
     return [track.result(name) for track in tracks]
 
 
+SHORT = ("MemoryError", "OutOfMemory", "can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
+
+
 def _memory_is_short(error: Exception) -> bool:
     """Whether the machine or the device ran out of memory; torch says it in several ways."""
     said = f"{type(error).__name__}: {error}"
-    return any(words in said for words in ("MemoryError", "OutOfMemory", "can't allocate memory", "out of memory"))
+    return any(words in said for words in SHORT)
 
 
 def _problems(job: Job, clip: Clip, name: str) -> list[str]:

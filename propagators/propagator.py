@@ -40,7 +40,7 @@ class Sweep(Protocol):
         """Goes to the next frame.
 
         A mask given to a sequence that already runs is a further reference: the sequence goes on from that mask.
-        An empty mask is allowed. Sequences never influence each other.
+        An empty mask is allowed. Sequences never influence each other, but as `Propagator.independent` says.
 
         Args:
             frame: the next frame in the direction of the sweep; its neighbour in the clip, on either side.
@@ -57,6 +57,11 @@ class Propagator(Component):
     """Carries key-frame masks through a video. A subclass says its settings in `defaults` and writes `sweep`."""
 
     reads: ClassVar[bool] = False  # whether the sentences that it is told matter to it
+
+    @property
+    def independent(self) -> bool:
+        """Whether sequences never influence each other; else the steps of a recipe have sweeps of their own."""
+        return True
 
     def told(self, length: int, sentences: Sequence[str]) -> Propagator:
         """Itself for the next sweeps, told what masks do not say; most propagators go by masks alone.

@@ -19,7 +19,7 @@ import numpy as np
 
 from adapters.sequence import Clip, MaskSequence
 from propagators.keyframe import spaced
-from propagators.propagate import Job, propagate
+from propagators.propagate import CACHE_MB, Job, propagate
 from propagators.propagator import Propagator
 from propagators.proxies import confidences
 
@@ -41,17 +41,21 @@ class Refinement(Job):
     over: str = "frame"
 
 
-def refine(clip: Clip, jobs: Sequence[Job], propagator: Propagator) -> list[MaskSequence]:
+def refine(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int = CACHE_MB) -> list[MaskSequence]:
     """Propagates all jobs, and those in several rounds again, all of a round in one sweep each way.
+
+    Args:
+        clip, jobs, propagator, cache_mb: see `propagate`. A job without a mask at its key frames has one round.
 
     Returns:
         One sequence per job, as of `propagate`; `notes["rounds"]` of a `Refinement` says how many there were, and its
         `key_frames` are those of the last.
     """
-    results = _once(clip, jobs, propagator)
+    results = _once(clip, jobs, propagator, cache_mb)
     running = {i: job for i, job in enumerate(jobs) if isinstance(job, Refinement)}
     for i in running:
         results[i] = _counted(results[i], 1)
+    running = {i: job for i, job in running.items() if "empty_key" not in results[i].notes}
     anchors = {i: results[i].notes["key_frames"] for i in running}
     count = 1
     while True:
@@ -63,7 +67,7 @@ def refine(clip: Clip, jobs: Sequence[Job], propagator: Propagator) -> list[Mask
                 again[i] = replace(job, sequence=results[i], key_frames=frames)
         if not again:
             return results
-        for i, result in zip(again, _once(clip, list(again.values()), propagator), strict=True):
+        for i, result in zip(again, _once(clip, list(again.values()), propagator, cache_mb), strict=True):
             results[i] = _counted(result, count)
         running = again
 
@@ -84,10 +88,10 @@ def memory_frames(
     """
     surest = np.argsort(-confidences(sequence, over), kind="stable")
     others = (int(t) for t in surest if t not in anchors and sequence.mask(int(t)).any())
-    return tuple(sorted(spaced([*anchors, *others], max(memory, len(anchors)), apart)))
+    return tuple(sorted(spaced(others, memory, apart, anchors)))
 
 
-def _once(clip: Clip, jobs: Sequence[Job], propagator: Propagator) -> list[MaskSequence]:
+def _once(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int) -> list[MaskSequence]:
     """One round. Jobs that are the same are done once: expressions of one object often agree."""
 
     def what(job: Job):
@@ -95,7 +99,7 @@ def _once(clip: Clip, jobs: Sequence[Job], propagator: Propagator) -> list[MaskS
         return id(job.sequence.masks), tuple(job.key_frames), job.empty_key, sentence
 
     same = {what(job): Job(job.sequence, job.key_frames, job.empty_key, job.sentence) for job in jobs}
-    moved = dict(zip(same, propagate(clip, list(same.values()), propagator), strict=True))
+    moved = dict(zip(same, propagate(clip, list(same.values()), propagator, cache_mb), strict=True))
     results = [moved[what(job)] for job in jobs]
     return [r.with_(notes={**job.sequence.notes, **r.notes}) for job, r in zip(jobs, results, strict=True)]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import run_ensemble
 from adapters.sequence import InputError, MaskSequence, quantise
 from propagators.aot import AOT
 from propagators.deaot import DeAOT
@@ -163,6 +164,18 @@ def test_packed_sequences_share_a_bank_and_compete(make, video):
     assert np.array_equal(found[4, 1] > 127, masks[4, 1])
 
 
+def test_packed_steps_do_not_depend_on_other_steps_of_the_recipe(tiny):
+    """Sequences compete in their bank; which steps a recipe has beside this one must not matter."""
+    mover = "propagators.flow={propagator: aot, weights: aot_nano, pack: true}"
+    own = "steps.own={op: propagate, input: soc, with: flow, key_frame: first}"
+    made = []
+    for other in ("steps.smr_flow=null", "steps.smr_flow.key_frame=first"):
+        out = tiny.out / str(len(made))
+        assert run_ensemble.main([f"recipe={tiny.recipe}", f"out={out}", mover, own, other, "output=own"]) == 0
+        made.append({str(p.relative_to(out)): p.read_bytes() for p in out.glob("store/*/own-*.masks")})
+    assert made[0] == made[1] and len(made[0]) == 3
+
+
 def test_bfloat16_stays_close(make, video):
     frames, masks = video
     exact = sweep_through(make(), frames[:2], {0: {0: masks[0, 0]}})
@@ -220,6 +233,8 @@ def test_a_view_mirrors_the_normalised_picture():
         ({"tta": {"flipped": True}}, "unknown key `flipped`, did you mean `flip`?"),
         ({"tta": {"scales": []}}, "`scales` is []"),
         ({"tta": "flip"}, "expected {flip"),
+        ({"tta": {"scales": 1.2}}, "`scales` is 1.2"),
+        ({"variant": 5}, "is called 5"),
         ({"pack": True, "reset_between_passes": False}, "do not go together"),
         ({"variant": "r50"}, "is called 'r50'"),
         ({"weight": "x"}, "unknown key `weight`, did you mean `weights`?"),

@@ -6,6 +6,7 @@ realistic mistake (a tanh GELU: 1e-4).
 """
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -375,6 +376,12 @@ def test_every_variant_is_recognised(name):
 def test_b_is_taken_when_asked_for(checkpoints):
     assert load_network(checkpoints("aotb")).variant.name == "aotl"
     assert load_network(checkpoints("aotb"), VARIANTS["aotb"]).variant.memory_gap is None
+
+
+@pytest.mark.parametrize(("name", "variant"), [("AOTB_PRE_YTB_DAV.pth", "aotb"), ("my_aotb.pth", "aotl")])
+def test_b_is_taken_where_the_file_is_called_as_the_official_one(checkpoints, tmp_path, name, variant):
+    shutil.copy(checkpoints("aotb"), tmp_path / name)
+    assert load_network(tmp_path / name).variant.name == variant
 
 
 class Bomb:

@@ -281,6 +281,25 @@ def test_a_single_sequence_that_does_not_fit_is_an_error(allocator):
         propagate(still(), [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))], Small(0, ALLOCATE[allocator]))
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "std::bad_alloc"],
+)
+def test_what_libraries_say_when_memory_is_short(said):
+    def fail():
+        raise RuntimeError(said)
+
+    jobs = [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
+    assert len(propagate(still(), jobs, Small(2, fail))) == 3
+
+
+def test_sequences_that_influence_each_other_are_not_done_in_parts(monkeypatch):
+    monkeypatch.setattr(Small, "independent", False)
+    jobs = [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
+    with pytest.raises(MemoryError):
+        propagate(still(), jobs, Small(2, ALLOCATE["numpy"]))
+
+
 def test_other_errors_are_no_lack_of_memory():
     def fail():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -70,7 +70,7 @@ def test_only_sources_that_are_read_are_made(tiny):
         (["data.dataset=nope"], "data: no dataset is called 'nope'"),
         (["engine.wrokers=2"], "engine: unknown key `wrokers`, did you mean `workers`?"),
         (["engine.workers=two"], "engine: setting `workers` is 'two', expected int"),
-        (["engine.workers=-1"], "workers -1; expected one of sequential, loky"),
+        (["engine.workers=-1"], "engine: workers is -1, expected a whole number"),
         (["engine.backend=locky"], "backend is 'locky'"),
         (["grouping.rule=pair"], "step smr: grouping: unknown rule 'pair'. Valid: auto, obj_id"),
         (["grouping.rule=file"], "rule `file` needs `grouping.file`"),

@@ -348,6 +348,29 @@ def test_weights_to_start_from_are_the_whole_or_the_encoder(tmp_path):
         start_from(VOSNetwork(VARIANTS["deaot_nano"]), str(tmp_path / "whole.pth"))
 
 
+def test_a_swin_of_pictures_is_an_encoder_to_start_from(tmp_path):
+    """The official file has no norms of the maps; those stay as they are drawn."""
+    with torch.device("meta"):
+        whole = VOSNetwork(VARIANTS["swinb_aotl"]).encoder.state_dict()
+    norms = [k for k in whole if k.startswith("norm")]
+    small = {k: torch.zeros(()).expand(v.shape) for k, v in whole.items() if k not in norms}
+    torch.save(small, tmp_path / "swin_base_patch4_window7_224_22k.pth")
+    with torch.device("meta"):
+        network = VOSNetwork(VARIANTS["swinb_aotl"])
+    assert norms
+    start_from(network, str(tmp_path / "swin_base_patch4_window7_224_22k.pth"))
+    del small["patch_embed.proj.weight"]
+    torch.save(small, tmp_path / "less.pth")
+    with pytest.raises(InputError, match=r"less\.pth: as the encoder of swinb_aotl: .*patch_embed\.proj\.weight"):
+        start_from(network, str(tmp_path / "less.pth"))
+
+
+@pytest.mark.parametrize(("setting", "value"), [("frames", 1), ("places", 12), ("places", 0), ("variant", 5)])
+def test_settings_of_a_training_that_make_no_sense(setting, value):
+    with pytest.raises(InputError, match=str(value)):
+        trainee("aot", {setting: value})
+
+
 def test_true_norms_take_the_place_of_frozen_ones():
     network = network_of("aot_nano")
     x = torch.randn(2, 3, 33, 49)

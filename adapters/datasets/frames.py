@@ -94,12 +94,9 @@ class PaletteTruth:
         Raises:
             InputError: the file is missing, damaged, or of another size than the pictures.
         """
-        picture = png.read(self.paths[t])
-        values = picture.values
+        values = png.read(self.paths[t]).labels
         if values.shape != tuple(self.images.size):
             raise InputError(_other_size(self.paths[t], values.shape, self.images.size))
-        if not picture.palette and not ((values > 0) & (values < 255)).any():
-            return (values == 255).astype(np.uint8)
         if values.max() == VOID:
             values[values == VOID] = 0
         return values

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adapters.networks import text
 from adapters.networks.interface import Network
-from adapters.networks.weights import mismatches, read_weights, weights_file
+from adapters.networks.weights import mismatches, read_note, read_weights, weights_file
 from adapters.sequence import InputError
 
 
@@ -85,6 +85,7 @@ class Checkpoint:
         weights: by the network's names; read from the file when they are used.
         ignored: how many others the file holds that inference does without.
         parameters: of the network, its text encoder included.
+        layer: of the decoder, that it was trained to answer with, where the file says so: what `auto` takes.
     """
 
     path: Path
@@ -93,6 +94,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     ignored: int
     parameters: int
+    layer: str | None = None
 
     @property
     def family(self) -> Family:
@@ -110,6 +112,8 @@ class Checkpoint:
             layer: "official", "last" or "auto", for the models that know them.
             training: it is to be trained; else it is made ready for inference.
         """
+        if layer == "auto" and self.layer:
+            layer = self.layer
         with torch.device("meta"):  # no time for random numbers that the file replaces
             network = _build(self.model, self.backbone, self.weights, layer)
         weights = {k: v.float() if v.is_floating_point() else v for k, v in self.weights.items()}
@@ -168,7 +172,8 @@ def open_checkpoint(path: str | Path, model: str | None = None, backbone: str | 
         told = [f"{path}: recognised as {found} with backbone {held}, but {p}" for p in problems]
         raise InputError([*told, f"{path}: likely {_cause(weights, kept, expected, family)}"])
     parameters = sum(p.numel() for p in network.parameters())
-    return Checkpoint(weights_file(path), found, held, kept, len(weights) - len(kept), parameters)
+    layer = read_note(path, "layer")
+    return Checkpoint(weights_file(path), found, held, kept, len(weights) - len(kept), parameters, layer)
 
 
 def recognise(weights: Mapping[str, Tensor]) -> str | None:

@@ -96,6 +96,8 @@ class NetworkAdapter(Adapter):
     def uses_gpu(self) -> bool:
         from adapters.networks import device
 
+        if problems := list(device.problems(vars(self.settings), self.name)):
+            raise InputError(problems)
         return device.pick(self.settings.device).type == "cuda"
 
     def spans(self, length: int) -> list[range]:

@@ -253,4 +253,4 @@ def encode(model: nn.Module, language: Language, rows: Sequence[Sequence[int]]) 
 
 def _where(language: Language) -> str:
     name = f"{language.owner}/{language.name}"
-    return f"get it at https://huggingface.co/{name}, or, once online: huggingface-cli download {name} tokenizer.json"
+    return f"get it at https://huggingface.co/{name}, or, once online: hf download {name} tokenizer.json"

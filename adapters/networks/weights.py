@@ -64,6 +64,14 @@ def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tens
     return {_plain(k): v for k, v in found.items() if isinstance(v, Tensor) and not k.endswith("num_batches_tracked")}
 
 
+def read_note(path: str | Path, name: str) -> str | None:
+    """What our own training wrote of itself beside the weights of a file, such as its `layer`; None: nothing."""
+    path = weights_file(path)
+    found = None if path.suffix == ".safetensors" else _load(path)
+    note = found.get(name) if isinstance(found, Mapping) else None
+    return note if isinstance(note, str) else None
+
+
 def weights_file(given: str | Path) -> Path:
     """The file that a setting `weights` means: a path, or the name of weights that come with the package."""
     ours = shipped().get(str(given))

@@ -91,7 +91,8 @@ class GroundingTrainee(Trainee):
             if settings[key]:
                 start_from(self.network.get_submodule(part), settings[key])
         self.items = Items(self, settings["seed"], "train")
-        self.held_out = Items(self, settings["seed"], "val")
+        # clips that it has not seen there are of `shapes` alone
+        self.held_out = Items(self, settings["seed"], "val") if settings["data"] == "shapes" else None
 
     def samples(self) -> Items:
         return self.items
@@ -119,7 +120,7 @@ class GroundingTrainee(Trainee):
         """How often the right tracklet is chosen on held-out clips, and how often by chance: 1 / number of them."""
         right, chance = [], []
         device = next(network.parameters()).device
-        for i in range(self.settings["held_out"]):
+        for i in range(self.settings["held_out"] if self.held_out else 0):
             item = self.collate([self.held_out[i]])[0]
             item = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in item.items()}
             choice = self.logits(network, item).softmax(2).mean(1).argmax(1)
@@ -143,7 +144,7 @@ class Items(torch.utils.data.Dataset):
         if s["data"] == "shapes":
             self.clips = RenderedClips(seed, s["frames"], size, split, spread=True)
         else:
-            self.clips = FolderClips(s["data"], s["frames"], size, seed + (split == "val"), spread=True)
+            self.clips = FolderClips(s["data"], s["frames"], size, seed, spread=True, told=True)
 
     def __len__(self) -> int:
         return len(self.clips)

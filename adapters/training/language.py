@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
+from adapters.datasets.frames import few
+from adapters.networks.text import Language
+from adapters.sequence import InputError
+from adapters.training.samples import FolderClips
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 SLOWLY = 0.1  # learning rate of a small language model, relative: at the full one all sentences become the same
+
+
+def check_words(tokenizer: Tokenizer, language: Language, clips: FolderClips) -> None:
+    """That the tokenizer knows the words of a data set: the one that comes with the package has those of `shapes` alone.
+
+    Raises:
+        InputError: naming words that it does not know.
+    """
+    unknown, strange = tokenizer.token_to_id(language.unknown), {}
+    for sentence in dict.fromkeys(clips.sentences):
+        found = tokenizer.encode(sentence)
+        pairs = zip(found.ids, found.offsets, strict=True)
+        strange |= {sentence[a:b]: None for number, (a, b) in pairs if number == unknown}
+    if strange:
+        raise InputError(
+            f"{clips.root}: its sentences have {len(strange)} words that the tokenizer does not know: "
+            f"{few(list(strange))}; give `tokenizer=FOLDER`, such as that of {language.name}, here and in recipes"
+        )
 
 
 def spread_words(model: nn.Module) -> nn.Module:

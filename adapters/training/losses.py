@@ -122,7 +122,7 @@ def match(found: Found, target: Target, weights: Mapping[str, float] = WEIGHTS) 
         weights: of the parts of the cost, as in `WEIGHTS`.
     """
     logits, there = found.logits.float(), target.there[..., None].float()  # [E, T, Q], [E, T, 1]
-    score = focal(logits, torch.ones(())) - focal(logits, torch.zeros(()))
+    score = focal(logits, logits.new_ones(())) - focal(logits, logits.new_zeros(()))
     score = (score * there).sum(1) / there.sum(1).clamp(min=1)  # over the frames that show the object
     boxes = target.boxes[:, :, None]
     box = (found.boxes - boxes).abs().sum(-1).mean(1)

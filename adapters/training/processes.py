@@ -34,10 +34,12 @@ class Processes:
         self.device = devices.pick(device)
         if self.device.type == "cuda" and self.count > 1:
             self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(self.device)  # what names no device, as pinned memory and barriers, takes this one
 
     def __enter__(self) -> Processes:
         if self.count > 1:
-            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            gpu = self.device.type == "cuda"
+            distributed.init_process_group("nccl" if gpu else "gloo", device_id=self.device if gpu else None)
         return self
 
     def __exit__(self, *_) -> None:

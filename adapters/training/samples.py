@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,19 @@ class Sample:
     images: np.ndarray
     ids: np.ndarray
     expressions: tuple[tuple[str, int], ...] = ()
+
+
+def same_size(sizes: Sequence[tuple[int, int]]) -> None:
+    """That the samples of a batch can lie in one array.
+
+    Raises:
+        InputError: they cannot; videos of several sizes are taken one at a time.
+    """
+    if len(set(sizes)) > 1:
+        told = " and ".join(f"{h}x{w}" for h, w in sorted(set(sizes)))
+        raise InputError(
+            f"pictures of {told} (HxW) in one batch; train with batch=1, and accumulate={len(sizes)} for as many a step"
+        )
 
 
 class RenderedClips(Dataset):
@@ -130,16 +144,36 @@ class FolderClips(Dataset):
         size: (H, W) to resize to; None leaves pictures as they are.
         seed: another seed, other samples.
         spread: frames all over the video; else 1 to 5 annotated frames apart, somewhere in it.
+        told: every sample has at least one expression.
 
     Raises:
-        InputError: no such folders, no annotated videos, or expressions that are malformed.
+        InputError: no such folders, no annotated videos, or expressions that are malformed, or missing where asked for.
     """
 
     def __init__(
-        self, root: str | Path, frames: int, size: tuple[int, int] | None = None, seed: int = 0, spread: bool = False
+        self,
+        root: str | Path,
+        frames: int,
+        size: tuple[int, int] | None = None,
+        seed: int = 0,
+        spread: bool = False,
+        told: bool = False,
     ):
-        self.frames, self.size, self.seed, self.spread = frames, size and tuple(size), seed, spread
-        self.videos = _videos(Path(root).expanduser())
+        self.frames, self.size, self.seed, self.spread, self.told = frames, size and tuple(size), seed, spread, told
+        self.root = Path(root).expanduser().resolve()
+        self.videos = _videos(self.root)
+        if told:
+            self.videos = [v for v in self.videos if v.expressions]
+            if not self.videos:
+                raise InputError(
+                    f"{self.root}: no annotated video has an expression of one object; expected "
+                    f"{' or '.join(map(str, _places(self.root)))}"
+                )
+
+    @property
+    def sentences(self) -> list[str]:
+        """All that is said of its videos."""
+        return [text for video in self.videos for text, _ in video.expressions]
 
     def __len__(self) -> int:
         return ENDLESS
@@ -149,9 +183,15 @@ class FolderClips(Dataset):
         for _ in range(TRIES):
             video = self.videos[rng.integers(len(self.videos))]
             taken = self._taken(len(video.masks), rng)
-            ids = [_labels(video.masks[t]) for t in taken]
-            if ((ids[0] > 0) & (ids[0] < VOID)).any():
+            ids = [png.read(video.masks[t]).labels for t in taken]
+            named = {own for _, own in video.expressions}
+            if self.told and any(np.isin(mask, [*named]).any() for mask in ids):
                 break
+            if not self.told and ((ids[0] > 0) & (ids[0] < VOID)).any():
+                break
+        else:
+            if self.told:
+                raise InputError(f"{self.root}: {TRIES} clips in a row show no object that an expression means")
         images = [video.images.read(t) for t in taken]
         if self.size:
             wide = self.size[::-1]
@@ -173,14 +213,6 @@ class FolderClips(Dataset):
         there = [first + step * t for t in range(self.frames)]
         forth_and_back = 2 * max(length - 1, 1)
         return [min(t % forth_and_back, forth_and_back - t % forth_and_back) if length > 1 else 0 for t in there]
-
-
-def _labels(path: Path) -> np.ndarray:
-    """Object at each pixel, uint8 [H, W]; a grey picture of 0 and 255 only shows one object, number 1."""
-    picture = png.read(path)
-    if not picture.palette and not ((picture.values > 0) & (picture.values < VOID)).any():
-        return (picture.values == VOID).astype(np.uint8)
-    return picture.values
 
 
 def _videos(root: Path) -> list[_Video]:
@@ -209,10 +241,14 @@ def _videos(root: Path) -> list[_Video]:
     return found
 
 
+def _places(root: Path) -> tuple[Path, Path]:
+    """Where sentences may lie."""
+    return root / "meta_expressions.json", root.parent / "meta_expressions" / root.name / "meta_expressions.json"
+
+
 def _sentences(root: Path) -> dict[str, tuple[tuple[str, int], ...]]:
     """{video: its (sentence, palette index)}, of sentences about one object."""
-    places = (root / "meta_expressions.json", root.parent / "meta_expressions" / root.name / "meta_expressions.json")
-    meta = next((path for path in places if path.is_file()), None)
+    meta = next((path for path in _places(root) if path.is_file()), None)
     if meta is None:
         return {}
     parsed = {name: parse(name, entry, meta)[1] for name, entry in read_videos(meta).items()}

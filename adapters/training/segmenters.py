@@ -3,7 +3,8 @@
 As published: queries matched to the one object of an expression over the whole clip, losses of classes, boxes and masks
 after every layer of the decoder. First single frames, then clips (`frames`), as the published weights were made: from
 RefCOCO, then Ref-YouTube-VOS. What a frame holds beside the text is computed once for all expressions. Other than
-published: masks are matched at half their resolution and only those that answer are drawn in full; there is no dropout;
+published: masks are matched at half their resolution and only those that answer are drawn in full; there is no dropout,
+and pictures are taken as they are, not flipped, cropped or recoloured; learning rate and weight decay are our own;
 SOC's contrastive loss of words and clip is left out; small variants train their text encoder, for there is none to
 start from; the mean of a clip's mask losses counts, where the official code divides it by the frames; and a setting,
 `named`, makes the maps that the queries look at say by themselves which pixels the words name.
@@ -34,11 +35,11 @@ from adapters.networks.rvos import RVOS
 from adapters.networks.rvos_parts import STRIDE, Queries
 from adapters.sequence import InputError
 from adapters.training.imitation import Imitation, look_nearby
-from adapters.training.language import SLOWLY, spread_words
+from adapters.training.language import SLOWLY, check_words, spread_words
 from adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
 from adapters.training.norms import unfreeze_norms, without_counts
 from adapters.training.parts import load_parts
-from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
+from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample, same_size
 from adapters.training.trainee import Trainee
 from adapters.training.uninext import look_around
 
@@ -97,7 +98,8 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
         clips = RenderedClips(s["seed"], s["frames"], PICTURE, level=s["level"], spread=spread)
         held_out = RenderedClips(0, max(s["frames"], LENGTH // 3), PICTURE, "val", s["level"], spread=True)
     else:
-        clips, held_out = FolderClips(s["data"], s["frames"], seed=s["seed"], spread=spread), None
+        clips = FolderClips(s["data"], s["frames"], seed=s["seed"], spread=spread, told=True)
+        held_out = None
     return Segmenter(name, backbone, s, clips, held_out, score)
 
 
@@ -129,6 +131,13 @@ class Segmenter(Trainee):
         self.small = backbone.endswith("_nano")
         folder = settings["tokenizer"] or (str(text.ROBERTA.small) if self.small else None)
         self.tokenizer = text.load_tokenizer(text.ROBERTA, folder)
+        if isinstance(clips, FolderClips):
+            check_words(self.tokenizer, text.ROBERTA, clips)
+        if not (self.small or settings["weights"] or settings["text_lr"]):
+            raise InputError(
+                f"train segmenter={name}: variant {backbone} has a text encoder that is not trained (text_lr is 0, as "
+                f"published), and none to start from; give `weights`, a checkpoint of {name}, or `text_lr`"
+            )
         self.short_side = settings["short_side"] or (SHORT if self.small else {"mutr": 432}.get(name, 360))
         torch.manual_seed(settings["seed"])
         if settings["weights"]:
@@ -192,7 +201,8 @@ class Segmenter(Trainee):
         return found
 
     def checkpoint(self, state: dict[str, Tensor]) -> dict[str, Any]:
-        return {"model": {k: v for k, v in without_counts(state).items() if not k.startswith("imitation.")}}
+        weights = {k: v for k, v in without_counts(state).items() if not k.startswith("imitation.")}
+        return {"model": weights, "layer": "last"}  # recipes then answer with that one
 
 
 def word_tokenizer(words: Iterable[str]) -> Tokenizer:
@@ -233,6 +243,7 @@ class Asked(Dataset):
 
 def pad(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Clips one after the other: frames [clips * T, 3, h, w], masks [E, T, H, W], padded token numbers [E, L]."""
+    same_size([tuple(sample["masks"].shape[2:]) for sample in samples])
     rows = [row for sample in samples for row in sample["tokens"]]
     length = max(map(len, rows))
     return {

@@ -43,7 +43,7 @@ def match(logits: Tensor, boxes: Tensor, target: Tensor, there: Tensor, most: in
     target = target[:, None]
     away = (boxes[..., :2] - target[..., :2]).abs()
     inside, near = (away < target[..., 2:] / 2).all(-1), (away < CENTRE).all(-1)
-    cost = focal(logits, torch.ones(())) - focal(logits, torch.zeros(())) - 3 * giou(boxes, target)
+    cost = focal(logits, logits.new_ones(())) - focal(logits, logits.new_zeros(())) - 3 * giou(boxes, target)
     cost = cost + FAR * ~(inside & near) + NEITHER * ~(inside | near)
     most = min(most, logits.shape[1])
     count = iou(boxes, target).topk(most, 1).values.sum(1).int().clamp(min=1)  # [B]

@@ -33,10 +33,10 @@ from adapters.networks.dino import BiAttention, Found, Layout
 from adapters.networks.layers import Size
 from adapters.networks.uninext import Uninext
 from adapters.sequence import InputError
-from adapters.training.language import SLOWLY, spread_words
+from adapters.training.language import SLOWLY, check_words, spread_words
 from adapters.training.losses import boxes_of
 from adapters.training.parts import load_parts
-from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
+from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample, same_size
 from adapters.training.simota import WEIGHTS, box_losses, mask_losses, match
 from adapters.training.trainee import Trainee
 
@@ -108,6 +108,7 @@ def batch_of(
         {"frames": [N, 3, h, w], "picture": int64 [B], "ids": int64 [B, L], "padding": bool [B, L], "masks": float
         [B, h4, w4], share of the object in each cell at a quarter of the size, "boxes": [B, 4], "there": bool [B]}.
     """
+    same_size([clip.images.shape[1:3] for clip in clips])
     frames, picture, rows, masks = [], [], [], []
     for clip, asked in zip(clips, expressions, strict=True):
         sentences, objects = zip(*(clip.expressions[i] for i in asked), strict=True)
@@ -203,7 +204,7 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
         clips = RenderedClips(s["seed"], s["frames"], PICTURE, level=s["level"], spread=True)
         held_out = RenderedClips(0, LENGTH, PICTURE, "val", s["level"])
     else:
-        clips, held_out = FolderClips(s["data"], s["frames"], seed=s["seed"], spread=True), None
+        clips, held_out = FolderClips(s["data"], s["frames"], seed=s["seed"], spread=True, told=True), None
     return UninextTrainee(s, clips, held_out, score)
 
 
@@ -223,6 +224,8 @@ class UninextTrainee(Trainee):
     def __init__(self, settings: Mapping[str, Any], clips: Dataset, held_out: Dataset | None, score: Callable | None):
         self.settings, self.clips, self.held_out, self.score = settings, clips, held_out, score
         self.tokenizer = text.load_tokenizer(text.BERT, settings["tokenizer"] or str(TOKENIZER))
+        if isinstance(clips, FolderClips):
+            check_words(self.tokenizer, text.BERT, clips)
         torch.manual_seed(settings["seed"])
         if settings["weights"]:
             self.network = open_checkpoint(settings["weights"], "uninext").network().requires_grad_(True)
@@ -279,8 +282,10 @@ class Asked(Dataset):
 def answers(network: Uninext, tokenizer: Tokenizer, clip: Sample, size: Size, step: int = 1) -> list[np.ndarray]:
     """What the network answers, as the adapter asks it: bool [T, H, W] for each expression, in every `step`th frame."""
     images = clip.images[::step]
-    features = network.encode(torch.stack([pictures.shrink(image, size, "detectron2") for image in images]))
+    device = next(network.parameters()).device
+    frames = torch.stack([pictures.shrink(image, size, "detectron2") for image in images])
+    features = network.encode(frames.to(device))
     sentences = [sentence for sentence, _ in clip.expressions]
     words = text.encode(network.language_model, text.BERT, text.tokenize(tokenizer, text.BERT, sentences))
-    logits = network.answer(features, words, frames_per_step=48).logits.numpy()
+    logits = network.answer(features, words, frames_per_step=48).logits.cpu().numpy()
     return [np.stack([grow(frame, images.shape[1:3], "x4_bilinear", size) > 0 for frame in one]) for one in logits]

@@ -116,7 +116,8 @@ class Graph:
         """Some of the nodes that propagate with one propagator, in one sweep each way."""
         first = next(iter(ready.values()))
         mover = first.recipe.propagators[step_of(first).settings["with"]]
-        riders = [k for k, n in ready.items() if n.recipe.propagators[step_of(n).settings["with"]] is mover][:RIDERS]
+        riders = [k for k, n in ready.items() if n.recipe.propagators[step_of(n).settings["with"]] is mover]
+        riders = riders[: RIDERS if mover.independent else 1]
         jobs = {}
         for key in riders:
             node = ready[key]
@@ -124,7 +125,9 @@ class Graph:
         good = [k for k in riders if jobs[k] is not None]
 
         def sweep(keys: list[str]) -> dict[str, Prediction]:
-            moved = iter(refine(self.clip, [job for k in keys for job in jobs[k]], mover))
+            moved = iter(
+                refine(self.clip, [job for k in keys for job in jobs[k]], mover, first.recipe.engine["cache_mb"])
+            )
             return {k: step_of(ready[k]).results(by_name(ready[k], results), moved) for k in keys}
 
         done: dict[str, Prediction | None] = dict.fromkeys(riders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,8 @@ def load_network(path: str | Path, variant: Variant | None = None) -> VOSNetwork
         path: {'state_dict', 'optimizer', 'scaler'?} as the official code saves it, raw or averaged (EMA), a bare state
             dict, or either under the names `model` and `ema`; keys with or without `module.`.
         variant: expected; None takes what is recognised from the file. Variants B and L of MobileNetV2 have the same
-            weights and differ in the memory gap only; None takes L.
+            weights and differ in the memory gap only; None takes B where the file is called so, as the official
+            `AOTB_PRE_YTB_DAV.pth`, else L.
 
     Raises:
         InputError: no file, damaged, no weights of these networks, or those of another variant; a pickle that wants to
@@ -34,7 +36,8 @@ def load_network(path: str | Path, variant: Variant | None = None) -> VOSNetwork
         raise InputError(f"{path}: {_surprise(weights)}, expected weights of {_wanted(variant)}")
     if variant is not None and variant.name not in names:
         raise InputError(f"{path}: holds weights of {' or '.join(names)}, expected {variant.name}")
-    variant = variant or VARIANTS[names[-1]]
+    called = re.split(r"[_.]", Path(path).name.lower())[0]
+    variant = variant or VARIANTS[called if called in names else names[-1]]
     problems = mismatches(weights, _shapes(variant))
     if problems:
         raise InputError(f"{path}: recognised as {variant.name}, but {problem}" for problem in problems)

@@ -15,7 +15,8 @@ class NetworkPropagator(Propagator):
         family: "aot" or "deaot".
     """
 
-    version = 2  # 2: small variants see up to 640 pixels
+    # 2: small variants see up to 640 pixels; 3: packed by step, AOT-B by its file's name
+    version = 3
     defaults: ClassVar[dict[str, Any]] = DEFAULTS
     family: ClassVar[str]
 
@@ -26,6 +27,10 @@ class NetworkPropagator(Propagator):
     @property
     def uses_gpu(self) -> bool:
         return self.model.device.type == "cuda"
+
+    @property
+    def independent(self) -> bool:
+        return not self.settings.pack
 
     def sweep(self, size: tuple[int, int], sequences: int) -> NetworkSweep:
         return self.model.sweep(size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,17 +25,18 @@ from propagators.propagator import Frame
 
 DEFAULTS: dict[str, Any] = {
     "weights": REQUIRED,  # a checkpoint of the official code, or the name of weights that come with the package
-    "variant": None,  # such as r50_deaotl; None takes what the file holds
+    "variant": None,  # such as r50_deaotl; None takes what the file holds: see `checkpoint.recognise` of AOT-B and -L
     "max_long_edge": None,  # of the input, pixels; None: as the variant was tested, 1040 for the official ones
     "memory_gap": None,  # frames between two long-term memories; 0: key frames only; None: as the variant was tested
     "max_memory_frames": 24,  # long-term memory at most; more than a clip of 120 frames needs at gap 5
     "batch": None,  # sequences at once in the network, more take several passes; None: 16 on CUDA, 4 on a CPU
     "device": "auto",  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
-    "precision": "fp32",  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    "precision": "fp32",  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only); see docs/models.md on TF32
     "compile": False,  # torch.compile of encoder and decoder: minutes at the first frame of a size, faster after
     "reset_between_passes": True,  # False: the backward pass reads the memory of the forward pass (LSVOS 2023 code)
     "tta": None,  # {flip: true, scales: [0.8, 1.0, 1.2]}: views averaged, the average remembered by all (LSVOS 2023)
-    "pack": False,  # up to 10 sequences with one key frame and no common pixel in one identity bank: fast, they compete
+    # up to 10 sequences of a step with one key frame and no common pixel in one identity bank: fast, they compete
+    "pack": False,
 }
 TTA = {"flip": False, "scales": [1.0]}
 
@@ -65,10 +66,7 @@ class Model:
                 f"use the propagator `{network.variant.family}`"
             )
         self.device = device.pick(settings["device"])
-        self.variant, self.network = network.variant, network.to(self.device)
-        if settings["compile"]:
-            network.encoder.compile(dynamic=False)
-            network.decoder.compile(dynamic=False)
+        self.variant, self.network, self.placed = network.variant, network, False
         self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
         gap = settings["memory_gap"]
         self.memory_gap = self.variant.memory_gap if gap is None else gap or None
@@ -97,6 +95,12 @@ class Model:
 
     def sweep(self, size: tuple[int, int]) -> NetworkSweep:
         """A pass with a clean memory over frames of that size."""
+        if not self.placed:  # only now: processes that check a recipe, or share clips out, need no memory on a device
+            self.network.to(self.device)
+            if self.settings["compile"]:
+                self.network.encoder.compile(dynamic=False)
+                self.network.decoder.compile()  # sequences come and go: after the second number of them, for any
+            self.placed = True
         return NetworkSweep(self, size)
 
     def turn(self, sweep: NetworkSweep, size: tuple[int, int]) -> NetworkSweep:
@@ -208,7 +212,7 @@ class _OnTheWay:
             self.host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
             self.host.copy_(x, non_blocking=True)
             self.event = torch.cuda.Event()
-            self.event.record()
+            self.event.record(torch.cuda.current_stream(x.device))
         else:
             self.host = x
 
@@ -260,5 +264,9 @@ def _problems(settings: dict[str, Any], family: str):
         yield f"{family}: setting `tta` is {tta!r}, expected {{flip: true or false, scales: [...]}}"
     elif tta:
         scales = tta.get("scales", [1.0])
-        if not scales or not all(isinstance(s, (int, float)) and 0.1 <= s <= 4 for s in scales):
+        if (
+            not isinstance(scales, Sequence)
+            or not scales
+            or not all(isinstance(s, (int, float)) and 0.1 <= s <= 4 for s in scales)
+        ):
             yield f"{family}: tta: `scales` is {scales!r}, expected numbers from 0.1 to 4"

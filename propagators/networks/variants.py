@@ -90,7 +90,7 @@ def find_variant(name: str, family: str | None = None) -> Variant:
     Raises:
         InputError: no such variant (of the family); those there are, are listed.
     """
-    key = name.lower().replace("-", "_")
+    key = str(name).lower().replace("-", "_")
     known = [v.name for v in VARIANTS.values() if family in (None, v.family)]
     if key not in known:
         raise InputError(f"no {(family or 'aot').upper()} variant is called {name!r}. There are: {', '.join(known)}")

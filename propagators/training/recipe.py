@@ -3,10 +3,17 @@
 Two kinds of samples: clips made of one picture (the first stage of the official code) and clips of video (its second
 stage); the share of the first is a setting. In the first part of a training frames are remembered under their true
 masks, later under the network's own.
+
+Other than published: no drop-path, no frozen first layers of the encoder; the loss on the reference frame falls over
+all steps instead of the first tenth. `DEFAULTS` serve small networks that start from nothing; docs/training.md has the
+published values.
+
+Source: Yang et al. (AOT), NeurIPS 2021; Yang and Yang (DeAOT), NeurIPS 2022.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,6 +79,9 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
         InputError: unknown settings, variant or data.
     """
     s = merge_settings(DEFAULTS, dict(settings), f"train propagator={name}")
+    for key, least, most in (("frames", 2, 10_000), ("places", 1, MAX_OBJECTS)):
+        if s[key] is None or not least <= s[key] <= most:
+            raise InputError(f"train propagator={name}: setting `{key}` is {s[key]}, expected {least} to {most}")
     variant = find_variant(s["variant"] or f"{name}_nano", name)
     if s["data"] == "shapes":
         size = _larger((s["size"] or variant.crop)[0])
@@ -248,15 +258,16 @@ def start_from(network: VOSNetwork, path: str) -> None:
     whole = any(k.startswith("LSTT.") for k in weights)
     part = network if whole else network.encoder
     wanted = {k: tuple(v.shape) for k, v in part.state_dict().items()}
-    known = (
-        weights if whole else {k: v for k, v in weights.items() if k in wanted}
-    )  # a classifier's last layer may stay
+    known = weights
+    if not whole:  # a classifier has a last layer more, and a Swin of pictures no norms of its maps
+        known = {k: v for k, v in weights.items() if k in wanted}
+        wanted = {k: shape for k, shape in wanted.items() if k in known or not re.match(r"norm\d\.", k)}
     problems = mismatches(known, wanted)
     if problems:
         raise InputError(
             [f"{path}: as the {'network' if whole else 'encoder'} of {network.variant.name}: {p}" for p in problems]
         )
-    part.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in known.items()})
+    part.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in known.items()}, strict=whole)
 
 
 def _shuffled(places: int) -> Tensor:
