@@ -127,7 +127,7 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
 
 @contextlib.contextmanager
 def _known(module: ModuleType) -> Iterator[None]:
-    """Python finds the module by its name, as dataclasses need; only for now, so that it travels by value to workers."""
+    """Python finds the module by its name, as dataclasses need; only for now: it is to travel to workers by value."""
     before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 READING = "backbone_lr=0.3 expressions=4 clip=1.0 validate_clips=16"
-WATCHING = "backbone_lr=0.5 expressions=4 clip=1.0 validate_clips=16 frames=6 batch=2"
+WATCHING = "variant=video_swin_nano backbone_lr=0.5 clip=1.0 validate_clips=16 frames=6 batch=2"
 STILL = "static=1.0 steps=2000 lr=1.5e-3 frames=3 size=[97,145] places=1"
 MOVING = "static=0.1 lr=1e-3 encoder_lr=1 freeze_bn=false frames=4 size=[145,225] places=1 mining=0.8"
 REMEMBERING = (
@@ -65,13 +65,17 @@ STAGES = {
         " ema=0.05 validate_clips=16 seed=4",
         {"teacher": "soc_clips"},
     ),
-    "soc_nano": Stage(
-        f"segmenter=soc variant=video_swin_nano {WATCHING} steps=2400 lr=1.2e-3 warmup=0.03 ema=0.08 seed=5",
+    "soc_first": Stage(
+        f"segmenter=soc {WATCHING} expressions=4 steps=2400 lr=1.2e-3 warmup=0.03 ema=0.08 seed=5",
         {"weights": "soc_video"},
     ),
+    "soc_nano": Stage(
+        f"segmenter=soc {WATCHING} expressions=6 steps=3600 lr=1.2e-3 warmup=0.03 ema=0.08 seed=7",
+        {"weights": "soc_first"},
+    ),
     "referformer_nano": Stage(
-        f"segmenter=referformer {READING} frames=2 batch=4 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=3",
-        {"pretrained": "soc_clips"},
+        f"segmenter=referformer {WATCHING} expressions=6 steps=3000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=8",
+        {"pretrained": "soc_first"},
     ),
     "mutr_first": Stage(
         f"segmenter=mutr {READING} frames=4 batch=2 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.training import simota
 from adapters.training.losses import WEIGHTS, Found, Target, boxes_of, clip_losses, dice, focal, giou, match
 
 E, T, Q, H, W = 3, 4, 5, 6, 7
@@ -94,6 +95,16 @@ def test_match_takes_the_query_that_costs_least_over_the_clip(case):
     expected = [min(range(Q), key=lambda q, e=e: cost_naive(found, target, e, q)) for e in range(E)]
     assert match(found, target).tolist() == expected
     assert len(set(expected)) > 1  # or the test could not tell the axes apart
+
+
+def test_matching_stays_on_the_device():
+    """Tensors without data are as strict about devices as those of a GPU."""
+    found = Found(*(torch.zeros(shape, device="meta") for shape in ((2, 3, 5), (2, 3, 5, 4), (2, 5, 3, 8, 8))))
+    there = torch.ones(2, 3, dtype=torch.bool, device="meta")
+    target = Target(torch.zeros(2, 3, 8, 8, device="meta"), torch.zeros(2, 3, 4, device="meta"), there)
+    assert match(found, target).device.type == "meta"
+    one = (torch.zeros(2, 5), torch.zeros(2, 5, 4), torch.zeros(2, 4), torch.ones(2, dtype=torch.bool))
+    assert simota.match(*(x.to("meta") for x in one)).device.type == "meta"
 
 
 def test_losses_are_those_of_the_definition(case):

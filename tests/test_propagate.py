@@ -4,6 +4,7 @@ A new propagator joins by its file's name; what it must be given (weights) goes 
 """
 
 import pickle
+import sys
 from dataclasses import dataclass, field
 
 import cv2
@@ -373,6 +374,17 @@ def test_compressed_masks_travel_and_refuse_what_does_not_fit():
         masks[0] = np.zeros((3, 4), np.uint8)
     with pytest.raises(IndexError):
         masks[2]
+
+
+def test_a_component_of_ones_own_may_hold_a_dataclass(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "from propagators.propagator import Propagator\n\n@dataclass\nclass Pair:\n    a: int = 1\n\n"
+        "class Mine(Propagator):\n    #Mine.\n    pair = Pair()\n"
+    )
+    made = find(str(file), Propagator, propagators, "rvos_ensemble.propagators")
+    assert made().pair.a == 1 and "mine" not in sys.modules, "or workers would look for it by name"
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,10 @@ import run_ensemble
 from adapters.mutr import MUTR
 from adapters.networks import frames as network_frames
 from adapters.networks import text
+from adapters.networks.checkpoint import open_checkpoint
 from adapters.networks.inference import Model
 from adapters.networks.interface import Answer
+from adapters.networks.weights import read_weights
 from adapters.referformer import ReferFormer
 from adapters.sequence import Clip, Expression, InputError, check_prediction
 from adapters.soc import SOC
@@ -359,8 +361,19 @@ def test_settings_that_make_no_sense_are_named(model, wrong, words):
     ("wrong", "words"), [({"precision": "int8"}, "fp32, bf16, fp16"), ({"device": "tpu"}, "auto, cpu, cuda")]
 )
 def test_device_and_precision_are_checked_with_the_weights(wrong, words, settings):
-    (problem,) = SOC(**settings("soc", **wrong)).check([clip_of(video(1))])
+    adapter = SOC(**settings("soc", **wrong))
+    (problem,) = adapter.check([clip_of(video(1))])
     assert words in problem
+    with pytest.raises(InputError, match=words):  # and where a run asks how many workers there are
+        adapter.uses_gpu  # noqa: B018
+
+
+@pytest.mark.parametrize(("mark", "layer"), [({}, "official"), ({"layer": "last"}, "last")])
+def test_weights_answer_with_the_layer_they_were_trained_to_answer_with(mark, layer, settings, tmp_path):
+    weights = read_weights(settings("soc")["weights"])
+    torch.save({"model": weights, **mark}, tmp_path / "trained.pth")
+    found = open_checkpoint(tmp_path / "trained.pth", "soc")
+    assert found.network("auto").layer == layer and found.network("official").layer == "official"
 
 
 def test_an_adapter_travels_as_its_settings(settings):

@@ -196,6 +196,21 @@ def written(tmp_path):
     }, (a, b)
 
 
+def test_a_grey_mask_is_one_proposal(tmp_path):
+    """0 and 255, as most tools write a mask; in a palette 255 is void."""
+    clip, mask = clip_of(), np.zeros((H, W), np.uint8)
+    mask[1:4, 3:20] = 255
+    file = tmp_path / "v" / f"{clip.frames[2]}.png"
+    file.parent.mkdir()
+    Image.fromarray(mask).save(file)
+    found = Proposals(path=str(tmp_path)).predict(clip)
+    assert list(found) == ["1"] and np.array_equal(found["1"].mask(2), mask > 0) and not found["1"].mask(1).any()
+    picture = Image.fromarray(mask, "P")
+    picture.putpalette(list(range(256)) * 3)
+    picture.save(file)
+    assert not Proposals(path=str(tmp_path)).predict(clip)
+
+
 @pytest.mark.parametrize("form", ["tree", "own", "coco", "named"])
 def test_every_format_gives_the_same_proposals(written, form):
     adapters, (a, b) = written

@@ -38,7 +38,7 @@ def test_stages_are_trainings_that_exist(name):
 def test_earlier_stages_come_first():
     order = needed(["mutr_nano", "soc_nano", "uninext_nano"])
     assert order[:5] == ["looks_resnet", "soc_frames", "soc_clips", "mutr_first", "mutr_nano"]
-    assert order[5:7] == ["soc_video", "soc_nano"] and len(set(order)) == len(order) == 10
+    assert order[5:8] == ["soc_video", "soc_first", "soc_nano"] and len(set(order)) == len(order) == 11
 
 
 @pytest.fixture

@@ -104,7 +104,8 @@ def test_overfits_a_clip(name, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
     assert rows[-1]["J&F"] > 0.9
-    assert open_checkpoint(tmp_path / "weights.pth").model == name  # strictly: every weight, and no other
+    found = open_checkpoint(tmp_path / "weights.pth")  # strictly: every weight, and no other
+    assert found.model == name and found.layer == "last"
 
 
 def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
@@ -183,7 +184,9 @@ def test_published_variants_train_slower_below_and_keep_their_language_model():
 def test_a_published_variant_takes_a_step():
     clip = clip_of(2)
     settings = {**DEFAULTS, "tokenizer": str(text.ROBERTA.small), "short_side": SHORT, "expressions": 2}
-    learner = Segmenter("referformer", "resnet50", settings, Fixed(clip), None, None)
+    with pytest.raises(InputError, match="a text encoder that is not trained"):
+        Segmenter("referformer", "resnet50", settings, Fixed(clip), None, None)
+    learner = Segmenter("referformer", "resnet50", settings | {"text_lr": 0.1}, Fixed(clip), None, None)
     batch = learner.collate([learner.samples()[0]])
     optimizer = torch.optim.AdamW(learner.groups(1e-4, 5e-4))
     before = losses(learner.network, batch)

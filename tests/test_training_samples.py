@@ -15,7 +15,8 @@ from PIL import Image
 
 from adapters.datasets.shapes import LEVELS, SPLITS, Shapes
 from adapters.sequence import InputError
-from adapters.training.samples import FolderClips, RenderedClips, Sample
+from adapters.training import segmenters, uninext
+from adapters.training.samples import FolderClips, RenderedClips, Sample, same_size
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZE = (64, 112)
@@ -128,9 +129,52 @@ def test_objects_are_numbered_anew_and_void_stays(tmp_path):
     assert sample.images.shape == (3, 24, 40, 3) and sample.expressions == (("seven", 2), ("two", 1))
     assert np.unique(sample.ids).tolist() == [0, 1, 2, 255]
     assert (sample.ids[:, 1] == 1).all() and (sample.ids[:, 4] == 2).all() and (sample.ids[:, -1] == 255).all()
+    assert FolderClips(tmp_path / "train", 3).sentences == ["seven", "two", "unseen"]
     small = FolderClips(tmp_path / "train", 3, (12, 20))[0]
     assert small.images.shape == (3, 12, 20, 3) and small.ids.shape == (3, 12, 20)
     assert set(np.unique(small.ids)) <= {0, 1, 2, 255}
+
+
+def told_of(root, **sentences) -> None:
+    """meta_expressions.json: {video: {sentence: object}}."""
+    videos = {
+        video: {
+            "expressions": {str(i): {"exp": text, "obj_id": own} for i, (text, own) in enumerate(of.items())},
+            "frames": [f"{5 * t:05d}" for t in range(8)],
+        }
+        for video, of in sentences.items()
+    }
+    (root / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+
+
+def test_every_sample_has_a_sentence_where_a_training_needs_one(tmp_path):
+    write(tmp_path, "a", labels(8, 2))
+    write(tmp_path, "b", labels(8, 3))
+    write(tmp_path, "c", labels(8, 4))
+    told_of(tmp_path, a={"two": "2"}, b={}, c={"unseen": "9"})
+    clips = FolderClips(tmp_path, 2, told=True)
+    assert {clips[i].expressions for i in range(12)} == {(("two", 1),)}
+    assert () in {s.expressions for s in map(FolderClips(tmp_path, 2).__getitem__, range(12))}
+    told_of(tmp_path, c={"unseen": "9"})
+    with pytest.raises(InputError, match="20 clips in a row show no object that an expression means"):
+        FolderClips(tmp_path, 2, told=True)[0]
+    (tmp_path / "meta_expressions.json").unlink()
+    with pytest.raises(InputError, match=r"no annotated video has an expression.*meta_expressions\.json or .*"):
+        FolderClips(tmp_path, 2, told=True)
+
+
+def test_a_batch_is_of_pictures_of_one_size():
+    same_size([(4, 6), (4, 6)])
+    with pytest.raises(InputError, match=r"pictures of 4x6 and 6x4 \(HxW\) in one batch; .* accumulate=3"):
+        same_size([(4, 6), (6, 4), (4, 6)])
+
+
+def test_words_that_no_tokenizer_knows_are_told_before_the_training(tmp_path):
+    write(tmp_path, "a", labels(8, 2))
+    told_of(tmp_path, a={"the red dog": "2", "a zebra": "2"})
+    for train in (lambda s: segmenters.trainee("soc", s), lambda s: uninext.trainee("uninext", s)):
+        with pytest.raises(InputError, match=r"2 words that the tokenizer does not know: dog, zebra; give `tokenizer"):
+            train({"data": str(tmp_path)})
 
 
 @pytest.mark.parametrize("spread", [False, True])

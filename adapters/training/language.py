@@ -18,7 +18,7 @@ SLOWLY = 0.1  # learning rate of a small language model, relative: at the full o
 
 
 def check_words(tokenizer: Tokenizer, language: Language, clips: FolderClips) -> None:
-    """That the tokenizer knows the words of a data set: the one that comes with the package has those of `shapes` alone.
+    """That the tokenizer knows the words of a data set; the one that comes with the package has those of `shapes`.
 
     Raises:
         InputError: naming words that it does not know.
