@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from adapters.adapter import Adapter
 from adapters.component import REQUIRED
+from adapters.datasets.frames import few
 from adapters.files.side_files import file_hash, file_stamp
 from adapters.logits import LogitMasks, confidence
 from adapters.sequence import Clip, InputError, MaskSequence, Prediction
@@ -64,12 +65,19 @@ class URVOS(Adapter):
         return found
 
     def check(self, clips: Sequence[Clip]) -> list[str]:
-        """Weights that are missing or do not fit."""
+        """Weights that are missing or do not fit; sentences that our small ones cannot read."""
         try:
-            self.network  # noqa: B018  loads them
+            words = self.network.words
         except InputError as error:
             return error.problems
-        return []
+        if not str(self.settings.weights).endswith("_nano"):  # one's own has the words of its own data
+            return []
+        strange = {c.name: [e.text for e in c.expressions if words.unknown(e.text)] for c in clips}
+        return [
+            f"clip {name!r}: {self.settings.weights} knows only the words of `shapes`, and not all of these: {few(texts)}"
+            for name, texts in strange.items()
+            if texts
+        ]
 
     def fingerprint(self, clip: Clip) -> str:
         """Hash of the weights."""

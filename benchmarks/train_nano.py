@@ -101,8 +101,8 @@ STAGES = {
     "aot_nano": Stage(f"propagator=aot {MOVING} steps=1700", {"weights": "aot_pictures"}),
     "deaot_pictures": Stage(f"propagator=deaot {STILL}"),
     "deaot_nano": Stage(f"propagator=deaot {MOVING} steps=1300", {"weights": "deaot_pictures"}),
-    "grounding_nano": Stage(f"grounding {PLACING} steps=4000"),
-    "grounding_nano_1": Stage(f"grounding {PLACING} steps=2000 seed=1"),
+    "grounding_nano": Stage(f"grounding variant=grounding_nano {PLACING} steps=4000"),
+    "grounding_nano_1": Stage(f"grounding variant=grounding_nano {PLACING} steps=2000 seed=1"),
     "grounding_match_nano": Stage(f"grounding variant=grounding_match_nano {PLACING} steps=2000"),
 }
 

@@ -57,6 +57,10 @@ class Grounder:
         """Changes whenever weights or tokenizers do."""
         return " ".join(file_hash(file_stamp(f)) for member in self.members for f in member.files)
 
+    def strange(self, sentences: Sequence[str]) -> list[str]:
+        """Those with words that a network of few words does not know."""
+        return [s for s in sentences if any(member.unknown in member.tokens([s])[0] for member in self.members)]
+
     def probabilities(
         self, clip: Clip, objects: Objects, looks: int | None = None, there: np.ndarray | None = None
     ) -> np.ndarray:
@@ -108,6 +112,9 @@ class Member:
         self.short_side = short_side or self.variant.short_side
         self.folder = tokenizer_of(self.variant, tokenizer)
         self.tokenizer = text.load_tokenizer(self.variant.language, self.folder)
+        # of few words: what is none of them is nothing to it; a published tokenizer spells it
+        small = self.variant.words < 1000
+        self.unknown = self.tokenizer.token_to_id(self.variant.language.unknown) if small else None
         if self.tokenizer.get_vocab_size() != self.variant.words:
             raise InputError(
                 f"{self.folder or 'the cache'}: a tokenizer of {self.tokenizer.get_vocab_size()} entries, expected "

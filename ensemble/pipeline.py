@@ -85,6 +85,8 @@ def check(recipe: Recipe, clips: Sequence[Clip]) -> Checked:
         with contextlib.suppress(InputError):  # a first frame without a size: told already
             for name, adapter in recipe.sources.items() if clip.size else ():
                 found += [f"source {name}: {p}" for p in adapter.check([clip])]
+            for name, step in recipe.steps.items():
+                found += [f"step {name}: {p}" for p in step.problems(clip)]
         if found:
             problems[clip.name] = found
     return Checked(list(clips), problems)
@@ -111,6 +113,12 @@ def run(recipe: Recipe) -> int:
             raise InputError(checked.lines)
         _claim(recipe, clips)
         locks.enter_context(shared(recipe.store))
+        for name in recipe.rendered_only():
+            print(
+                f"note: {recipe.describe_propagator(name)} has seen rendered shapes alone; on real video official "
+                f"weights (propagators.{name}.weights=FILE) or optical flow (propagators.{name}.propagator=flow) are better",
+                file=sys.stderr,
+            )
         if checked.problems:
             print(f"{len(checked.problems)} of {len(clips)} clips cannot be computed:", file=sys.stderr)
             print_some(checked.lines)

@@ -117,6 +117,13 @@ class Recipe:
         told = [x for x in (real.name, getattr(real.settings, "weights", None)) if x not in (None, name)]
         return f"{name} ({', '.join(told)})" if told else name
 
+    def rendered_only(self) -> list[str]:
+        """Propagators with small weights of ours, where the data are not what those have learned from."""
+        if self.config["data"].get("dataset") == "shapes":
+            return []
+        given = {n: str(getattr(p.settings, "weights", "")) for n, p in self.propagators.items()}
+        return [n for n, weights in given.items() if re.fullmatch(r"\w+_nano", weights)]
+
     def needed(self) -> list[str]:
         """The steps that the output is made by, itself first."""
         found = [n for n in [self.output] if n in self.steps]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import recipes
+from adapters.component import unknown_key
 from adapters.sequence import InputError
 from propagators.propagate import CACHE_MB
 
@@ -63,9 +64,12 @@ def resolve(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
             config = OmegaConf.merge(config, {"data": None})
             config.data = OmegaConf.load(_data_file(data))
         given = OmegaConf.from_dotlist([f"{k}={v}" for k, v in table.items()])
+        before = config
         config = _over(_read_from(given.get("predictions", config.get("predictions")), config), given)
         resolved = OmegaConf.to_container(config, resolve=True)
         resolved.pop("predictions", None)  # the sources say it
+        if problems := _unread(before, given, resolved):
+            raise InputError([f"recipe {path}: {problem}" for problem in problems])
     except (OmegaConfBaseException, YAMLError) as e:
         raise InputError(f"recipe {path}: {str(e).splitlines()[0]}") from None
     return path.stem, _plain(resolved)
@@ -79,6 +83,29 @@ def names() -> dict[str, str]:
 def tables() -> dict[str, str]:
     """{name: its first line of comment} of the data tables that come with the package."""
     return {p.stem: _headline(p) for p in sorted((FOLDER / "data").glob("*.yaml"))}
+
+
+def _unread(before, given, config: dict[str, Any]) -> list[str]:
+    """Sources and propagators of the command line that the recipe has not, and that nothing in it reads: misspelt."""
+    read = set(_words({"steps": config.get("steps"), "output": config.get("output")}))
+    problems = []
+    for group in ("sources", "propagators"):
+        entries = given.get(group)
+        valid = [*(before.get(group) or {}), *read]
+        for name in entries if OmegaConf.is_dict(entries) else ():
+            if name not in valid:
+                problems.append(unknown_key(str(name), before.get(group) or {}, group))
+    if "source" in given and before.get("source") is None:
+        problems.append("no step reads `source`; `single` does, and here sources are those of the steps")
+    return problems
+
+
+def _words(value) -> Iterator[str]:
+    """All texts in a config."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    for v in value if isinstance(value, list) else [value]:
+        yield from [v] if isinstance(v, str) else _words(v) if isinstance(v, (dict, list)) else ()
 
 
 def _with_bases(path: Path, above: tuple[Path, ...]):

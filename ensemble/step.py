@@ -39,6 +39,10 @@ class Step:
         """Its prediction of the clip, from those of its inputs."""
         raise NotImplementedError
 
+    def problems(self, clip: Clip) -> list[str]:
+        """What it will not be able to do with a clip, as far as that can be said before there are masks."""
+        return []
+
     def describe(self) -> str:
         """A few words for tables."""
         return f"{self.op} of {', '.join(self.inputs)}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adapters.component import REQUIRED
+from adapters.datasets.frames import few
 from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, Objects, Prediction
 from ensemble import tracklets
 from ensemble.step import Step
@@ -147,6 +148,15 @@ class Ground(Step):
     @property
     def uses_gpu(self) -> bool:
         return self.grounder.device.type == "cuda"
+
+    def problems(self, clip: Clip) -> list[str]:
+        strange = self.grounder.strange([e.text for e in clip.expressions])
+        if not strange:
+            return []
+        return [
+            f"clip {clip.name!r}: {self.settings['weights']} knows only the words of `shapes`, and not all of these: "
+            f"{few(strange)}. Give weights of a network that reads them, see docs/topdown.md"
+        ]
 
     def fingerprint(self, clip: Clip) -> str:
         return f"{self.grounder.fingerprint} {clip.fingerprint}"

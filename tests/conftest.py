@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from seeded import weights_of
 from tiny import make_tiny
 
+hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing here
+hypothesis.settings.load_profile("unhurried")
 torch.set_num_threads(1)  # tensors here are small: on a busy machine threads wait for each other longer than they work
 
 

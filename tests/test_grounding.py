@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -344,7 +345,18 @@ engine: {{workers: 1}}
 def topdown(tmp_path):
     tiny = make_tiny(tmp_path, ("a",))
     tiny.recipe.write_text(RECIPE.format(root=tiny.root))
+    meta = tiny.root / "meta_expressions" / "valid" / "meta_expressions.json"
+    meta.write_text(re.sub(r"block \d", "the red disc", meta.read_text()))
     return tiny
+
+
+def test_words_that_a_small_network_does_not_know_are_told_before_the_run(topdown, capsys):
+    meta = topdown.root / "meta_expressions" / "valid" / "meta_expressions.json"
+    meta.write_text(meta.read_text().replace("the red disc", "a person on a horse", 1))
+    assert run_ensemble.main(["check", *topdown.arguments]) == 2
+    told = capsys.readouterr()
+    assert "step topdown: clip 'a': grounding_nano knows only the words of `shapes`" in told.out + told.err
+    assert "a person on a horse" in told.out + told.err
 
 
 def test_the_recipe_runs_resumes_and_reports(topdown, capsys):

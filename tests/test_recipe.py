@@ -46,8 +46,8 @@ def test_overrides_and_inheritance(tiny):
 
 
 def test_only_sources_that_are_read_are_made(tiny):
-    loaded = recipes.load([f"recipe={tiny.recipe}", "sources.other.adapter=no_such_thing"])
-    assert "other" not in loaded.sources
+    tiny.recipe.write_text(tiny.recipe.read_text().replace("sources:", "sources:\n  other: {adapter: no_such_thing}"))
+    assert "other" not in recipes.load([f"recipe={tiny.recipe}"]).sources
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,10 @@ def test_only_sources_that_are_read_are_made(tiny):
         (["steps.smr.threshold=null", "output=smr"], "output smr is a vote map, no masks: give steps.smr.threshold"),
         (["steps.smr.weights=3"], "weights 3: expected a list"),
         (["steps.smr_flow.scores_from=[soc,mutr]"], "key_frame argmax goes by one score, found scores_from soc, mutr"),
+        (["sources.sco.path=x"], "sources: unknown key `sco`, did you mean `soc`?"),
+        (["sources.more={adapter: files, path: x}"], "sources: unknown key `more`"),
+        (["propagators.flaw.max_side=300"], "propagators: unknown key `flaw`, did you mean `flow`?"),
+        (["source=mutr"], "no step reads `source`"),
         (["steps.smr_flow.key_frame={rule: given, file: keys.json}"], "keys.json: no such file"),
         (["data.expressions=[a dog, 'b"], "recipe"),
         (["grouping.rules=pairs"], "grouping: unknown key `rules`"),

@@ -207,8 +207,9 @@ def test_a_grey_mask_is_one_proposal(tmp_path):
     assert list(found) == ["1"] and np.array_equal(found["1"].mask(2), mask > 0) and not found["1"].mask(1).any()
     picture = Image.fromarray(mask, "P")
     picture.putpalette(list(range(256)) * 3)
-    picture.save(file)
-    assert not Proposals(path=str(tmp_path)).predict(clip)
+    (tmp_path / "void" / "v").mkdir(parents=True)
+    picture.save(tmp_path / "void" / "v" / file.name)
+    assert not Proposals(path=str(tmp_path / "void")).predict(clip)
 
 
 @pytest.mark.parametrize("form", ["tree", "own", "coco", "named"])

@@ -26,6 +26,20 @@ def test_cards_show_the_commands_that_made_the_weights(path):
     assert [name for name in needed([path.stem]) if f"`{STAGES[name].command()}`" not in card] == []
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_stages_make_the_networks_that_are_shipped(path):
+    kind, network, given = train._read(shlex.split(STAGES[path.stem].arguments))
+    module = train.trainer(kind, network)
+    settings = merge_settings({**loop.DEFAULTS, **module.DEFAULTS}, given, path.stem)
+    if "validate_clips" in settings:
+        settings["validate_clips"] = 0
+    made = module.trainee(network, {k: settings[k] for k in module.DEFAULTS}, None)
+    state = made.checkpoint(made.network.state_dict())
+    shapes = {k: tuple(v.shape) for k, v in state.get("state_dict", state.get("model", state)).items()}
+    held = {k: tuple(v.shape) for k, v in read_weights(str(path)).items()}
+    assert {k: shapes.get(k) for k in held} == held
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_stages_are_trainings_that_exist(name):
     kind, network, given = train._read(shlex.split(STAGES[name].command())[3:])

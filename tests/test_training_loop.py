@@ -140,7 +140,7 @@ def test_two_processes_with_half_the_batch_are_one_with_all(tmp_path):
     fit(Still(), SHORT, tmp_path / "one")
     file = script(tmp_path, tmp_path / "two", batch=2)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     torch.testing.assert_close(weights(tmp_path / "two"), weights(tmp_path / "one"), atol=1e-5, rtol=1e-4)
     assert len(rows(tmp_path / "two")) == 4

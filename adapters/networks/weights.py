@@ -102,6 +102,7 @@ def write_weights(weights: Mapping[str, Tensor], path: Path) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary)
+        os.chmod(temporary, 0o644)  # safetensors makes it the owner's alone
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
