@@ -74,7 +74,7 @@ class URVOS(Adapter):
             return []
         strange = {c.name: [e.text for e in c.expressions if words.unknown(e.text)] for c in clips}
         return [
-            f"clip {name!r}: {self.settings.weights} knows only the words of `shapes`, and not all of these: {few(texts)}"
+            f"clip {name!r}: {self.settings.weights} knows only the words of `shapes`, not all of these: {few(texts)}"
             for name, texts in strange.items()
             if texts
         ]

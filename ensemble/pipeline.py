@@ -116,7 +116,8 @@ def run(recipe: Recipe) -> int:
         for name in recipe.rendered_only():
             print(
                 f"note: {recipe.describe_propagator(name)} has seen rendered shapes alone; on real video official "
-                f"weights (propagators.{name}.weights=FILE) or optical flow (propagators.{name}.propagator=flow) are better",
+                f"weights (propagators.{name}.weights=FILE) or optical flow (propagators.{name}.propagator=flow) "
+                "are better",
                 file=sys.stderr,
             )
         if checked.problems:
