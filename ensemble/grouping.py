@@ -29,6 +29,8 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     rule, file = settings.get("rule", "auto"), settings.get("file")
     if rule not in RULES:
         raise InputError(f"{where}: unknown rule {rule!r}. Valid: {', '.join(RULES)}")
+    if not isinstance(settings.get("min_iou", 0.3), (int, float)):
+        raise InputError(f"{where}: min_iou is {settings['min_iou']!r}, expected a number")
     if rule == "file":
         _read_table(file)
 

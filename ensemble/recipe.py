@@ -18,7 +18,7 @@ from adapters.component import Component, available, find, merge_settings, unkno
 from adapters.datasets import Dataset
 from adapters.sequence import InputError
 from ensemble import overlays
-from ensemble.recipe_files import BACKENDS, DEFAULTS, ENGINE, GROUPING, resolve
+from ensemble.recipe_files import BACKENDS, DEFAULTS, ENGINE, GROUPING, TABLES, resolve
 from ensemble.steps import OPS, Propagate, Step, Vote
 from propagators.propagator import Propagator
 
@@ -73,7 +73,7 @@ class Recipe:
             return made[key]
 
         config = _attempt(problems, merge_settings, DEFAULTS, config, f"recipe {name}") or {**DEFAULTS, **config}
-        for key in ("sources", "propagators", "grouping", "steps", "engine"):
+        for key in TABLES:
             if not isinstance(config[key] or {}, Mapping):
                 problems.append(f"recipe {name}: {key} is {config[key]!r}, expected `key: value` lines below it")
             config = {**config, key: config[key] if isinstance(config[key], Mapping) else {}}
@@ -104,7 +104,11 @@ class Recipe:
             if key not in config["propagators"]:
                 problems.append(unknown_key(key, config["propagators"], "propagators"))
                 continue
-            settings = {"propagator": key, **(config["propagators"][key] or {})}
+            settings = config["propagators"][key] or {}
+            if not isinstance(settings, Mapping):
+                problems.append(f"propagator {key}: expected {{propagator: NAME, settings...}}, found {settings!r}")
+                continue
+            settings = {"propagator": key, **settings}
             movers[key] = _attempt(problems, part, "propagator", settings, f"propagator {key}")
         dataset = _attempt(problems, make_component, "dataset", config["data"], "data")
         if problems:

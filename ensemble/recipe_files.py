@@ -42,6 +42,7 @@ ENGINE = {
     "workers": 0,  # 0: one a GPU, else a core
     "cache_mb": CACHE_MB,  # of frames and their features kept from one sweep for the other, in each worker
 }
+TABLES = ("sources", "propagators", "grouping", "steps", "engine")  # keys with a table below them
 BACKENDS = ("sequential", "loky", "dask", "ray")
 
 
@@ -130,6 +131,10 @@ def _read_from(folder: str | None, config):
 
 def _over(lower, upper):
     """A recipe merged over another; a component that takes another's place takes none of its settings."""
+    for group in TABLES:
+        for config in (lower, upper):
+            if config.get(group) is not None and not OmegaConf.is_dict(config[group]):
+                raise InputError(f"{group} is {config[group]!r}, expected `key: value` lines below it")
     for group, kind in (("sources", "adapter"), ("propagators", "propagator")):
         for name, new in (upper.get(group) or {}).items():
             old = (lower.get(group) or {}).get(name)

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adapters.component import merge_settings
-from adapters.sequence import Clip, Prediction
+from adapters.sequence import Clip, InputError, Prediction
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
 
 
 class Step:
@@ -29,6 +33,14 @@ class Step:
         for key in ("inputs", "scores_from"):
             if isinstance(self.settings.get(key), str):
                 self.settings[key] = [self.settings[key]]
+        problems = [
+            f"step {name}: {key} is {value!r}, expected {'names' if key in ('inputs', 'scores_from') else 'a name'}"
+            for key, value in self.settings.items()
+            if (key in ("input", "with") and not isinstance(value, str))
+            or (key in ("inputs", "scores_from") and value is not None and not _are_names(value))
+        ]
+        if problems:
+            raise InputError(problems)
 
     @property
     def inputs(self) -> list[str]:

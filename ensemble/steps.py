@@ -58,7 +58,7 @@ class Vote(Step):
             raise InputError(f"{where}across is {s['across']!r}, expected `expressions` or nothing")
         if isinstance(s["leftover"], str) and s["leftover"] not in ("vote", "first"):
             raise InputError(f"{where}leftover is {s['leftover']!r}, expected vote, first, or a threshold")
-        if isinstance(s["threshold"], str):
+        if isinstance(s["threshold"], (str, bool)):
             raise InputError(f"{where}threshold is {s['threshold']!r}, expected a count (3), a share (0.5) or null")
         if s["grouping"] and s["across"]:
             check_settings(s["grouping"], f"{where}grouping")

@@ -76,7 +76,7 @@ def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict
     Raises:
         InputError: no such rule, unknown settings, values out of range.
     """
-    given = {"rule": rule} if isinstance(rule, str) else dict(rule)
+    given = dict(rule) if isinstance(rule, Mapping) else {"rule": rule}
     name = given.pop("rule", None)
     if not isinstance(name, str) or name not in RULES:
         raise InputError(f"{where}: there is no rule {name!r}. Valid: {', '.join(RULES)}")

@@ -350,6 +350,12 @@ def topdown(tmp_path):
     return tiny
 
 
+def test_other_networks_have_another_fingerprint():
+    one, other = (Grounder([name]).fingerprint for name in ("grounding_nano", "grounding_nano_1"))
+    both = Grounder(["grounding_nano", "grounding_nano_1"]).fingerprint
+    assert len({one, other, both}) == 3 and one == Grounder(["grounding_nano"]).fingerprint
+
+
 def test_words_that_a_small_network_does_not_know_are_told_before_the_run(topdown, capsys):
     meta = topdown.root / "meta_expressions" / "valid" / "meta_expressions.json"
     meta.write_text(meta.read_text().replace("the red disc", "a person on a horse", 1))

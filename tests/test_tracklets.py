@@ -196,6 +196,22 @@ def written(tmp_path):
     }, (a, b)
 
 
+@pytest.mark.parametrize("form", ["tree", "own", "coco", "named"])
+def test_other_proposals_have_another_fingerprint(written, form, tmp_path):
+    adapter, clip = written[0][form], clip_of()
+    before = adapter.fingerprint(clip)
+    assert before == written[0][form].fingerprint(clip)
+    if form == "tree":
+        file = tmp_path / "tree" / "Annotations" / "v" / f"{clip.frames[1]}.png"
+        picture = Image.open(file)
+        picture.putpixel((0, 0), 1)
+        picture.save(file)
+    else:
+        file = tmp_path / f"{form}.json"
+        file.write_text(file.read_text().replace("0.9", "0.8"))
+    assert adapter.fingerprint(clip) != before
+
+
 def test_a_grey_mask_is_one_proposal(tmp_path):
     """0 and 255, as most tools write a mask; in a palette 255 is void."""
     clip, mask = clip_of(), np.zeros((H, W), np.uint8)

@@ -25,6 +25,7 @@ from adapters.networks.urvos_attention import (
     coordinates,
 )
 from adapters.networks.urvos_memory import FrameMemory, Remembered, together
+from adapters.networks.weights import read_weights, write_weights
 from adapters.networks.words import LONGEST, Words
 from adapters.sequence import Clip, Expression, InputError, MaskSequence
 from adapters.training import urvos as trainer
@@ -420,6 +421,16 @@ def test_the_shipped_network_remembers():
     one = trainer.trainee("urvos", s, score)
     found = one.validate(urvos.load("urvos_nano"))
     assert found["J&F"] > 0.2 and found["J&F with memory"] > found["J&F"] + 0.05, found
+
+
+def test_other_weights_have_another_fingerprint(tmp_path):
+    weights = read_weights("urvos_nano")
+    paths = [tmp_path / f"{i}.safetensors" for i in (0, 1)]
+    for i, path in enumerate(paths):
+        weights["word.weight"] = weights["word.weight"] + i
+        write_weights(weights, path)
+    one, other = (SecondStage(weights=str(path)).fingerprint() for path in paths)
+    assert one != other and one == SecondStage(weights=str(paths[0])).fingerprint()
 
 
 def test_the_shipped_recipe_runs(tmp_path, capsys):
