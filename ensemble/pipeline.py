@@ -202,8 +202,6 @@ def _backend(name: str, workers: int) -> Iterator[None]:
             stack.enter_context(joblib.parallel_config(backend=name))
         except ImportError as e:
             raise InputError(f"engine.backend is {name!r}: {e}; pip install 'rvos-ensemble[{name}]'") from None
-        except ValueError as e:
-            raise InputError(f"engine.backend is {name!r}: {e}; expected sequential, loky, dask or ray") from None
         yield
 
 

@@ -493,7 +493,7 @@ def test_backends(tiny, capsys):
     assert tree(tiny.out) == loky
     shutil.rmtree(tiny.out)  # of what is there already nothing is computed
     assert run(tiny, "engine.backend=nonsense", "engine.workers=2") == 2
-    assert "expected sequential, loky, dask or ray" in capsys.readouterr().err
+    assert "expected one of sequential, loky, dask, ray" in capsys.readouterr().err
     try:
         import distributed  # noqa: F401
     except ImportError:
