@@ -15,6 +15,7 @@ from adapters.networks.interface import Text
 from adapters.networks.weights import shipped
 from adapters.sequence import InputError
 from adapters.training import loop
+from adapters.training.language import word_tokenizer
 from adapters.training.losses import Found, Target, match
 from adapters.training.samples import RenderedClips
 from adapters.training.segmenters import (
@@ -25,7 +26,6 @@ from adapters.training.segmenters import (
     named_pixels,
     predict,
     trainee,
-    word_tokenizer,
 )
 
 NAMES = ("referformer", "mutr", "soc")

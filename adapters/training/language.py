@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SLOWLY = 0.1  # learning rate of a small language model, relative: at the full one all sentences become the same
+
+
+def word_tokenizer(words: Iterable[str]) -> Tokenizer:
+    """A tokenizer with a number per word, in lower case, as RoBERTa's is laid out: what `roberta_nano` is made by."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers.processors import RobertaProcessing
+
+    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    numbers = {word: i for i, word in enumerate(dict.fromkeys((*special, *words)))}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return tokenizer
 
 
 def check_words(tokenizer: Tokenizer, language: Language, clips: FolderClips) -> None:

@@ -15,7 +15,7 @@ Source: Wu et al. (ReferFormer), CVPR 2022; Yan et al. (MUTR), AAAI 2024; Luo et
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,20 +203,6 @@ class Segmenter(Trainee):
     def checkpoint(self, state: dict[str, Tensor]) -> dict[str, Any]:
         weights = {k: v for k, v in without_counts(state).items() if not k.startswith("imitation.")}
         return {"model": weights, "layer": "last"}  # recipes then answer with that one
-
-
-def word_tokenizer(words: Iterable[str]) -> Tokenizer:
-    """A tokenizer with a number per word, in lower case, as RoBERTa's is laid out: what `roberta_nano` is made by."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-    from tokenizers.processors import RobertaProcessing
-
-    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-    numbers = {word: i for i, word in enumerate(dict.fromkeys((*special, *words)))}
-    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
-    return tokenizer
 
 
 class Asked(Dataset):

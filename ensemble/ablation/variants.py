@@ -131,13 +131,17 @@ def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
     moving = [n for n, s in reference.steps.items() if isinstance(s, Propagate)]
     if not moving:
         raise InputError(f"ablate=key_frame: recipe {reference.name} has no propagate step")
-    variants = []
+    variants, notes = [], ["where a source has no scores, agreement decides instead (without_scores: agreement)"]
     for rule, defaults in keyframe.RULES.items():
         setting = {"rule": rule} | ({"without_scores": "agreement"} if "without_scores" in defaults else {})
-        variants.append(_changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in moving}))
-    return variants, [
-        "where a source has no scores, agreement decides instead (without_scores: agreement)",
-    ]
+        variant = _changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in moving})
+        try:
+            build(reference.name, variant.config)
+        except InputError as e:
+            notes.append(f"{variant.label} is left out: {e.problems[0]}")
+        else:
+            variants.append(variant)
+    return variants, notes
 
 
 def of_grouping(reference: Recipe) -> tuple[list[Variant], list[str]]:
