@@ -223,6 +223,17 @@ def test_votes_of_a_data_set_in_pairs_are_not_those_of_another(tiny, monkeypatch
     assert all(c["status"] == "done" and "smr" in c["computed"] for c in clips)
 
 
+def test_masks_of_ones_own_without_scores(tiny, capsys):
+    """The shipped recipe on other data than its propagators have learned from: it runs, and says so."""
+    for file in tiny.root.glob("predictions/*.scores.json"):
+        file.unlink()
+    data = ["data=ref_youtube_vos", f"data.root={tiny.root}", f"predictions={tiny.root / 'predictions'}"]
+    assert run_ensemble.main(["recipe=stage1", *data, f"out={tiny.out}", "engine.workers=1"]) == 0
+    assert "note: aot (aot_nano) has seen rendered shapes alone" in capsys.readouterr().err
+    notes = manifest(tiny.out)["clips"]["a"]["notes"]["smr_aot"]["0"]
+    assert notes["key_frame_rule"] == "agreement" and "soc has no scores" in notes["key_frame_note"]
+
+
 def test_a_store_that_others_use_keeps_their_half_written_files(tiny):
     """The first to come clears away what killed runs left; beside another run nobody knows whose it is."""
     leftover = tiny.out / "store" / "a" / ".smr-1.masks.x.tmp"

@@ -22,9 +22,11 @@ from tiny import FRAMES, MODELS, H, T, W, make_tiny
 import run_ensemble
 from adapters.sequence import Clip, Expression, MaskSequence
 from ensemble import clip_run, metrics, overlays, report, strips
+from ensemble.clip_run import ClipRecord
 from ensemble.frame_scores import pack_scores, read_scores
 from ensemble.recipe import load
 from ensemble.report import page
+from ensemble.report.page import _notes
 
 HOSTILE = '</script><img src=x onerror="window.hacked = 1"><!-- <script> & "quotes" \u2028'
 ODD = 'b #1 100% "<i>"'  # a clip of that name: legal for a file, special in addresses and pages
@@ -109,6 +111,12 @@ def test_runs_are_the_mask(mask):
     runs = strips.runs_of(mask)
     assert runs.sum() == mask.size and (runs[1:] > 0).all()
     assert np.array_equal(np.repeat(np.arange(len(runs)) % 2 == 1, runs), mask.ravel())
+
+
+@pytest.mark.parametrize(("noted", "shown"), [(0, [0]), (3, [3]), ([1, 2], [1, 2])])
+def test_key_frames_that_a_source_names_are_a_list(noted, shown):
+    record = ClipRecord("a", notes={"soc": {"0": {"key_frame": noted}}})
+    assert _notes(record, "soc", "0") == {"keys": shown}
 
 
 def make_clip(frames, size, expressions=("0",), truth=None):
