@@ -6,6 +6,7 @@ propagation, is kept there.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -131,12 +132,12 @@ class Graph:
             return {k: step_of(ready[k]).results(by_name(ready[k], results), moved) for k in keys}
 
         done: dict[str, Prediction | None] = dict.fromkeys(riders)
-        try:
-            return done | (sweep(good) if good else {})
-        except Exception:  # one of them, or all at once: each by itself shows which
-            for key in good:
-                done |= self.attempt(key, lambda k=key: sweep([k])) or {}
-            return done
+        if len(good) > 1:
+            with contextlib.suppress(Exception):  # one of them fails, or all at once: each by itself shows which
+                return done | sweep(good)
+        for key in good:
+            done |= self.attempt(key, lambda k=key: sweep([k])) or {}
+        return done
 
     def attempt(self, key: str, function: Callable):
         """What the function returns; None where it fails, and `failed` says why."""
