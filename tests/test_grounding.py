@@ -23,6 +23,7 @@ from adapters.training import loop
 from adapters.training.export import export
 from ensemble.grounding import Grounder
 from ensemble.topdown import Ground
+from propagators.keyframe import uniform
 
 NANO = VARIANTS["grounding_nano"]
 H, W, T = 48, 64, 5
@@ -200,6 +201,23 @@ def test_frames_and_expressions_at_once_change_nothing(weights):
     for i, e in enumerate(CLIP.expressions):  # padding of shorter sentences changes nothing either
         alone = Clip("v", CLIP.frames, (e,), CLIP.images)
         assert np.allclose(whole[i], Grounder([path], device="cpu").probabilities(alone, objects)[0], atol=1e-5)
+
+
+def test_looking_at_some_frames_is_a_clip_of_those(weights):
+    path, objects = weights(), tracklets()
+    few = uniform(T, 3)
+
+    class Few(Noise):
+        def read(self, t):
+            return super().read(few[t])
+
+    clip = Clip("v", tuple(CLIP.frames[t] for t in few), CLIP.expressions, Few())
+    cut = Objects({k: MaskSequence.binary([s.mask(t) for t in few], s.scores[few]) for k, s in objects.items()})
+    expected = Grounder([path], device="cpu").probabilities(clip, cut)
+    assert np.allclose(Grounder([path], device="cpu").probabilities(CLIP, objects, 3), expected, atol=1e-5)
+    prediction = Ground("g", input="t", weights=path, frames=3, device="cpu").run(CLIP, {"t": objects})
+    for e, p in zip(CLIP.expressions, expected.mean(1), strict=True):
+        assert prediction[e.id].notes["probability"] == pytest.approx(p.max(), abs=1e-4)
 
 
 def test_an_ensemble_is_the_mean_of_its_members(weights):

@@ -116,6 +116,17 @@ def test_candidates_are_the_masks_of_k_uniform_frames():
     assert best == {str(i) for i in np.argsort([-s.scores[1] for s in a.values()])[:2]}
 
 
+def test_candidates_below_the_least_score_are_left_out():
+    found = {"a": objects(np.random.default_rng(0))}
+    scores = {i: sequence.scores[1] for i, sequence in found["a"].items()}
+    least = sorted(scores.values())[1]
+    step = Candidates("c", inputs=["a"], k=1, min_score=float(least))
+    (t,) = {name.partition("/")[2].partition(".")[0] for name in step.run(clip_of(), found)}
+    scores = {i: sequence.scores[int(t)] for i, sequence in found["a"].items()}
+    kept = {name.partition(".")[2] for name in step.run(clip_of(), found)}
+    assert kept == {i for i, score in scores.items() if score >= least} and 0 < len(kept) < len(scores)
+
+
 def test_key_frames_move_to_where_something_was_found():
     there = objects(np.random.default_rng(0), 2, there=(0, 5))
     assert key_frames({"a": there}, T, 7) == [0, 5]

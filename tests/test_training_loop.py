@@ -15,7 +15,7 @@ from torch import nn
 
 from adapters.sequence import InputError
 from adapters.training.averages import Averages
-from adapters.training.loop import DEFAULTS, fit, learning_rate
+from adapters.training.loop import DEFAULTS, OPTIMIZERS, fit, learning_rate
 from adapters.training.trainee import Trainee
 
 
@@ -113,6 +113,27 @@ def test_accumulated_batches_are_one_large_batch(tmp_path):
     fit(Still(), {**SHORT, "batch": 4}, tmp_path / "large")
     fit(Still(), {**SHORT, "batch": 1, "accumulate": 4}, tmp_path / "parts")
     torch.testing.assert_close(weights(tmp_path / "parts"), weights(tmp_path / "large"), atol=1e-5, rtol=1e-4)
+
+
+class Slope(Plane):
+    """A loss that falls by 8 where its only weight rises by 1."""
+
+    def __init__(self):
+        self.network = nn.Linear(3, 1, bias=False)
+        nn.init.zeros_(self.network.weight)
+
+    def losses(self, batch, step):
+        return {"slope": -8 * self.network.weight[0, 0]}
+
+    def validate(self, network):
+        return {}
+
+
+@pytest.mark.parametrize("longest, step", [(0, 4.0), (8.5, 4.0), (2.0, 1.0)])
+def test_gradients_are_cut_to_their_longest(longest, step, tmp_path, monkeypatch):
+    monkeypatch.setitem(OPTIMIZERS, "adam", torch.optim.SGD)
+    fit(Slope(), {**SHORT, "optimizer": "adam", "steps": 1, "lr": 0.5, "warmup": 0, "clip": longest}, tmp_path)
+    assert weights(tmp_path).tolist() == pytest.approx([step, 0, 0], rel=1e-5)
 
 
 SCRIPT = """

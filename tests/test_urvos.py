@@ -14,8 +14,8 @@ from test_propagate import dense, moving_disc
 from torch import nn
 
 import run_ensemble
-from adapters.logits import confidence
-from adapters.networks import urvos
+from adapters.logits import confidence, grow, probability
+from adapters.networks import frames, urvos
 from adapters.networks.urvos_attention import (
     HEADS,
     CrossModalAttention,
@@ -283,29 +283,37 @@ def test_the_second_stage_reads_the_sentence_and_the_clock(weights):
     assert not np.array_equal(dense(shorter), dense(disc)[:3]), "time is a share of the clip"
 
 
-def test_the_memory_is_what_the_network_reads(weights):
-    """The second stage, frame by frame, by the network's own functions."""
-    clip, truth = moving_disc(4)
-    mover = SecondStage(weights=weights, short_side=48, memory=2)
-    (found,) = propagate(clip, [Job(MaskSequence.binary(truth), (0,), sentence="a disc")], mover)
-    from adapters.logits import grow, probability
-    from adapters.networks import frames
-
-    network = mover.network
-    size = network.input_size(clip.size, 48)
-    with torch.no_grad():
-        text = network.read(["a disc"])
-        maps = [network.encode(frames.read(clip, range(t, t + 1), size, "torchvision")) for t in range(4)]
-        quarter = maps[0][0].shape[-2:]
-        given = nn.functional.interpolate(torch.from_numpy(truth[0])[None, None].float(), quarter, mode="area")
-        kept = [(2.0, network.remember(maps[0], given, torch.tensor([0.0]), 4))]
-        for t in range(1, 4):
-            memory = Memory(torch.cat([m.key for _, m in kept], 1), torch.cat([m.value for _, m in kept], 1))
-            logits = network.answer(maps[t], text, memory, torch.tensor([float(t)]), 4)
-            mask = probability(grow(logits[0, 0].numpy().copy(), clip.size))
+def test_the_memory_is_what_the_network_reads():
+    """The second stage, frame by frame, by the network's own functions; `over` decides which frames it keeps."""
+    clip, truth = moving_disc(16)
+    kept = {}
+    for over in ("frame", "mask"):
+        mover = SecondStage(weights="urvos_nano", memory=2, over=over)
+        (found,) = propagate(clip, [Job(MaskSequence.binary(truth), (0,), sentence="the disc")], mover)
+        expected, kept[over] = remembering(mover.network, clip, truth, over)
+        for t, mask in enumerate(expected, 1):
             assert np.abs(mask.astype(int) - found.masks[t]).max() <= 1
-            kept.append((confidence(mask), network.remember(maps[t], logits.sigmoid(), torch.tensor([float(t)]), 4)))
-            kept = sorted(kept, key=lambda pair: -pair[0])[:2]
+    assert kept["frame"] != kept["mask"]
+
+
+def remembering(network, clip, truth, over):
+    """Masks of all frames but the first, and after each the frames that two places of memory hold."""
+    size, length = network.input_size(clip.size, network.variant.short_side), len(clip)
+    found, held = [], []
+    with torch.no_grad():
+        text = network.read(["the disc"])
+        maps = [network.encode(frames.read(clip, range(t, t + 1), size, "torchvision")) for t in range(length)]
+        given = torch.from_numpy(truth[0])[None, None].float()
+        given = nn.functional.interpolate(given, maps[0][0].shape[-2:], mode="area")
+        kept = [(2.0, 0, network.remember(maps[0], given, torch.tensor([0.0]), length))]
+        for t in range(1, length):
+            memory = Memory(*(torch.cat([getattr(m, part) for *_, m in kept], 1) for part in ("key", "value")))
+            logits = network.answer(maps[t], text, memory, torch.tensor([float(t)]), length)
+            found.append(probability(grow(logits[0, 0].numpy().copy(), clip.size)))
+            now = network.remember(maps[t], logits.sigmoid(), torch.tensor([float(t)]), length)
+            kept = sorted([*kept, (confidence(found[-1], over), t, now)], key=lambda one: -one[0])[:2]
+            held.append([t for _, t, _ in kept])
+    return found, held
 
 
 @pytest.mark.parametrize(
@@ -382,6 +390,21 @@ def test_every_weight_learns_once_there_is_a_memory(monkeypatch):
     # attention does not change when all its keys are moved alike
     assert [n for n in idle if not n.endswith(("key.bias", "key.place.bias"))] == ["decoder.refine.0.conv1.weight",
         "decoder.refine.0.conv1.bias", "decoder.refine.1.conv1.weight", "decoder.refine.1.conv1.bias"]  # fmt: skip
+
+
+def test_undecided_pixels_teach_nothing(monkeypatch):
+    """What is drawn where the ids are 255 changes no loss; what is drawn beside it does."""
+    one, sample = trainee(monkeypatch), OneClip()[0]
+    sample.ids[:, 20:30] = 255
+    batch = one.collate([sample])
+    truth, known = batch["masks"].float(), ~batch["void"][:, None]
+    assert known[0, 0, :, 20:30].sum() == 0 and known.sum() == 3 * 38 * 64
+    logits = torch.randn(1, 2, 3, 48, 64)
+    before = one._terms(logits, truth, known, "alone")
+    logits[..., 20:30, :] += 5
+    assert one._terms(logits, truth, known, "alone") == before
+    logits[..., 40:, :] += 5
+    assert all(after != before[name] for name, after in one._terms(logits, truth, known, "alone").items())
 
 
 def test_it_learns_one_clip(monkeypatch):
