@@ -11,14 +11,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from adapters.networks.layers import FrozenBatchNorm2d
+from adapters.networks.layers import DropPath, FrozenBatchNorm2d
+from adapters.networks.swin import SwinBlock
 from adapters.sequence import InputError
 from adapters.training import augment
 from adapters.training.collage import collage
 from adapters.training.loop import fit
 from adapters.training.norms import unfreeze_norms
 from adapters.training.samples import Sample
+from propagators.networks.attention import local_window
 from propagators.networks.checkpoint import load_network
+from propagators.networks.encoders import freeze
+from propagators.networks.layers import sine_position
 from propagators.networks.network import VOSNetwork
 from propagators.networks.tracker import Tracker
 from propagators.networks.variants import VARIANTS
@@ -26,7 +30,7 @@ from propagators.training import DEFAULTS, export, trainee
 from propagators.training.forward import IDENTITIES, track
 from propagators.training.losses import VOID, bootstrapped_cross_entropy, soft_jaccard
 from propagators.training.propagation import labels_of_clip
-from propagators.training.recipe import Clips, PropagatorTrainee, initial, start_from
+from propagators.training.recipe import Clips, PropagatorTrainee, drop_paths, initial, start_from
 
 NANO = ["aot_nano", "deaot_nano"]
 SIZE = (49, 65)
@@ -366,7 +370,120 @@ def test_a_swin_of_pictures_is_an_encoder_to_start_from(tmp_path):
         start_from(network, str(tmp_path / "less.pth"))
 
 
-@pytest.mark.parametrize(("setting", "value"), [("frames", 1), ("places", 12), ("places", 0), ("variant", 5)])
+def test_blocks_are_dropped_by_clip_and_branch():
+    drop = DropPath()
+    drop.rate = 0.25
+    x = torch.ones(4000, 3, 6)
+    found = drop(x, branches=2)
+    assert torch.equal(found, found[:, :1, ::3].repeat_interleave(3, 2).expand(-1, 3, -1)), "whole rows of a branch"
+    assert found.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert found.mean(0)[0].tolist() == pytest.approx([1] * 6, abs=0.05)
+    visual, ids = found[:, 0, 0] > 0, found[:, 0, 5] > 0
+    assert 0.3 < (visual != ids).float().mean() < 0.45, "3/8 where they are drawn apart"
+    state = torch.get_rng_state()
+    drop.eval()
+    assert drop(x) is x
+    drop.train().rate = 0.0
+    assert drop(x) is x and torch.equal(state, torch.get_rng_state()), "nothing is drawn"
+
+
+@pytest.mark.parametrize("name", NANO)
+def test_a_dropped_block_reads_its_memories_and_adds_nothing_else(name, monkeypatch):
+    """As in the official code: self-attention and feed-forward are left out, what memories say never is."""
+    network = network_of(name)
+    drop_paths(network, 0.5, 0.0)
+    network.train()
+    block, c, (h, w) = network.LSTT.layers[1], 64, (3, 5)
+    stream = torch.randn(2, 15, c if name == "aot_nano" else 2 * c)
+    window = local_window((h, w), torch.device("cpu"), torch.float32)
+    monkeypatch.setattr(torch, "rand", lambda shape, device: torch.zeros(shape, device=device))
+    head = block.head(stream, sine_position((h, w), c, torch.device("cpu")), (h, w))
+    tokens = block.remember(head, torch.randn(2, 15, c))
+    found = block(head, tokens, tokens, window)
+    if name == "aot_nano":
+        read = block.long_term_attn(head.q, tokens) + block.short_term_attn(head.q, tokens, window)
+    else:
+        gates = head.gate, head.id_gate
+        read = block.long_term_attn(tokens.read(head.q), gates, (h, w))
+        read = read + block.short_term_attn(block.short_term_attn.read(head.q, tokens, window), gates, (h, w))
+    assert torch.allclose(found, stream + read, atol=1e-5)
+
+
+def test_a_dropped_swin_block_changes_nothing(monkeypatch):
+    block = SwinBlock(16, 2, (1, 7, 7), True)
+    block.drop_path.rate = 0.5
+    x = torch.randn(2, 9 * 10 + 1, 16)
+    half = torch.tensor([0.0, 1.0])
+    monkeypatch.setattr(torch, "rand", lambda shape, device: half.view(shape))
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            found = block.run(x.clone().requires_grad_(grad) + 0, (1, 9, 10), (1, 7, 7), (0, 3, 3), 91)
+        assert torch.equal(found[0], x[0]) and not torch.allclose(found[1], x[1], atol=1e-2)
+
+
+STAY = {  # what the official code freezes (freeze_at=2)
+    "aott": {f"features.{i}" for i in range(4)},
+    "r50_deaotl": {"conv1", "bn1", "layer1"},
+    "swinb_aotl": {"patch_embed", "layers.0.blocks"},
+    "aot_nano": {"conv1", "bn1", "layer1"},
+}
+
+
+@pytest.mark.parametrize("name", STAY)
+def test_the_first_layers_of_a_published_encoder_stay_as_they_are(name):
+    variant = VARIANTS[name]
+    with torch.device("meta"):
+        network = VOSNetwork(variant)
+    freeze(network.encoder, variant.encoder, 2)
+    names = [n for n, _ in network.encoder.named_parameters()]
+    stay = {n for n, weight in network.encoder.named_parameters() if not weight.requires_grad}
+    assert stay and stay == {n for n in names if any(n.startswith(f"{part}.") for part in STAY[name])}
+    drop_paths(network, 0.1, 0.3)
+    rates = [m.drop_path.rate for m in network.encoder.modules() if isinstance(m, SwinBlock)]
+    assert rates == pytest.approx([0, 0, *(0.3 * i / 23 for i in range(2, 22))] if "swin" in name else [])
+    assert {m.rate for m in network.LSTT.modules() if isinstance(m, DropPath)} == {0.1}
+
+
+def test_what_is_published_holds_where_there_are_weights_to_start_from(tmp_path):
+    """From nothing nothing is frozen; small networks are neither frozen nor dropped."""
+    torch.save(network_of("aott").state_dict(), tmp_path / "aott.pth")
+    torch.save(network_of("aot_nano").state_dict(), tmp_path / "nano.pth")
+
+    def found(name, **settings):
+        learner = OneClip(name, **settings)
+        rates = {m.rate for m in learner.network.LSTT.modules() if isinstance(m, DropPath)}
+        return rates, sum(not w.requires_grad for w in learner.network.parameters())
+
+    assert found("aott") == ({0.1}, 0)
+    rates, frozen = found("aott", weights=str(tmp_path / "aott.pth"))
+    assert rates == {0.1} and frozen > 0
+    assert found("aott", weights=str(tmp_path / "aott.pth"), frozen=0, drop_path=0.0) == ({0.0}, 0)
+    assert found("aot_nano", weights=str(tmp_path / "nano.pth")) == ({0.0}, 0)
+
+
+def test_the_loss_on_the_reference_frame_falls_to_nothing_when_it_is_said():
+    late, early = (OneClip("aot_nano", reference_until=until, steps=100) for until in (1.0, 0.1))
+    alone = OneClip("aot_nano", reference=0.0, steps=100)
+    batch = late.collate([late.clip[0]])
+
+    def loss(learner, step):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            return float(sum(learner.losses(batch, step).values()))
+
+    assert loss(late, 0) == loss(early, 0) > loss(alone, 0)
+    half = (loss(early, 5) - loss(alone, 5)) / (loss(late, 5) - loss(alone, 5))
+    assert half == pytest.approx(0.5 / 0.95, rel=1e-3)
+    assert loss(early, 10) == loss(early, 30) + loss(alone, 10) - loss(alone, 30) == loss(alone, 10)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *(("frames", 1), ("places", 12), ("places", 0), ("places", None), ("variant", 5)),
+        *(("frozen", 3), ("drop_path", 1.0), ("reference_until", 0)),
+    ],
+)
 def test_settings_of_a_training_that_make_no_sense(setting, value):
     with pytest.raises(InputError, match=str(value)):
         trainee("aot", {setting: value})

@@ -62,6 +62,35 @@ def fold_batch_norm(module: nn.Module) -> None:
         fold_batch_norm(child)
 
 
+class DropPath(nn.Module):
+    """In training, leaves out what a block adds: of each row of a batch by itself, and the others weigh more for it.
+
+    Attributes:
+        rate: how often; 0, as it is made, is never.
+
+    Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+    """
+
+    rate = 0.0
+
+    def forward(self, x: Tensor, branches: int = 1) -> Tensor:
+        """[B, ..., C] to the same.
+
+        Args:
+            x: what the block adds.
+            branches: equal parts of the channels, each left out by itself.
+        """
+        kept = self.kept(x, branches)
+        return x if kept is None else x * kept.repeat_interleave(x.shape[-1] // branches, -1)
+
+    def kept(self, x: Tensor, branches: int = 1) -> Tensor | None:
+        """The weights of rows and branches of x [B, ..., C], [B, ..., branches]; None where all are 1."""
+        if not self.training or not self.rate:
+            return None
+        shape = [len(x), *[1] * (x.dim() - 2), branches]
+        return torch.rand(shape, device=x.device).ge(self.rate).to(x.dtype) / (1 - self.rate)
+
+
 class MLP(nn.Module):
     """Linear layers with a ReLU between them.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.networks.layers import GELUMlp
+from adapters.networks.layers import DropPath, GELUMlp
 
 Volume = tuple[int, int, int]  # (frames, height, width)
 
@@ -111,12 +111,13 @@ class SwinBlock(nn.Module):
         self.attn = WindowAttention(channels, heads, window)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = GELUMlp(channels)
+        self.drop_path = DropPath()
 
     def run(self, x: Tensor, size: Volume, window: Volume, shift: Volume, step: int) -> Tensor:
         """Changes tokens [B, S + 1, C] in place, about `step` of each batch row at a time; the last one is no token."""
         shift = shift if self.shifted else (0, 0, 0)
         last, n = x.shape[1] - 1, window[0] * window[1] * window[2]
-        bias = self.attn.bias(n)
+        bias, kept = self.attn.bias(n), self.drop_path.kept(x)
         for group in partition(size, window, shift, x.device):
             biased = bias if group.mask is None else bias + group.mask
             for cells in group.cells.split(max(1, step // n)):
@@ -125,10 +126,10 @@ class SwinBlock(nn.Module):
                 y = self.norm1(tokens)
                 if group.padded:
                     y = y.masked_fill((rows == last)[:, None], 0)  # takes part in the attention, as it did in training
-                y = self.attn(y.view(-1, n, y.shape[2]), biased)
-                x.index_copy_(1, rows, tokens + y.view_as(tokens))
-        if x.requires_grad:
-            return x + self.mlp(self.norm2(x))
+                y = self.attn(y.view(-1, n, y.shape[2]), biased).view_as(tokens)
+                x.index_copy_(1, rows, tokens + (y if kept is None else y * kept))
+        if x.requires_grad or kept is not None:
+            return x + self.drop_path(self.mlp(self.norm2(x)))
         for start in range(0, x.shape[1], step):
             tokens = x[:, start : start + step]
             tokens += self.mlp(self.norm2(tokens))

@@ -5,7 +5,7 @@ ResNet and Swin end before their stage at stride 32, as in STM (Oh et al., ICCV 
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from adapters.networks.resnet import ResNet
 from adapters.networks.swin import Swin
@@ -29,6 +29,28 @@ class Swin16(Swin):
         """Image [B, 3, H, W] to four maps [B, C, H / stride, W / stride]."""
         maps = super().forward(x)
         return [*maps, maps[-1]]
+
+
+STEM_AND_STAGE = {  # how the names of their weights begin, by kind of encoder
+    "mobilenetv2": (("features.0.",), ("features.1.", "features.2.", "features.3.")),
+    "resnet": (("conv1.", "bn1."), ("layer1.",)),
+    "swin": (("patch_embed.",), ("layers.0.blocks.",)),  # its way down is of the next stage
+}
+
+
+def freeze(encoder: nn.Module, name: str, parts: int) -> None:
+    """Keeps the first parts of an encoder as they are.
+
+    Args:
+        encoder: of `ENCODERS`.
+        name: its key there.
+        parts: 0, 1 for the stem, 2 for stem and first stage.
+    """
+    kind = next(kind for kind in STEM_AND_STAGE if name.startswith(kind))
+    starts = sum(STEM_AND_STAGE[kind][:parts], ())
+    for key, weight in encoder.named_parameters():
+        if key.startswith(starts):
+            weight.requires_grad_(False)
 
 
 ENCODERS = {

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import silu
 
+from adapters.networks.layers import DropPath
 from propagators.networks.attention import WINDOW, LocalWindow, Values, attend
 from propagators.networks.layers import DepthwiseConv, TokenGroupNorm
 from propagators.networks.memory import Memory, Tokens
@@ -108,6 +109,7 @@ class GatedPropagationModule(nn.Module):
         self.norm2 = nn.LayerNorm(c)
         self.id_norm2 = nn.LayerNorm(c)
         self.self_attn = SelfGPM(c)
+        self.drop_path = DropPath()
 
     def head(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> Head:
         """Query, visual value and gates. The first stream is visual [1, N, C], later ones hold both, [B, N, 2 C]."""
@@ -133,8 +135,8 @@ class GatedPropagationModule(nn.Module):
         both = both + self.short_term_attn(self.short_term_attn.read(head.q, short, window), gates, size)
         x, id_x = both.chunk(2, 2)
         x, id_x = head.x + x, id_x if head.id_x is None else head.id_x + id_x
-        both = torch.cat([x, id_x], 2)
-        return both + self.self_attn(self.norm2(x), self.id_norm2(id_x), size)
+        within = self.self_attn(self.norm2(x), self.id_norm2(id_x), size)
+        return torch.cat([x, id_x], 2) + self.drop_path(within, branches=2)
 
 
 class DualBranchGPM(nn.Module):

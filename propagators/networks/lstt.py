@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from adapters.networks.layers import DropPath
 from propagators.networks.attention import WINDOW, LocalWindow, Values, attend
 from propagators.networks.layers import NormGELUConv
 from propagators.networks.memory import Memory, Tokens
@@ -89,10 +90,11 @@ class LSTTBlock(nn.Module):
         self.linear1 = nn.Linear(c, 4 * c)
         self.activation = NormGELUConv(4 * c)
         self.linear2 = nn.Linear(4 * c, c)
+        self.drop_path = DropPath()
 
     def head(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> Head:
         """Self-attention, and the query."""
-        x = stream + self.self_attn(self.norm1(stream), position)
+        x = stream + self.drop_path(self.self_attn(self.norm1(stream), position))
         y = self.norm2(x)
         return Head(x, y, self.linear_Q(y))
 
@@ -103,7 +105,8 @@ class LSTTBlock(nn.Module):
     def forward(self, head: Head, long: Memory, short: Tokens, window: LocalWindow) -> Tensor:
         """Residual stream [B, N, C] after both memories and the feed-forward."""
         x = head.x + self.long_term_attn(head.q, long) + self.short_term_attn(head.q, short, window)
-        return x + self.linear2(self.activation(self.linear1(self.norm3(x)), (window.h, window.w)))
+        y = self.activation(self.linear1(self.norm3(x)), (window.h, window.w))
+        return x + self.drop_path(self.linear2(y))
 
 
 class LSTT(nn.Module):

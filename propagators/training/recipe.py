@@ -4,9 +4,7 @@ Two kinds of samples: clips made of one picture (the first stage of the official
 stage); the share of the first is a setting. In the first part of a training frames are remembered under their true
 masks, later under the network's own.
 
-Other than published: no drop-path, no frozen first layers of the encoder; the loss on the reference frame falls over
-all steps instead of the first tenth. `DEFAULTS` serve small networks that start from nothing; docs/training.md has the
-published values.
+`DEFAULTS` serve small networks that start from nothing; docs/training.md has the published values.
 
 Source: Yang et al. (AOT), NeurIPS 2021; Yang and Yang (DeAOT), NeurIPS 2022.
 """
@@ -23,6 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from adapters.component import merge_settings
+from adapters.networks.layers import DropPath
+from adapters.networks.swin import SwinBlock
 from adapters.networks.weights import mismatches, read_weights
 from adapters.sequence import InputError
 from adapters.training import augment
@@ -31,6 +31,7 @@ from adapters.training.norms import unfreeze_norms, without_counts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
 from adapters.training.trainee import Trainee
 from propagators.networks.attention import RADIUS
+from propagators.networks.encoders import freeze
 from propagators.networks.network import MAX_OBJECTS, VOSNetwork
 from propagators.networks.variants import Variant, find_variant
 from propagators.networks.views import MEAN, STD
@@ -54,14 +55,26 @@ DEFAULTS: dict[str, Any] = {
     "own": 0.5,  # share of the steps after which the network's own masks are remembered
     "hardest": 0.15,  # share of the pixels whose cross-entropy counts in the end; at first all
     "mining": 0.5,  # share of the steps in which it falls to that
-    "reference": 1.0,  # weight of the loss on the reference frame, falling to 0 over the steps
+    "reference": 1.0,  # weight of the loss on the reference frame, falling to 0
+    "reference_until": 1.0,  # share of the steps over which it falls
     "memory_gap": None,  # frames between two long-term memories; 0: the reference alone; None: as the variant, 2 or 0
     "encoder_lr": None,  # learning rate of the encoder, relative; None: 0.1, or 1 from nothing
     "freeze_bn": None,  # batch norms of the encoder as they are; None: yes, or no from nothing
+    "frozen": None,  # of the encoder: 1, the stem stays as it is; 2, the first stage too; None: 2, or 0 if small or new
+    "drop_path": None,  # how often a block of the transformer adds nothing; None: 0.1 as published, 0 if small
+    "encoder_drop_path": None,  # likewise of the last block of a Swin, less of those before; None: 0.3 as published
     "validate_clips": 12,
     "lr": 4e-4,
     "steps": 100000,
     "seed": 0,
+}
+RANGES = {  # of settings that would otherwise fail late or not at all; the least and the most
+    "frames": (2, 10_000),
+    "places": (1, MAX_OBJECTS),
+    "reference_until": (1e-6, 1.0),
+    "frozen": (0, 2),
+    "drop_path": (0.0, 0.9),
+    "encoder_drop_path": (0.0, 0.9),
 }
 LARGER = 1.3  # height of rendered clips and collages over that of the crops; they are 16:9
 NO_DECAY = ("relative_emb_v", "relative_position_bias_table", "absolute_pos_embed", "conv_out", "mask_token")
@@ -79,7 +92,9 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
         InputError: unknown settings, variant or data.
     """
     s = merge_settings(DEFAULTS, dict(settings), f"train propagator={name}")
-    for key, least, most in (("frames", 2, 10_000), ("places", 1, MAX_OBJECTS)):
+    for key, (least, most) in RANGES.items():
+        if s[key] is None and DEFAULTS[key] is None:
+            continue
         if s[key] is None or not least <= s[key] <= most:
             raise InputError(f"train propagator={name}: setting `{key}` is {s[key]}, expected {least} to {most}")
     variant = find_variant(s["variant"] or f"{name}_nano", name)
@@ -125,6 +140,10 @@ class PropagatorTrainee(Trainee):
         if not fresh:
             start_from(self.network, settings["weights"])
         self.encoder_lr = _chosen(settings["encoder_lr"], 1.0 if fresh else 0.1)
+        small = variant.encoder == "resnet_nano"
+        freeze(self.network.encoder, variant.encoder, _chosen(settings["frozen"], 0 if fresh or small else 2))
+        within = _chosen(settings["encoder_drop_path"], 0.3)
+        drop_paths(self.network, _chosen(settings["drop_path"], 0.0 if small else 0.1), within)
         if not _chosen(settings["freeze_bn"], not fresh):
             unfreeze_norms(self.network.encoder)
         self.gap = _chosen(settings["memory_gap"], 2 if variant.memory_gap else 0) or None
@@ -147,7 +166,7 @@ class PropagatorTrainee(Trainee):
         images = _normalised(batch["images"])
         logits = track(self.network, images, labels, objects, share >= s["own"], self.gap, places).float()
         hardest = 1 - (1 - s["hardest"]) * min(1.0, share / s["mining"]) if s["mining"] else s["hardest"]
-        reference = s["reference"] * (1 - share)
+        reference = s["reference"] * max(0.0, 1 - share / s["reference_until"])
         weights = torch.full(labels.shape[:2], 1 / (labels.shape[1] - 1), device=labels.device)
         weights[:, 0] = reference
         weights = (0.5 * weights / len(labels)).flatten()
@@ -232,6 +251,23 @@ def initial(network: VOSNetwork) -> VOSNetwork:
         elif weight.dim() > 1 and "mask_token" not in name:
             nn.init.xavier_uniform_(weight)
     return network
+
+
+def drop_paths(network: VOSNetwork, rate: float, encoder: float) -> None:
+    """Sets how often blocks add nothing while they are trained.
+
+    Args:
+        network: its blocks all get `rate`.
+        encoder: rate of the last block of a whole Swin, whose last stage of two blocks is not there; from 0 at the
+            first it rises evenly. Blocks that are frozen never drop.
+    """
+    for module in network.LSTT.modules():
+        if isinstance(module, DropPath):
+            module.rate = rate
+    blocks = [m for m in network.encoder.modules() if isinstance(m, SwinBlock)]
+    for i, block in enumerate(blocks):
+        trained = any(weight.requires_grad for weight in block.parameters())
+        block.drop_path.rate = trained * encoder * i / (len(blocks) + 1)
 
 
 SPREAD = 2.0  # tokens
