@@ -3,13 +3,15 @@
     python -m benchmarks.train_nano OUT [NAME ...] [--at-once 2]
 
 Without names, all of them. Every stage is one `run_ensemble.py train`, with one thread, in a folder of its own below
-OUT; the same command goes on after anything. Networks that are shipped are written to OUT/NAME.safetensors.
+OUT; the same command goes on after anything. Networks that are shipped are written to OUT/NAME.safetensors, and
+OUT/NAME.md says how they were made; what they understand (`python -m benchmarks.sentences`) is added by hand.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +19,9 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ensemble.store import atomic_write
+from ensemble.train import read_log
 
 ROOT = Path(__file__).parents[1]
 READING = "backbone_lr=0.3 expressions=4 clip=1.0 validate_clips=16"
@@ -85,9 +90,14 @@ STAGES = {
         f"segmenter=mutr {READING} frames=4 batch=2 steps=1800 lr=1e-3 warmup=0.03 ema=0.08 seed=6",
         {"weights": "mutr_first"},
     ),
-    "uninext_nano": Stage(
+    "uninext_first": Stage(
         "segmenter=uninext frames=1 expressions=4 steps=4000 batch=8 lr=1e-3 warmup=0.02 ema=0.06 seed=1",
         {"pretrained": "looks_convnext"},
+    ),
+    "uninext_nano": Stage(
+        "segmenter=uninext frames=1 expressions=6 clip=1.0 validate_clips=16 steps=3600 batch=8 lr=1e-3 warmup=0.03"
+        " ema=0.08 seed=2",
+        {"weights": "uninext_first"},
     ),
     "urvos_frames": Stage(
         f"segmenter=urvos {REMEMBERING} frames=1 batch=8 alone=1 steps=1500 lr=1.5e-3 seed=1",
@@ -124,7 +134,8 @@ def train(name: str, out: Path) -> None:
     stage = STAGES[name]
     given = [f"{setting}={out / earlier / 'weights.pth'}" for setting, earlier in stage.after.items()]
     commands = [["train", *stage.arguments.split(), *given, f"out={out / name}"]]
-    if name.endswith(("_nano", "_nano_1")):
+    shipped = name.endswith(("_nano", "_nano_1"))
+    if shipped:
         commands.append(["weights", "export", str(out / name / "weights.pth"), str(out / f"{name}.safetensors")])
     print(f"{name}: {stage.command()}", flush=True)
     with open(out / f"{name}.log", "ab") as log:
@@ -138,7 +149,32 @@ def train(name: str, out: Path) -> None:
             )
             if done.returncode:
                 raise RuntimeError(f"{name} failed (exit code {done.returncode}), see {log.name}; what needs it waits")
+    if shipped:
+        atomic_write(out / f"{name}.md", card(name, out))
     print(f"{name}: done", flush=True)
+
+
+def card(name: str, out: Path) -> str:
+    """The model card of a network that is shipped, in markdown: the command, minutes and figures of every stage."""
+    stages = needed([name])
+    rows, minutes = [], []
+    for i, stage in enumerate(stages, start=1):
+        last = read_log(out / stage)[-1]
+        minutes.append(round(last["seconds"] / 60))
+        figures = ", ".join(f"{k} {v:.3f}" for k, v in last.items() if k[:1].isupper())
+        label = f"Command {i}" + (f" ({stage.upper()})" if stage != name else "")
+        rows.append((label, f"`{STAGES[stage].command()}`" + (f": {figures} (validation)" if figures else "")))
+    facts = dict(re.findall(r"^\| (\w+) \| (.*) \|$", (out / name / "card.md").read_text("utf-8"), re.MULTILINE))
+    size = (out / f"{name}.safetensors").stat().st_size / 1e6
+    rows += [
+        ("All of it", f"`python -m benchmarks.train_nano OUT {name}`"),
+        ("Trained", facts["Trained"] + ", from nothing"),
+        ("Time", " + ".join(map(str, minutes)) + f" = {sum(minutes)} minutes"),
+        ("Machine", facts["Machine"]),
+        ("Data", "`shapes`, split train, rendered on the fly"),
+        ("Parameters", f"{facts['Parameters']}, fp16, {size:.1f} MB"),
+    ]
+    return f"# {name}\n\n| | |\n|---|---|\n" + "".join(f"| {what} | {said} |\n" for what, said in rows)
 
 
 def main() -> None:

@@ -173,4 +173,6 @@ def _machine(settings: Mapping[str, Any]) -> str:
         return torch.cuda.get_device_name()
     cpus = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", cpus.read_text()) if cpus.is_file() else []
-    return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    threads = torch.get_num_threads()
+    told = f"{threads} thread" + ("s" if threads > 1 else "")
+    return f"{(names or [platform.machine()])[0]}, {told}, PyTorch {torch.__version__}"

@@ -52,7 +52,8 @@ def test_stages_are_trainings_that_exist(name):
 def test_earlier_stages_come_first():
     order = needed(["mutr_nano", "soc_nano", "uninext_nano"])
     assert order[:5] == ["looks_resnet", "soc_frames", "soc_clips", "mutr_first", "mutr_nano"]
-    assert order[5:8] == ["soc_video", "soc_first", "soc_nano"] and len(set(order)) == len(order) == 11
+    assert order[5:8] == ["soc_video", "soc_first", "soc_nano"] and order[-2:] == ["uninext_first", "uninext_nano"]
+    assert len(set(order)) == len(order) == 12
 
 
 @pytest.fixture
@@ -80,6 +81,9 @@ def test_stages_run_one_after_the_other_and_once(stages, monkeypatch, tmp_path, 
         *["soc_nano"] * 2,
     ]
     assert "backbone.0.body.conv1.weight" in read_weights(tmp_path / "soc_nano.safetensors")
+    told = (tmp_path / "soc_nano.md").read_text()
+    assert [name for name in ("looks", "soc_nano") if f"`{train_nano.STAGES[name].command()}`: " not in told] == []
+    assert "Shape " in told and "J&F " in told and "Time | 0 + 0 = 0 minutes" in told
     before = (tmp_path / "soc_nano" / "last.pth").stat().st_mtime_ns
     run(monkeypatch, tmp_path, "soc_nano")
     assert (tmp_path / "soc_nano" / "last.pth").stat().st_mtime_ns == before
