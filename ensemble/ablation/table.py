@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import textwrap
@@ -79,13 +78,20 @@ def difference(scores: Scores, other: Scores, seed: int, resamples: int) -> tupl
 
 
 def climb(rows: Sequence[Row], seed: int, resamples: int) -> list[str]:
-    """Of rows that build on each other: what each is worth beside the one before, in words."""
-    told = []
-    for before, after in itertools.pairwise(rows):
+    """Of rows that build on each other: what each is worth beside those before it, nearest first, in words.
+
+    Beside all of them, because a row of a paper may be several of ours: "+ stage I and AOT" is a vote and what follows.
+    """
+
+    def beside(before: Row, after: Row) -> str:
         gain, low, high = (100 * v for v in difference(after.scores, before.scores, seed, resamples))
         interval = "one clip is too few for an interval" if math.isnan(low) else f"95 % [{low:+.2f}, {high:+.2f}]"
-        told.append(f"{after.variant.label}: J&F {gain:+.2f} on {before.variant.label}, {interval}")
-    return told
+        return f"{gain:+.2f} on {before.variant.label}, {interval}"
+
+    return [
+        f"{after.variant.label}: J&F " + "; ".join(beside(before, after) for before in reversed(rows[:i]))
+        for i, after in enumerate(rows[1:], start=1)
+    ]
 
 
 def scored_on_all(rows: Sequence[Row]) -> list[Row]:
