@@ -168,9 +168,11 @@ def test_steps_build_the_recipe_up_and_take_it_apart(tiny, tmp_path, capsys):
     printed = capsys.readouterr().out
     rungs = [label for label in found.index if label.startswith(("best", "+"))]
     assert len(rungs) > 2
-    for before, after in itertools.pairwise(rungs):
-        gain = 100 * (found.loc[after, "J&F"] - found.loc[before, "J&F"])
-        assert f"note: {after}: J&F {gain:+.2f} on {before}, 95 % [" in printed
+    for i, after in enumerate(rungs[1:], start=1):
+        (note,) = [line for line in printed.splitlines() if line.startswith(f"note: {after}: J&F ")]
+        told = [part.rpartition(", 95 % [")[0] for part in note.partition("J&F ")[2].split("; ")]
+        gains = {before: 100 * (found.loc[after, "J&F"] - found.loc[before, "J&F"]) for before in reversed(rungs[:i])}
+        assert told == [f"{gain:+.2f} on {before}" for before, gain in gains.items()], "the nearest rung first"
     assert best.startswith("best single source: ")
     assert {"+ smr: vote", "+ smr_flow: propagate", "without smr", "without smr_flow"} <= set(found.index)
     assert found.loc["+ smr_flow: propagate", "delta"] == 0, "the recipe itself"
