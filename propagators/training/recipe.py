@@ -68,10 +68,10 @@ DEFAULTS: dict[str, Any] = {
     "steps": 100000,
     "seed": 0,
 }
-RANGES = {  # of settings that would otherwise fail late or not at all; the least and the most
+RANGES = {  # the least and the most of settings that would otherwise fail late or not at all; whole where these are
     "frames": (2, 10_000),
     "places": (1, MAX_OBJECTS),
-    "reference_until": (1e-6, 1.0),
+    "reference_until": (0.001, 1.0),
     "frozen": (0, 2),
     "drop_path": (0.0, 0.9),
     "encoder_drop_path": (0.0, 0.9),
@@ -93,10 +93,14 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
     """
     s = merge_settings(DEFAULTS, dict(settings), f"train propagator={name}")
     for key, (least, most) in RANGES.items():
-        if s[key] is None and DEFAULTS[key] is None:
+        value, whole = s[key], isinstance(least, int)
+        if value is None and DEFAULTS[key] is None:
             continue
-        if s[key] is None or not least <= s[key] <= most:
-            raise InputError(f"train propagator={name}: setting `{key}` is {s[key]}, expected {least} to {most}")
+        if not isinstance(value, int if whole else (int, float)) or not least <= value <= most:
+            kind = "a whole number" if whole else "a number"
+            raise InputError(
+                f"train propagator={name}: setting `{key}` is {value!r}, expected {kind} from {least} to {most}"
+            )
     variant = find_variant(s["variant"] or f"{name}_nano", name)
     if s["data"] == "shapes":
         size = _larger((s["size"] or variant.crop)[0])
