@@ -20,8 +20,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 from adapters.sequence import InputError
+from adapters.settings import REQUIRED, setting
 
-REQUIRED = "???"  # OmegaConf's own mark for "must be given"
+__all__ = ["REQUIRED", "Component", "available", "find", "merge_settings", "unknown_key"]
 
 
 class Component:
@@ -52,32 +53,21 @@ class Component:
 
 
 def merge_settings(defaults: dict, given: dict, where: str) -> dict:
-    """The given settings over the defaults, checked.
+    """The given settings over the defaults, checked; see `adapters/settings.py` for what a default may say.
 
     Raises:
-        InputError: naming every unknown key, missing value and wrong type.
+        InputError: naming every unknown key, missing value and wrong value.
     """
     problems = [unknown_key(key, defaults, where) for key in given if key not in defaults]
-    merged = {**defaults, **{k: v for k, v in given.items() if k in defaults}}
-    for key, value in merged.items():
-        default = defaults[key]
-        if isinstance(value, str) and value == REQUIRED:
-            problems.append(f"{where}: setting `{key}` must be given")
-        elif key in given and not _fits(value, default):
-            kind = type(default).__name__
-            problems.append(f"{where}: setting `{key}` is {value!r}, expected {kind} (default {default!r})")
+    merged = {}
+    for key, default in defaults.items():
+        known = setting(default)
+        merged[key] = given.get(key, known.default)
+        if (key in given or known.default == REQUIRED) and (problem := known.problem(merged[key])):
+            problems.append(f"{where}: setting `{key}` {problem}")
     if problems:
         raise InputError(problems)
     return merged
-
-
-def _fits(value, default) -> bool:
-    """Switches and numbers keep their type; words may stand for richer values, which their component knows."""
-    if value is None or not isinstance(default, (bool, int, float)):
-        return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(default, bool) and isinstance(value, bool)
-    return isinstance(value, (int, float) if isinstance(default, float) else int)
 
 
 def unknown_key(key: str, valid: Iterable[str], where: str) -> str:

@@ -1,0 +1,257 @@
+"""What the settings of a component may be: types, ranges and choices, said beside their defaults.
+
+    defaults = {
+        "path": text(),                                # must be given
+        "kind": choice(None, "binary", "prob"),        # the first is the default
+        "threshold": number(0.5, above=0, below=1),
+        "window": whole(8, least=1, words=("auto",)),
+        "videos": names(None),
+        "report": True,                                # a plain default: values of its type
+    }
+
+A value is null only where the default is, or where `null=True` says so.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+
+from adapters.sequence import InputError
+
+REQUIRED = "???"  # OmegaConf's own mark for "must be given"
+LARGEST = 2**31 - 1  # of whole numbers, where nothing smaller is said: what every library below takes
+
+Spelling = Literal["text", "names", "yaml"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        default: taken where none is given; `REQUIRED` where one must be.
+        expected: what a value should be, in words.
+        fits: whether a value is that; null is looked at before.
+        spelling: how `key=value` of the command line is read: "text" as it stands, "names" as one text or `[a, b]`,
+            "yaml" as in a file.
+        null: whether the value may be null.
+    """
+
+    default: Any
+    expected: str
+    fits: Callable[[Any], bool]
+    spelling: Spelling = "yaml"
+    null: bool = False
+
+    def problem(self, value: Any) -> str | None:
+        """Why a value cannot be taken, in words; None where it can."""
+        if isinstance(value, str) and value == REQUIRED:
+            return "must be given"
+        if value is None:
+            fits = self.null or self.default is None
+        else:
+            try:
+                fits = self.fits(value)
+            except (TypeError, ValueError, OverflowError, RecursionError):
+                fits = False
+        if fits:
+            return None
+        default = "" if self.default == REQUIRED else f" (default {shown(self.default)})"
+        return f"is {shown(value)}, expected {self.expected}{default}"
+
+    def read(self, given: str) -> Any:
+        """The value that is meant by the text behind `key=` on the command line.
+
+        Raises:
+            InputError: not YAML, where that is expected.
+        """
+        if given == "null" and (self.null or self.default is None):
+            return None
+        if self.spelling == "text" or (self.spelling == "names" and not given.startswith("[")):
+            return given
+        try:  # of names every one is a text: 0123 and no are ids of videos
+            return yaml.load(given, _Names if self.spelling == "names" else yaml.SafeLoader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise InputError(f"{shown(given)} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+class _Names(yaml.BaseLoader):
+    """YAML whose scalars are texts."""
+
+
+def text(default: Any = REQUIRED, null: bool = False) -> Setting:
+    """A path, a name, a sentence: any text but an empty one, unless the default is empty too."""
+    return Setting(
+        default,
+        "a text" if default == "" else "a text that is not empty",
+        lambda v: isinstance(v, str) and (bool(v.strip()) or default == "") and "\0" not in v,
+        "text",
+        null,
+    )
+
+
+def choice(*values: Any) -> Setting:
+    """One of some values, of which the first is the default."""
+    told = ", ".join("nothing" if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+    words = all(v is None or isinstance(v, str) for v in values)
+    return Setting(
+        values[0],
+        f"one of {told}",
+        lambda v: any(type(v) is type(w) and v == w for w in values),
+        "text" if words else "yaml",
+        None in values,
+    )
+
+
+def whole(
+    default: Any = REQUIRED, least: int = 0, most: int = LARGEST, words: tuple[str, ...] = (), null: bool = False
+) -> Setting:
+    """A whole number, or one of some words."""
+    top = f" and at most {most}" if most != LARGEST else ""
+    return Setting(
+        default,
+        _or(words, f"a whole number of at least {least}{top}"),
+        lambda v: (isinstance(v, str) and v in words) or (_is_whole(v) and least <= v <= most),
+        null=null,
+    )
+
+
+def number(
+    default: Any = REQUIRED,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    null: bool = False,
+) -> Setting:
+    """A finite number."""
+    bounds = {"at least": least, "at most": most, "above": above, "below": below}
+    told = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+
+    def fits(value: Any) -> bool:
+        return (
+            _is_number(value)
+            and (least is None or value >= least)
+            and (most is None or value <= most)
+            and (above is None or value > above)
+            and (below is None or value < below)
+        )
+
+    return Setting(default, f"a number {told}".strip(), fits, null=null)
+
+
+def switch(default: bool) -> Setting:
+    """True or false."""
+    return Setting(default, "true or false", lambda v: isinstance(v, bool))
+
+
+def names(default: Any = REQUIRED, null: bool = False) -> Setting:
+    """One name (or sentence), or a list of them; ids of YAML that look like numbers are taken as they read."""
+    return Setting(
+        default,
+        "a name or a list of names",
+        lambda v: _is_name(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and all(map(_is_name, v))),
+        "names",
+        null,
+    )
+
+
+def listed(of: Setting, default: Any = REQUIRED, least: int = 0, null: bool = False) -> Setting:
+    """A list, every value of which fits."""
+    return Setting(
+        default,
+        f"a list of {f'{least} or more of: ' if least else ''}{of.expected}",
+        lambda v: isinstance(v, (list, tuple)) and len(v) >= least and all(of.problem(i) is None for i in v),
+        null=null,
+    )
+
+
+def table(default: Any = REQUIRED, null: bool = False) -> Setting:
+    """`key: value` lines."""
+    return Setting(default, "`key: value` lines below it", lambda v: isinstance(v, Mapping), null=null)
+
+
+def either(default: Any, *settings: Setting) -> Setting:
+    """What fits one of several settings, whose own defaults do not count."""
+    return Setting(
+        default,
+        ", or ".join(s.expected for s in settings),
+        lambda v: any(s.problem(v) is None for s in settings),
+        null=any(s.null for s in settings),
+    )
+
+
+def anything(default: Any = REQUIRED) -> Setting:
+    """Whatever its component makes of it."""
+    return Setting(default, "a value", lambda v: True, "text" if default in (None, REQUIRED) else "yaml", True)
+
+
+def setting(default: Any) -> Setting:
+    """What a plain default stands for: values of its type; of null and what must be given nothing is known."""
+    if isinstance(default, Setting):
+        return default
+    if isinstance(default, bool):
+        return switch(default)
+    if isinstance(default, int):
+        return whole(default, -LARGEST - 1)
+    if isinstance(default, float):
+        return number(default)
+    if isinstance(default, str) and default != REQUIRED:
+        return Setting(default, "a text", lambda v: True, "text", True)  # strict once all components say what they take
+    if isinstance(default, (list, tuple)):
+        return Setting(default, "a list", lambda v: isinstance(v, (list, tuple)))
+    if isinstance(default, Mapping):
+        return table(default)
+    return anything(default)
+
+
+def default_of(value: Any) -> Any:
+    """The default itself, of a plain one and of a `Setting`."""
+    return value.default if isinstance(value, Setting) else value
+
+
+class _Short(reprlib.Repr):
+    def __init__(self):
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 4, 80, 80, 40
+        self.maxlist = self.maxtuple = self.maxset = self.maxdict = 6
+
+    def repr_int(self, value: int, level: int) -> str:
+        return super().repr_int(value, level) if abs(value) < 10**40 else f"a number of {value.bit_length()} bits"
+
+
+_SHORT = _Short()
+
+
+def shown(value: Any) -> str:
+    """A value for a message: short, and made safely of anything that a file may hold.
+
+    >>> shown("x"), shown([1, 2]), shown(list(range(99)))
+    ("'x'", '[1, 2]', '[0, 1, 2, 3, 4, 5, ...]')
+    """
+    try:
+        return _SHORT.repr(value).encode("utf-8", "backslashreplace").decode()
+    except Exception:  # of a value whose own description fails
+        return f"a {type(value).__name__}"
+
+
+def _or(words: tuple[str, ...], rest: str) -> str:
+    return f"{', '.join(words)} or {rest}" if words else rest
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_name(value: Any) -> bool:
+    return (isinstance(value, str) and bool(value.strip())) or _is_whole(value)
