@@ -5,9 +5,9 @@ Masks are indexed `[t]` by frame and are `[H, W]` at the clip's size. Sizes are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -24,6 +24,23 @@ class InputError(ValueError):
 
     def __reduce__(self):  # pickled whole, so that workers can report all problems
         return InputError, (self.problems,)
+
+
+class BadClips(InputError):
+    """Some clips of a data set cannot be used; the others can.
+
+    Attributes:
+        clips: those that can, in order.
+        bad: {name of a clip that cannot: its problems}. A name is shown as it can be printed; it need not be one that
+            a file could have.
+    """
+
+    def __init__(self, clips: Iterable[Clip], bad: Mapping[str, list[str]]):
+        self.clips, self.bad = list(clips), dict(bad)
+        super().__init__(problem for found in self.bad.values() for problem in found)
+
+    def __reduce__(self):
+        return BadClips, (self.clips, self.bad)
 
 
 @dataclass(frozen=True)
@@ -92,17 +109,25 @@ class Clip:
     in_pairs: bool = False
 
     def __post_init__(self):
-        problems = []
-        if not self.frames:
-            problems.append(f"clip {self.name!r}: no frames")
+        from adapters.disk import half_character, name_problem  # here: that file imports this one
+        from adapters.settings import shown
+
+        this = f"clip {shown(self.name)}"
+        problems = [] if self.frames else [f"{this}: no frames"]
         if len(set(self.frames)) != len(self.frames):
-            problems.append(f"clip {self.name!r}: a frame name is listed twice")
+            problems.append(f"{this}: a frame name is listed twice")
         ids = [e.id for e in self.expressions]
         if len(set(ids)) != len(ids):
-            problems.append(f"clip {self.name!r}: an expression id is listed twice")
-        for name in (self.name, *ids, *self.frames):  # they become file names
-            if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-                problems.append(f"clip {self.name!r}: {name!r} cannot be a file name")
+            problems.append(f"{this}: an expression id is listed twice")
+        names = [("clip", self.name)] + [(f"{this}: expression", i) for i in ids]
+        names += [(f"{this}: frame", frame) for frame in self.frames]
+        problems += [problem for what, name in names if (problem := name_problem(name, what))]  # they become file names
+        problems += [
+            f"{this}, expression {shown(e.id)}: its text has half a character (a lone surrogate such as \\ud800), "
+            "which no file can hold; write the text in UTF-8"
+            for e in self.expressions
+            if half_character(e.text)
+        ]
         if problems:
             raise InputError(problems)
 
@@ -126,6 +151,30 @@ class Clip:
     def problems(self) -> list[str]:
         """What is wrong with its pictures and annotations, found without decoding them; empty when nothing is."""
         return [p for part in (self.images, self.truth) if part is not None for p in part.problems()]
+
+    def inspect(self) -> list[str]:
+        """What is wrong with its pictures and annotations, found by decoding all of them; empty when nothing is.
+
+        Images and truths that have an `inspect` of their own are asked; of others, everything is read.
+        """
+        found: list[str] = []
+        for part, read in ((self.images, self._read_images), (self.truth, self._read_truth)):
+            if part is not None:
+                own = getattr(part, "inspect", None)
+                found += own() if own else [*part.problems(), *_complaints(read())]
+        return list(dict.fromkeys(found))
+
+    def _read_images(self) -> Iterator[Callable[[], Any]]:
+        return (partial(self.images.read, t) for t in range(len(self)))
+
+    def _read_truth(self) -> Iterator[Callable[[], Any]]:
+        for e in self.expressions:
+            try:
+                truth = self.truth.read(e.id)
+            except InputError:
+                yield partial(self.truth.read, e.id)  # which says it again
+            else:
+                yield from (partial(truth.mask, t) for t in range(len(truth) if truth else 0))
 
 
 class Masks(Protocol):
@@ -321,6 +370,17 @@ def quantise(probability: np.ndarray) -> np.ndarray:
     [0, 127, 128, 255]
     """
     return np.ceil(np.asarray(probability, np.float32) * 255 - 0.5).astype(np.uint8)
+
+
+def _complaints(readings: Iterable[Callable[[], Any]]) -> list[str]:
+    """What these say that cannot be read."""
+    found = []
+    for read in readings:
+        try:
+            read()
+        except InputError as error:
+            found += error.problems
+    return found
 
 
 def _as_scores(scores) -> np.ndarray | None:

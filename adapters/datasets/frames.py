@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
@@ -10,13 +11,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from adapters import png
+from adapters.datasets.picture_size import MOST_BYTES, picture_size, size_of
+from adapters.disk import read_file
 from adapters.sequence import Frames, InputError, LazyMasks, MaskSequence
 
 VOID = 255  # palette index of pixels that annotators left undecided; background here
 FEW = 3  # problems of one kind that are spelt out per folder
+MANY = 100  # of the rest, files that are named
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class ImageFiles:
             InputError: the file is missing, damaged, or of another size than the first.
         """
         path, data = self.paths[t], read_bytes(self.paths[t])
-        image = None if _cut_off(data) else _decode(data)
+        image = None if _cut_off(data) else _decode(data, path)
         if image is None:
             raise InputError(f"{path}: not a readable picture ({len(data)} bytes); copy or unpack it again")
         if image.shape[:2] != self.size:
@@ -55,6 +58,14 @@ class ImageFiles:
     def problems(self) -> list[str]:
         """Missing files, unreadable headers, sizes that differ; nothing is decoded."""
         return file_problems(self.paths, picture_size, "frames")
+
+    def inspect(self) -> list[str]:
+        """As `problems`, and every picture is decoded."""
+
+        def decoded(path: Path) -> tuple[int, int]:
+            return ImageFiles((path,)).read(0).shape[:2]
+
+        return file_problems(self.paths, decoded, "frames")
 
 
 @dataclass(frozen=True)
@@ -107,17 +118,39 @@ class PaletteTruth:
 
     def problems(self) -> list[str]:
         """Missing annotations, sizes other than the pictures', objects that no annotation has."""
-        try:
-            size = tuple(self.images.size)
-        except InputError:  # the pictures' own problem; here the annotations are compared with each other
-            size = None
-        found = file_problems(self.paths, png.size, "annotations", size)
-        if found or size is None:
+        found = file_problems(self.paths, png.size, "annotations", self._size())
+        if found or not self._size():
             return found
         try:
             return [sentence for expression in self.objects for sentence in self._absent(expression)]
         except InputError as error:
             return error.problems
+
+    def inspect(self) -> list[str]:
+        """As `problems`, and every annotation is decoded."""
+        seen: list[np.ndarray] = []  # of every frame, what it shows
+
+        def decoded(path: Path) -> tuple[int, int]:
+            labels = png.read(path).labels
+            seen.append(np.flatnonzero(np.bincount(labels.ravel(), minlength=VOID)[1:VOID]) + 1)
+            return labels.shape
+
+        found = file_problems(self.paths, decoded, "annotations", self._size())
+        if found or not self._size():
+            return found
+        present = set(np.concatenate(seen).tolist())
+        for expression, objects in self.objects.items():
+            found += self._nowhere(expression, [i for i in objects if _number(i) not in present])
+            if not objects:
+                found += [_several(p, ids) for p, ids in zip(self.paths, seen, strict=True) if len(ids) > 1][:FEW]
+        return list(dict.fromkeys(found))
+
+    def _size(self) -> tuple[int, int] | None:
+        """(H, W) of the pictures; None where these have a problem of their own, and annotations are only compared."""
+        try:
+            return tuple(self.images.size)
+        except InputError:
+            return None
 
     def _mask(self, objects: tuple[str, ...], t: int) -> np.ndarray:
         labels = self.labels(t)
@@ -126,10 +159,7 @@ class PaletteTruth:
         mask = labels > 0
         ids = labels[mask]
         if ids.size and ids.min() != ids.max():
-            raise InputError(
-                f"{self.paths[t]}: objects {ids.min()} and {ids.max()} are annotated, and the expression does not say "
-                "which one it means; give it an `obj_id`"
-            )
+            raise InputError(_several(self.paths[t], ids))
         return mask
 
     def _absent(self, expression: str) -> list[str]:
@@ -139,39 +169,36 @@ class PaletteTruth:
             if not left:
                 break
             labels = self.labels(t)
-            left = [i for i in left if not (i.isdecimal() and int(i) > 0 and (labels == int(i)).any())]
+            left = [i for i in left if not (_number(i) and (labels == _number(i)).any())]
+        return self._nowhere(expression, left)
+
+    def _nowhere(self, expression: str, objects: Iterable[str]) -> list[str]:
         return [
             f"{self.paths[0].parent}: expression {expression!r} refers to object {i!r}, which is in none of the "
             f"{len(self.paths)} annotations; correct its obj_id or leave the video out"
-            for i in left
+            for i in objects
         ]
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a JPEG or PNG file, from its header alone.
-
-    Raises:
-        InputError: the file is missing or not a picture.
-    """
-    try:
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
-            return image.height, image.width
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and its own
-        raise InputError(f"{path}: not a JPEG or PNG picture; copy or unpack it again") from error
 
 
 def read_bytes(path: Path) -> bytes:
     """The whole file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or is larger than pictures are.
+    """
+    return read_file(path, MOST_BYTES)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of what a folder holds, but for hidden files.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
     """
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def content_hash(paths: Iterable[Path]) -> str:
@@ -194,45 +221,75 @@ def file_problems(
         size: what all should have; default that of the first readable file.
     """
     folder = paths[0].parent
-    if not folder.is_dir():
-        return [f"{folder}: no such folder, expected {len(paths)} {what} in it, {paths[0].name} to {paths[-1].name}"]
-    missing = [path.name for path in paths if not path.is_file()]
+    if trouble := _folder_trouble(folder):
+        return [f"{folder}: {trouble}, expected {len(paths)} {what} in it, {paths[0].name} to {paths[-1].name}"]
+    missing = [path.name for path in paths if not os.path.lexists(path)]
     found = [f"{folder}: {len(missing)} of {len(paths)} {what} missing: {few(missing)}"] if missing else []
-    unreadable, differing = [], []
+    gone, unreadable, differing = set(missing), [], []
     for path in paths:
-        if path.name in missing:
+        if path.name in gone:
             continue
         try:
             this = size_of(path)
         except InputError as error:
-            unreadable += error.problems
+            unreadable.append((path.name, error.problems[0]))
             continue
         size = size or this
         if this != size:
-            differing.append(_other_size(path, this, size))
-    for sentences in (unreadable, differing):
-        found += sentences[:FEW]
-        if len(sentences) > FEW:
-            found.append(f"{folder}: and {len(sentences) - FEW} more {what} like this")
+            differing.append((path.name, _other_size(path, this, size)))
+    for faults in (unreadable, differing):
+        found += [sentence for _, sentence in faults[:FEW]]
+        if rest := [name for name, _ in faults[FEW:]]:
+            found.append(f"{folder}: and {len(rest)} more {what} like this: {few(rest, MANY)}")
     return found
 
 
-def few(names: Sequence[str]) -> str:
+def _folder_trouble(folder: Path) -> str | None:
+    try:
+        os.stat(os.path.join(folder, "."))  # which asks for the right to look into it, too
+        return None
+    except FileNotFoundError:
+        return "no such folder"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def few(names: Sequence[str], most: int = FEW) -> str:
     """The first names of a long list.
 
     >>> few(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
-    more = len(names) - FEW
-    return ", ".join(names[:FEW]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - most
+    told = ", ".join(names[:most]).encode("utf-8", "backslashreplace").decode()
+    return told + (f" and {more} more" if more > 0 else "")
 
 
-def _decode(data: bytes) -> np.ndarray | None:
-    """BGR pixels as stored, None where OpenCV cannot."""
+def _decode(data: bytes, path: Path) -> np.ndarray | None:
+    """BGR pixels as stored, None where OpenCV cannot.
+
+    Raises:
+        InputError: no picture, a PNG with a damaged part, or a header that asks for more pixels than are decoded here.
+    """
+    size_of(data, path)
+    if data.startswith(png.SIGNATURE):
+        png.verify(data, str(path))  # OpenCV makes up what a PNG lacks
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # an empty file, or a header that asks for more pixels than OpenCV takes
+    except cv2.error:
         return None
+
+
+def _number(object_id: str) -> int:
+    """An object's number in annotations; 0 for what cannot be one."""
+    return int(object_id) if object_id.isdecimal() and len(object_id) < 4 else 0
+
+
+def _several(path: Path, ids: np.ndarray) -> str:
+    return (
+        f"{path}: objects {ids.min()} and {ids.max()} are annotated, and the expression does not say which one it "
+        "means; give it an `obj_id`"
+    )
 
 
 def _cut_off(data: bytes) -> bool:
