@@ -6,11 +6,14 @@ Everything that a user's file holds comes in through `read_file` and `read_json`
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import secrets
 import stat
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,50 +35,91 @@ def read_file(path: str | os.PathLike, most: int = MOST_BYTES, first: int | None
     Raises:
         InputError: it cannot be read, is no file, or is too large.
     """
-    try:
-        with open(path, "rb", buffering=0, opener=_open) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{path}: a {_kind(status.st_mode)}, expected a file")
+    with open_file(path) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise InputError(_too_large(path, f"{size:,} bytes", most))
             if first is not None:
                 return file.read(first) or b""
-            if status.st_size > most:
-                raise InputError(
-                    f"{path}: {status.st_size:,} bytes, more than the {most:,} that such a file can have; it was not "
-                    "read: it is damaged, or something else"
-                )
-            return file.readall()[: most + 1]
+            return _all_of(file, path, size, most)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def open_file(path: str | os.PathLike) -> io.FileIO:
+    """A regular file opened for reading, unbuffered.
+
+    Raises:
+        InputError: it cannot be opened, or is a folder, pipe, socket or device.
+    """
+    try:
+        file = io.FileIO(path, "rb", opener=_open)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a zero byte in its name
+    except ValueError as error:  # a zero byte in its name, or half a character
         raise InputError(f"{shown(str(path))}: cannot be read: {error}") from error
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        file.close()
+        raise InputError(f"{path}: a {kind_of(mode)}, expected a file")
+    return file
+
+
+def _all_of(file: io.FileIO, path: str | os.PathLike, size: int, most: int) -> bytes:
+    """Reads to the end; a file can grow, and those of /proc do not say their size."""
+    data = file.read(size + 1) or b""
+    if len(data) == size and not file.read(1):  # as good as always: the system hands out up to 2 GB at once
+        return data
+    parts, length = [data], len(data)
+    file.seek(length)
+    while block := file.read(1 << 24):
+        parts.append(block)
+        length += len(block)
+        if length > most:
+            raise InputError(_too_large(path, "more bytes than it says", most))
+    return b"".join(parts)
+
+
+def _too_large(path: str | os.PathLike, size: str, most: int) -> str:
+    return (
+        f"{path}: {size}, more than the {most:,} that such a file can have; it was not read: it is damaged, or "
+        "something else"
+    )
 
 
 def _open(path, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer must not be waited for
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
+    """What a thing on disk is that is no file, in a word, by its `st_mode`."""
     names = {stat.S_ISDIR: "folder", stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket"}
     return next((name for test, name in names.items() if test(mode)), "device")
 
 
-def read_json(path: str | os.PathLike, most: int = MOST_BYTES) -> Any:
+def read_json(path: str | os.PathLike, most: int = MOST_BYTES, said: str = "not a json file") -> Any:
     """The content of a json file; see `parse_json`."""
-    return parse_json(read_file(path, most), str(path))
+    return parse_json(read_file(path, most), str(path), said)
 
 
 DEPTH = 64  # levels of lists and objects in each other; no format here has ten
 
 
-def parse_json(data: bytes | str, where: str) -> Any:
+def parse_json(data: bytes | str, where: str, said: str = "not a json file") -> Any:
     """Json in UTF-8, read strictly.
+
+    Args:
+        data: all of it.
+        where: file name, for messages.
+        said: of what is no json.
 
     Raises:
         InputError: not json, not UTF-8, a key twice in one object, objects in each other without end, numbers beyond
             all measure, or half a character (a lone surrogate), with its place.
     """
-    if isinstance(data, bytes):
+    written = isinstance(data, bytes)
+    if written:
         try:
             data = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -85,8 +129,7 @@ def parse_json(data: bytes | str, where: str) -> Any:
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(found)
         if len(made) < len(found) and not twice:
-            keys = [key for key, _ in found]
-            twice.append(next(key for key in keys if keys.count(key) > 1))
+            twice.append(Counter(key for key, _ in found).most_common(1)[0][0])
         return made
 
     try:
@@ -95,12 +138,12 @@ def parse_json(data: bytes | str, where: str) -> Any:
     except RecursionError:
         deep = True
     except ValueError as error:
-        raise InputError(f"{where}: not a json file ({len(data)} characters): {error}") from error
+        raise InputError(f"{where}: {said} ({len(data)} characters): {error}") from error
     if deep:
         raise InputError(f"{where}: lists or objects in each other more than {DEPTH} deep; nothing here has that")
     if twice:
         raise InputError(f"{where}: the key {shown(twice[0])} is there twice in one object; which one counts?")
-    if re.search(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]", data):
+    if ("\\u" in data and re.search(r"\\u[dD][89a-fA-F]", data)) or not (written or data.isascii()):
         place = half_character(content)
         if place is not None:
             raise InputError(
@@ -125,8 +168,9 @@ def half_character(content: Any, place: str = "at the top") -> str | None:
 def _deeper_than(content: Any, most: int) -> bool:
     level = [content]
     for _ in range(most):
-        level = [v for c in level if isinstance(c, (dict, list)) for v in (c.values() if isinstance(c, dict) else c)]
-        level = [v for v in level if isinstance(v, (dict, list))]
+        dicts = [value.values() for value in level if type(value) is dict]
+        below = chain(*dicts, *(value for value in level if type(value) is list))
+        level = [value for value in below if type(value) in (dict, list)]
         if not level:
             return False
     return True
@@ -157,13 +201,13 @@ def name_problem(name: str, what: str) -> str | None:
     return None
 
 
-def atomic_write(path: Path, data: bytes | str, mode: int = 0o666) -> None:
+def atomic_write(path: Path, data: bytes | str, mode: int | None = None) -> None:
     """Writes the whole file or nothing: a temporary file beside it, fsync, rename.
 
     Args:
         path: of the file; its folder is made where it is missing.
         data: all of it.
-        mode: who may read and write it, less the umask.
+        mode: who may read and write it; what the umask says where it is None.
 
     Raises:
         OSError: it cannot be written; the path is in the error.
@@ -172,7 +216,9 @@ def atomic_write(path: Path, data: bytes | str, mode: int = 0o666) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        with open(temporary, "xb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
