@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import os
+import stat
+import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
-from adapters.component import REQUIRED
 from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles, PaletteTruth, few
+from adapters.datasets.frames import ImageFiles, PaletteTruth, few, is_there, names_in
 from adapters.datasets.meta import make_clips, natural, parse, subset
+from adapters.disk import read_file, read_json, user_path
 from adapters.sequence import Clip, InputError
+from adapters.settings import anything, either, listed, names, table, text
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+MOST_BYTES = 1 << 26  # of a file of expressions
 
 
 class Folder(Dataset):
@@ -29,33 +36,37 @@ class Folder(Dataset):
         videos: only these.
     """
 
-    defaults = {"root": REQUIRED, "expressions": None, "videos": None}
+    defaults = {
+        "root": text(),
+        "expressions": either(None, text(), listed(anything()), table(), what="a list of sentences, a table or a file"),
+        "videos": names(None),
+    }
 
     def clips(self) -> list[Clip]:
         """Every video, sorted by name; no picture is decoded.
 
         Raises:
-            InputError: no videos, or expressions that do not fit them.
+            BadClips: some cannot be read, have no pictures, or have expressions that do not fit.
+            InputError: no videos, or expressions of others.
         """
-        root = Path(self.settings.root).expanduser()
-        top = root / "JPEGImages" if (root / "JPEGImages").is_dir() else root
-        if not top.is_dir():
-            raise InputError(f"{top}: no such folder, given as `root`")
-        videos = {folder.name: _pictures(folder) for folder in top.iterdir() if folder.is_dir()}
-        videos = {name: pictures for name, pictures in videos.items() if pictures}
-        if not videos:
-            raise InputError(f"{top}: no videos; expected a folder of {', '.join(SUFFIXES)} pictures for each")
+        root = user_path(self.settings.root)
         expressions, where = _load(self.settings.expressions, root)
-        if isinstance(expressions, dict) and (unknown := [name for name in expressions if str(name) not in videos]):
-            raise InputError(f"{where}: expressions of {few(sorted(map(str, unknown)))}, which {top} does not have")
+        described = set(expressions) if isinstance(expressions, dict) else set()
+        top, videos = _videos(root, described | _names(self.settings.videos))
+        if unknown := sorted(described - videos.keys()):
+            raise InputError(f"{where}: expressions of {few(unknown)}, which {top} does not have")
 
-        def make(name: str, pictures: tuple[Path, ...]) -> Clip:
+        def make(name: str, pictures: tuple[Path, ...] | InputError) -> Clip:
+            if isinstance(pictures, InputError):
+                raise pictures
+            if not pictures:
+                raise InputError(f"{top / name}: no pictures in it; expected {', '.join(SUFFIXES)} files, one a frame")
             own = expressions.get(name) if isinstance(expressions, dict) else expressions
             entry = {"frames": [path.stem for path in pictures], "expressions": _by_id(own)}
             frames, parsed = parse(name, entry, where)
             images, annotations = ImageFiles(pictures), root / "Annotations" / name
             truth = None
-            if annotations.is_dir():
+            if is_there(annotations):
                 paths = tuple(annotations / f"{frame}.png" for frame in frames)
                 truth = PaletteTruth(paths, {e.id: e.objects for e in parsed}, images)
             return Clip(name, frames, parsed, images, truth)
@@ -63,9 +74,43 @@ class Folder(Dataset):
         return make_clips(subset(videos, self.settings.videos, top), make)
 
 
+def _names(given: Any) -> set[str]:
+    """The setting `videos` as a set."""
+    return {str(name) for name in (given if isinstance(given, (list, tuple)) else [given])}
+
+
+def _videos(root: Path, named: set[str]) -> tuple[Path, dict[str, tuple[Path, ...] | InputError]]:
+    """The folder that the videos are in, and {video: its pictures, or why they cannot be listed}.
+
+    Every folder in `JPEGImages` is a video. Where videos lie among other things, those are that have pictures, are
+    named, or cannot be looked into.
+    """
+    if not is_there(root):
+        raise InputError(f"{root}: no such folder, given as `root`")
+    nested = is_there(root / "JPEGImages")
+    top = root / "JPEGImages" if nested else root
+    videos: dict[str, tuple[Path, ...] | InputError] = {}
+    for name in names_in(top):
+        try:
+            if stat.S_ISDIR(os.stat(top / name).st_mode):
+                videos[name] = _pictures(top / name)
+        except InputError as error:
+            videos[name] = error
+        except OSError as error:  # of a link that leads nowhere, for instance
+            videos[name] = InputError(f"{top / name}: cannot be read: {error.strerror}")
+    if not nested:
+        others = [name for name, pictures in videos.items() if pictures == () and name not in named]
+        videos = {name: pictures for name, pictures in videos.items() if name not in others}
+        if videos and (others := [name for name in others if name != "Annotations"]):
+            print(f"note: {top}: folders without pictures are passed over: {few(others)}", file=sys.stderr)
+    if not videos:
+        raise InputError(f"{top}: no videos; expected a folder of {', '.join(SUFFIXES)} pictures for each")
+    return top, videos
+
+
 def _pictures(folder: Path) -> tuple[Path, ...]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    return tuple(sorted(files, key=lambda path: natural(path.stem)))
+    files = (folder / name for name in names_in(folder))
+    return tuple(sorted((f for f in files if f.suffix.lower() in SUFFIXES), key=lambda path: natural(path.stem)))
 
 
 def _load(given: Any, root: Path) -> tuple[list | dict, str | Path]:
@@ -73,15 +118,29 @@ def _load(given: Any, root: Path) -> tuple[list | dict, str | Path]:
     if given is None:
         return [""], "expressions"
     if not isinstance(given, str):
-        return given, "expressions"
-    path = Path(given).expanduser()
-    path = path if path.is_file() else root / path
-    if path.suffix.lower() not in (".json", ".yaml", ".yml") or not path.is_file():
+        return _with_texts_as_keys(given), "expressions"
+    path = user_path(given)
+    path = path if os.path.isfile(path) else root / path
+    if path.suffix.lower() not in (".json", ".yaml", ".yml") or not os.path.isfile(path):
         raise InputError(f"{path}: not a json or yaml file, given as `expressions`; a sentence should be in a list")
+    return _with_texts_as_keys(read_json(path) if path.suffix.lower() == ".json" else _read_yaml(path)), path
+
+
+def _read_yaml(path: Path) -> Any:
+    data = read_file(path, MOST_BYTES)
     try:
-        return OmegaConf.to_container(OmegaConf.load(path)), path
+        if b"*" in data and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data)):
+            raise InputError(f"{path}: has an alias (*name); write out what it stands for")  # some grow without end
+        return OmegaConf.to_container(OmegaConf.load(io.StringIO(data.decode("utf-8-sig"))))
+    except InputError:
+        raise
     except Exception as error:  # the errors of two libraries
         raise InputError(f"{path}: cannot be read as json or yaml: {error}") from error
+
+
+def _with_texts_as_keys(content: Any) -> Any:
+    """In YAML the video 0123 is a number, and so is an id."""
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else content
 
 
 def _by_id(expressions: Any) -> Any:

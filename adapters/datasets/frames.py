@@ -197,8 +197,21 @@ def names_in(folder: Path) -> list[str]:
     """
     try:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: no such folder") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name; also where it cannot be told, so that whoever reads it tells why."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def content_hash(paths: Iterable[Path]) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from adapters.datasets.frames import read_bytes
-from adapters.sequence import Clip, Expression, InputError
+from adapters.disk import half_character, name_problem
+from adapters.sequence import BadClips, Clip, Expression, InputError
+from adapters.settings import shown
 
 
 def read_json(path: Path) -> Any:
@@ -46,11 +48,11 @@ def subset(videos: Mapping[str, Any], names: str | Iterable[str] | None, where: 
     """
     if names is None:
         return dict(videos)
-    names = [names] if isinstance(names, str) else [str(name) for name in names]
+    names = [str(name) for name in (names if isinstance(names, (list, tuple)) else [names])]
     if unknown := [name for name in names if name not in videos]:
         raise InputError(
             [
-                f"{where}: no video {name!r}, named in `videos` (ids such as 0123 need quotes in YAML)"
+                f"{where}: no video {shown(name)}, named in `videos` (ids such as 0123 need quotes in YAML)"
                 for name in unknown
             ]
         )
@@ -60,18 +62,31 @@ def subset(videos: Mapping[str, Any], names: str | Iterable[str] | None, where: 
 def make_clips(videos: Mapping[str, Any], make: Callable[[str, Any], Clip]) -> list[Clip]:
     """`make(name, entry)` of every video, in order of names.
 
+    Whatever is wrong with one video costs its clip, not the others: `make` is where its files are looked at.
+
     Raises:
-        InputError: with the problems of all videos together.
+        BadClips: with the clips that could be made, and the problems of those that could not.
     """
-    clips, problems = [], []
+    clips, bad = [], {}
     for name in sorted(videos):
         try:
             clips.append(make(name, videos[name]))
         except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
+            bad[printable(name)] = error.problems
+        except (OSError, UnicodeError) as error:
+            bad[printable(name)] = [f"video {shown(name)}: {error}"]
+    if bad:
+        raise BadClips(clips, bad)
     return clips
+
+
+def printable(name: str) -> str:
+    r"""A name as a screen and a file in UTF-8 can show it.
+
+    >>> printable("caf\xe9"), printable("caf\udce9")
+    ('café', 'caf\\udce9')
+    """
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tuple[Expression, ...]]:
@@ -89,7 +104,7 @@ def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tu
     Raises:
         InputError: naming everything that is malformed.
     """
-    at = f"{where}: video {name!r}"
+    at = f"{where}: video {shown(name)}"
     if isinstance(entry, dict) and "objects" in entry and "expressions" not in entry:
         entry = _from_2020(entry["objects"], at)
     frames = entry.get("frames") if isinstance(entry, dict) else None
@@ -101,8 +116,15 @@ def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tu
         problems.append(f'{at}: `expressions` should be {{id: {{"exp": text}}}} with at least one id')
         expressions = {}
     for i, e in expressions.items():
+        if problem := name_problem(i, "expression"):
+            problems.append(f"{at}: {problem}")
         if not isinstance(e, dict) or not isinstance(e.get("exp"), str):
-            problems.append(f"{at}: expression {i!r} has no text `exp`")
+            problems.append(f"{at}: expression {shown(i)} has no text `exp`")
+        elif half_character(e["exp"]):
+            problems.append(
+                f"{at}: the text of expression {shown(i)} has half a character (a lone surrogate such as \\ud800), "
+                "which no file can hold; write it in UTF-8"
+            )
     if problems:
         raise InputError(problems)
     return tuple(frames), tuple(
@@ -128,7 +150,14 @@ def natural(name: str) -> list:
     >>> sorted(["10", "2", "0"], key=natural)
     ['0', '2', '10']
     """
-    return [int(part) if n % 2 else part for n, part in enumerate(re.split(r"([0-9]+)", name))]
+    parts = re.split(r"([0-9]+)", name)
+    return [_by_value(part) if n % 2 else part for n, part in enumerate(parts)]
+
+
+def _by_value(digits: str) -> tuple[int, str]:
+    """Orders digits as the number they are, however many there are."""
+    digits = digits.lstrip("0")
+    return len(digits), digits
 
 
 def _from_2020(objects: Any, at: str) -> dict:

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adapters.component import REQUIRED
 from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles
+from adapters.datasets.frames import ImageFiles, is_there
 from adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
+from adapters.disk import user_path
 from adapters.files.coco_rle import checked_runs, decode
 from adapters.sequence import Clip, Frames, InputError, LazyMasks, MaskSequence
+from adapters.settings import names, text
 
 
 class Mevis(Dataset):
@@ -34,30 +35,32 @@ class Mevis(Dataset):
     zip_root: ClassVar = ""
 
     defaults = {
-        "root": REQUIRED,
-        "split": "valid_u",
-        "meta": None,
-        "videos": None,
+        "root": text(),
+        "split": text("valid_u"),
+        "meta": text(None),
+        "videos": names(None),
     }
 
     def clips(self) -> list[Clip]:
         """Every clip of the split, sorted by name; no picture is touched.
 
         Raises:
-            InputError: a json is missing or malformed, or an annotation is not in mask_dict.json.
+            BadClips: an annotation of some is not in mask_dict.json.
+            InputError: a json is missing or malformed.
         """
-        media = Path(self.settings.root).expanduser() / self.settings.split
-        meta = Path(self.settings.meta or media / "meta_expressions.json").expanduser()
-        if not meta.is_file():
+        media = user_path(self.settings.root) / self.settings.split
+        meta = user_path(self.settings.meta or media / "meta_expressions.json")
+        if not is_there(meta):
             raise InputError(f"{meta}: no such file; is {self.settings.split!r} a split of the MeViS in `root`?")
         videos = subset(read_videos(meta), self.settings.videos, meta)
         masks = media / "mask_dict.json"
-        runs = read_json(masks) if masks.is_file() else None
+        runs = read_json(masks) if is_there(masks) else None
 
         def make(name: str, entry: Any) -> Clip:
             frames, expressions = parse(name, entry, meta)
             images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
-            annotations = {e.id: object_ids(entry["expressions"][e.id].get("anno_id")) for e in expressions}
+            told = entry.get("expressions", {})  # in the layout of 2020 there are none
+            annotations = {e.id: object_ids(told.get(e.id, {}).get("anno_id")) for e in expressions}
             annotations = {i: ids for i, ids in annotations.items() if ids}
             truth = None
             if runs is not None and annotations:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adapters.component import REQUIRED
 from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles, PaletteTruth, read_bytes
+from adapters.datasets.frames import ImageFiles, PaletteTruth, is_there, names_in, read_bytes
 from adapters.datasets.meta import make_clips, subset
 from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
+from adapters.disk import user_path
 from adapters.sequence import Clip, Expression, InputError
+from adapters.settings import names, text
 
 ANNOTATORS = ("Davis17_annot1", "Davis17_annot1_full_video", "Davis17_annot2", "Davis17_annot2_full_video")
 MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}  # in the texts
@@ -29,34 +30,35 @@ class RefDavis17(Dataset):
     """
 
     defaults = {
-        "root": REQUIRED,
-        "split": "valid",
-        "annotations": None,
-        "videos": None,
+        "root": text(),
+        "split": text("valid"),
+        "annotations": text(None),
+        "videos": names(None),
     }
 
     def clips(self) -> list[Clip]:
         """Every clip of the split, sorted by name; no picture is decoded.
 
         Raises:
-            InputError: naming everything that is missing or malformed.
+            BadClips: some have no frames, or texts that do not agree.
+            InputError: naming every list and text that is missing or malformed.
         """
-        settings, root = self.settings, Path(self.settings.root).expanduser()
-        if (root / "meta_expressions").is_dir():
+        settings, root = self.settings, user_path(self.settings.root)
+        if is_there(root / "meta_expressions"):
             return RefYoutubeVOS(root=str(root), split=settings.split, videos=settings.videos).clips()
-        davis = root / "DAVIS" if (root / "DAVIS").is_dir() else root
+        davis = root / "DAVIS" if is_there(root / "DAVIS") else root
         listing = davis / "ImageSets" / "2017" / f"{'val' if settings.split == 'valid' else settings.split}.txt"
         names = read_bytes(listing).decode("ascii", "replace").split()
         texts = _read_texts(root / "davis_text_annotations")
         folders = [settings.annotations] if settings.annotations else ANNOTATIONS
-        truths = [davis / folder / "480p" for folder in folders if (davis / folder / "480p").is_dir()]
+        truths = [davis / folder / "480p" for folder in folders if is_there(davis / folder / "480p")]
         if settings.annotations and not truths:
             raise InputError(f"{davis / settings.annotations / '480p'}: no such folder, given as `annotations`")
 
         def make(name: str, _) -> Clip:
             expressions = _expressions(name, texts)
             folder = davis / "JPEGImages" / "480p" / name
-            frames = tuple(sorted(path.stem for path in folder.glob("*.jpg")))
+            frames = tuple(file.removesuffix(".jpg") for file in names_in(folder) if file.endswith(".jpg"))
             if not frames:
                 raise InputError(f"{folder}: no frames *.jpg, expected those of a video of {listing}")
             images = ImageFiles(tuple(folder / f"{frame}.jpg" for frame in frames))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from adapters.component import REQUIRED
 from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles, PaletteTruth
+from adapters.datasets.frames import ImageFiles, PaletteTruth, is_there
 from adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
+from adapters.disk import user_path
 from adapters.sequence import Clip, InputError
+from adapters.settings import names, text
 
 VALID = frozenset(Path(__file__).with_name("ref_youtube_vos_valid.txt").read_text(encoding="ascii").split())
 
@@ -28,25 +29,26 @@ class RefYoutubeVOS(Dataset):
     """
 
     defaults = {
-        "root": REQUIRED,
-        "split": "valid",
-        "meta": None,
-        "videos": None,
-        "obj_ids": None,
+        "root": text(),
+        "split": text("valid"),
+        "meta": text(None),
+        "videos": names(None),
+        "obj_ids": text(None),
     }
 
     def clips(self) -> list[Clip]:
         """Every clip of the split, sorted by name; no picture is touched.
 
         Raises:
+            BadClips: the json says things of some clips that cannot be.
             InputError: the json or the split does not exist, or is malformed.
         """
-        root, split = Path(self.settings.root).expanduser(), self.settings.split
+        root, split = user_path(self.settings.root), self.settings.split
         meta = _meta_file(root, split, self.settings.meta)
         videos = _split_of(read_videos(meta), split, meta, root)
         videos = subset(videos, self.settings.videos, meta)
         media = root / split
-        if split == "test" and not media.is_dir():
+        if split == "test" and not is_there(media):
             media = root / "valid"  # its pictures lie there when the 507 were not taken apart
         annotations = media / "Annotations"
         secret = _secret_objects(root, split, self.settings.obj_ids)
@@ -57,7 +59,7 @@ class RefYoutubeVOS(Dataset):
             known = {e.id: object_ids(secret.get(name, {}).get(e.id)) or e.objects for e in expressions}
             known = {i: objects for i, objects in known.items() if objects}
             truth = None
-            if known and annotations.is_dir():
+            if known and is_there(annotations):
                 truth = PaletteTruth(tuple(annotations / name / f"{frame}.png" for frame in frames), known, images)
             return Clip(name, frames, expressions, images, truth, in_pairs=True)
 
@@ -66,13 +68,13 @@ class RefYoutubeVOS(Dataset):
 
 def _meta_file(root: Path, split: str, given: str | None) -> Path:
     if given is not None:
-        return Path(given).expanduser()
+        return user_path(given)
     folder = root / "meta_expressions"
     wanted = folder / split / "meta_expressions.json"
-    if wanted.is_file():
+    if is_there(wanted):
         return wanted
     valid = folder / "valid" / "meta_expressions.json"
-    if split == "test" and valid.is_file() and read_videos(valid).keys() > VALID:
+    if split == "test" and is_there(valid) and read_videos(valid).keys() > VALID:
         return valid
     splits = sorted(path.parent.name for path in folder.glob("*/meta_expressions.json"))
     there = f"there are the splits {', '.join(splits)}" if splits else f"there are no splits in {folder}"
@@ -82,7 +84,7 @@ def _meta_file(root: Path, split: str, given: str | None) -> Path:
 def _split_of(videos: dict, split: str, meta: Path, root: Path) -> dict:
     """The split's videos: the official valid file holds test videos too, any other file is taken whole."""
     test = root / "meta_expressions" / "test" / "meta_expressions.json"
-    if split == "valid" and test.is_file():
+    if split == "valid" and is_there(test):
         taken = read_videos(test).keys()
         rest = {name: entry for name, entry in videos.items() if name not in taken}
         if not rest or (videos.keys() >= VALID and rest.keys() != VALID):
@@ -97,8 +99,8 @@ def _split_of(videos: dict, split: str, meta: Path, root: Path) -> dict:
 
 
 def _secret_objects(root: Path, split: str, given: str | None) -> dict[str, dict]:
-    path = Path(given).expanduser() if given else root / "meta_expressions" / split / "obj_ids.json"
-    if given is None and not path.is_file():
+    path = user_path(given) if given else root / "meta_expressions" / split / "obj_ids.json"
+    if given is None and not is_there(path):
         return {}
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
