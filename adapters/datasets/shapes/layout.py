@@ -11,6 +11,7 @@ import numpy as np
 from adapters import png
 from adapters.datasets.shapes.clips import benchmark_clip
 from adapters.datasets.shapes.render import Picture
+from adapters.datasets.whole_folder import write
 
 QUALITY = 95  # of the JPEG pictures
 STEP = 5  # between frame numbers, as in YouTube-VOS, where every fifth frame is annotated
@@ -72,10 +73,10 @@ def _write_pictures(media: Path, clip: str, names: list[str], pictures: list[Pic
     images.mkdir(parents=True)
     annotations.mkdir(parents=True)
     for name, picture in zip(names, pictures, strict=True):
-        _, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        (images / f"{name}.jpg").write_bytes(jpeg.tobytes())
-        (annotations / f"{name}.png").write_bytes(png.encode_indices(picture.ids))
+        jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+        write(images / f"{name}.jpg", jpeg.tobytes())
+        write(annotations / f"{name}.png", png.encode_indices(picture.ids))
 
 
 def write_json(path: Path, content) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write(path, (json.dumps(content, indent=1) + "\n").encode())
