@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
+import os
+import re
+import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from adapters.component import REQUIRED
 from adapters.datasets import Dataset
 from adapters.datasets.frames import ImageFiles
-from adapters.datasets.meta import parse
+from adapters.datasets.meta import natural, parse
+from adapters.datasets.video_frames import VideoFrames
+from adapters.datasets.whole_folder import WholeFolder, files_in, tidy, write
+from adapters.disk import name_problem, user_path
 from adapters.files.side_files import file_hash, file_stamp
-from adapters.sequence import Clip, InputError
+from adapters.sequence import Clip, Expression, InputError
+from adapters.settings import shown, text, texts, whole
 
 QUALITY = 95  # of the JPEG frames, as benchmarks have theirs
+STAMP = "frames.json"
+FRAME = re.compile(r"\d{5,}\.jpg")
+ENTRY = re.compile(r".+_[0-9a-f]{16}")
+NAME = 100  # bytes of the video's name that its folder of frames is called by
 
 
 class Video(Dataset):
@@ -29,66 +38,84 @@ class Video(Dataset):
         expressions: sentences, a list.
         every: takes every so many-th frame; 5 makes 6 frames a second of 30, as Ref-YouTube-VOS has them.
         cache: folder for the frames.
+        partial: takes what can be read of a video that is cut off or damaged, which is refused otherwise.
     """
 
     defaults = {
-        "video": REQUIRED,
-        "expressions": REQUIRED,
-        "every": 1,
-        "cache": ".cache/video",
+        "video": text(),
+        "expressions": texts(what="a list of sentences"),
+        "every": whole(1, least=1),
+        "cache": text(".cache/video"),
+        "partial": False,
     }
 
     def prepare(self) -> None:
-        """Takes the frames out of the video, whole or not at all.
+        """Takes the frames out of the video, whole or not at all; again where one was lost or altered since.
 
         Raises:
-            InputError: no such file, or one without a frame that OpenCV can read.
+            InputError: no such file, one that OpenCV cannot read or not to its end, or a cache that cannot be written.
         """
+        self._told(["0"])
         folder = self._folder()
-        if folder.is_dir():
-            return
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-        try:
-            self._take_out(new)
-            new.rename(folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        tidy(folder.root.parent, ENTRY)
+        folder.make(self._take_out)
 
     def clips(self) -> list[Clip]:
         """The video as a clip, called like its file."""
         self.prepare()
-        path = Path(self.settings.video)
-        files = tuple(sorted(self._folder().glob("*.jpg")))
-        sentences = self.settings.expressions
-        texts = sentences if isinstance(sentences, list) else [sentences]
-        entry = {
-            "frames": [file.stem for file in files],
-            "expressions": {str(i): {"exp": text} for i, text in enumerate(texts)},
-        }
-        names, expressions = parse(path.stem, entry, "data.expressions")
-        return [Clip(path.stem, names, expressions, ImageFiles(files))]
+        root = self._folder().root
+        files = tuple(root / name for name in sorted(filter(self._is_own, files_in(root)), key=natural))
+        frames, expressions = self._told([file.stem for file in files])
+        return [Clip(user_path(self.settings.video).stem, frames, expressions, ImageFiles(files))]
 
-    def _folder(self) -> Path:
-        path, every = Path(self.settings.video).expanduser(), self.settings.every
-        if every < 1:
-            raise InputError(f"video: setting `every` is {every}, expected at least 1")
-        if not path.is_file():
+    def _told(self, frames: list[str]) -> tuple[tuple[str, ...], tuple[Expression, ...]]:
+        given = self.settings.expressions
+        texts = given if isinstance(given, (list, tuple)) else [given]
+        entry = {"frames": frames, "expressions": {str(i): {"exp": text} for i, text in enumerate(texts)}}
+        return parse(user_path(self.settings.video).stem, entry, "data.expressions")
+
+    def _folder(self) -> WholeFolder:
+        path = user_path(self.settings.video)
+        if problem := name_problem(path.stem, "video"):
+            raise InputError(f"{shown(str(path))}: {problem}")
+        if not os.path.isfile(path):
             raise InputError(f"{path}: no such file, given as `video`")
-        key = hashlib.blake2b(f"{file_hash(file_stamp(path))} {every} {QUALITY}".encode(), digest_size=8).hexdigest()
-        return Path(self.settings.cache).expanduser() / f"{path.stem}_{key}"
+        try:
+            content = file_hash(file_stamp(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        every, partial = self.settings.every, self.settings.partial
+        key = f"{content} {every} {QUALITY}" + (" partial" if partial else "")
+        name = path.stem.encode()[:NAME].decode(errors="ignore")
+        root = user_path(self.settings.cache) / f"{name}_{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+        made_of = {"video": content, "every": every, "quality": QUALITY, "partial": partial}
+        return WholeFolder(root, made_of, STAMP, self._is_own, "data.cache")
+
+    @staticmethod
+    def _is_own(name: str) -> bool:
+        return FRAME.fullmatch(name) is not None
 
     def _take_out(self, folder: Path) -> None:
-        video = cv2.VideoCapture(str(Path(self.settings.video).expanduser()))
-        count = written = 0
-        while video.grab():
-            if count % self.settings.every == 0:
-                there, frame = video.retrieve()
-                if not there:
-                    break
-                cv2.imwrite(str(folder / f"{written:05d}.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-                written += 1
-            count += 1
-        video.release()
-        if not written:
-            raise InputError(f"{self.settings.video}: not a video that OpenCV can read")
+        path = user_path(self.settings.video)
+        with VideoFrames(path) as video:
+            for number, frame in enumerate(video.take(self.settings.every)):
+                write(folder / f"{number:05d}.jpg", _jpeg(frame, f"{path}: frame {number}"))
+            if not video.read:
+                raise InputError(f"{path}: not a video that OpenCV can read: none of its frames can be decoded")
+            if loss := video.loss():
+                told = f"{path}: {loss}: it is cut off, damaged, or was trimmed without being encoded again"
+                if not self.settings.partial:
+                    raise InputError(
+                        f"{told}; copy it again, encode it again, or set data.partial=true to take what can be read"
+                    )
+                print(f"note: {told}; those are taken", file=sys.stderr)
+
+
+def _jpeg(frame: np.ndarray, what: str) -> bytes:
+    try:
+        done, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    except cv2.error:
+        done = False
+    if not done:
+        raise InputError(f"{what} of {frame.shape[0]}x{frame.shape[1]} (HxW) cannot be written as JPEG")
+    return data.tobytes()

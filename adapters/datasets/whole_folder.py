@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -146,6 +147,19 @@ class WholeFolder:
         return [path for what in (self.part, "old", "lock") if os.path.lexists(path := self._beside(what))]
 
 
+def tidy(folder: Path, name: re.Pattern) -> None:
+    """Removes what processes that were killed have left of whole folders of these names; never that of a live one."""
+    left: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError):
+        for file in os.listdir(folder):
+            if found := re.fullmatch(rf"\.({name.pattern})(\.\w+)?\.(tmp|old|lock)", file):
+                left.setdefault(found[1], []).append(folder / file)
+    for whole, paths in left.items():
+        with contextlib.suppress(OSError), _alone(folder / f".{whole}.lock", wait=False):
+            for path in paths:
+                _remove(path)
+
+
 def files_in(root: Path) -> list[str]:
     """All files below a folder, hidden ones and links of any kind included, named from it.
 
@@ -195,12 +209,16 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Holds an exclusive lock, whose file is there only as long. The system lets go of it when the process ends."""
+def _alone(lock: Path, wait: bool = True) -> Iterator[None]:
+    """Holds an exclusive lock, whose file is there only as long. The system lets go of it when the process ends.
+
+    Raises:
+        BlockingIOError: somebody else holds it, and is not waited for.
+    """
     while True:
         file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            _take(file, lock)
+            _take(file, lock, wait)
             if _is_file(file, lock):  # not one that its last holder has removed meanwhile
                 try:
                     yield
@@ -212,10 +230,12 @@ def _alone(lock: Path) -> Iterator[None]:
             os.close(file)
 
 
-def _take(file: int, lock: Path) -> None:
+def _take(file: int, lock: Path, wait: bool) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        if not wait:
+            raise
         print(f"{lock.parent}: another process makes {lock.name[1:-5]}; waiting for it", file=sys.stderr, flush=True)
         fcntl.flock(file, fcntl.LOCK_EX)
 
