@@ -1,0 +1,120 @@
+"""The frames of a video file, and whether these are all that it states."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adapters.sequence import InputError
+
+BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"uuid")  # that an mp4 or mov consists of
+SLACK = 0.05  # of the length of a video whose container only estimates it, and which may not be even
+
+
+class VideoFrames:
+    """The frames of a video file, read once and in order.
+
+    Attributes:
+        stated: how many the container says there are; None where it says nothing plausible.
+        read: how many could be decoded, so far.
+    """
+
+    def __init__(self, path: Path):
+        """Opens the file.
+
+        Raises:
+            InputError: OpenCV cannot.
+        """
+        self.path, self.read, self._broken = path, 0, False
+        try:
+            self._video = cv2.VideoCapture(str(path))
+        except (cv2.error, UnicodeError) as error:
+            raise InputError(f"{path}: not a video that OpenCV can read: {error}") from error
+        if not self._video.isOpened():
+            raise InputError(f"{path}: not a video that OpenCV can read; if it is one, it is cut off or damaged")
+        stated = self._video.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.stated = round(stated) if 0 < stated < 2**31 else None
+        self._rate = self._video.get(cv2.CAP_PROP_FPS)
+        self._times: list[float] = []  # of the frames, in seconds
+
+    def __enter__(self) -> VideoFrames:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._video.release()
+
+    def take(self, every: int) -> Iterator[np.ndarray]:
+        """Every so many-th frame, uint8 [H, W, 3] BGR."""
+        while (frame := self._next(self.read % every == 0)) is not None:
+            self.read += 1
+            self._times.append(self._video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            if frame.size:
+                yield frame
+
+    def _next(self, wanted: bool) -> np.ndarray | None:
+        """The next frame, an empty one where it is not wanted; None at the end."""
+        try:
+            if not self._video.grab():
+                return None
+            there, frame = self._video.retrieve() if wanted else (True, np.empty(0))
+        except cv2.error:
+            there = False
+        self._broken = not there
+        return frame if there else None
+
+    def loss(self) -> str | None:
+        """What did not come of the frames that the container states, once all were taken that can be; None: nothing.
+
+        An avi, mp4 or mov says how many it has. Of others OpenCV multiplies length and rate, which is exact where the
+        frames are even; else only a video that ends before its time is known to have lost some.
+        """
+        if self._broken or (self.stated and self.read < self.stated and self._is_short(self.stated)):
+            return f"{self.read} of {self.stated or 'an unknown number of'} frames could be read"
+        if missing := missing_bytes(self.path):
+            return (
+                f"{missing:,} bytes are missing at its end, {self.read} frames could be read, the last of them in part"
+            )
+        return None
+
+    def _is_short(self, stated: int) -> bool:
+        if _counts(self.path) or not self._times:
+            return True
+        if not self._rate > 0:
+            return False
+        steps = np.diff(self._times) * self._rate
+        even = steps.size > 0 and np.mean(np.abs(steps - 1) < 0.1) > 0.9
+        length = stated / self._rate
+        return (even and stated - self.read > 1) or self._times[-1] + 1 / self._rate < (1 - SLACK) * length
+
+
+def _counts(path: Path) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(12)
+    return head[4:8] in BOXES or _is_avi(head)
+
+
+def missing_bytes(path: Path) -> int:
+    """How many bytes an avi, mp4 or mov has less than it says; 0 where it is whole, or is none of these."""
+    size, at = os.path.getsize(path), 0
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if _is_avi(head):  # some writers count the eight bytes before the number, some do not
+            return max(0, int.from_bytes(head[4:8], "little") - size)
+        while head[4:8] in BOXES and at < size:
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:] + file.read(4), "big")
+            if length == 0:  # to the end
+                return 0
+            at += max(length, 8)
+            file.seek(at)
+            head = file.read(12)
+    return max(0, at - size)
+
+
+def _is_avi(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"AVI "
