@@ -12,6 +12,7 @@ import numpy as np
 from adapters.sequence import InputError
 
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"uuid")  # that an mp4 or mov consists of
+EBML, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")  # of mkv and webm
 SLACK = 0.05  # of the length of a video whose container only estimates it, and which may not be even
 
 
@@ -98,10 +99,12 @@ def _counts(path: Path) -> bool:
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes an avi, mp4 or mov has less than it says; 0 where it is whole, or is none of these."""
+    """How many bytes an avi, mp4, mov, mkv or webm has less than it says; 0 where it is whole, or none of these."""
     size, at = os.path.getsize(path), 0
     with open(path, "rb") as file:
         head = file.read(12)
+        if head[:4] == EBML:
+            return max(0, _end_of_matroska(head + file.read(200)) - size)
         if _is_avi(head):  # some writers count the eight bytes before the number, some do not
             return max(0, int.from_bytes(head[4:8], "little") - size)
         while head[4:8] in BOXES and at < size:
@@ -114,6 +117,24 @@ def missing_bytes(path: Path) -> int:
             file.seek(at)
             head = file.read(12)
     return max(0, at - size)
+
+
+def _end_of_matroska(data: bytes) -> int:
+    """Where the segment ends that follows the header; 0 where its length is left open, as live streams have it."""
+    header, at = _length(data, len(EBML))
+    at += header
+    if data[at : at + 4] != SEGMENT:
+        return 0
+    length, at = _length(data, at + len(SEGMENT))
+    return at + length if length else 0
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    """An EBML length at a place and where it ends; 0 for an open one. As many zero bits lead as bytes follow."""
+    follow = 8 - data[at : at + 1].ljust(1, b"\xff")[0].bit_length()
+    end = at + follow + 1
+    number = int.from_bytes(data[at:end], "big") & ((1 << 7 * (follow + 1)) - 1)
+    return (0 if number == (1 << 7 * (follow + 1)) - 1 else number), end
 
 
 def _is_avi(head: bytes) -> bool:
