@@ -8,12 +8,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from adapters.sequence import Clip, InputError, MaskSequence
 
 KINDS = ("mp4", "gif")
 FPS = 6  # as many as Ref-YouTube-VOS annotates a second
 GIF_SIDE = 480  # pixels of the longer side: a GIF keeps every frame nearly as it is
+ROOM = 1 << 20  # bytes whose lack shows that a disk is full
 TINT = (225, 20, 140)
 
 
@@ -26,16 +28,57 @@ def encode(clip: Clip, sequence: MaskSequence, kind: str) -> bytes:
         kind: "mp4" (MPEG-4 part 2, any player, not every browser) or "gif" (at most GIF_SIDE pixels, everywhere).
 
     Raises:
-        InputError: this OpenCV cannot write that kind.
+        InputError: this OpenCV cannot write that kind, or not all frames.
+        OSError: the system's folder for temporary files is full; its path is in the error.
     """
-    with tempfile.TemporaryDirectory() as folder:  # OpenCV's writers know files only
+    write, count = (_write_gif, _gif_frames) if kind == "gif" else (_write_mp4, _mp4_frames)
+    with tempfile.TemporaryDirectory(prefix="rvos_overlay_") as folder:  # OpenCV's writers know files only
         path = Path(folder) / f"overlay.{kind}"
-        written = _write_gif(path, clip, sequence) if kind == "gif" else _write_mp4(path, clip, sequence)
-        if not written:
+        if not write(path, clip, sequence):
+            _has_room(path)
             raise InputError(
                 f"overlays: {kind}: OpenCV {cv2.__version__} cannot write it here; take another of {KINDS}"
             )
+        if (written := count(path)) != len(clip):  # the writers do not say that a disk is full
+            _has_room(path)
+            raise InputError(
+                f"overlays: {kind}: OpenCV {cv2.__version__} wrote {written} of the {len(clip)} frames of clip "
+                f"{clip.name!r}; take another of {KINDS}"
+            )
         return path.read_bytes()
+
+
+def _has_room(path: Path) -> None:
+    """That a little more can be written beside the file.
+
+    Raises:
+        OSError: there is no room, or nothing can be written.
+    """
+    beside = path.with_name("room")
+    try:
+        beside.write_bytes(bytes(ROOM))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path.parent)) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _mp4_frames(path: Path) -> int:
+    video, count = cv2.VideoCapture(str(path)), 0
+    while video.grab():
+        count += 1
+    video.release()
+    return count
+
+
+def _gif_frames(path: Path) -> int:
+    try:
+        with Image.open(path) as picture:
+            picture.seek(picture.n_frames - 1)
+            picture.load()
+            return picture.n_frames
+    except (OSError, EOFError, SyntaxError, ValueError):
+        return 0
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = TINT) -> np.ndarray:
@@ -75,4 +118,7 @@ def _write_gif(path: Path, clip: Clip, sequence: MaskSequence) -> bool:
         for p in _pictures(clip, sequence)
     ]
     animation.durations = np.full(len(clip), round(1000 / FPS), np.int32)
-    return cv2.imwriteanimation(str(path), animation)
+    try:
+        return cv2.imwriteanimation(str(path), animation)
+    except cv2.error:  # of a full disk, among others
+        return False

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from zlib_ng import zlib_ng
 
-from adapters.sequence import Clip, MaskSequence, Prediction
+from adapters.sequence import Clip, InputError, MaskSequence, Prediction
 
 SIDE = 240  # pixels of the longer side: a whole frame is one run, and a run is 16 bits
 FRAMES = 400  # of a clip at most; of longer ones every second, third, ...
@@ -107,11 +107,17 @@ def shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _sheet(tiles: list[np.ndarray], columns: int) -> bytes:
-    """RGB pictures of one size, row by row, as one WebP."""
+    """RGB pictures of one size, row by row, as one WebP: at most 20 x 20 of SIDE pixels, of which WebP takes thrice."""
     blank = np.zeros_like(tiles[0])
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     sheet = np.vstack([np.hstack([*row, *[blank] * (columns - len(row))]) for row in rows])
-    return cv2.imencode(".webp", sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
+    done, data = cv2.imencode(".webp", sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    if not done:
+        raise InputError(
+            f"report: OpenCV {cv2.__version__} cannot write WebP of {sheet.shape[0]}x{sheet.shape[1]} (HxW); give "
+            "report=false"
+        )
+    return data.tobytes()
 
 
 def _text(data: bytes) -> str:
