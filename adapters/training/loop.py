@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import fcntl
+import io
 import json
 import math
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +58,7 @@ DEFAULTS: dict[str, Any] = {
     "save_every": 200,
     "log_every": 20,
 }
+PARTS = {"step", "seconds", "settings", "state_dict", "averages", "optimizer", "scaler", "log"}  # of what is saved
 # may change when a training is resumed
 FREE = ("workers", "validate_every", "validate_clips", "save_every", "log_every", "device")
 
@@ -259,28 +264,27 @@ class _Training:
 
     def _resume(self) -> None:
         path = self.out / "last.pth"
-        if not path.is_file():
-            self.out.mkdir(parents=True, exist_ok=True)
+        self.out.mkdir(parents=True, exist_ok=True)
+        if self.processes.first:
+            _tidy(self.out)
+        if not os.path.lexists(path):
             return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            before = json.loads(state["settings"])
-        except Exception as error:
-            raise InputError(f"{path}: not the state of a training, or a damaged one ({error}); delete it") from None
+        state = _state(path)
+        before = json.loads(state["settings"])
         other = {k for k, v in self.kept.items() if before.get(k, v) != v}  # an older version may say less
         if other:
             told = ", ".join(f"{k}={before[k]!r} (now {self.kept[k]!r})" for k in sorted(other))
             raise InputError(f"{path}: a training with {told}; take the same settings to go on, or another `out`")
         try:
             self.trainee.network.load_state_dict(state["state_dict"])
-        except RuntimeError as error:
+            self.averages.state = {k: v.to(self.device) for k, v in state["averages"].items()}
+            self.averages.count = state["step"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: a training of another network ({str(error)[:200]}); take another `out`"
             ) from None
-        self.averages.state = {k: v.to(self.device) for k, v in state["averages"].items()}
-        self.averages.count = state["step"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds, self.log = state["step"], state["seconds"], json.loads(state["log"])
 
 
@@ -299,14 +303,74 @@ def _move(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def _write(path: Path, write) -> None:
-    """The whole file or nothing."""
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """The whole file or nothing.
+
+    Raises:
+        OSError: it cannot be written; the path is in the error.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
+        with open(temporary, "wb", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # as long as it is held, `_tidy` leaves the file alone
+            target = _Target(file)
+            try:
+                write(target)
+            except Exception as error:  # PyTorch's writer hides the reason in an error of its own
+                raise target.error or error from None
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class _Target(io.BufferedIOBase):
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file: io.FileIO):
+        self.file, self.error = file, None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while len(left):
+                left = left[self.file.write(left) :]
+        except OSError as error:
+            self.error = error
+            raise
+        return size
+
+
+def _tidy(folder: Path) -> None:
+    """Removes what trainings that were killed have left, but not what another one is writing."""
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\.(last\.pth|weights\.pth|log\.jsonl)\.\d+\.tmp", name):
+            with contextlib.suppress(OSError), open(folder / name, "rb+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (folder / name).unlink()
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """What was saved; PyTorch itself does not compare the checksums in the file.
+
+    Raises:
+        InputError: it is damaged, or something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"wrong checksum of {damaged}")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if missing := PARTS - state.keys():
+            raise ValueError(f"without {', '.join(sorted(missing))}")
+        json.loads(state["log"]), json.loads(state["settings"]).items()
+        return state
+    except Exception as error:  # of a damaged file anything
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not the state of a training, or a damaged one ({told}); delete it") from None

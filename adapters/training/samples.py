@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from adapters import png
-from adapters.datasets.frames import ImageFiles, few
+from adapters.datasets.frames import ImageFiles, few, is_there, names_in
 from adapters.datasets.meta import natural, parse, read_videos
 from adapters.datasets.shapes import LEVELS, SMALLEST, SPLITS
 from adapters.datasets.shapes.clips import film
+from adapters.disk import user_path
 from adapters.sequence import InputError
+from adapters.settings import shown
 
 LENGTH = 24  # frames of a clip of `shapes`
 ENDLESS = 2**31  # samples are made as they are asked for
@@ -129,6 +132,18 @@ class _Video:
     masks: tuple[Path, ...]
     expressions: tuple[tuple[str, int], ...]
 
+    def labels(self, t: int) -> np.ndarray:
+        """Object ids of frame t, uint8 [H, W].
+
+        Raises:
+            InputError: the file is damaged, or of another size than the pictures.
+        """
+        labels = png.read(self.masks[t]).labels
+        if labels.shape != tuple(self.images.size):
+            told = "{}x{} (HxW), expected {}x{} like its pictures".format(*labels.shape, *self.images.size)
+            raise InputError(f"{self.masks[t]}: {told}")
+        return labels
+
 
 class FolderClips(Dataset):
     """Random clips of a folder in the layout of YouTube-VOS or DAVIS: sample i depends on the seed and i alone.
@@ -160,7 +175,7 @@ class FolderClips(Dataset):
         told: bool = False,
     ):
         self.frames, self.size, self.seed, self.spread, self.told = frames, size and tuple(size), seed, spread, told
-        self.root = Path(root).expanduser().resolve()
+        self.root = Path(os.path.realpath(user_path(root)))
         self.videos = _videos(self.root)
         if told:
             self.videos = [v for v in self.videos if v.expressions]
@@ -183,7 +198,7 @@ class FolderClips(Dataset):
         for _ in range(TRIES):
             video = self.videos[rng.integers(len(self.videos))]
             taken = self._taken(len(video.masks), rng)
-            ids = [png.read(video.masks[t]).labels for t in taken]
+            ids = [video.labels(t) for t in taken]
             named = {own for _, own in video.expressions}
             if self.told and any(np.isin(mask, [*named]).any() for mask in ids):
                 break
@@ -220,25 +235,38 @@ def _videos(root: Path) -> list[_Video]:
     missing = [
         f"{folder}: no such folder, expected one folder a video in it"
         for folder in (images, annotations)
-        if not folder.is_dir()
+        if not is_there(folder)
     ]
     if missing:
         raise InputError(missing)
-    if (images / "480p").is_dir():
+    if is_there(images / "480p"):
         images, annotations = images / "480p", annotations / "480p"
     sentences = _sentences(root)
-    found = []
-    for folder in sorted(annotations.iterdir()):
-        masks = sorted(folder.glob("*.png"), key=lambda path: natural(path.stem))
-        pictures = [images / folder.name / f"{path.stem}.jpg" for path in masks]
+    found, problems, absent = [], [], []
+    for name in names_in(annotations):
+        if os.path.isfile(annotations / name):
+            continue
+        try:
+            there = names_in(images / name) if (masks := _masks(annotations / name)) else []
+        except InputError as error:
+            problems += error.problems
+            continue
+        pictures = tuple(images / name / f"{path.stem}.jpg" for path in masks)
+        absent += [str(picture) for picture in pictures if picture.name not in there]
         if masks:
-            found.append(_Video(ImageFiles(tuple(pictures)), tuple(masks), sentences.get(folder.name, ())))
+            found.append(_Video(ImageFiles(pictures), masks, sentences.get(name, ())))
+    if absent:
+        problems.append(f"{images}: {len(absent)} annotated frames have no picture: {few(absent)}")
+    if problems:
+        raise InputError(problems)
     if not found:
         raise InputError(f"{annotations}: no annotations; expected VIDEO/FRAME.png")
-    absent = [str(path) for video in found for path in video.images.paths if not path.is_file()]
-    if absent:
-        raise InputError(f"{images}: {len(absent)} annotated frames have no picture: {few(absent)}")
     return found
+
+
+def _masks(folder: Path) -> tuple[Path, ...]:
+    names = [name for name in names_in(folder) if name.endswith(".png")]
+    return tuple(sorted((folder / name for name in names), key=lambda path: natural(path.stem)))
 
 
 def _places(root: Path) -> tuple[Path, Path]:
@@ -248,11 +276,28 @@ def _places(root: Path) -> tuple[Path, Path]:
 
 def _sentences(root: Path) -> dict[str, tuple[tuple[str, int], ...]]:
     """{video: its (sentence, palette index)}, of sentences about one object."""
-    meta = next((path for path in _places(root) if path.is_file()), None)
+    meta = next((path for path in _places(root) if is_there(path)), None)
     if meta is None:
         return {}
-    parsed = {name: parse(name, entry, meta)[1] for name, entry in read_videos(meta).items()}
-    return {
-        name: tuple((e.text, int(e.objects[0])) for e in expressions if len(e.objects) == 1)
-        for name, expressions in parsed.items()
-    }
+    found, problems = {}, []
+    for name, entry in read_videos(meta).items():
+        try:
+            single = [e for e in parse(name, entry, meta)[1] if len(e.objects) == 1]
+        except InputError as error:
+            problems += error.problems
+            continue
+        problems += [
+            f"{meta}: video {shown(name)}: expression {shown(e.id)} refers to object {shown(e.objects[0])}, expected a "
+            "palette index of 1 to 254"
+            for e in single
+            if not is_index(e.objects[0])
+        ]
+        found[name] = tuple((e.text, int(e.objects[0])) for e in single if is_index(e.objects[0]))
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def is_index(object_id: str) -> bool:
+    """Whether an object's id is one that an annotation can hold."""
+    return object_id.isdecimal() and len(object_id) < 4 and 0 < int(object_id) < VOID
