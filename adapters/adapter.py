@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from adapters.component import Component
 from adapters.sequence import Clip, Prediction
+from adapters.traits import Traits
 
 
 class Adapter(Component):
@@ -30,6 +31,10 @@ class Adapter(Component):
     def check(self, clips: Sequence[Clip]) -> list[str]:
         """Everything that would make `predict` fail on these clips, found without computing; one line a problem."""
         return []
+
+    def traits(self, clip: Clip) -> Traits:
+        """What is known of the masks of a clip before they are computed; nothing, where an adapter does not say."""
+        return Traits(objects=self.objects)
 
     def fingerprint(self, clip: Clip) -> str:
         """Changes whenever something other than settings and frames that `predict(clip)` reads does: weights, files."""

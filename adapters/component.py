@@ -6,23 +6,21 @@ A component is a class in a file. The recipe's name for it is the file's name in
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
-import importlib.util
 import pkgutil
 import re
-import sys
-from collections.abc import Iterable, Iterator
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
+from adapters.own_code import defaults_problem, failure, import_file
 from adapters.sequence import InputError
-from adapters.settings import REQUIRED, setting
+from adapters.settings import REQUIRED, setting, shown
 
-__all__ = ["REQUIRED", "Component", "available", "find", "merge_settings", "unknown_key"]
+__all__ = ["REQUIRED", "Component", "available", "find", "make", "merge_settings", "unknown_key"]
 
 
 class Component:
@@ -31,15 +29,24 @@ class Component:
     Settings arrive as keyword arguments and are read as `self.settings.NAME`.
 
     Raises:
-        InputError: an unknown setting (the valid ones are listed), a required one missing, a value of the wrong type.
+        InputError: unknown settings (the valid ones are listed), required ones missing, values that do not fit, and
+            what `relations` finds, all of them together.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
     file: ClassVar[Path | None] = None  # of a component of the user's own, given by path
     version: ClassVar[int] = 1  # raise it when the same settings and inputs give another result: stored results expire
 
-    def __init__(self, **settings):
-        self.settings = SimpleNamespace(**merge_settings(self.defaults, settings, self.name))
+    def __init__(self, /, **settings):
+        self.settings = SimpleNamespace(**merge_settings(self.defaults, settings, self.name, self.relations))
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """What is wrong with settings that do not go together, one sentence each.
+
+        Args:
+            given: all settings but those that are wrong by themselves, which have been told.
+        """
+        return ()
 
     @property
     def name(self) -> str:
@@ -52,8 +59,16 @@ class Component:
         return False
 
 
-def merge_settings(defaults: dict, given: dict, where: str) -> dict:
+def merge_settings(
+    defaults: dict, given: dict, where: str, relations: Callable[[dict[str, Any]], Iterable[str]] | None = None
+) -> dict:
     """The given settings over the defaults, checked; see `adapters/settings.py` for what a default may say.
+
+    Args:
+        defaults: {setting: its default, or a `Setting`}.
+        given: values for some of them.
+        where: whose they are, for messages.
+        relations: what is wrong with settings that do not go together; called with those that fit by themselves.
 
     Raises:
         InputError: naming every unknown key, missing value and wrong value.
@@ -62,9 +77,14 @@ def merge_settings(defaults: dict, given: dict, where: str) -> dict:
     merged = {}
     for key, default in defaults.items():
         known = setting(default)
-        merged[key] = given.get(key, known.default)
-        if (key in given or known.default == REQUIRED) and (problem := known.problem(merged[key])):
+        value = given.get(key, known.default)
+        required = isinstance(known.default, str) and known.default == REQUIRED
+        if (key in given or required) and (problem := known.problem(value)):
             problems.append(f"{where}: setting `{key}` {problem}")
+        else:
+            merged[key] = value
+    if relations is not None:
+        problems += relations(merged)
     if problems:
         raise InputError(problems)
     return merged
@@ -76,9 +96,10 @@ def unknown_key(key: str, valid: Iterable[str], where: str) -> str:
     >>> unknown_key("treshold", ["inputs", "threshold"], "step smr")
     'step smr: unknown key `treshold`, did you mean `threshold`? Valid: inputs, threshold'
     """
-    close = difflib.get_close_matches(str(key), list(valid), 1)
+    close = difflib.get_close_matches(str(key)[:100], list(valid), 1)
     hint = f", did you mean `{close[0]}`?" if close else "."
-    return f"{where}: unknown key `{key}`{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
+    told = key if isinstance(key, str) and key.isprintable() and len(key) <= 100 else shown(key)
+    return f"{where}: unknown key `{told}`{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
 
 
 def find(name: str, base: type[Component], package: ModuleType, group: str) -> type[Component]:
@@ -91,16 +112,11 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
         group: entry point group, such as "rvos_ensemble.adapters".
 
     Raises:
-        InputError: nothing of that name (what there is, is listed), or the file holds no such class.
+        InputError: nothing of that name (what there is, is listed), or what is wrong with its file or entry point.
     """
+    what = base.__name__.lower()
     if name.endswith(".py"):
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise InputError(f"{path}: no such file, named as {base.__name__.lower()} in the recipe")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        with _known(module):
-            spec.loader.exec_module(module)
+        module, path = import_file(name, what)
         component = _class_in(module, base, str(path))
         component.file = path
         return component
@@ -108,24 +124,27 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
         return _class_in(importlib.import_module(f"{package.__name__}.{name}"), base, name)
     for point in entry_points(group=group):
         if point.name == name:
-            return point.load()
+            return _loaded(point, base)
     raise InputError(
-        f"no {base.__name__.lower()} is called {name!r}. There are: {', '.join(available(base, package, group))}; "
+        f"no {what} is called {shown(name)}. There are: {', '.join(available(base, package, group))}; "
         "or give the path of a .py file"
     )
 
 
-@contextlib.contextmanager
-def _known(module: ModuleType) -> Iterator[None]:
-    """Python finds the module by its name, as dataclasses need; only for now: it is to travel to workers by value."""
-    before = sys.modules.get(module.__name__)
-    sys.modules[module.__name__] = module
+def make(component: type[Component], settings: dict[str, Any]) -> Component:
+    """The component with its settings.
+
+    Raises:
+        InputError: what is wrong with the settings; of code that is not this package's, whatever it raises.
+    """
     try:
-        yield
-    finally:
-        sys.modules.pop(module.__name__)
-        if before is not None:
-            sys.modules[module.__name__] = before
+        return component(**settings)
+    except InputError:
+        raise
+    except Exception as error:
+        if component.__module__.split(".")[0] in ("adapters", "propagators", "ensemble"):
+            raise
+        raise InputError(f"{failure(error, component.file)} (its settings: {shown(settings)})") from error
 
 
 def available(base: type[Component], package: ModuleType, group: str) -> dict[str, str]:
@@ -135,8 +154,27 @@ def available(base: type[Component], package: ModuleType, group: str) -> dict[st
         module = importlib.import_module(f"{package.__name__}.{name}")
         found[name] = _first_line(_class_in(module, base, name)) or _first_line(module)
     for point in entry_points(group=group):
-        found[point.name] = _first_line(point.load())
+        try:
+            found[point.name] = _first_line(_loaded(point, base))
+        except InputError as error:  # a broken package must not hide the others
+            found[point.name] = f"cannot be used: {error.problems[0]}"
     return found
+
+
+def _loaded(point: EntryPoint, base: type[Component]) -> type[Component]:
+    """The class that an entry point names."""
+    where = f"entry point {point.name} = {point.value}"
+    try:
+        component = point.load()
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a package of other people may raise
+        raise InputError(f"{where}: cannot be loaded: {failure(error, None)}; reinstall that package") from error
+    if not isinstance(component, type) or not issubclass(component, base):
+        raise InputError(f"{where}: {shown(component)}, expected a class that derives from {base.__name__}")
+    if problem := defaults_problem(component.defaults):
+        raise InputError(f"{where}: {problem}")
+    return component
 
 
 def _built_in(base: type[Component], package: ModuleType) -> list[str]:
@@ -161,6 +199,8 @@ def _class_in(module: ModuleType, base: type[Component], name: str) -> type[Comp
     if len(own) != 1:
         what = "none" if not own else ", ".join(c.__name__ for c in own)
         raise InputError(f"{name}: expected one class that derives from {base.__name__}, found {what}")
+    if problem := defaults_problem(own[0].defaults):
+        raise InputError(f"{name}: class {own[0].__name__}: {problem}")
     return own[0]
 
 

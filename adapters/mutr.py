@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from adapters.networks.runner import DEFAULTS, WINDOWED, NetworkAdapter
+from adapters.networks.runner import DEFAULTS, LAYER, LONG_SIDE, SHORT_SIDE, WINDOWED, NetworkAdapter
 
 
 class MUTR(NetworkAdapter):
@@ -17,9 +17,9 @@ class MUTR(NetworkAdapter):
     defaults: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
         **WINDOWED,
-        "short_side": "auto",
-        "long_side": None,
-        "layer": "auto",  # official: heads of the first decoder layer, as published; last: as trained, and as ours
+        "short_side": SHORT_SIDE,
+        "long_side": LONG_SIDE,
+        "layer": LAYER,  # official: heads of the first decoder layer, as published; last: as trained, and as ours
     }
     short_side = 432
     davis_window = 64

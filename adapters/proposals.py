@@ -17,6 +17,7 @@ from adapters.files.coco_rle import Rle, checked_runs, decode
 from adapters.files.side_files import Stamp, file_hash, file_stamp, load_json
 from adapters.files.storage import Folder, Zip
 from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, Objects
+from adapters.settings import text
 
 ON_THE_WAY = ("", "Annotations/")  # where a folder of palette pictures has its videos
 VOID = 255
@@ -43,7 +44,7 @@ class Proposals(Adapter):
 
     stored = False
     objects = True
-    defaults = {"path": "???", "images": None}
+    defaults = {"path": text(), "images": text(None)}
 
     def predict(self, clip: Clip) -> Objects:
         return Objects(self._reader().objects(clip))

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from adapters.networks.runner import DEFAULTS, WINDOWED, NetworkAdapter
+from adapters.networks.runner import DEFAULTS, LONG_SIDE, SHORT_SIDE, WINDOWED, NetworkAdapter
 
 
 class ReferFormer(NetworkAdapter):
     """ReferFormer, all backbones: needs `weights`, a checkpoint of the official code or ours, referformer_nano."""
 
-    defaults: ClassVar[dict[str, Any]] = {**DEFAULTS, **WINDOWED, "short_side": "auto", "long_side": None}
+    defaults: ClassVar[dict[str, Any]] = {**DEFAULTS, **WINDOWED, "short_side": SHORT_SIDE, "long_side": LONG_SIDE}
     score = "sigmoid of the class logit of the selected query"

@@ -6,6 +6,7 @@
         "threshold": number(0.5, above=0, below=1),
         "window": whole(8, least=1, words=("auto",)),
         "videos": names(None),
+        "tta": table(None, below={"flip": switch(False)}),
         "report": True,                                # a plain default: values of its type
     }
 
@@ -15,9 +16,10 @@ A value is null only where the default is, or where `null=True` says so.
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import yaml
@@ -26,6 +28,8 @@ from adapters.sequence import InputError
 
 REQUIRED = "???"  # OmegaConf's own mark for "must be given"
 LARGEST = 2**31 - 1  # of whole numbers, where nothing smaller is said: what every library below takes
+
+HALF = re.compile(r"[\ud800-\udfff]")  # half a character: what is not UTF-8 on a command line becomes such
 
 Spelling = Literal["text", "names", "yaml"]
 
@@ -38,9 +42,10 @@ class Setting:
         default: taken where none is given; `REQUIRED` where one must be.
         expected: what a value should be, in words.
         fits: whether a value is that; null is looked at before.
-        spelling: how `key=value` of the command line is read: "text" as it stands, "names" as one text or `[a, b]`,
-            "yaml" as in a file.
+        spelling: how `key=value` of the command line is read: "text" as it stands, "names" as one text, `[a, b]` or
+            `{a: b}`, "yaml" as in a file.
         null: whether the value may be null.
+        below: of a table {its key: default or `Setting`}, as far as they are known: how `key.below=value` is read.
     """
 
     default: Any
@@ -48,11 +53,19 @@ class Setting:
     fits: Callable[[Any], bool]
     spelling: Spelling = "yaml"
     null: bool = False
+    below: Mapping[str, Any] = field(default_factory=dict)
+
+    def at(self, default: Any) -> Setting:
+        """The same with another default."""
+        return replace(self, default=default)
 
     def problem(self, value: Any) -> str | None:
         """Why a value cannot be taken, in words; None where it can."""
+        required = isinstance(self.default, str) and self.default == REQUIRED
         if isinstance(value, str) and value == REQUIRED:
-            return "must be given"
+            return f"must be given, {self.expected}"
+        if isinstance(value, str) and HALF.search(value):
+            return f"is {shown(value)}, which is not UTF-8 and cannot be written into results; rename it"
         if value is None:
             fits = self.null or self.default is None
         else:
@@ -62,7 +75,9 @@ class Setting:
                 fits = False
         if fits:
             return None
-        default = "" if self.default == REQUIRED else f" (default {shown(self.default)})"
+        if required and (value is None or (isinstance(value, (str, list, tuple, Mapping)) and not value)):
+            return f"must be given, {self.expected}; found {shown(value)}"
+        default = "" if required else f" (default {shown(self.default)})"
         return f"is {shown(value)}, expected {self.expected}{default}"
 
     def read(self, given: str) -> Any:
@@ -73,24 +88,64 @@ class Setting:
         """
         if given == "null" and (self.null or self.default is None):
             return None
-        if self.spelling == "text" or (self.spelling == "names" and not given.startswith("[")):
+        if self.spelling == "text" or (self.spelling == "names" and not given.startswith(("[", "{"))):
             return given
-        try:  # of names every one is a text: 0123 and no are ids of videos
-            return yaml.load(given, _Names if self.spelling == "names" else yaml.SafeLoader)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise InputError(f"{shown(given)} cannot be read: {str(error).splitlines()[0]}") from None
+        return read_yaml(given, names=self.spelling == "names")
+
+
+def read_yaml(given: str, names: bool = False) -> Any:
+    """The value of a text in YAML.
+
+    Args:
+        given: the text.
+        names: scalars are texts: 0123 and no are ids of videos.
+
+    Raises:
+        InputError: not YAML.
+
+    >>> read_yaml("2e-4"), read_yaml("[a, 1]"), read_yaml("[no, 0123]", names=True)
+    (0.0002, ['a', 1], ['no', '0123'])
+    """
+    try:
+        return yaml.load(given, _Names if names else _Values)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{shown(given)} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 class _Names(yaml.BaseLoader):
     """YAML whose scalars are texts."""
 
 
-def text(default: Any = REQUIRED, null: bool = False) -> Setting:
-    """A path, a name, a sentence: any text but an empty one, unless the default is empty too."""
+class _Values(yaml.SafeLoader):
+    """YAML as recipes are read by OmegaConf: 1e-4 is a number, 2024-01-01 a text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, shape) for tag, shape in resolvers if not tag.endswith((":timestamp", ":float"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Values.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*([eE][-+]?[0-9]+)?)$"
+        r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def text(default: Any = REQUIRED, null: bool = False, what: str = "") -> Setting:
+    """A path, a name, a sentence: any text but an empty one, unless the default is empty too.
+
+    Args:
+        default, null: see `Setting`.
+        what: it should be, in words, where "a text" says little.
+    """
     return Setting(
         default,
-        "a text" if default == "" else "a text that is not empty",
-        lambda v: isinstance(v, str) and (bool(v.strip()) or default == "") and "\0" not in v,
+        what or ("a text" if default == "" else "a text that is not empty"),
+        lambda v: (_is_text(v) or (v == "" and default == "")) and "\0" not in v,
         "text",
         null,
     )
@@ -98,7 +153,8 @@ def text(default: Any = REQUIRED, null: bool = False) -> Setting:
 
 def choice(*values: Any) -> Setting:
     """One of some values, of which the first is the default."""
-    told = ", ".join("nothing" if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+    special = {None: "nothing", True: "true", False: "false", "": "''"}
+    told = ", ".join(special[v] if v is None or isinstance(v, bool) or v == "" else str(v) for v in values)
     words = all(v is None or isinstance(v, str) for v in values)
     return Setting(
         values[0],
@@ -113,10 +169,11 @@ def whole(
     default: Any = REQUIRED, least: int = 0, most: int = LARGEST, words: tuple[str, ...] = (), null: bool = False
 ) -> Setting:
     """A whole number, or one of some words."""
+    bottom = f" of at least {least}" if least > -LARGEST else ""
     top = f" and at most {most}" if most != LARGEST else ""
     return Setting(
         default,
-        _or(words, f"a whole number of at least {least}{top}"),
+        _or(words, f"a whole number{bottom}{top}"),
         lambda v: (isinstance(v, str) and v in words) or (_is_whole(v) and least <= v <= most),
         null=null,
     )
@@ -151,45 +208,66 @@ def switch(default: bool) -> Setting:
     return Setting(default, "true or false", lambda v: isinstance(v, bool))
 
 
-def names(default: Any = REQUIRED, null: bool = False) -> Setting:
-    """One name (or sentence), or a list of them; ids of YAML that look like numbers are taken as they read."""
+def names(default: Any = REQUIRED, null: bool = False, what: str = "a name or a list of names") -> Setting:
+    """One name, or a list of them; ids of YAML that look like numbers are taken as they read."""
     return Setting(
         default,
-        "a name or a list of names",
+        what,
         lambda v: _is_name(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and all(map(_is_name, v))),
         "names",
         null,
     )
 
 
-def listed(of: Setting, default: Any = REQUIRED, least: int = 0, null: bool = False) -> Setting:
-    """A list, every value of which fits."""
+def texts(default: Any = REQUIRED, null: bool = False, what: str = "a text or a list of texts") -> Setting:
+    """One text (a name, a sentence, a path), or a list of them."""
     return Setting(
         default,
-        f"a list of {f'{least} or more of: ' if least else ''}{of.expected}",
-        lambda v: isinstance(v, (list, tuple)) and len(v) >= least and all(of.problem(i) is None for i in v),
+        what,
+        lambda v: _is_text(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and all(map(_is_text, v))),
+        "names",
+        null,
+    )
+
+
+def listed(
+    of: Setting, default: Any = REQUIRED, least: int = 0, most: int = LARGEST, null: bool = False, what: str = ""
+) -> Setting:
+    """A list, every value of which fits, of `least` to `most` values."""
+    count = f"{least} " if least == most else f"{least} or more of: " if least else ""
+    return Setting(
+        default,
+        what or f"a list of {count}{of.expected}",
+        lambda v: isinstance(v, (list, tuple)) and least <= len(v) <= most and all(of.problem(i) is None for i in v),
         null=null,
     )
 
 
-def table(default: Any = REQUIRED, null: bool = False) -> Setting:
+def table(
+    default: Any = REQUIRED, null: bool = False, below: Mapping[str, Any] | None = None, what: str = ""
+) -> Setting:
     """`key: value` lines."""
-    return Setting(default, "`key: value` lines below it", lambda v: isinstance(v, Mapping), null=null)
+    lines = what or "`key: value` lines below it"
+    return Setting(default, lines, lambda v: isinstance(v, Mapping), null=null, below=below or {})
 
 
-def either(default: Any, *settings: Setting) -> Setting:
+def either(default: Any, *settings: Setting, null: bool = False, what: str = "") -> Setting:
     """What fits one of several settings, whose own defaults do not count."""
+    spelling = "yaml" if any(s.spelling == "yaml" for s in settings) else "names"
     return Setting(
         default,
-        ", or ".join(s.expected for s in settings),
+        what or ", or ".join(s.expected for s in settings),
         lambda v: any(s.problem(v) is None for s in settings),
-        null=any(s.null for s in settings),
+        spelling if any(s.spelling != "text" for s in settings) else "text",
+        null=null or any(s.null for s in settings),
+        below={key: value for s in settings for key, value in s.below.items()},
     )
 
 
 def anything(default: Any = REQUIRED) -> Setting:
     """Whatever its component makes of it."""
-    return Setting(default, "a value", lambda v: True, "text" if default in (None, REQUIRED) else "yaml", True)
+    spelling = "text" if default is None or (isinstance(default, str) and default == REQUIRED) else "yaml"
+    return Setting(default, "a value", lambda v: True, spelling, True)
 
 
 def setting(default: Any) -> Setting:
@@ -203,7 +281,7 @@ def setting(default: Any) -> Setting:
     if isinstance(default, float):
         return number(default)
     if isinstance(default, str) and default != REQUIRED:
-        return Setting(default, "a text", lambda v: True, "text", True)  # strict once all components say what they take
+        return Setting(default, "a text", lambda v: isinstance(v, str) and "\0" not in v, "text")
     if isinstance(default, (list, tuple)):
         return Setting(default, "a list", lambda v: isinstance(v, (list, tuple)))
     if isinstance(default, Mapping):
@@ -214,6 +292,11 @@ def setting(default: Any) -> Setting:
 def default_of(value: Any) -> Any:
     """The default itself, of a plain one and of a `Setting`."""
     return value.default if isinstance(value, Setting) else value
+
+
+def defaults_of(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """{key: the default itself} of a table of settings."""
+    return {key: default_of(value) for key, value in defaults.items()}
 
 
 class _Short(reprlib.Repr):
@@ -253,5 +336,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value and not HALF.search(value)
+
+
 def _is_name(value: Any) -> bool:
-    return (isinstance(value, str) and bool(value.strip())) or _is_whole(value)
+    return _is_text(value) or _is_whole(value)

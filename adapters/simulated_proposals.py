@@ -10,6 +10,7 @@ import numpy as np
 
 from adapters.adapter import Adapter
 from adapters.sequence import Clip, InputError, MaskSequence, Objects
+from adapters.settings import number, whole
 
 
 class SimulatedProposals(Adapter):
@@ -27,7 +28,15 @@ class SimulatedProposals(Adapter):
     """
 
     objects = True
-    defaults = {"seed": 0, "miss": 0.15, "cut": 0.12, "merge": 0.08, "twice": 0.25, "ghosts": 0.8, "outline": 0.06}
+    defaults = {
+        "seed": whole(0),
+        "miss": number(0.15, least=0, most=1),
+        "cut": number(0.12, least=0, most=1),
+        "merge": number(0.08, least=0, most=1),
+        "twice": number(0.25, least=0, most=1),
+        "ghosts": number(0.8, least=0, most=100),
+        "outline": number(0.06, least=0, most=1),
+    }
 
     def predict(self, clip: Clip) -> Objects:
         frames = [self._frame(clip, masks, t) for t, masks in enumerate(_truths(clip))]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from adapters.networks.runner import DEFAULTS, WINDOWED, NetworkAdapter
+from adapters.networks.runner import DEFAULTS, LAYER, LONG_SIDE, SHORT_SIDE, WINDOWED, NetworkAdapter
 
 
 class SOC(NetworkAdapter):
@@ -16,8 +16,8 @@ class SOC(NetworkAdapter):
     defaults: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
         **WINDOWED,
-        "short_side": "auto",
-        "long_side": 640,
-        "layer": "auto",  # official: masks of the first decoder layer, as released; last: as trained, and as ours
+        "short_side": SHORT_SIDE,
+        "long_side": LONG_SIDE.at(640),
+        "layer": LAYER,  # official: masks of the first decoder layer, as released; last: as trained, and as ours
     }
     score = "sigmoid of the class logit of the selected query"

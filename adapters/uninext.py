@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from adapters.networks.runner import DEFAULTS, NetworkAdapter
+from adapters.networks.runner import DEFAULTS, LONG_SIDE, SHORT_SIDE, NetworkAdapter
+from adapters.settings import choice, whole
 
 
 class UNINEXT(NetworkAdapter):
@@ -15,10 +16,11 @@ class UNINEXT(NetworkAdapter):
 
     defaults: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
-        "frames_per_step": "auto",
-        "short_side": "auto",
-        "long_side": 1333,
-        "upsample": "auto",  # x4_nearest: four times bilinear, then nearest, as released; x4_bilinear: both, as ours
+        "frames_per_step": whole("auto", least=1, words=("auto",)),
+        "short_side": SHORT_SIDE,
+        "long_side": LONG_SIDE.at(1333),
+        # x4_nearest: four times bilinear, then nearest, as released; x4_bilinear: both, as ours
+        "upsample": choice("auto", "x4_nearest", "x4_bilinear"),
     }
     resize = "detectron2"
     short_side, small_side = 480, 158

@@ -6,37 +6,39 @@ ECCV 2020.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adapters.adapter import Adapter
-from adapters.component import REQUIRED
 from adapters.datasets.frames import few
 from adapters.files.side_files import file_hash, file_stamp
 from adapters.logits import LogitMasks, confidence
+from adapters.networks.options import DEVICE, PRECISION
 from adapters.sequence import Clip, InputError, MaskSequence, Prediction
+from adapters.settings import text, whole
+from adapters.traits import Traits
 
 if TYPE_CHECKING:
     from adapters.networks.urvos import URVOS as Network
 
 SETTINGS: dict[str, Any] = {
-    "weights": REQUIRED,  # a file that `train segmenter=urvos` wrote, or the name of shipped ones: urvos_nano
-    "short_side": None,  # of the frames, pixels; None: as the network was trained
-    "device": "auto",  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
-    "precision": "fp32",  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    # a file that `train segmenter=urvos` wrote, or the name of shipped ones: urvos_nano
+    "weights": text(what="weights such as urvos_nano"),
+    "short_side": whole(None, least=1, most=1 << 14),  # of the frames, pixels; None: as the network was trained
+    "device": DEVICE,  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
+    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
 }
 
 
 class URVOS(Adapter):
     """URVOS, every frame by itself: needs `weights`, ours (urvos_nano) or those of a training of your own."""
 
-    defaults: ClassVar[dict[str, Any]] = {**SETTINGS, "frames_per_step": 8}  # frames at once: memory, not numbers
+    # frames at once: memory, not numbers
+    defaults: ClassVar[dict[str, Any]] = {**SETTINGS, "frames_per_step": whole(8, least=1)}
 
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        if problems := [*problems_of(vars(self.settings), "urvos", ("short_side", "frames_per_step"))]:
-            raise InputError(problems)
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return device_problems(given)
 
     def predict(self, clip: Clip) -> Prediction:
         """P of a frame is the mean of its pixel-wise final scores."""
@@ -79,6 +81,9 @@ class URVOS(Adapter):
             if texts
         ]
 
+    def traits(self, clip: Clip) -> Traits:
+        return Traits("prob", scores=True, key_frame=False)
+
     def fingerprint(self, clip: Clip) -> str:
         """Hash of the weights."""
         return fingerprint(self.settings.weights)
@@ -113,20 +118,8 @@ def fingerprint(weights: str) -> str:
     return file_hash(file_stamp(weights_file(weights)))
 
 
-def problems_of(settings: dict[str, Any], where: str, counts: Sequence[str]) -> list[str]:
-    """Settings that make no sense, one sentence each.
-
-    Args:
-        settings, where: of an adapter or propagator, and its name.
-        counts: settings that are whole numbers of at least 1.
-    """
+def device_problems(given: dict[str, Any]) -> Iterable[str]:
+    """What this machine cannot do of `device` and `precision`."""
     from adapters.networks import device
 
-    found = list(device.problems(settings, where))
-    if not settings["weights"]:
-        found.append(f"{where}: setting `weights` must be given, such as urvos_nano")
-    for key in counts:
-        value = settings[key]
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            found.append(f"{where}: setting `{key}` is {value!r}, expected a whole number of at least 1")
-    return found
+    return device.problems(given, "urvos")

@@ -12,8 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
+from numbers import Real
 
 import numpy as np
+
+MOST_VOTES = 2**16 - 1  # that a pixel may have: what uint16 counts to
 
 
 def vote_map(masks: Sequence[np.ndarray], weights: Sequence[int] | None = None) -> np.ndarray:
@@ -55,8 +58,10 @@ def check_weights(masks: int, weights: Sequence[int] | None) -> list[int]:
         raise ValueError(f"weights {weights!r}: expected a list, one for each of {masks} masks")
     if len(weights) != masks:
         raise ValueError(f"{len(weights)} weights for {masks} masks: give one each")
-    if any(isinstance(w, (bool, str)) or int(w) != w or w < 0 for w in weights) or not sum(weights):
+    if any(isinstance(w, bool) or not isinstance(w, Real) or w < 0 or w % 1 for w in weights) or not sum(weights):
         raise ValueError(f"weights {weights}: votes are whole numbers >= 0 and not all 0")
+    if sum(weights) > MOST_VOTES:
+        raise ValueError(f"weights {weights}: {sum(weights)} votes, at most {MOST_VOTES} can be counted")
     return [int(w) for w in weights]
 
 

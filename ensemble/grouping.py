@@ -6,33 +6,59 @@ sets have an odd count, and fusing expressions of two objects yields the union o
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from adapters.component import merge_settings
+from adapters.disk import read_json, user_path
 from adapters.sequence import Clip, InputError, MaskSequence, PackedMasks, Prediction
+from adapters.settings import choice, number, shown, text
 
 RULES = ("auto", "obj_id", "file", "pairs", "runs", "none")
+SETTINGS: dict[str, Any] = {"rule": choice(*RULES), "file": text(None), "min_iou": number(0.3, least=0, most=1)}
 EVEN_START = 0.05  # a pair that starts at an even position is a little more likely: objects come two by two
 
 
 def check_settings(settings: Mapping[str, Any], where: str) -> None:
-    """What can be said of a recipe's `grouping` before there are masks.
+    """What can be said of a recipe's `grouping` before there are clips.
 
     Raises:
-        InputError: an unknown rule, a file that is not there.
+        InputError: unknown keys, wrong values, a file that is not there or holds something else.
     """
-    rule, file = settings.get("rule", "auto"), settings.get("file")
-    if rule not in RULES:
-        raise InputError(f"{where}: unknown rule {rule!r}. Valid: {', '.join(RULES)}")
-    if not isinstance(settings.get("min_iou", 0.3), (int, float)):
-        raise InputError(f"{where}: min_iou is {settings['min_iou']!r}, expected a number")
-    if rule == "file":
-        _read_table(file)
+
+    def file_problems(given: dict[str, Any]) -> list[str]:
+        if given.get("rule") != "file" or "file" not in given:
+            return []
+        try:
+            _read_table(given["file"])
+        except InputError as error:
+            return error.problems
+        return []
+
+    merge_settings(SETTINGS, dict(settings), where, file_problems)
+
+
+def possible_sizes(clip: Clip, rule: str = "auto", file: str | None = None, min_iou: float = 0.3) -> list[set[int]]:
+    """The sizes of the groups of a clip, as far as they do not depend on masks: one set for every way it may turn out.
+
+    >>> from adapters.sequence import Expression
+    >>> clip = Clip("v", ("0",), tuple(Expression("v", str(i), "") for i in range(3)), None)
+    >>> possible_sizes(clip, "pairs"), possible_sizes(clip, "runs")
+    ([{1, 2}], [{1}, {1, 2}])
+
+    Raises:
+        InputError: see `group_expressions`.
+    """
+    known = all(e.objects for e in clip.expressions)
+    if rule == "runs" or (rule == "auto" and not known):
+        count = len(clip.expressions)  # runs of one or two: of an odd count one is alone at least
+        return [{1}] if count < 2 else [{1}, {2} if count % 2 == 0 else {1, 2}]
+    return [{len(group) for group in group_expressions(clip, (), rule, file, min_iou)}]
 
 
 def group_expressions(
@@ -80,7 +106,7 @@ def group_expressions(
         return _groups_of_file(clip, ids, file)
     if rule == "runs":
         return runs_of_masks(neighbour_ious(models, ids), ids, min_iou)
-    raise InputError(f"grouping: unknown rule {rule!r}. Valid: {', '.join(RULES)}")
+    raise InputError(f"grouping: unknown rule {shown(rule)}. Valid: {', '.join(RULES)}")
 
 
 def neighbour_ious(models: Sequence[Prediction], ids: Sequence[str]) -> np.ndarray:
@@ -166,27 +192,46 @@ def sequence_iou(a: PackedMasks, b: PackedMasks) -> float:
     return int(np.bitwise_count(a.bits & b.bits).sum(dtype=np.int64)) / union if union else 0.0
 
 
-def _read_table(file: str | None) -> dict[str, list[list]]:
-    """{clip: groups} of a json file."""
-    if file is None:
-        raise InputError("grouping: rule `file` needs `grouping.file`, a json {clip: [[expression id, ...], ...]}")
+EXPECTED = "{clip: [[expression id, ...], ...]}"
+
+
+def _read_table(file: str | None) -> dict[str, Any]:
+    """{clip: groups} of a json file; the groups of a clip are looked at when they are needed.
+
+    Raises:
+        InputError: no file, or one that holds something else.
+    """
+    if not file:
+        raise InputError(f"rule `file` needs `grouping.file`, a json {EXPECTED}")
+    path = user_path(file)
     try:
-        table = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        stat = os.stat(path)
+    except (OSError, ValueError):
         raise InputError(f"{file}: no such file, named by grouping.file") from None
-    except ValueError as e:
-        raise InputError(f"{file}: not json ({e}); expected {{clip: [[expression id, ...], ...]}}") from None
+    table = _json(str(path), stat.st_mtime_ns, stat.st_size)
     if not isinstance(table, dict):
-        raise InputError(f"{file}: a {type(table).__name__}, expected {{clip: [[expression id, ...], ...]}}")
+        raise InputError(f"{file}: a {type(table).__name__}, expected {EXPECTED}")
     return table
+
+
+@lru_cache(maxsize=4)
+def _json(path: str, mtime: int, size: int) -> Any:
+    return read_json(path)
 
 
 def _groups_of_file(clip: Clip, ids: Sequence[str], file: str | None) -> list[list[str]]:
     table = _read_table(file)
     if clip.name not in table:
         raise InputError(f"{file}: no groups for clip {clip.name!r}")
-    groups = [[str(i) for i in group] for group in table[clip.name]]
+    found = table[clip.name]
+    if not isinstance(found, list) or not all(isinstance(g, list) and g and all(map(_is_id, g)) for g in found):
+        raise InputError(f"{file}: clip {clip.name!r} has {shown(found)}, expected [[expression id, ...], ...]")
+    groups = [[str(i) for i in group] for group in found]
     listed = [i for group in groups for i in group]
     if sorted(listed) != sorted(ids):
-        raise InputError(f"{file}: clip {clip.name!r} groups {listed}, expected each of {list(ids)} once")
+        raise InputError(f"{file}: clip {clip.name!r} groups {shown(listed)}, expected each of {shown(list(ids))} once")
     return groups
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool)

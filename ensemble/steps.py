@@ -6,130 +6,23 @@ groups in `grouping.py`, propagation in `propagators/`; here the two sides meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import cv2
 import numpy as np
 
-from adapters.component import REQUIRED
-from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, PackedMasks, Prediction
+from adapters.sequence import Clip, LazyMasks, MaskSequence, Prediction
+from adapters.settings import choice, listed, number, shown, text, texts, whole
+from adapters.traits import Traits
 from ensemble import fusion
-from ensemble.grouping import check_settings, group_expressions
-from ensemble.step import Step
+from ensemble.step import INPUT, INPUTS, Step, vote_maps
 from ensemble.topdown import Candidates, Ground, Tracklets
-from propagators.keyframe import choose, settings_of
+from ensemble.vote import Vote, mean_inside
+from propagators.keyframe import choose, forecast
+from propagators.keyframe_settings import rule_problems, setting_of
 from propagators.propagate import Job
 from propagators.propagator import Propagator
 from propagators.refine import Refinement, refine
-
-
-class Vote(Step):
-    """Sums binary masks over models, and over expressions of the same object, and thresholds (Eq. 3).
-
-    Settings:
-        inputs: the models' predictions; the first is the one that `leftover: first` trusts.
-        across: `expressions` sums over the expressions of a group too and gives each of them the result.
-        threshold: a count of votes (int) or a share of them (float in (0, 1]); null keeps the vote map itself.
-        weights: votes each input has, whole numbers.
-        leftover: an expression alone in its group: `vote` like the others, `first` takes the first input as it is, or
-            a threshold of its own (3 of the 4 votes that are left).
-        leftover_double_sigmoid: with `leftover: first`, takes every probability above 0 as foreground: in the winners'
-            released code UNINEXT's probabilities pass through a second sigmoid there. Their float32 said p > 1.2e-7;
-            our 8 bits say p > 1/510.
-        grouping: {rule, file, min_iou}, the recipe's own where it is not given; see `ensemble/grouping.py`.
-    """
-
-    op = "vote"
-    version = 2  # 2: pairs where the data set lists pairs
-    defaults = {
-        "inputs": REQUIRED,
-        "across": None,
-        "threshold": REQUIRED,
-        "weights": None,
-        "leftover": "vote",
-        "leftover_double_sigmoid": False,
-        "grouping": None,
-    }
-
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        s, where = self.settings, f"step {name}: "
-        if s["across"] not in (None, "expressions"):
-            raise InputError(f"{where}across is {s['across']!r}, expected `expressions` or nothing")
-        if isinstance(s["leftover"], str) and s["leftover"] not in ("vote", "first"):
-            raise InputError(f"{where}leftover is {s['leftover']!r}, expected vote, first, or a threshold")
-        if isinstance(s["threshold"], (str, bool)):
-            raise InputError(f"{where}threshold is {s['threshold']!r}, expected a count (3), a share (0.5) or null")
-        if s["grouping"] and s["across"]:
-            check_settings(s["grouping"], f"{where}grouping")
-        try:
-            most = 10**6  # counts are checked against the votes there are when the groups are known
-            fusion.check_weights(len(self.inputs), s["weights"])
-            for threshold in (s["threshold"], s["leftover"]):
-                if threshold is not None and not isinstance(threshold, str):
-                    fusion.votes_needed(threshold, most)
-        except ValueError as e:
-            raise InputError(f"{where}{e}") from None
-
-    def fingerprint(self, clip: Clip) -> str:
-        return "in pairs" if self.settings["across"] and clip.in_pairs else ""
-
-    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
-        s = self.settings
-        models = [inputs[name] for name in self.inputs]
-        groups = [[e.id] for e in clip.expressions]
-        if s["across"] == "expressions":
-            groups = group_expressions(clip, models, **(s["grouping"] or {}))
-        result = {}
-        for group in groups:
-            alone = s["across"] == "expressions" and len(group) == 1
-            if alone and s["leftover"] == "first":
-                first = models[0][group[0]]
-                accident = s["leftover_double_sigmoid"]
-                masks = (first.prob_at(t) > 0 if accident else first.mask(t) for t in range(len(first)))
-                fused = MaskSequence.binary(masks, first.scores)
-            else:
-                fused = self._vote(clip, [model[i] for i in group for model in models], len(group))
-            notes = {"group": list(group)} if s["across"] else {}
-            result |= {i: fused.with_(notes={**fused.notes, **notes}) for i in group}
-        return {e.id: result[e.id] for e in clip.expressions}
-
-    def votes_needed(self, clip: Clip, group: int, total: int) -> int | None:
-        """How many votes a pixel needs in a group of that many expressions; None where the vote map is kept.
-
-        Raises:
-            InputError: a count that is more than the votes there are.
-        """
-        threshold = self.settings["threshold"]
-        if self.settings["across"] == "expressions" and group == 1 and self.settings["leftover"] != "vote":
-            threshold = self.settings["leftover"]
-        try:
-            return None if threshold is None else fusion.votes_needed(threshold, total)
-        except ValueError as e:
-            raise InputError(
-                f"step {self.name}: clip {clip.name!r}, a group of {group}: {e}; "
-                "write the threshold as a share (0.5), or give `leftover`"
-            ) from None
-
-    def _vote(self, clip: Clip, maps: list[MaskSequence], group: int) -> MaskSequence:
-        weights = fusion.check_weights(len(maps), (self.settings["weights"] or [1] * len(self.inputs)) * group)
-        total = sum(weights)
-        needed = self.votes_needed(clip, group, total)
-        if needed is None:
-            votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
-            return MaskSequence(np.stack(votes), "votes", total=total)
-        masks, scores = [], []
-        for t in range(len(clip)):
-            votes = fusion.vote_map([m.mask(t) for m in maps], weights)
-            mask = votes >= needed
-            masks.append(np.packbits(mask, axis=1))
-            scores.append(mean_inside(votes, mask) / total)
-        fused = MaskSequence(PackedMasks(np.stack(masks), clip.size[1]), scores=np.float32(scores))
-        return fused.with_(notes={"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"})
-
-    def describe(self) -> str:
-        across = ", over expressions" if self.settings["across"] else ""
-        return f"vote of {', '.join(self.inputs)}{across}, >= {self.settings['threshold']}"
 
 
 class Average(Step):
@@ -141,14 +34,17 @@ class Average(Step):
     """
 
     op = "average"
-    defaults = {"inputs": REQUIRED, "weights": None}
+    defaults = {"inputs": INPUTS, "weights": listed(number(least=0, most=1e6), None, least=1)}
 
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        try:
-            fusion.soft_average([np.zeros(1, np.uint8)] * len(self.inputs), self.settings["weights"])
-        except ValueError as e:
-            raise InputError(f"step {name}: {e}") from None
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        if {"inputs", "weights"} <= given.keys():
+            try:
+                fusion.soft_average([np.zeros(1, np.uint8)] * len(given["inputs"]), given["weights"])
+            except ValueError as error:
+                yield str(error)
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("prob", scores=True, key_frame=False)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         result = {}
@@ -174,11 +70,19 @@ class GatedAverage(Step):
     """
 
     op = "gated_average"
-    defaults = {"inputs": REQUIRED, "min_iou": 0.9, "key_frame": "product"}
+    defaults = {"inputs": INPUTS, "min_iou": number(0.9, least=0, most=1), "key_frame": setting_of("product")}
 
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        settings_of(self.settings["key_frame"], f"step {name}: key_frame")
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return rule_problems(given.get("key_frame"), [*dict.fromkeys(given.get("inputs", ()))], "inputs")
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        return [
+            *vote_maps(self, self.inputs[:1], known),
+            *forecast(self.settings["key_frame"], self.inputs[0], self.inputs, known, clip),
+        ]
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("prob", scores=known[self.inputs[0]].all().scores, key_frame=True)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         result = {}
@@ -204,7 +108,13 @@ class Union(Step):
     """Foreground wherever any input has it."""
 
     op = "union"
-    defaults = {"inputs": REQUIRED}
+    defaults = {"inputs": INPUTS}
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        return vote_maps(self, self.inputs, known)
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("binary", scores=False, key_frame=False)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         return {e.id: unite([inputs[name][e.id] for name in self.inputs]) for e in clip.expressions}
@@ -222,12 +132,19 @@ class ReplaceOrUnion(Step):
     """
 
     op = "replace_or_union"
-    defaults = {"inputs": REQUIRED, "ratio": 2 / 3, "share": 0.5}
+    defaults = {"inputs": INPUTS, "ratio": number(2 / 3, least=0, most=1e6), "share": number(0.5, least=0, most=1)}
 
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        if len(self.inputs) != 2:
-            raise InputError(f"step {name}: inputs are {self.inputs}, expected [original, propagated]")
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        if len(given.get("inputs", [1, 2])) != 2:
+            yield f"inputs are {shown(given['inputs'])}, expected [original, propagated]"
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        return vote_maps(self, self.inputs, known)
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """Those of the propagated masks, where no union takes their place."""
+        second = known[self.inputs[1]].all()
+        return Traits("binary" if second.kind == "binary" else None, scores=None if second.scores else second.scores)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         result = {}
@@ -254,24 +171,27 @@ class Propagate(Step):
     op = "propagate"
     takes = gives = None
     defaults = {
-        "input": REQUIRED,
-        "with": REQUIRED,
-        "key_frame": "argmax",
-        "scores_from": None,
-        "empty_key": "empty",
+        "input": INPUT,
+        "with": text(what="the name of a propagator"),
+        "key_frame": setting_of("argmax"),
+        "scores_from": texts(None, what="names of sources and steps"),
+        "empty_key": choice("empty", "copy"),
     }
 
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        rule = settings_of(self.settings["key_frame"], f"step {name}: key_frame")["rule"]
-        scorers = self.settings["scores_from"] or []
-        if rule in ("argmax", "top") and len(scorers) > 1:
-            raise InputError(
-                f"step {name}: key_frame {rule} goes by one score, found scores_from {', '.join(scorers)}; "
-                "name one, or take `product`"
-            )
-        if self.settings["empty_key"] not in ("empty", "copy"):
-            raise InputError(f"step {name}: empty_key is {self.settings['empty_key']!r}, expected empty or copy")
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        scorers = [*dict.fromkeys(given.get("scores_from") or ())]
+        return rule_problems(given.get("key_frame"), scorers, "scores_from")
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        scorers = self.settings["scores_from"] or [self.settings["input"]]
+        return [
+            *vote_maps(self, [self.settings["input"]], known),
+            *forecast(self.settings["key_frame"], self.settings["input"], scorers, known, clip),
+        ]
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        of = known[self.settings["input"]].all()
+        return Traits("prob", scores=True, key_frame=of.key_frame, objects=of.objects)
 
     @property
     def inputs(self) -> list[str]:
@@ -307,20 +227,14 @@ class Refine(Propagate):
 
     op = "refine"
     version = 2  # 2: key frames stay however near to each other
-    defaults = {**Propagate.defaults, "key_frame": "confidence", "rounds": 5, "memory": 4, "apart": 1, "over": "frame"}
-
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        s = self.settings
-        problems = [
-            f"step {name}: {key} is {s[key]!r}, expected a whole number of at least 1"
-            for key in ("rounds", "memory", "apart")
-            if s[key] is None or s[key] < 1
-        ]
-        if s["over"] not in ("frame", "mask"):
-            problems.append(f"step {name}: over is {s['over']!r}, expected frame or mask")
-        if problems:
-            raise InputError(problems)
+    defaults = {
+        **Propagate.defaults,
+        "key_frame": setting_of("confidence"),
+        "rounds": whole(5, least=1),
+        "memory": whole(4, least=1),
+        "apart": whole(1, least=1),
+        "over": choice("frame", "mask"),
+    }
 
     def jobs(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[Job]:
         more = {key: self.settings[key] for key in ("rounds", "memory", "apart", "over")}
@@ -338,17 +252,6 @@ def propagate_together(
 def unite(maps: Sequence[MaskSequence]) -> MaskSequence:
     """Foreground wherever any of the sequences has it."""
     return MaskSequence.binary(np.logical_or.reduce([m.mask(t) for m in maps]) for t in range(len(maps[0])))
-
-
-def mean_inside(values: np.ndarray, mask: np.ndarray) -> float:
-    """The mean of an image inside a mask, 0 where the mask is empty.
-
-    Args:
-        values: uint8 or uint16 [H, W].
-        mask: bool [H, W].
-    """
-    area = np.count_nonzero(mask)
-    return cv2.norm(values, cv2.NORM_L1, mask.view(np.uint8)) / area if area else 0.0
 
 
 OPS: dict[str, type[Step]] = {

@@ -6,17 +6,20 @@ Segmentation", arXiv 2106.01061.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adapters.component import REQUIRED
 from adapters.datasets.frames import few
+from adapters.networks.options import DEVICE, PRECISION, TOKENIZER
 from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, Objects, Prediction
+from adapters.settings import number, shown, switch, texts, whole
+from adapters.traits import Traits
 from ensemble import tracklets
-from ensemble.step import Step
+from ensemble.step import INPUT, INPUTS, Step
 
 if TYPE_CHECKING:
     from ensemble.grounding import Grounder
@@ -36,11 +39,15 @@ class Candidates(Step):
 
     op = "candidates"
     takes = gives = "objects"
-    defaults = {"inputs": REQUIRED, "k": tracklets.KEY_FRAMES, "min_score": 0.0, "most": 20}
+    defaults = {
+        "inputs": INPUTS,
+        "k": whole(tracklets.KEY_FRAMES, least=1),
+        "min_score": number(0.0, least=0, most=1),
+        "most": whole(20, least=1),
+    }
 
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        _at_least_one(self, "k", "most")
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("binary", scores=True, key_frame=True, objects=True)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         s = self.settings
@@ -62,15 +69,19 @@ class Tracklets(Step):
 
     op = "tracklets"
     takes = gives = "objects"
-    defaults = {"input": REQUIRED, "scores_from": REQUIRED, "max_iou": 0.5, "keep": tracklets.MOST}
+    defaults = {
+        "input": INPUT,
+        "scores_from": INPUTS,
+        "max_iou": number(0.5, least=0, most=1),
+        "keep": whole(tracklets.MOST, least=1, null=True),
+    }
 
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        _at_least_one(self, "keep")
-        if not 0 <= self.settings["max_iou"] <= 1:
-            raise InputError(f"step {name}: max_iou is {self.settings['max_iou']}, expected a number from 0 to 1")
-        if len(self.settings["scores_from"]) != 1:
-            raise InputError(f"step {name}: scores_from is {self.settings['scores_from']}, expected the candidates")
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        if len(given.get("scores_from", [1])) != 1:
+            yield f"scores_from is {shown(given['scores_from'])}, expected the candidates"
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return known[self.settings["input"]]
 
     @property
     def inputs(self) -> list[str]:
@@ -93,6 +104,9 @@ class Tracklets(Step):
         return f"tracklets of {s['input']}, at most {s['keep'] or 'all'}, IoU <= {s['max_iou']}"
 
 
+OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames_per_step")  # of a `Grounder`, in its order
+
+
 class Ground(Step):
     """For every expression the object that it means, by a network that sees the objects and reads the words (eq. 4-6).
 
@@ -111,23 +125,26 @@ class Ground(Step):
     op = "ground"
     takes, gives = "objects", "expressions"
     defaults = {
-        "input": REQUIRED,
-        "weights": REQUIRED,
-        "each_frame": False,
-        "frames": None,
-        "short_side": None,
-        "tokenizer": None,
-        "device": "auto",
-        "precision": "fp32",
-        "frames_per_step": 8,
+        "input": INPUT,
+        "weights": texts(what="one or several checkpoints"),
+        "each_frame": switch(False),
+        "frames": whole(None, least=1),
+        "short_side": whole(None, least=1, most=1 << 14),
+        "tokenizer": TOKENIZER,
+        "device": DEVICE,
+        "precision": PRECISION,
+        "frames_per_step": whole(8, least=1),
     }
 
-    def __init__(self, name: str, **settings):
-        super().__init__(name, **settings)
-        _at_least_one(self, "frames", "short_side", "frames_per_step")
-        if not self.settings["weights"]:
-            raise InputError(f"step {name}: setting `weights` must be given, one or several checkpoints")
-        self.grounder  # noqa: B018  opens the files: what is wrong with them is told before anything is computed
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """Opens the files: what is wrong with them is told before anything is computed."""
+        if not {"weights", *OPTIONS} <= given.keys():
+            return []
+        try:
+            self.__dict__["grounder"] = _opened(given)
+        except InputError as error:
+            return error.problems
+        return []
 
     @property
     def inputs(self) -> list[str]:
@@ -136,14 +153,7 @@ class Ground(Step):
     @cached_property
     def grounder(self) -> Grounder:
         """The networks."""
-        from ensemble.grounding import Grounder  # here, because torch takes its time to load
-
-        options = ("tokenizer", "short_side", "device", "precision", "frames_per_step")
-        weights = self.settings["weights"]
-        try:
-            return Grounder([weights] if isinstance(weights, str) else weights, *(self.settings[k] for k in options))
-        except InputError as error:
-            raise InputError(f"step {self.name}: {p}" for p in error.problems) from None
+        return _opened(self.settings)
 
     @property
     def uses_gpu(self) -> bool:
@@ -157,6 +167,11 @@ class Ground(Step):
             f"clip {clip.name!r}: {self.settings['weights']} knows only the words of `shapes`, and not all of these: "
             f"{few(strange)}. Give weights of a network that reads them, see docs/topdown.md"
         ]
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        if self.settings["each_frame"]:
+            return Traits("binary", scores=True, key_frame=False)
+        return replace(known[self.settings["input"]], objects=False)
 
     def fingerprint(self, clip: Clip) -> str:
         return f"{self.grounder.fingerprint} {clip.fingerprint}"
@@ -209,11 +224,8 @@ class _Nothing:
         return np.zeros(self.size, bool)
 
 
-def _at_least_one(step: Step, *keys: str) -> None:
-    """Refuses counts below 1; a setting that may be null is not looked at where it is."""
-    given: dict[str, Any] = {k: step.settings[k] for k in keys if step.settings[k] is not None}
-    wrong = {k: v for k, v in given.items() if not isinstance(v, int) or isinstance(v, bool) or v < 1}
-    if wrong:
-        raise InputError(
-            f"step {step.name}: {k} is {v!r}, expected a whole number of at least 1" for k, v in wrong.items()
-        )
+def _opened(settings: Mapping[str, Any]) -> Grounder:
+    from ensemble.grounding import Grounder  # here, because torch takes its time to load
+
+    weights = settings["weights"]
+    return Grounder([weights] if isinstance(weights, str) else weights, *(settings[k] for k in OPTIONS))

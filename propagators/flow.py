@@ -23,7 +23,8 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from adapters.sequence import InputError, quantise
+from adapters.sequence import quantise
+from adapters.settings import choice, number, whole
 from propagators.appearance import Appearance, box, features
 from propagators.propagator import Frame, Propagator
 
@@ -37,29 +38,14 @@ class Flow(Propagator):
     # counted): mask kept where it is 0.430 | 0.334, warped by DIS alone 0.509 | 0.401, this 0.731 | 0.712. The figure
     # beside a setting is the same with that value instead. The defaults were set on these five clips.
     defaults: ClassVar[dict[str, Any]] = {
-        "max_side": 480,  # longer side, pixels; 320: 0.700 | 0.688, 2 x faster; 640: 0.739 | 0.713
-        "preset": "medium",  # of DIS: ultrafast (0.715 | 0.694), fast or medium
-        "appearance": 1.0,  # weight of the appearance; 0: 0.505 | 0.440
-        "motion": 1.5,  # weight of the motion; 0: 0.697 | 0.671
-        "learn": 0.3,  # share of the recent appearance that a refresh replaces; 0, never: 0.719 | 0.692
-        "edge_radius": 4,  # of the guided filter, pixels at max_side; 0, none: 0.722 | 0.696
+        "max_side": whole(480, least=64),  # longer side, pixels; 320: 0.700 | 0.688, 2 x faster; 640: 0.739 | 0.713
+        "preset": choice("medium", "fast", "ultrafast"),  # of DIS: ultrafast (0.715 | 0.694), fast or medium
+        "appearance": number(1.0, least=0, most=1000),  # weight of the appearance; 0: 0.505 | 0.440
+        "motion": number(1.5, least=0, most=1000),  # weight of the motion; 0: 0.697 | 0.671
+        # share of the recent appearance that a refresh replaces; 0, never: 0.719 | 0.692
+        "learn": number(0.3, least=0, most=1),
+        "edge_radius": whole(4, most=1000),  # of the guided filter, pixels at max_side; 0, none: 0.722 | 0.696
     }
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        given = vars(self.settings)
-        least = {"max_side": 64, "appearance": 0, "motion": 0, "learn": 0, "edge_radius": 0}
-        problems = [
-            f"flow: setting `{key}` is {given[key]!r}, expected at least {low}"
-            for key, low in least.items()
-            if given[key] is None or given[key] < low
-        ]
-        if given["learn"] is not None and given["learn"] > 1:
-            problems.append(f"flow: setting `learn` is {given['learn']}, expected a share from 0 to 1")
-        if given["preset"] not in PRESETS:
-            problems.append(f"flow: setting `preset` is {given['preset']!r}, expected one of {', '.join(PRESETS)}")
-        if problems:
-            raise InputError(problems)
 
     def sweep(self, size: tuple[int, int], sequences: int) -> FlowSweep:
         return FlowSweep(self.settings, size)

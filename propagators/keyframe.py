@@ -23,32 +23,31 @@ Ties go to the earliest frame. Frames with an empty mask are no candidates unles
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adapters.component import merge_settings
-from adapters.sequence import InputError, MaskSequence
+from adapters.sequence import Clip, InputError, MaskSequence
+from adapters.traits import Traits
+from propagators.keyframe_settings import (
+    BY_PROBABILITIES,
+    BY_SCORES,
+    ONE_SCORE,
+    RULES,
+    checked_frames,
+    frames_of_file,
+    settings_of,
+)
 from propagators.proxies import agreement, confidences, soft_stability, temporal_stability
 
-RULES: dict[str, dict[str, Any]] = {
-    "argmax": {"rank": 0, "skip_empty": True, "without_scores": ""},
-    "product": {"rank": 0, "skip_empty": True, "without_scores": ""},
-    "top": {"k": 3, "apart": 1, "skip_empty": True, "without_scores": ""},
-    "agreement": {"rank": 0, "skip_empty": True},
-    "temporal": {"rank": 0, "skip_empty": True},
-    "soft": {"rank": 0, "skip_empty": True, "without_scores": ""},
-    "confidence": {"over": "frame", "rank": 0, "skip_empty": True, "without_scores": ""},
-    "first": {"skip_empty": True},
-    "uniform": {"k": 1, "at": "centres", "skip_empty": True},
-    "given": {"file": ""},
-}
+__all__ = ["RULES", "KeyFrames", "choose", "product", "settings_of", "spaced", "uniform"]
+
+UNNAMED = 'no source names a key frame (notes["key_frame"]); give `file: key_frame.json`'
+HINT = "give a file of scores, take another rule, or set `without_scores: agreement`"
 CONSTANT = 1e-5  # scores that vary less are no scores: MUTR's are constant but for noise of 1.5e-7
 
 
@@ -65,42 +64,6 @@ class KeyFrames:
     frames: tuple[int, ...]
     rule: str
     note: str = ""
-
-
-def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict[str, Any]:
-    """The rule with all its settings, `rule` among them.
-
-    >>> settings_of({"rule": "uniform", "k": 2})
-    {'rule': 'uniform', 'k': 2, 'at': 'centres', 'skip_empty': True}
-
-    Raises:
-        InputError: no such rule, unknown settings, values out of range.
-    """
-    given = dict(rule) if isinstance(rule, Mapping) else {"rule": rule}
-    name = given.pop("rule", None)
-    if not isinstance(name, str) or name not in RULES:
-        raise InputError(f"{where}: there is no rule {name!r}. Valid: {', '.join(RULES)}")
-    settings = merge_settings(RULES[name], given, f"{where} {name}")
-    valid = {
-        "at": ("centres", "ends"),
-        "over": ("frame", "mask"),
-        "without_scores": ("", "agreement", "temporal", "soft"),
-    }
-    problems = [
-        f"{where} {name}: setting `{key}` is {settings[key]!r}, expected one of {', '.join(map(repr, choices))}"
-        for key, choices in valid.items()
-        if key in settings and settings[key] not in choices
-    ]
-    problems += [
-        f"{where} {name}: setting `{key}` is {settings[key]!r}, expected at least {least}"
-        for key, least in {"k": 1, "apart": 1, "rank": 0}.items()
-        if key in settings and (settings[key] is None or settings[key] < least)
-    ]
-    if settings.get("file") and not Path(settings["file"]).expanduser().is_file():
-        problems.append(f"{where} {name}: {settings['file']}: no such file, named as key frames in the recipe")
-    if problems:
-        raise InputError(problems)
-    return {"rule": name, **settings}
 
 
 def choose(
@@ -122,7 +85,7 @@ def choose(
     Raises:
         InputError: wrong settings, a score that is missing or constant, a given frame that is not there.
     """
-    where = f"key_frame of clip {clip!r}, expression {expression!r}" if clip else "key_frame"
+    where = _where(clip, expression) if clip else "key_frame"
     settings = settings_of(rule, where)
     sources = dict(sources or {}) or {"the sequence itself": sequence}
     name, notes = settings["rule"], []
@@ -135,7 +98,7 @@ def choose(
         frames = [keep.nearest(t) for t in uniform(len(sequence), settings["k"], settings["at"])]
         return KeyFrames(tuple(sorted(set(frames))), name, keep.note)
 
-    if name in ("argmax", "top") and len(sources) > 1:
+    if name in ONE_SCORE and len(sources) > 1:
         raise InputError(f"{where}: {name} goes by one score, found {', '.join(sources)}; name one, or take `product`")
     decided = name
     quality, problems = _quality(name, sequence, sources, where, settings.get("over", "frame"))
@@ -143,8 +106,7 @@ def choose(
         notes, decided = problems, settings["without_scores"]
         quality, problems = _quality(decided, sequence, sources, where)
     if problems:
-        hint = "give a file of scores, take another rule, or set `without_scores: agreement`"
-        raise InputError([f"{p}: {hint}" for p in problems])
+        raise InputError([f"{p}: {HINT}" for p in problems])
     best = keep.best_first(quality)
     if name == "top":
         frames = spaced(best, settings["k"], settings["apart"])
@@ -154,6 +116,61 @@ def choose(
             notes.append(f"only {len(frames)} candidates: the last of them taken")
         frames = frames[-1:]
     return KeyFrames(tuple(sorted(frames)), decided, "; ".join(notes + [keep.note] * bool(keep.note)))
+
+
+def forecast(
+    rule: str | Mapping[str, Any], of: str, scorers: Sequence[str], known: Mapping[str, Traits], clip: Clip
+) -> list[str]:
+    """What `choose` will refuse of a clip, as far as that can be said before there are masks.
+
+    Args:
+        rule: see the top of this file.
+        of: name of the source or step whose masks will be propagated.
+        scorers: names of those that decide.
+        known: {name: what is known of its masks}.
+        clip: the clip.
+    """
+    settings, scorers = settings_of(rule), [*dict.fromkeys(scorers)]
+    if known[of].objects:  # which objects there will be nobody knows
+        return []
+    found: list[str] = []
+    for e in clip.expressions:
+        where = _where(clip.name, e.id)
+        if settings["rule"] == "given":
+            found += _given_forecast(settings["file"], [of, *scorers], known, clip, e.id)
+            continue
+        now = _quality_forecast(settings["rule"], scorers, known, clip, e.id)
+        if now and settings["without_scores"]:
+            now = _quality_forecast(settings["without_scores"], scorers, known, clip, e.id)
+        found += [f"{where}: {problem}: {HINT}" for problem in now]
+        if now and not any(known[name].sequences for name in scorers):
+            break  # it is the same of all expressions
+    return found
+
+
+def _quality_forecast(rule: str, scorers: Sequence[str], known, clip: Clip, expression: str) -> list[str]:
+    """Why there will be nothing that a rule can go by."""
+    found = []
+    for name in scorers:
+        traits, sequence = known[name].of(expression), (known[name].sequences or {}).get(expression)
+        if rule in BY_SCORES and sequence is not None:
+            found += _score_problems(name, sequence, len(clip))
+        elif rule in BY_SCORES and traits.scores is False:
+            found.append(f"{name} has no scores")
+        elif rule in BY_PROBABILITIES and traits.kind not in (None, "prob"):
+            found.append(f"{name} has no probabilities to go by")
+    return found
+
+
+def _given_forecast(file: str, names: Sequence[str], known, clip: Clip, expression: str) -> list[str]:
+    if not file:
+        some = any(known[name].of(expression).key_frame is not False for name in names)
+        return [] if some else [f"{_where(clip.name, expression)}: {UNNAMED}"]
+    try:
+        frames_of_file(file, clip.name, expression, len(clip))
+    except InputError as error:
+        return error.problems
+    return []
 
 
 def product(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -224,60 +241,35 @@ def _quality(
         return agreement(models) * [bool(sequence.mask(t).any()) for t in range(len(sequence))], []
     if rule == "temporal":
         return product([temporal_stability(s) for s in models]), []
-    if rule in ("soft", "confidence"):
+    if rule in BY_PROBABILITIES:
         of = soft_stability if rule == "soft" else partial(confidences, over=over)
         binary = [n for n, s in sources.items() if s.kind != "prob"]
         return product([of(s) for s in models if s.kind == "prob"]), [
             f"{where}: {n} has no probabilities to go by" for n in binary
         ]
-    problems = [p for n, s in sources.items() for p in _score_problems(n, s, len(sequence), where)]
+    problems = [f"{where}: {p}" for n, s in sources.items() for p in _score_problems(n, s, len(sequence))]
     return np.ones(0) if problems else product([s.scores for s in models]), problems
 
 
-def _score_problems(name: str, source: MaskSequence, length: int, where: str) -> list[str]:
+def _score_problems(name: str, source: MaskSequence, length: int) -> list[str]:
     if source.scores is None:
-        return [f"{where}: {name} has no scores"]
+        return [f"{name} has no scores"]
     if len(source.scores) != length:
-        return [f"{where}: {name} has {len(source.scores)} scores, expected {length}, one a frame"]
+        return [f"{name} has {len(source.scores)} scores, expected {length}, one a frame"]
     if length > 1 and np.ptp(source.scores) < CONSTANT:
-        return [f"{where}: {name} has the same score {source.scores[0]:.4g} on all frames, which says nothing"]
+        return [f"{name} has the same score {source.scores[0]:.4g} on all frames, which says nothing"]
     return []
+
+
+def _where(clip: str, expression: str) -> str:
+    return f"key_frame of clip {clip!r}, expression {expression!r}"
 
 
 def _given(file: str, sequence, sources, clip, expression, where) -> tuple[int, ...]:
     """The frames that a file, the sequence's notes or a source's notes name."""
     if file:
-        at, found = f"{file}: video {clip!r}, expression {expression!r}", _look_up(file, clip, expression)
-    else:
-        at = where
-        found = next((s.notes["key_frame"] for s in (sequence, *sources.values()) if "key_frame" in s.notes), None)
-        if found is None:
-            raise InputError(f'{where}: no source names a key frame (notes["key_frame"]); give `file: key_frame.json`')
-    frames = found if isinstance(found, (list, tuple)) else [found]
-    bad = [
-        t for t in frames if not isinstance(t, (int, np.integer)) or isinstance(t, bool) or not 0 <= t < len(sequence)
-    ]
-    if bad or not frames:
-        raise InputError(f"{at}: key frame {found!r}, expected frame indices from 0 to {len(sequence) - 1}")
-    return tuple(sorted({int(t) for t in frames}))
-
-
-def _look_up(file: str, clip: str, expression: str):
-    """{video: {exp: k | [k, ...] | {"index_info": {"class_index": k}}}}; the last is the 2023 winner's."""
-    path = Path(file).expanduser()
-    table = _read_json(str(path), path.stat().st_mtime_ns)
-    of_clip = table.get(clip) if isinstance(table, dict) else None
-    entry = of_clip.get(expression) if isinstance(of_clip, dict) else None
-    if entry is None:
-        raise InputError(f"{path}: no key frame for video {clip!r}, expression {expression!r}")
-    if isinstance(entry, dict):
-        entry = entry.get("index_info", {}).get("class_index", f"nothing at index_info.class_index in {entry}")
-    return entry
-
-
-@lru_cache(maxsize=8)
-def _read_json(path: str, mtime: int) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
+        return frames_of_file(file, clip, expression, len(sequence))
+    found = next((s.notes["key_frame"] for s in (sequence, *sources.values()) if "key_frame" in s.notes), None)
+    if found is None:
+        raise InputError(f"{where}: {UNNAMED}")
+    return checked_frames(found, len(sequence), where)

@@ -7,7 +7,7 @@ ECCV 2020.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -19,8 +19,8 @@ from adapters.logits import confidence, grow, probability
 from adapters.networks import device, frames
 from adapters.networks.urvos import URVOS as Network
 from adapters.networks.urvos_memory import FrameMemory, Remembered, together
-from adapters.sequence import InputError
-from adapters.urvos import SETTINGS, fingerprint, loaded, problems_of
+from adapters.settings import choice, whole
+from adapters.urvos import SETTINGS, device_problems, fingerprint, loaded
 from propagators.propagator import Frame, Propagator
 
 
@@ -30,23 +30,20 @@ class URVOS(Propagator):
     reads: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = {
         **SETTINGS,
-        "memory": 4,  # frames remembered at most, key frames among them (T of the paper)
-        "keep": "confident",  # beside the key frames: the most confident frames, or the `previous` one alone
-        "over": "frame",  # the pixels that confidence is the mean of: frame or mask
-        "batch": 8,  # sequences at once in the network: memory, not numbers
+        "memory": whole(4, least=1),  # frames remembered at most, key frames among them (T of the paper)
+        # beside the key frames: the most confident frames, or the `previous` one alone
+        "keep": choice("confident", "previous"),
+        "over": choice("frame", "mask"),  # the pixels that confidence is the mean of: frame or mask
+        "batch": whole(8, least=1),  # sequences at once in the network: memory, not numbers
     }
 
-    def __init__(self, **settings):
+    def __init__(self, /, **settings):
         super().__init__(**settings)
-        s = vars(self.settings)
-        problems = problems_of(s, "urvos", ("short_side", "memory", "batch"))
-        for key, valid in {"keep": ("confident", "previous"), "over": ("frame", "mask")}.items():
-            if s[key] not in valid:
-                problems.append(f"urvos: setting `{key}` is {s[key]!r}, expected one of {', '.join(valid)}")
-        if problems:
-            raise InputError(problems)
         self.length, self.sentences = 1, []
         self.network  # noqa: B018  weights that do not fit are found before the hours begin
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return device_problems(given)
 
     @cached_property
     def network(self) -> Network:

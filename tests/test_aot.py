@@ -234,7 +234,7 @@ def test_a_view_mirrors_the_normalised_picture():
         ({"tta": {"scales": []}}, "`scales` is []"),
         ({"tta": "flip"}, "expected {flip"),
         ({"tta": {"scales": 1.2}}, "`scales` is 1.2"),
-        ({"variant": 5}, "is called 5"),
+        ({"variant": 5}, "setting `variant` is 5, expected a text"),
         ({"pack": True, "reset_between_passes": False}, "do not go together"),
         ({"variant": "r50"}, "is called 'r50'"),
         ({"weight": "x"}, "unknown key `weight`, did you mean `weights`?"),

@@ -158,7 +158,7 @@ def test_pairs_and_none():
         ('{"w": [["0"]]}', "no groups for clip 'v'"),
         ('{"v": [["0"]]}', "each of .* once"),
         ('{"v": [["0", "1"], ["1"]]}', "each of .* once"),
-        ("{", "not json"),
+        ("{", "not a json file"),
     ],
 )
 def test_groups_of_a_file_that_does_not_fit(tmp_path, content, message):

@@ -140,7 +140,7 @@ def test_given_by_file(tmp_path, entry, frames):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("{", "not JSON"),
+        ("{", "not a json file"),
         ('{"dog": {}}', "no key frame for video 'cat', expression '0'"),
         ('{"cat": {"0": 9}}', "key frame 9, expected frame indices from 0 to 8"),
         ('{"cat": {"0": []}}', "expected frame indices"),
@@ -168,12 +168,12 @@ def test_a_missing_file_is_named(tmp_path):
         ({"k": 3}, "there is no rule None"),
         ({"rule": ["argmax"]}, "there is no rule"),
         ({"rule": "top", "kk": 3}, "unknown key `kk`, did you mean `k`"),
-        ({"rule": "top", "k": 0}, "`k` is 0, expected at least 1"),
+        ({"rule": "top", "k": 0}, "`k` is 0, expected a whole number of at least 1"),
         ({"rule": "top", "k": None}, "`k` is None"),
         ({"rule": "argmax", "rank": -1}, "`rank` is -1"),
-        ({"rule": "argmax", "rank": "best"}, "expected int"),
-        ({"rule": "uniform", "at": "start"}, "expected one of 'centres', 'ends'"),
-        ({"rule": "argmax", "without_scores": "guess"}, "expected one of '', 'agreement', 'temporal', 'soft'"),
+        ({"rule": "argmax", "rank": "best"}, "expected a whole number"),
+        ({"rule": "uniform", "at": "start"}, "expected one of centres, ends"),
+        ({"rule": "argmax", "without_scores": "guess"}, "expected one of '', agreement, temporal, soft"),
     ],
 )
 def test_settings_are_strict(rule, message):

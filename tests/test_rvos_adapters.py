@@ -340,7 +340,7 @@ def test_a_run_names_frames_of_another_size(settings, tmp_path, capsys):
     ("model", "wrong", "words"),
     [
         ("soc", {"weights": None}, "`weights` must be given"),
-        ("soc", {"window": 0}, "`window` is 0, expected auto, whole or a number of frames"),
+        ("soc", {"window": 0}, "`window` is 0, expected auto, whole or a whole number of at least 1"),
         ("soc", {"layer": "first"}, "`layer` is 'first', expected one of auto, official, last"),
         ("referformer", {"layer": "last"}, "unknown key `layer`"),
         ("referformer", {"query": "clip"}, "expected one of window, video"),
@@ -348,7 +348,7 @@ def test_a_run_names_frames_of_another_size(settings, tmp_path, capsys):
         ("referformer", {"short_side": None}, "`short_side` is None"),
         ("uninext", {"window": 36}, "unknown key `window`"),
         ("uninext", {"upsample": "cubic"}, "expected one of auto, x4_nearest, x4_bilinear"),
-        ("mutr", {"threshold": 1.0}, "`threshold` is 1.0, expected a number between 0 and 1"),
+        ("mutr", {"threshold": 1.0}, "`threshold` is 1.0, expected a number above 0 and below 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(model, wrong, words):
@@ -360,7 +360,16 @@ def test_settings_that_make_no_sense_are_named(model, wrong, words):
 @pytest.mark.parametrize(
     ("wrong", "words"), [({"precision": "int8"}, "fp32, bf16, fp16"), ({"device": "tpu"}, "auto, cpu, cuda")]
 )
-def test_device_and_precision_are_checked_with_the_weights(wrong, words, settings):
+def test_device_and_precision_are_told_at_once(wrong, words, settings):
+    with pytest.raises(InputError, match=words):
+        SOC(**settings("soc", **wrong))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize(
+    ("wrong", "words"), [({"precision": "fp16"}, "needs CUDA"), ({"device": "cuda"}, "no CUDA device here")]
+)
+def test_what_this_machine_cannot_do_is_told_with_the_weights(wrong, words, settings):
     adapter = SOC(**settings("soc", **wrong))
     (problem,) = adapter.check([clip_of(video(1))])
     assert words in problem

@@ -90,10 +90,10 @@ class WholeFolder:
             files = told["files"] if isinstance(told, dict) and told.get("made_of") == self.made_of else None
             if not isinstance(files, dict):
                 return False
-            there = {name: _signature(self.root / name) for name in files_in(self.root)}
+            now = self._signatures()
+            there = {name: signature for name, *signature in now}
             if files.keys() - there.keys() or any(map(self.own, there.keys() - files.keys() - {self.stamp})):
                 return False
-            now = tuple(sorted(there.items()))
             key = os.path.abspath(self.root)
             if _compared.get(key) == now:
                 return True
@@ -103,6 +103,10 @@ class WholeFolder:
             return False
         _compared[key] = now
         return True
+
+    def _signatures(self) -> tuple[tuple[str, int, int], ...]:
+        """(name, length, time) of every file."""
+        return tuple((name, *_signature(self.root / name)) for name in files_in(self.root))
 
     def _refuse_foreign(self) -> None:
         if not os.path.lexists(self.root):
@@ -135,6 +139,7 @@ class WholeFolder:
             if os.path.lexists(self.root):
                 os.rename(self.root, old)
             os.rename(fresh, self.root)
+            _compared[os.path.abspath(self.root)] = self._signatures()
         finally:
             _remove(fresh)
             _remove(old)

@@ -35,6 +35,8 @@ from adapters.files.side_files import file_stamp, key_frame_of, load_json, score
 from adapters.files.storage import Folder, Zip
 from adapters.files.values import KINDS
 from adapters.sequence import Clip, InputError, MaskSequence, Prediction
+from adapters.settings import choice, text
+from adapters.traits import Traits
 
 SUFFIXES = (".zip", ".json", ".npz", ".pth")
 
@@ -56,24 +58,13 @@ class Files(Adapter):
 
     stored = False
     defaults = {
-        "path": "???",
-        "kind": None,
-        "scores": None,
-        "key_frames": None,
-        "objects": "expression",
-        "extra": "error",
+        "path": text(),
+        "kind": choice(None, *KINDS),
+        "scores": text(None),
+        "key_frames": text(None),
+        "objects": choice("expression", "any"),
+        "extra": choice("error", "ignore"),
     }
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        choices = {"kind": (None, *KINDS), "objects": ("expression", "any"), "extra": ("error", "ignore")}
-        problems = [
-            f"files: setting `{key}` is {value!r}, expected one of {', '.join(c for c in valid if c)}"
-            for key, valid in choices.items()
-            if (value := getattr(self.settings, key)) not in valid
-        ]
-        if problems:
-            raise InputError(problems)
 
     def predict(self, clip: Clip) -> Prediction:
         reader = self._reader()
@@ -112,6 +103,14 @@ class Files(Adapter):
                 except InputError as error:
                     found += error.problems
         return list(dict.fromkeys(found))
+
+    def traits(self, clip: Clip) -> Traits:
+        """Those of the masks themselves, none of which is read; nothing is known of what `check` would refuse."""
+        try:
+            reader = self._reader()
+            return Traits(sequences={e.id: self._sequence(reader, clip, e) for e in clip.expressions})
+        except InputError:
+            return Traits()
 
     def fingerprint(self, clip: Clip) -> str:
         reader = self._reader()

@@ -8,19 +8,30 @@ from typing import Any
 
 import torch
 
+from adapters.networks.options import DEVICE, PRECISION
+
+KNOWN = {"device": DEVICE, "precision": PRECISION}
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def problems(settings: Mapping[str, Any], where: str) -> Iterator[str]:
-    """What is wrong with `device` and `precision`, one sentence each."""
-    if settings["precision"] not in PRECISIONS:
-        yield f"{where}: setting `precision` is {settings['precision']!r}, expected one of {', '.join(PRECISIONS)}"
-    device = str(settings["device"])
-    if device.split(":")[0] not in ("auto", "cpu", "cuda"):
-        yield f"{where}: setting `device` is {device!r}, expected auto, cpu, cuda or cuda:N"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
+    """What is wrong with `device` and `precision`, one sentence each.
+
+    Args:
+        settings: holds either where it fits by itself, see `options.py`.
+        where: whose they are.
+    """
+    device, precision = (settings.get(key, known.default) for key, known in KNOWN.items())
+    wrong = {key: told for key, known in KNOWN.items() if key in settings and (told := known.problem(settings[key]))}
+    yield from (f"{where}: setting `{key}` {told}" for key, told in wrong.items())
+    if wrong:
+        return
+    if device.startswith("cuda") and not torch.cuda.is_available():
         yield f"{where}: setting `device` is {device!r}, but there is no CUDA device here; auto takes what there is"
-    elif settings["precision"] == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+    elif device.startswith("cuda:") and int(device[5:]) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        yield f"{where}: setting `device` is {device!r}, but there are {count} CUDA devices here, numbered from 0"
+    elif precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
         yield f"{where}: setting `precision` is 'fp16', which needs CUDA; a CPU can do fp32 and bf16"
 
 

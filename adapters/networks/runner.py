@@ -12,32 +12,36 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from adapters.adapter import Adapter
 from adapters.files.side_files import file_hash, file_stamp
+from adapters.networks.options import DEVICE, PRECISION, TOKENIZER, WEIGHTS
 from adapters.sequence import Clip, InputError, Prediction
+from adapters.settings import choice, number, switch, text, whole
+from adapters.traits import Traits
 
 if TYPE_CHECKING:
     from adapters.networks.inference import Model
 
 DEFAULTS: dict[str, Any] = {
-    "weights": "???",  # a checkpoint of the official code, or the name of one of ours, such as soc_nano
-    "tokenizer": None,  # folder with the tokenizer's files; None: the cache of Hugging Face, of our weights their own
-    "backbone": None,  # expected, such as video_swin_b_p4w7; None takes what the file holds
-    "device": "auto",  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
-    "precision": "fp32",  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
-    "frames_per_step": 8,  # frames at once in the network: memory, not numbers
-    "expressions_per_step": None,  # expressions at once; None: all of the clip
-    "threshold": 0.5,  # probability from which on a pixel belongs to the object; soft masks are moved by as much
-    "compile": False,  # torch.compile: minutes at first, faster then
+    "weights": WEIGHTS,  # a checkpoint of the official code, or the name of one of ours, such as soc_nano
+    # folder with the tokenizer's files; None: the cache of Hugging Face, of our weights their own
+    "tokenizer": TOKENIZER,
+    "backbone": text(None),  # expected, such as video_swin_b_p4w7; None takes what the file holds
+    "device": DEVICE,  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
+    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    "frames_per_step": whole(8, least=1),  # frames at once in the network: memory, not numbers
+    "expressions_per_step": whole(None, least=1),  # expressions at once; None: all of the clip
+    # probability from which on a pixel belongs to the object; soft masks are moved by as much
+    "threshold": number(0.5, above=0, below=1),
+    "compile": switch(False),  # torch.compile: minutes at first, faster then
 }
 WINDOWED: dict[str, Any] = {  # of the models that see a clip as a whole
-    "window": "auto",  # frames seen together: whole, a number, or auto: whole up to 64 frames, else as for Ref-DAVIS
-    "query": "window",  # one query a window, as the official code has it for Ref-DAVIS, or one a `video`
+    # frames seen together: whole, a number, or auto: whole up to 64 frames, else as for Ref-DAVIS
+    "window": whole("auto", least=1, words=("auto", "whole")),
+    "query": choice("window", "video"),  # one query a window, as the official code has it for Ref-DAVIS, or one a video
 }
+SHORT_SIDE = whole("auto", least=1, most=1 << 14, words=("auto",))  # of the input, pixels
+LONG_SIDE = whole(None, least=1, most=1 << 14)  # of the input at most, pixels
+LAYER = choice("auto", "official", "last")  # of the decoder, whose masks are taken
 WHOLE = 64  # frames: more at once the official deformable attention does not take
-CHOICES = {
-    "query": ("window", "video"),
-    "layer": ("auto", "official", "last"),
-    "upsample": ("auto", "x4_nearest", "x4_bilinear"),
-}
 
 
 class NetworkAdapter(Adapter):
@@ -60,17 +64,15 @@ class NetworkAdapter(Adapter):
     score: ClassVar[str | None] = None
     without: ClassVar[str] = ""
 
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        if problems := self._problems():
-            raise InputError(problems)
-
     def predict(self, clip: Clip) -> Prediction:
         return self.model.predict(clip)
 
     def check(self, clips: Sequence[Clip]) -> list[str]:
         """Weights and tokenizer that are missing or do not fit; expressions without words, or too long."""
         return self._faults or [problem for clip in clips for problem in self.model.problems(clip)]
+
+    def traits(self, clip: Clip) -> Traits:
+        return Traits("prob", scores=self.score is not None, key_frame=False)
 
     def fingerprint(self, clip: Clip) -> str:
         """Hash of the weights and of the tokenizer."""
@@ -114,32 +116,6 @@ class NetworkAdapter(Adapter):
             window = length if self.settings.window == "whole" else self.settings.window
         return [range(a, min(a + window, length)) for a in range(0, length, window)]
 
-    def _problems(self) -> list[str]:
-        """Settings that make no sense, one sentence each."""
-        s, where = vars(self.settings), self.name
-        found = []
-        if not s["weights"]:
-            found.append(f"{where}: setting `weights` must be given, a checkpoint of the official code")
-        for key in ("frames_per_step", "expressions_per_step", "short_side", "long_side"):
-            value = s[key]
-            if value == self.defaults[key] == "auto":
-                continue
-            if not (value is None and self.defaults[key] is None) and not _counts(value):
-                found.append(f"{where}: setting `{key}` is {value!r}, expected a whole number of at least 1")
-        window = s.get("window", "auto")
-        if window not in ("auto", "whole") and not _counts(window):
-            found.append(f"{where}: setting `window` is {window!r}, expected auto, whole or a number of frames")
-        for key, valid in CHOICES.items():
-            if key in s and s[key] not in valid:
-                found.append(f"{where}: setting `{key}` is {s[key]!r}, expected one of {', '.join(valid)}")
-        if not 0 < s["threshold"] < 1:
-            found.append(f"{where}: setting `threshold` is {s['threshold']!r}, expected a number between 0 and 1")
-        return found
-
     def __getstate__(self) -> dict[str, Any]:
         """Travels to other processes as its settings."""
         return {"settings": self.settings}
-
-
-def _counts(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

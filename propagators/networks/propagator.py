@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from propagators.networks.sweep import DEFAULTS, Model, NetworkSweep
+from propagators.networks.sweep import DEFAULTS, Model, NetworkSweep, relations
 from propagators.propagator import Propagator
 
 
@@ -20,9 +21,12 @@ class NetworkPropagator(Propagator):
     defaults: ClassVar[dict[str, Any]] = DEFAULTS
     family: ClassVar[str]
 
-    def __init__(self, **settings):
+    def __init__(self, /, **settings):
         super().__init__(**settings)
         self.model = Model(vars(self.settings), self.family)
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return relations(given, self.family)
 
     @property
     def uses_gpu(self) -> bool:

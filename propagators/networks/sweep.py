@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.component import REQUIRED, merge_settings
+from adapters.component import merge_settings
 from adapters.networks import device
+from adapters.networks.options import DEVICE, PRECISION, WEIGHTS
 from adapters.networks.weights import weights_file
 from adapters.sequence import InputError
+from adapters.settings import listed, number, switch, table, text, whole
 from propagators.networks.checkpoint import load_network
 from propagators.networks.masks import nearest, probabilities
 from propagators.networks.network import MAX_OBJECTS, Features
@@ -23,22 +25,31 @@ from propagators.networks.variants import find_variant
 from propagators.networks.views import View, views
 from propagators.propagator import Frame
 
-DEFAULTS: dict[str, Any] = {
-    "weights": REQUIRED,  # a checkpoint of the official code, or the name of weights that come with the package
-    "variant": None,  # such as r50_deaotl; None takes what the file holds: see `checkpoint.recognise` of AOT-B and -L
-    "max_long_edge": None,  # of the input, pixels; None: as the variant was tested, 1040 for the official ones
-    "memory_gap": None,  # frames between two long-term memories; 0: key frames only; None: as the variant was tested
-    "max_memory_frames": 24,  # long-term memory at most; more than a clip of 120 frames needs at gap 5
-    "batch": None,  # sequences at once in the network, more take several passes; None: 16 on CUDA, 4 on a CPU
-    "device": "auto",  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
-    "precision": "fp32",  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only); see docs/models.md on TF32
-    "compile": False,  # torch.compile of encoder and decoder: minutes at the first frame of a size, faster after
-    "reset_between_passes": True,  # False: the backward pass reads the memory of the forward pass (LSVOS 2023 code)
-    "tta": None,  # {flip: true, scales: [0.8, 1.0, 1.2]}: views averaged, the average remembered by all (LSVOS 2023)
-    # up to 10 sequences of a step with one key frame and no common pixel in one identity bank: fast, they compete
-    "pack": False,
+TTA: dict[str, Any] = {
+    "flip": switch(False),
+    "scales": listed(number(least=0.1, most=4), [1.0], least=1, most=16, what="numbers from 0.1 to 4"),
 }
-TTA = {"flip": False, "scales": [1.0]}
+DEFAULTS: dict[str, Any] = {
+    "weights": WEIGHTS,  # a checkpoint of the official code, or the name of weights that come with the package
+    # such as r50_deaotl; None takes what the file holds: see `checkpoint.recognise` of AOT-B and -L
+    "variant": text(None),
+    # of the input, pixels; None: as the variant was tested, 1040 for the official ones
+    "max_long_edge": whole(None, least=32, most=1 << 14),
+    # frames between two long-term memories; 0: key frames only; None: as the variant was tested
+    "memory_gap": whole(None),
+    "max_memory_frames": whole(24, least=1),  # long-term memory at most; more than a clip of 120 frames needs at gap 5
+    # sequences at once in the network, more take several passes; None: 16 on CUDA, 4 on a CPU
+    "batch": whole(None, least=1),
+    "device": DEVICE,  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
+    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only); see docs/models.md on TF32
+    "compile": switch(False),  # torch.compile of encoder and decoder: minutes at the first frame of a size, then faster
+    # False: the backward pass reads the memory of the forward pass (LSVOS 2023 code)
+    "reset_between_passes": switch(True),
+    # {flip: true, scales: [0.8, 1.0, 1.2]}: views averaged, the average remembered by all (LSVOS 2023)
+    "tta": table(None, below=TTA, what="{flip: true or false, scales: [...]}"),
+    # up to 10 sequences of a step with one key frame and no common pixel in one identity bank: fast, they compete
+    "pack": switch(False),
+}
 
 
 class Model:
@@ -54,9 +65,6 @@ class Model:
 
     def __init__(self, settings: dict[str, Any], family: str):
         self.settings, self.family = settings, family
-        problems = list(_problems(settings, family))
-        if problems:
-            raise InputError(problems)
         self.tta = merge_settings(TTA, dict(settings["tta"] or {}), f"{family}: tta")
         variant = settings["variant"] and find_variant(settings["variant"], family)
         network = load_network(settings["weights"], variant)
@@ -248,25 +256,23 @@ def _hash(file) -> str:  # Python 3.10
     return digest.hexdigest()
 
 
-def _problems(settings: dict[str, Any], family: str):
-    """What makes no sense, one sentence each."""
-    for key, low in {"max_long_edge": 32, "memory_gap": 0, "max_memory_frames": 1, "batch": 1}.items():
-        value = settings[key]
-        if value is None and DEFAULTS[key] is None:
-            continue
-        if not isinstance(value, int) or value < low:
-            yield f"{family}: setting `{key}` is {value!r}, expected a whole number of at least {low}"
-    yield from device.problems(settings, family)
-    if settings["pack"] and not settings["reset_between_passes"]:
+def relations(given: dict[str, Any], family: str) -> Iterator[str]:
+    """What is wrong with settings that do not go together, with those of `tta`, and for this machine.
+
+    Args:
+        given: those that fit by themselves.
+        family: "aot" or "deaot".
+    """
+    yield from device.problems(given, family)
+    if given.get("pack") and not given.get("reset_between_passes", True):
         yield f"{family}: `pack` and `reset_between_passes: false` do not go together"
-    tta = settings["tta"]
-    if tta is not None and not isinstance(tta, Mapping):
-        yield f"{family}: setting `tta` is {tta!r}, expected {{flip: true or false, scales: [...]}}"
-    elif tta:
-        scales = tta.get("scales", [1.0])
-        if (
-            not isinstance(scales, Sequence)
-            or not scales
-            or not all(isinstance(s, (int, float)) and 0.1 <= s <= 4 for s in scales)
-        ):
-            yield f"{family}: tta: `scales` is {scales!r}, expected numbers from 0.1 to 4"
+    if given.get("tta"):
+        try:
+            merge_settings(TTA, dict(given["tta"]), f"{family}: tta")
+        except InputError as error:
+            yield from error.problems
+    if given.get("variant"):
+        try:
+            find_variant(given["variant"], family)
+        except InputError as error:
+            yield from error.problems

@@ -1,0 +1,37 @@
+"""What the steps of a recipe will not be able to do with a clip, found before any mask is computed or read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from adapters.adapter import Adapter
+from adapters.sequence import Clip
+from adapters.traits import Traits
+from ensemble.step import Step
+
+
+def problems(sources: Mapping[str, Adapter], steps: Mapping[str, Step], clip: Clip) -> list[str]:
+    """What a run would refuse, one sentence each, with the name of the step; see `Step.problems`.
+
+    Args:
+        sources, steps: of the recipe; steps in an order in which they can be computed.
+        clip: with a size.
+    """
+    known = _Known({name: lambda a=adapter: a.traits(clip) for name, adapter in sources.items()})
+    known.makers |= {name: lambda s=step: s.traits(known) for name, step in steps.items()}
+    return [
+        f"step {name}: {problem}"
+        for name, step in steps.items()
+        for problem in (*step.problems(clip), *step.input_problems(clip, known))
+    ]
+
+
+class _Known(dict[str, Traits]):
+    """{source or step: what is known of its masks}, found out when it is asked for."""
+
+    def __init__(self, makers: dict[str, Callable[[], Traits]]):
+        self.makers = makers
+
+    def __missing__(self, name: str) -> Traits:
+        self[name] = self.makers[name]()
+        return self[name]
