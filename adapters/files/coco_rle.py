@@ -18,8 +18,10 @@ from pycocotools import mask as coco
 from adapters.files.reader import Reader, some
 from adapters.files.side_files import Stamp, as_scores, file_hash, file_stamp, load_json
 from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence
+from adapters.settings import shown
 
 SCORES = "scores"  # the one name beside those of videos
+DIGITS = 6  # characters of a number at most: 29 bits and a sign, twice the largest picture; pycocotools reads no more
 
 Rle: TypeAlias = dict[str, Any]
 
@@ -53,26 +55,46 @@ def decode(rle: Rle | None, size: tuple[int, int], where: str) -> np.ndarray:
     return cv2.transpose(np.repeat(foreground, lengths).reshape(size[::-1])).view(bool)  # runs go down the columns
 
 
-def checked_runs(rle: Rle, size: tuple[int, int], where: str) -> np.ndarray:
+def checked_runs(rle: Any, size: tuple[int, int], where: str) -> np.ndarray:
     """The lengths of the runs, int64, background first.
 
     Raises:
         InputError: malformed, of another size, or they do not fill the mask.
     """
-    if not isinstance(rle, dict) or not isinstance(rle.get("counts"), (str, list)) or "size" not in rle:
-        raise InputError(f'{where}: expected null or {{"size": [H, W], "counts": string}}, found {rle!r:.60}')
-    if rle["size"] != list(size):
-        raise InputError(f"{where}: size {rle['size']}, expected the clip's {list(size)} ([H, W])")
+    if not isinstance(rle, dict) or type(rle.get("counts")) not in (str, list) or "size" not in rle:
+        raise InputError(f'{where}: expected null or {{"size": [H, W], "counts": string}}, found {shown(rle)}')
+    told, pixels = rle["size"], size[0] * size[1]
+    if type(told) is not list or [*map(type, told)] != [int, int] or told != list(size):
+        raise InputError(f"{where}: size {shown(told)}, expected the clip's {list(size)} ([H, W])")
     try:
-        lengths = runs(rle["counts"])
-    except (ValueError, TypeError, OverflowError):
-        lengths = np.array([-1])
-    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != size[0] * size[1]:
+        lengths = runs(rle["counts"], pixels)
+    except ValueError:
+        lengths = None
+    if lengths is None or int(lengths.sum()) != pixels:
         raise InputError(f"{where}: damaged: its runs do not add up to {size[0]}x{size[1]} pixels")
     return lengths
 
 
-def runs(counts: str | list[int]) -> np.ndarray:
+def plain(rle: Any, size: tuple[int, int], where: str) -> Rle:
+    """The same mask as pycocotools can be given it: compressed, no empty runs in it, nothing beside.
+
+    pycocotools writes beyond its memory for more runs than pixels, and ends early where both masks have an empty run.
+
+    >>> plain({"size": [2, 2], "counts": [0, 1, 0, 0, 1, 2], "id": 7}, (2, 2), "corner")
+    {'size': [2, 2], 'counts': '0111'}
+
+    Raises:
+        InputError: see `checked_runs`.
+    """
+    lengths = checked_runs(rle, size, where)
+    counts = rle["counts"]
+    if isinstance(counts, list) or not lengths[1:].all():
+        joined = {"size": list(size), "counts": _joined(lengths).tolist()}
+        counts = coco.frPyObjects(joined, *size)["counts"].decode("ascii")
+    return {"size": list(size), "counts": counts}
+
+
+def runs(counts: str | list[int], most: int = 1 << 27) -> np.ndarray:
     """The lengths of the runs, int64, background first.
 
     Six bits a character: five of the number from the lowest up, one says that more follow; the last of a number
@@ -81,15 +103,39 @@ def runs(counts: str | list[int]) -> np.ndarray:
     >>> runs("0120").tolist()
     [0, 1, 2, 1]
 
+    Args:
+        counts: as a string, or the lengths themselves.
+        most: pixels, which no run is longer than; so no sum below can pass what 64 bits hold.
+
     Raises:
-        ValueError: not such a string.
+        ValueError: not such a string, or not such numbers.
     """
-    if isinstance(counts, list):
-        return np.array(counts, np.int64)
-    lengths, _ = numbers(counts)
-    lengths[1::2] = np.cumsum(lengths[1::2])
-    lengths[2::2] = np.cumsum(lengths[2::2])
+    if len(counts) > DIGITS * (2 * most + 2):
+        raise ValueError("more runs than pixels")
+    if isinstance(counts, str):
+        lengths, _ = numbers(counts)
+        lengths[1::2] = np.cumsum(lengths[1::2])
+        lengths[2::2] = np.cumsum(lengths[2::2])
+    elif {*map(type, counts)} == {int} and min(counts) >= 0 and max(counts) <= most:
+        lengths = np.array(counts, np.int64)
+    else:
+        raise ValueError("not whole numbers of pixels")
+    if len(lengths) > 2 * most + 2 or lengths.min() < 0 or lengths.max() > most:
+        raise ValueError("not runs in a mask")
     return lengths
+
+
+def _joined(lengths: np.ndarray) -> np.ndarray:
+    """The same runs without empty ones, but for a first one of background.
+
+    >>> _joined(np.array([0, 0, 3, 1, 0, 2])).tolist()
+    [3, 3]
+    """
+    colour, there = np.arange(len(lengths)) & 1, lengths > 0
+    colour, lengths = colour[there], lengths[there]
+    first = np.flatnonzero(np.diff(colour, prepend=-1))
+    joined = np.add.reduceat(lengths, first)
+    return np.concatenate([[0], joined]) if colour[0] else joined
 
 
 def numbers(counts: str) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +153,7 @@ def numbers(counts: str) -> tuple[np.ndarray, np.ndarray]:
     last = np.flatnonzero((code & 32) == 0)
     start = np.concatenate([[0], last[:-1] + 1])
     digits = last - start + 1
-    if digits.max() > 7:
+    if digits.max() > DIGITS:
         raise ValueError("a run longer than any mask")
     place = np.arange(len(code)) - np.repeat(start, digits)
     found = np.add.reduceat((code & 31) << (5 * place), start)

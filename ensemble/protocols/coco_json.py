@@ -6,16 +6,18 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from pycocotools import mask as coco
 
 from adapters.datasets.frames import FEW
-from adapters.datasets.meta import read_json
-from adapters.files.coco_rle import Rle, checked_runs, numbers
+from adapters.disk import read_json
+from adapters.files.coco_rle import DIGITS, Rle, numbers, plain
+from adapters.png import MAX_PIXELS
 from adapters.sequence import InputError
+from adapters.settings import shown
 
 TRUTH = '{"images": [{"id", "height", "width"}], "annotations": [{"image_id", "segmentation": RLE, "area"}]}'
 RESULTS = '[{"image_id", "segmentation": RLE, "score"}], all masks of an image with their scores'
@@ -77,17 +79,22 @@ def read_truth(path: Path, source: str) -> dict[ImageId, Truth]:
             continue
         image, area, crowd = entry["image_id"], entry["area"], entry.get("iscrowd", 0)
         if not _is_id(image) or image not in sizes:
-            problems.add("unknown images", f"{where}: image_id {image!r} is not among the images")
+            problems.add("unknown images", f"{where}: image_id {shown(image)} is not among the images")
             continue
         counts[image] += 1
-        rle = _checked(entry["segmentation"], sizes[image], f"{where}, image {image!r}", problems)
+        where = f"{where}, image {shown(image)}"
+        rle = _checked(entry["segmentation"], sizes[image], where, problems)
         if not _is_number(area) or area < 0:
-            problems.add("areas", f"{where}, image {image!r}: area is {area!r}, expected a number of pixels")
+            problems.add("areas", f"{where}: area is {shown(area)}, expected a number of pixels")
+        elif type(crowd) not in (int, bool) or crowd not in (0, 1):
+            problems.add("crowds", f"{where}: iscrowd is {shown(crowd)}, expected 0 or 1")
         elif rle is not None:
-            truths[image] = Truth(sizes[image], rle, area, int(bool(crowd)))
+            truths[image] = Truth(sizes[image], rle, float(area), int(crowd))
     for image in sizes if "entries" not in problems.found else ():
         if counts[image] != 1:
-            problems.add("images", f"{path}: image {image!r} has {counts[image]} annotations, expected exactly one")
+            problems.add(
+                "images", f"{path}: image {shown(image)} has {counts[image]} annotations, expected exactly one"
+            )
     problems.told()
     return {image: truths[image] for image in sizes}
 
@@ -111,26 +118,38 @@ def read_predictions(path: Path, truths: Mapping[ImageId, Truth] | None) -> dict
         raise InputError(f"{path}: {found}; {expected}")
     problems = _Problems(path)
     predictions: dict[ImageId, list[Scored]] = {}
-    whole = truths is not None and all(
-        fill(content[n : n + AT_A_TIME], truths) for n in range(0, len(content), AT_A_TIME)
-    )
+    quick = _quick(content, truths) if truths is not None else None
     for n, entry in enumerate(content):
         where = f"{path}: [{n}]"
         if not problems.complete(entry, ("image_id", "segmentation", "score"), where):
             continue
         image, score = entry["image_id"], entry["score"]
         if not _is_number(score):
-            problems.add("scores", f"{where}, image {image!r}: score is {score!r}, expected a finite number")
+            problems.add("scores", f"{where}, image {shown(image)}: score is {shown(score)}, expected a finite number")
         if truths is None:
             continue
         if not _is_id(image) or image not in truths:
-            problems.add("unknown images", f"{where}: image_id {image!r} is not in the ground truth")
+            problems.add("unknown images", f"{where}: image_id {shown(image)} is not in the ground truth")
             continue
         size, rle = truths[image].size, entry["segmentation"]
-        rle = _plain(rle, size) if whole else _checked(rle, size, f"{where}, image {image!r}", problems)
-        predictions.setdefault(image, []).append(Scored(rle, score))
+        if quick is not None and not quick[n]:
+            rle = {"size": list(size), "counts": rle["counts"]}
+        else:
+            rle = _checked(rle, size, f"{where}, image {shown(image)}", problems)
+        predictions.setdefault(image, []).append(Scored(rle, float(score) if _is_number(score) else 0.0))
     problems.told()
     return predictions
+
+
+def _quick(content: list[Any], truths: Mapping[ImageId, Truth]) -> list[bool] | None:
+    """`with_empty_runs` of a whole file, part by part."""
+    found: list[bool] = []
+    for n in range(0, len(content), AT_A_TIME):
+        part = with_empty_runs(content[n : n + AT_A_TIME], truths)
+        if part is None:
+            return None
+        found += part
+    return found
 
 
 def fill(entries: Sequence[Any], truths: Mapping[ImageId, Truth]) -> bool:
@@ -138,17 +157,25 @@ def fill(entries: Sequence[Any], truths: Mapping[ImageId, Truth]) -> bool:
 
     False says only that they need to be looked at one by one.
     """
+    return with_empty_runs(entries, truths) is not None
+
+
+def with_empty_runs(entries: Sequence[Any], truths: Mapping[ImageId, Truth]) -> list[bool] | None:
+    """Which of some predictions have empty runs, that are to be joined (see `plain`); None where `fill` is false."""
     try:
         counts = [entry["segmentation"]["counts"] for entry in entries]
+        told = [entry["segmentation"]["size"] for entry in entries]
         sizes = [list(truths[entry["image_id"]].size) for entry in entries]
-        same = sizes == [entry["segmentation"]["size"] for entry in entries]
+        same = told == sizes and {*map(type, chain(*told))} == {int}
         found, starts = numbers("".join(counts))
     except (TypeError, KeyError, ValueError, OverflowError):
-        return False
+        return None
+    if any(len(c) > DIGITS * (h * w + 1) for c, (h, w) in zip(counts, sizes, strict=True)):
+        return None
     ends = np.cumsum([len(c) for c in counts])
     first = np.searchsorted(starts, ends - [len(c) for c in counts])
     if not same or not all(counts) or not np.isin(ends[:-1], starts).all():
-        return False
+        return None
     # Of each RLE, number 0 is a run, and numbers 1, 3, 5, ... and 2, 4, 6, ... add up to runs: as two columns of a
     # table, in which an RLE with an even number of numbers leaves its last field empty.
     each = np.diff(first, append=len(found))
@@ -161,11 +188,14 @@ def fill(entries: Sequence[Any], truths: Mapping[ImageId, Truth]) -> bool:
     sums = np.cumsum(table, axis=0)
     before = np.concatenate([np.zeros((1, 2), np.int64), sums])[top]
     runs = (sums[:-1] - np.repeat(before, rows, axis=0)) * there[:-1]
-    if (runs < 0).any() or (found[first] < 0).any():
-        return False
+    if (runs < 0).any() or (runs > MAX_PIXELS).any() or (found[first] < 0).any():
+        return None
     total = np.concatenate([[0], np.cumsum(runs.sum(axis=1))])
     pixels = found[first] + total[top + rows] - total[top]
-    return pixels.tolist() == [height * width for height, width in sizes]
+    if pixels.tolist() != [height * width for height, width in sizes]:
+        return None
+    empty = np.concatenate([[0], np.cumsum(((runs == 0) & (there[:-1] > 0)).sum(axis=1))])
+    return (empty[top + rows] > empty[top]).tolist()
 
 
 @dataclass
@@ -182,7 +212,7 @@ class _Problems:
         """Whether an entry has these keys; if not, says which it lacks."""
         missing = [key for key in keys if key not in entry] if isinstance(entry, dict) else list(keys)
         if missing:
-            self.add("entries", f"{where}: without {', '.join(f'`{key}`' for key in missing)}: {entry!r:.80}")
+            self.add("entries", f"{where}: without {', '.join(f'`{key}`' for key in missing)}: {shown(entry)}")
         return not missing
 
     def told(self) -> None:
@@ -215,9 +245,12 @@ def _sizes(images: list[Any], path: Path, problems: _Problems) -> dict[ImageId, 
             continue
         name, size = image["id"], (image["height"], image["width"])
         if not _is_id(name) or not all(type(side) is int and side > 0 for side in size):
-            problems.add("images", f"{where}: id {name!r}, size {size}; expected a string or number, and (H, W)")
+            told = f"id {shown(name)}, size {shown(size)}"
+            problems.add("images", f"{where}: {told}; expected a string or number, and (H, W)")
+        elif size[0] * size[1] > MAX_PIXELS:
+            problems.add("images", f"{where}: size {shown(size)}, expected at most {MAX_PIXELS:,} pixels")
         elif name in sizes:
-            problems.add("repeated images", f"{where}: id {name!r} is there twice")
+            problems.add("repeated images", f"{where}: id {shown(name)} is there twice")
         else:
             sizes[name] = size
     if len({type(name) for name in sizes}) > 1:
@@ -226,18 +259,12 @@ def _sizes(images: list[Any], path: Path, problems: _Problems) -> dict[ImageId, 
 
 
 def _checked(rle: Any, size: tuple[int, int], where: str, problems: _Problems) -> Rle | None:
-    """The mask as compressed RLE, None where it is no RLE of that size: pycocotools would read beyond its end."""
+    """The mask as pycocotools takes it, None where it is no RLE of that size."""
     try:
-        checked_runs(rle, size, where)
+        return plain(rle, size, where)
     except InputError as error:
         problems.add("masks", str(error))
         return None
-    return _plain(rle, size) if isinstance(rle["counts"], str) else coco.frPyObjects(_plain(rle, size), *size)
-
-
-def _plain(rle: Rle, size: tuple[int, int]) -> Rle:
-    """Nothing but what pycocotools needs, of the types that it takes."""
-    return {"size": list(size), "counts": rle["counts"]}
 
 
 def _is_id(value: Any) -> bool:
@@ -245,4 +272,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # an int of hundreds of digits
+        return False

@@ -106,17 +106,25 @@ def average_precision(predictions: Mapping[ImageId, list[Scored]], truths: Mappi
 
     Only masks and scores go in: beside a `bbox`, pycocotools would take the box's area for the mask's.
     """
+    numbers = {image: n for n, image in enumerate(sorted(truths), 1)}  # ids of any size or characters are harmless so
     truth = COCO()
     truth.dataset = {
-        "images": [{"id": image, "height": t.size[0], "width": t.size[1]} for image, t in truths.items()],
+        "images": [{"id": numbers[i], "height": t.size[0], "width": t.size[1]} for i, t in truths.items()],
         "categories": [{"id": 1}],
         "annotations": [
-            {"id": n, "image_id": i, "category_id": 1, "segmentation": t.rle, "area": t.area, "iscrowd": t.crowd}
+            {
+                "id": n,
+                "image_id": numbers[i],
+                "category_id": 1,
+                "segmentation": t.rle,
+                "area": t.area,
+                "iscrowd": t.crowd,
+            }
             for n, (i, t) in enumerate(truths.items(), 1)  # from 1: pycocotools takes 0 for "no match"
         ],
     }
     results = [
-        {"image_id": i, "category_id": 1, "segmentation": p.rle, "score": p.score}
+        {"image_id": numbers[i], "category_id": 1, "segmentation": p.rle, "score": p.score}
         for i in truths
         for p in predictions[i]
     ]
