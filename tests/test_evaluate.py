@@ -88,7 +88,7 @@ def test_results_never_go_among_those_of_a_run(masks, capsys):
     (masks / "out").mkdir()
     (masks / "out" / "metrics.json").write_text('{"recipe": "stage2"}')
     assert run_ensemble.main(arguments(masks)) == 2
-    assert "not the results of an earlier evaluation" in capsys.readouterr().err
+    assert "not the folder of an earlier evaluation" in capsys.readouterr().err
     assert (masks / "out" / "metrics.json").read_text() == '{"recipe": "stage2"}'
 
 
@@ -112,7 +112,7 @@ def test_what_is_missing_is_asked_for(capsys):
         ({"protocol": "davis"}, "no protocol is called 'davis'. There are: a2d_sentences, davis2017_semi"),
         ({"gt": "nowhere"}, "nowhere: no such file or folder, given as `gt`"),
         ({"pred": "nowhere.zip"}, "nowhere.zip: no such file or folder, given as `pred`"),
-        ({"workers": "many"}, "`workers` is 'many', expected a number of processes"),
+        ({"workers": "many"}, "`workers` is 'many', expected a whole number"),
         ({"viod": "ignore"}, "unknown key `viod`, did you mean `void`?"),
         ({"empty_empty": "0.5"}, "`empty_empty` is 0.5"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.settings import defaults_of
 from ensemble import evaluate, protocols
 from ensemble.protocols.protocol import Protocol
 
@@ -47,5 +48,5 @@ def as_told(default):
 def test_defaults_are_those_of_the_table(column, names):
     told = {option: cells[column] for option, cells in table().items() if cells[column]}
     for name in names:
-        defaults = evaluate.find(name, Protocol, protocols, evaluate.GROUP).defaults
+        defaults = defaults_of(evaluate.find(name, Protocol, protocols, evaluate.GROUP).defaults)
         assert {option: as_told(value) for option, value in defaults.items()} == told

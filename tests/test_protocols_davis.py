@@ -370,7 +370,7 @@ def test_videos_of_the_split_and_of_the_option(masks):
 
 
 def test_options_are_checked():
-    with pytest.raises(InputError, match="option `void` is 'ignored', expected ignore or background or object"):
+    with pytest.raises(InputError, match="setting `void` is 'ignored', expected one of background, ignore, object"):
         Davis2017Semi(void="ignored")
     with pytest.raises(InputError, match="unknown key `late_object`, did you mean `late_objects`"):
         Davis2017Semi(late_object="davis")

@@ -255,10 +255,10 @@ def test_frames_of_objects_that_are_not_listed(own):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"unit": "video"}, "option `unit` is 'video', expected expression or object"),
-        ({"frames": "some"}, "option `frames`"),
-        ({"size": 0}, "option `size` is 0, expected a number of pixels"),
-        ({"size": "320x320"}, "option `size`"),
+        ({"unit": "video"}, "setting `unit` is 'video', expected one of expression, object"),
+        ({"frames": "some"}, "setting `frames`"),
+        ({"size": 0}, "setting `size` is 0, expected a whole number of at least 1"),
+        ({"size": "320x320"}, "setting `size`"),
         ({"sizes": 320}, "unknown key `sizes`, did you mean `size`"),
     ],
 )

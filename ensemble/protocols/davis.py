@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ import pandas as pd
 from adapters.datasets.meta import subset
 from adapters.files.reader import some
 from adapters.sequence import InputError
+from adapters.settings import choice, names, switch, text, whole
 from ensemble.protocols.assignment import assign
 from ensemble.protocols.inventory import LABELS, check_layout, missing, settle_missing, strays
 from ensemble.protocols.objects import VOID, Pairs, score_objects
@@ -21,29 +22,32 @@ from ensemble.protocols.protocol import MEASURES, Result, spread
 from ensemble.protocols.trees import Masks, Tree, prediction_tree, truth_tree
 
 OPTIONS: dict[str, Any] = {
-    "first_last": "drop",
-    "void": "background",
-    "assignment": "identity",
-    "late_objects": "davis",
-    "gaps": "skip",
-    "unknown_ids": "error",
-    "max_proposals": 20,
-    "missing": "error",
-    "empty_empty": 1,
-    "legacy_decay": False,
-    "split": "val",
-    "videos": None,
+    "first_last": choice("drop", "keep"),
+    "void": choice("background", "ignore", "object"),
+    "assignment": choice("identity", "hungarian"),
+    "late_objects": choice("davis", "vosbench"),
+    "gaps": choice("skip", "count"),
+    "unknown_ids": choice("error", "ignore"),
+    "max_proposals": whole(20, least=1, most=255),
+    "missing": choice("error", "zero", "empty"),
+    "empty_empty": choice(1, 0),
+    "legacy_decay": switch(False),
+    "split": text("val"),
+    "videos": names(None),
 }
-CHOICES: dict[str, tuple] = {
-    "first_last": ("drop", "keep"),
-    "void": ("ignore", "background", "object"),
-    "assignment": ("identity", "hungarian"),
-    "late_objects": ("davis", "vosbench"),
-    "gaps": ("skip", "count"),
-    "unknown_ids": ("error", "ignore"),
-    "missing": ("error", "zero", "empty"),
-    "empty_empty": (0, 1),
+# the same where proposals are given to objects, and all frames count
+OF_PROPOSALS: dict[str, Any] = {
+    **OPTIONS,
+    "first_last": OPTIONS["first_last"].at("keep"),
+    "void": OPTIONS["void"].at("ignore"),
+    "assignment": OPTIONS["assignment"].at("hungarian"),
 }
+
+
+def relations(given: dict[str, Any]) -> Iterable[str]:
+    """What is wrong with options that do not go together; see `Component.relations`."""
+    if given.get("late_objects") == "vosbench" and given.get("assignment") == "hungarian":
+        yield "late_objects=vosbench asks which object a prediction shows: it needs assignment=identity"
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,6 @@ def evaluate(
     Raises:
         InputError: all that is wrong with the options or the files.
     """
-    if options.late_objects == "vosbench" and options.assignment == "hungarian":
-        raise InputError("late_objects=vosbench asks which object a prediction shows: it needs assignment=identity")
     truth = truth_tree(gt, folders)
     videos = _videos(truth, options)
     trees, notes, problems = {}, {}, []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ensemble.protocols import davis
 from ensemble.protocols.protocol import Protocol, Result
@@ -35,7 +37,9 @@ class Davis2017Semi(Protocol):
     """
 
     defaults = davis.OPTIONS
-    choices = davis.CHOICES
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return davis.relations(given)
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         folders, start = ("Annotations/480p", "Annotations"), open_tree(pred, "pred")

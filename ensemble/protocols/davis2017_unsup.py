@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ensemble.protocols import davis
 from ensemble.protocols.protocol import Protocol, Result
@@ -23,8 +25,10 @@ class Davis2017Unsup(Protocol):
     Source: Caelles et al., The 2019 DAVIS Challenge on VOS: Unsupervised Multi-Object Segmentation, arXiv 1905.00737.
     """
 
-    defaults = {**davis.OPTIONS, "first_last": "keep", "void": "ignore", "assignment": "hungarian"}
-    choices = davis.CHOICES
+    defaults = davis.OF_PROPOSALS
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return davis.relations(given)
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         return davis.evaluate(self.settings, gt, {"pred": open_tree(pred, "pred")}, FOLDERS, workers)["pred"]

@@ -14,6 +14,7 @@ import pandas as pd
 from adapters.files.reader import some
 from adapters.files.values import two_valued
 from adapters.sequence import Expression, InputError
+from adapters.settings import choice, names, switch, text
 from ensemble.bits import pack
 from ensemble.jf import Prepared
 from ensemble.metrics import Scores
@@ -23,18 +24,13 @@ from ensemble.protocols.protocol import MEASURES, Result, spread
 from ensemble.protocols.trees import Masks, Tree, open_tree, prediction_tree
 
 OPTIONS: dict[str, Any] = {
-    "missing": "error",
-    "empty_empty": 1,
-    "average": "expressions",
-    "legacy_decay": False,
-    "split": "valid",
-    "meta": None,
-    "videos": None,
-}
-CHOICES: dict[str, tuple] = {
-    "missing": ("error", "zero", "empty"),
-    "empty_empty": (0, 1),
-    "average": ("expressions", "objects"),
+    "missing": choice("error", "zero", "empty"),
+    "empty_empty": choice(1, 0),
+    "average": choice("expressions", "objects"),
+    "legacy_decay": switch(False),
+    "split": text("valid"),
+    "meta": text(None),
+    "videos": names(None),
 }
 
 Key: TypeAlias = tuple[str, ...]

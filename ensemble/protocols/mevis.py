@@ -34,8 +34,11 @@ class Mevis(Protocol):
     Source: Ding et al., MeViS: A Large-scale Benchmark for Video Segmentation with Motion Expressions, ICCV 2023.
     """
 
-    defaults = {**expressions.OPTIONS, "missing": "zero", "split": "valid_u"}
-    choices = expressions.CHOICES
+    defaults = {
+        **expressions.OPTIONS,
+        "missing": expressions.OPTIONS["missing"].at("zero"),
+        "split": expressions.OPTIONS["split"].at("valid_u"),
+    }
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         s = self.settings

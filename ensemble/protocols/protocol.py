@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import joblib
@@ -15,7 +15,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from adapters.component import Component
-from adapters.sequence import InputError
 from ensemble.memory import keep_freed
 
 MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")  # the tables of DAVIS
@@ -39,22 +38,7 @@ class Result:
 
 
 class Protocol(Component):
-    """A way to score masks. One file of this folder each; `defaults` are its options, named in its docstring.
-
-    `choices` lists the values of options that have a few: {option: values}.
-    """
-
-    choices: ClassVar[dict[str, tuple]] = {}
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        problems = [
-            f"{self.name}: option `{key}` is {value!r}, expected {' or '.join(map(str, valid))}"
-            for key, valid in self.choices.items()
-            if (value := getattr(self.settings, key)) not in valid
-        ]
-        if problems:
-            raise InputError(problems)
+    """A way to score masks. One file of this folder each; `defaults` are its options, named in its docstring."""
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         """Scores a folder or zip of predictions.

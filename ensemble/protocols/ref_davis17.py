@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,8 +32,10 @@ class RefDavis17(Protocol):
     in ReferFormer (Wu et al., CVPR 2022) and those who followed.
     """
 
-    defaults = {**davis.OPTIONS, "first_last": "keep", "void": "ignore", "assignment": "hungarian"}
-    choices = davis.CHOICES
+    defaults = davis.OF_PROPOSALS
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return davis.relations(given)
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         folders = (*FOLDERS, *(f"DAVIS/{folder}" for folder in FOLDERS), "valid/Annotations", "DAVIS/Annotations/480p")

@@ -13,6 +13,7 @@ from adapters.datasets import ref_youtube_vos
 from adapters.datasets.frames import ImageFiles, PaletteTruth
 from adapters.files.reader import some
 from adapters.sequence import Clip, InputError
+from adapters.settings import choice, text
 from ensemble.metrics import PIXELS_AT_A_TIME
 from ensemble.protocols import expressions
 from ensemble.protocols.expressions import Key, Truth, Video
@@ -39,8 +40,7 @@ class RefYoutubeVos(Protocol):
     Source: Seo et al., URVOS: Unified Referring Video Object Segmentation Network, ECCV 2020.
     """
 
-    defaults = {**expressions.OPTIONS, "obj_ids": None, "unannotated": "error"}
-    choices = {**expressions.CHOICES, "unannotated": ("error", "skip")}
+    defaults = {**expressions.OPTIONS, "obj_ids": text(None), "unannotated": choice("error", "skip")}
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         s, notes, videos = self.settings, [], []

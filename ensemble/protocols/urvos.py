@@ -15,6 +15,7 @@ from adapters.datasets.meta import read_videos
 from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from adapters.files import Files
 from adapters.sequence import Clip, InputError
+from adapters.settings import choice, names, text, whole
 from ensemble.protocols.protocol import Protocol, Result, spread
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -45,21 +46,14 @@ class URVOS(Protocol):
     """
 
     defaults = {
-        "split": "valid",
-        "meta": None,
-        "obj_ids": None,
-        "videos": None,
-        "unit": "expression",
-        "frames": "all",
-        "size": None,
+        "split": text("valid"),
+        "meta": text(None),
+        "obj_ids": text(None),
+        "videos": names(None),
+        "unit": choice("expression", "object"),
+        "frames": choice("all", "object"),
+        "size": whole(None, least=1, most=1 << 14),
     }
-    choices = {"unit": ("expression", "object"), "frames": ("all", "object")}
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        size = self.settings.size
-        if size is not None and (type(size) is not int or size < 1):
-            raise InputError(f"urvos: option `size` is {size!r}, expected a number of pixels")
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         s = self.settings
