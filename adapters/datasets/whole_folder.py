@@ -97,7 +97,7 @@ class WholeFolder:
             key = os.path.abspath(self.root)
             if _compared.get(key) == now:
                 return True
-            if any(known != [there[name][0], _digest(self.root / name)] for name, known in files.items()):
+            if any(known != [there[name][0], _digest(os.path.join(self.root, name))] for name, known in files.items()):
                 return False
         except (OSError, InputError, KeyError):
             return False
@@ -106,7 +106,7 @@ class WholeFolder:
 
     def _signatures(self) -> tuple[tuple[str, int, int], ...]:
         """(name, length, time) of every file."""
-        return tuple((name, *_signature(self.root / name)) for name in files_in(self.root))
+        return tuple((name, *_signature(os.path.join(self.root, name))) for name in files_in(self.root))
 
     def _refuse_foreign(self) -> None:
         if not os.path.lexists(self.root):
@@ -197,11 +197,11 @@ def write(path: Path, data: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _digest(path: Path) -> str:
+def _digest(path: str | Path) -> str:
     return hashlib.blake2b(read_file(path), digest_size=16).hexdigest()
 
 
-def _signature(path: Path) -> tuple[int, int]:
+def _signature(path: str | Path) -> tuple[int, int]:
     status = os.lstat(path)
     return status.st_size, status.st_mtime_ns
 
