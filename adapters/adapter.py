@@ -32,6 +32,14 @@ class Adapter(Component):
         """Everything that would make `predict` fail on these clips, found without computing; one line a problem."""
         return []
 
+    def inspect(self, clip: Clip) -> list[str]:
+        """Everything that is wrong with the values of a clip, found by reading all of it; one line a problem.
+
+        `check` looks at names and headers, before every run; this looks at every mask, for the command `check` and after
+        a clip has failed, so that all damaged files of a clip are told at once.
+        """
+        return []
+
     def traits(self, clip: Clip) -> Traits:
         """What is known of the masks of a clip before they are computed; nothing, where an adapter does not say."""
         return Traits(objects=self.objects)
