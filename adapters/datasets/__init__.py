@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from adapters.component import Component
-from adapters.sequence import Clip
+from adapters.sequence import BadClips, Clip
 
 
 class Dataset(Component):
@@ -20,7 +20,8 @@ class Dataset(Component):
         """Every clip, sorted by name.
 
         Raises:
-            InputError: naming everything that is missing or malformed.
+            BadClips: some clips cannot be used; it carries the others.
+            InputError: naming everything that is missing or malformed, and sinks the whole.
         """
         raise NotImplementedError
 
@@ -33,4 +34,8 @@ class Dataset(Component):
         Raises:
             InputError: from `clips`, when not even these can be listed.
         """
-        return [sentence for clip in self.clips() for sentence in clip.problems()]
+        try:
+            clips, found = self.clips(), []
+        except BadClips as error:
+            clips, found = error.clips, error.problems
+        return [*found, *(sentence for clip in clips for sentence in clip.problems())]

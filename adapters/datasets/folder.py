@@ -135,7 +135,7 @@ def _read_yaml(path: Path) -> Any:
     except InputError:
         raise
     except Exception as error:  # the errors of two libraries
-        raise InputError(f"{path}: cannot be read as json or yaml: {error}") from error
+        raise InputError(f"{path}: cannot be read as json or yaml: {' '.join(str(error).split())}") from error
 
 
 def _with_texts_as_keys(content: Any) -> Any:
