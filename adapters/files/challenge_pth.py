@@ -6,7 +6,6 @@ probabilities, so `kind` must be said; the values are held against it.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,10 +14,14 @@ import numpy as np
 
 from adapters.files.reader import Reader, some
 from adapters.files.side_files import Stamp, as_scores, file_hash, file_stamp
+from adapters.files.torch_file import dense, is_packed, reason, verify_checksums
 from adapters.files.values import check_range, mask_kind, to_mask
 from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence
+from adapters.settings import shown
 
 MASKS, SCORES = "mask_logits", "class_info"
+DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
+MOST_SCORES = 1 << 20  # frames; a tensor can claim any length
 
 
 @dataclass(frozen=True)
@@ -32,25 +35,28 @@ class ChallengePth(Reader):
         path = self._path(clip)
         if path is None:
             return None
-        video = _load(file_stamp(path))[clip.name]
+        video, where = _load(file_stamp(path))[clip.name], f"{path}: video {clip.name!r}"
         if not isinstance(video, dict):
-            raise InputError(f"{path}: video {clip.name!r}: a {type(video).__name__}, expected {{expression: ...}}")
+            raise InputError(f"{where}: a {type(video).__name__}, expected {{expression: ...}}")
+        if odd := [name for name in video if type(name) is not str]:
+            raise InputError(f"{where}: an expression is called {shown(odd[0])}, expected a text such as '0'")
         return list(video)
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
         path = self._path(clip)
         where = f"{path}: video {clip.name!r}, expression {expression.id!r}"
         entry = _load(file_stamp(path))[clip.name][expression.id]
-        masks = entry.get(MASKS) if isinstance(entry, dict) else None
-        if not hasattr(masks, "aminmax"):
+        masks = dense(entry.get(MASKS)) if isinstance(entry, dict) else None
+        if masks is None:
             raise InputError(
                 f"{where}: expected {{'{MASKS}': tensor [T, H, W], '{SCORES}': [T]}}, found {_shown(entry)}"
             )
         wanted = (len(clip), *clip.size)
         if tuple(masks.shape) != wanted:
-            raise InputError(f"{where}: shape {list(masks.shape)}, expected {list(wanted)} ([T, H, W] of the clip)")
-        kind = mask_kind(_dtype(masks), self.kind, where)
-        scores = as_scores(entry[SCORES], len(clip), where) if SCORES in entry else None
+            shape = shown(list(masks.shape))
+            raise InputError(f"{where}: shape {shape}, expected {list(wanted)} ([T, H, W] of the clip)")
+        kind = mask_kind(_dtype(masks, where), self.kind, where)
+        scores = as_scores(_listed(entry[SCORES]), len(clip), where) if SCORES in entry else None
         read = _Frames(path, clip.name, expression.id, self.kind)
         dtype = np.dtype(bool if kind == "binary" else np.uint8)
         return MaskSequence(LazyMasks(wanted, dtype, read), kind, scores=scores)
@@ -79,10 +85,10 @@ class _Frames:
     def __call__(self, t: int) -> np.ndarray:
         path, video, expression, kind = self.key
         where = f"{path}: video {video!r}, expression {expression!r}"
-        masks = _load(file_stamp(path))[video][expression][MASKS]
+        masks = dense(_load(file_stamp(path))[video][expression][MASKS])
         if not self.checked:
             low, high = masks.aminmax()
-            check_range(float(low), float(high), _dtype(masks), kind, where)
+            check_range(float(low), float(high), _dtype(masks, where), kind, where)
             self.checked = True
         frame = masks[t].float().numpy() if masks.is_floating_point() else masks[t].numpy()
         return to_mask(frame, kind, f"{where}, frame {t}")
@@ -96,23 +102,49 @@ def _load(stamp: Stamp) -> dict[str, Any]:
     """The contents, tensors mapped from the file rather than read."""
     import torch  # here, since files of other formats need none of it
 
+    path = stamp[0]
+    if is_packed(path):
+        verify_checksums(stamp)
     try:
-        data = torch.load(stamp[0], weights_only=True, mmap=True, map_location="cpu")
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:200]
+        data = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+    except Exception as error:  # the unpickler of torch raises whatever a damaged file leads it to
         raise InputError(
-            f"{stamp[0]}: cannot be read: {reason} (expected a file of torch.save that holds only dicts, lists, "
+            f"{path}: cannot be read: {reason(error)} (expected a file of torch.save that holds only dicts, lists, "
             "numbers and tensors, in its format since torch 1.6)"
         ) from error
     if not isinstance(data, dict):
-        raise InputError(f"{stamp[0]}: a {type(data).__name__}, expected {{video: {{expression: ...}}}}")
+        raise InputError(f"{path}: a {type(data).__name__}, expected {{video: {{expression: ...}}}}")
     return data
 
 
-def _dtype(tensor) -> np.dtype:
-    """numpy's dtype of a tensor; bfloat16, which numpy lacks, counts as the float32 that it is read as."""
-    return np.dtype(np.float32) if tensor.is_floating_point() else tensor[:0].numpy().dtype
+def _listed(scores: Any) -> Any:
+    """Scores as a list of numbers, where they are one of tensors, or a tensor."""
+    if isinstance(scores, (list, tuple)):
+        tensors = [dense(score) for score in scores]
+        return [v if x is None or x.dim() else x.item() for v, x in zip(scores, tensors, strict=True)]
+    tensor = dense(scores)
+    return tensor.tolist() if tensor is not None and tensor.dim() == 1 and len(tensor) < MOST_SCORES else scores
+
+
+def _dtype(tensor, where: str) -> np.dtype:
+    """numpy's dtype of a tensor; bfloat16, which numpy lacks, counts as the float32 that it is read as.
+
+    Raises:
+        InputError: a dtype of numbers that are no masks.
+    """
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise InputError(f"{where}: masks of dtype {name}, expected bool, uint8 or a float")
+    return np.dtype(np.float32) if tensor.is_floating_point() else np.dtype(name)
 
 
 def _shown(entry: Any) -> str:
-    return f"a dict of {some(entry)}" if isinstance(entry, dict) else f"a {type(entry).__name__}"
+    if not isinstance(entry, dict):
+        return f"a {type(entry).__name__}"
+    masks = entry.get(MASKS)
+    return f"a dict of {some(entry)}" + ("" if masks is None else f", whose {MASKS} is {_kind_of(masks)}")
+
+
+def _kind_of(masks: Any) -> str:
+    layout = getattr(masks, "layout", None)
+    return f"a {type(masks).__name__}" if layout is None else f"a {type(masks).__name__} of {layout}, {masks.dtype}"

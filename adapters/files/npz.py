@@ -6,9 +6,10 @@ Pickled arrays are refused.
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import zipfile
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,9 @@ from adapters.files.side_files import as_scores, file_hash, file_stamp
 from adapters.files.storage import Folder, open_zip
 from adapters.files.values import check_range, mask_kind, to_mask
 from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence, PackedMasks
+from adapters.settings import shown
 
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
+MOST_HEADER = 1 << 16  # bytes; numpy itself takes 10 000
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,28 @@ class NpzTree(Reader):
 
 
 def _sequence(path: str, prefix: str, clip: Clip, kind: str | None) -> MaskSequence:
-    where = f"{path}: {prefix}masks"
-    shape, dtype = _header(path, f"{prefix}masks")
-    wanted = (len(clip), *clip.size)
-    if shape != wanted:
-        raise InputError(f"{where}: shape {list(shape)}, expected {list(wanted)} ([T, H, W] of the clip)")
-    mask_type = mask_kind(dtype, kind, where)
+    where, wanted = f"{path}: {prefix}masks", (len(clip), *clip.size)
+    head = _header(path, f"{prefix}masks")
+    if head.shape != wanted:
+        raise InputError(f"{where}: shape {shown(list(head.shape))}, expected {list(wanted)} ([T, H, W] of the clip)")
+    mask_type = mask_kind(head.dtype, kind, where)
     scores = None
     if f"{prefix}scores.npy" in _open(path).members:
-        scores = as_scores(_array(path, f"{prefix}scores"), len(clip), f"{path}: {prefix}scores")
+        scores = _scores(path, f"{prefix}scores", len(clip))
     read = _Frames(path, f"{prefix}masks", kind)
     return MaskSequence(
         LazyMasks(wanted, np.dtype(bool if mask_type == "binary" else np.uint8), read), mask_type, scores=scores
     )
+
+
+def _scores(path: str, key: str, frames: int) -> np.ndarray:
+    head, where = _header(path, key), f"{path}: {key}"
+    if len(head.shape) != 1 or head.dtype.kind not in "fiu":
+        found = f"an array of {head.dtype} {shown(head.shape)}"
+        raise InputError(f"{where}: {found}, expected {frames} numbers, one for every frame")
+    if head.shape[0] != frames:
+        raise InputError(f"{where}: {head.shape[0]} scores, expected {frames}, one for every frame")
+    return as_scores(_array(path, key), frames, where)
 
 
 class _Frames:
@@ -116,28 +127,54 @@ class _Frames:
         return array if array.dtype == np.uint8 else np.stack(list(frames))
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What an array says of itself."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
 def _open(path: str):
     return open_zip(file_stamp(path), os.getpid())
 
 
-def _header(path: str, key: str) -> tuple[tuple[int, ...], np.dtype]:
-    archive = _open(path)
+def _member(path: str, key: str) -> zipfile.ZipInfo:
+    archive, name = _open(path), f"{key}.npy"
+    if name not in archive.members:
+        raise InputError(f"{path}: no array `{key}`; it has {some(archive.members)}")
+    if name in archive.twice:
+        raise InputError(f"{path}: {key}: twice in the file")
+    return archive.members[name]
+
+
+def _header(path: str, key: str) -> _Header:
+    """Reads no more than a header can have, and believes it only where the file has just as many bytes."""
+    member = _member(path, key)
     try:
-        with archive.file.open(archive.members[f"{key}.npy"]) as file:
-            version = npy.read_magic(file)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read(file)
-    except KeyError:
-        raise InputError(f"{path}: no array `{key}`; it has {some(archive.members)}") from None
-    except DAMAGED as error:
-        raise InputError(f"{path}: {key}: damaged: {error}") from error
-    return shape, dtype
+        with _open(path).file.open(member) as file:
+            start = io.BytesIO(file.read(MOST_HEADER))
+        version = npy.read_magic(start)
+        shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(start)
+        size = math.prod(shape) * dtype.itemsize
+    except Exception as error:  # numpy evaluates the header as a Python literal: any of its exceptions may come up
+        raise InputError(f"{path}: {key}: damaged: {_told(error)}") from error
+    if not dtype.hasobject and member.file_size != start.tell() + size:  # objects are refused by their type
+        raise InputError(f"{path}: {key}: damaged: {dtype} {shown(list(shape))}, but {member.file_size:,} bytes in all")
+    return _Header(shape, dtype)
 
 
 def _array(path: str, key: str) -> np.ndarray:
-    archive = _open(path)
+    """The array, of a shape and type that have been looked at, in the byte order of this machine."""
     try:
-        with archive.file.open(archive.members[f"{key}.npy"]) as file:
-            return npy.read_array(file, allow_pickle=False)
-    except DAMAGED as error:
-        raise InputError(f"{path}: {key}: cannot be read: {error}") from error
+        with _open(path).file.open(_member(path, key)) as file:
+            array = npy.read_array(file, allow_pickle=False)
+    except InputError:
+        raise
+    except Exception as error:  # of the zip, or of numpy
+        raise InputError(f"{path}: {key}: cannot be read: {_told(error)}") from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _told(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
+import os
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from adapters.disk import kind_of, open_file, read_json
 from adapters.sequence import Clip, InputError
+from adapters.settings import shown
 
 Stamp: TypeAlias = tuple[str, int, int]
 """(path, size, mtime in ns): the same stamp means the same contents, so that what was read can be kept."""
@@ -20,22 +24,33 @@ def file_stamp(path: str | Path) -> Stamp:
     """The stamp of a file.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or a folder, pipe or device in its place.
     """
     try:
-        status = Path(path).stat()
+        status = os.stat(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a zero byte in its name
+        raise InputError(f"{shown(str(path))}: cannot be read: {error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: a {kind_of(status.st_mode)}, expected a file")
     return str(path), status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=64)
 def file_hash(stamp: Stamp) -> str:
-    """blake2b of a whole file."""
-    with open(stamp[0], "rb") as file:
-        digest = hashlib.blake2b(digest_size=16)
-        while block := file.read(1 << 20):
-            digest.update(block)
+    """blake2b of a whole file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with open_file(stamp[0]) as file:
+        try:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        except OSError as error:
+            raise InputError(f"{stamp[0]}: cannot be read: {error.strerror or error}") from error
     return digest.hexdigest()
 
 
@@ -46,11 +61,7 @@ def load_json(stamp: Stamp) -> dict[str, Any]:
     Raises:
         InputError: not json, or not a mapping.
     """
-    try:
-        with open(stamp[0], encoding="utf-8") as file:
-            data = json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{stamp[0]}: cannot be read as json: {error}") from error
+    data = read_json(stamp[0], said="cannot be read as json")
     if not isinstance(data, dict):
         raise InputError(f"{stamp[0]}: a json {type(data).__name__}, expected an object: {{video: ...}}")
     return data
@@ -59,18 +70,52 @@ def load_json(stamp: Stamp) -> dict[str, Any]:
 def as_scores(values: Any, frames: int, where: str) -> np.ndarray:
     """One finite score per frame as float32 [T].
 
+    Args:
+        values: a list, tuple or array [T] of numbers; nothing else is a list of scores, though it may have a length.
+        frames: T.
+        where: file name and entry, for messages.
+
     Raises:
-        InputError: another number of them, or not numbers.
+        InputError: another number of them, not numbers, or beyond what float32 holds.
     """
-    try:
-        scores = np.array([float(v) for v in values], np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: scores are not a list of {frames} numbers: {error}") from error
-    if len(scores) != frames:
-        raise InputError(f"{where}: {len(scores)} scores, expected {frames}, one for every frame")
+    if isinstance(values, np.ndarray):
+        values = values.tolist() if values.ndim == 1 and values.dtype.kind in "fiu" else values
+    if not isinstance(values, (list, tuple)):
+        kind = f"an array of {values.dtype} {values.shape}" if isinstance(values, np.ndarray) else shown(values)
+        raise InputError(
+            f"{where}: scores are not a list of {frames} numbers, one for every frame in order, but {kind}"
+        )
+    if odd := [t for t, value in enumerate(values) if type(value) not in (int, float)]:
+        raise InputError(
+            f"{where}: scores are not a list of {frames} numbers: that of frame {odd[0]} is {shown(values[odd[0]])}"
+        )
+    if len(values) != frames:
+        raise InputError(f"{where}: {len(values)} scores, expected {frames}, one for every frame")
+    with np.errstate(over="ignore"):
+        scores = np.array([_double(value) for value in values], np.float64).astype(np.float32)
     if not np.isfinite(scores).all():
-        raise InputError(f"{where}: score of frame {int(np.argmin(np.isfinite(scores)))} is not finite")
+        t = int(np.argmin(np.isfinite(scores)))
+        raise InputError(f"{where}: score of frame {t} is not finite: {shown(values[t])}")
     return scores
+
+
+def _double(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int of hundreds of digits
+        return math.inf
+
+
+def text_of(path: Path, key: str) -> str:
+    """A remark in a side file {key: a line of text}, "" where there is none.
+
+    Raises:
+        InputError: not such a file.
+    """
+    value = load_json(file_stamp(path)).get(key, "")
+    if not isinstance(value, str) or not value.isprintable():
+        raise InputError(f"{path}: `{key}` is {shown(value)}, expected one line of text")
+    return value
 
 
 def scores_of(path: Path, clip: Clip, expression: str) -> np.ndarray:
@@ -87,10 +132,10 @@ def key_frame_of(path: Path, clip: Clip, expression: str) -> int:
         k = entry["index_info"]["class_index"] if isinstance(entry, dict) else entry
     except (KeyError, TypeError):
         k = None
-    if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(clip):
+    if type(k) is not int or not 0 <= k < len(clip):
         raise InputError(
             f'{where}: expected a key frame 0..{len(clip) - 1} as {{"index_info": {{"class_index": k}}}} or a number, '
-            f"found {entry!r:.80}"
+            f"found {shown(entry)}"
         )
     return k
 

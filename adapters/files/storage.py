@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from adapters.disk import open_file, read_file
 from adapters.files.side_files import Stamp, file_stamp
+from adapters.png import MAX_BYTES
 from adapters.sequence import InputError
 
+MOST_NAMES = 1 << 29  # bytes of a list of names in a zip: a hundred times what any benchmark has
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -25,28 +28,34 @@ class Folder:
     root: str
 
     def entries(self, at: str) -> tuple[list[str], list[str]]:
-        """Names of the folders and of the files in a folder, sorted; two empty lists where there is no such folder."""
+        """Names of the folders and of the files in a folder, sorted; two empty lists where there is no such folder.
+
+        What cannot be looked at, such as a link to itself, counts as a file, so that it harms nobody who does not
+        read it.
+
+        Raises:
+            InputError: the folder cannot be read.
+        """
+        path = os.path.join(self.root, at)
         folders, files = [], []
         try:
-            with os.scandir(os.path.join(self.root, at)) as found:
+            with os.scandir(path) as found:
                 for entry in found:
                     if not is_junk(entry.name):
-                        (folders if entry.is_dir() else files).append(entry.name)
+                        (folders if _is_folder(entry) else files).append(entry.name)
         except (FileNotFoundError, NotADirectoryError):
             pass
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
         return sorted(folders), sorted(files)
 
-    def read(self, name: str, most: int = -1) -> bytes:
+    def read(self, name: str, first: int | None = None, most: int = MAX_BYTES) -> bytes:
         """The bytes of a file, or its first few.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or has more bytes than `most`.
         """
-        try:
-            with open(os.path.join(self.root, name), "rb") as file:
-                return file.read(most)
-        except OSError as error:
-            raise InputError(f"{self.where(name)}: cannot be read: {error.strerror or error}") from error
+        return read_file(os.path.join(self.root, name), most, first)
 
     def where(self, name: str) -> str:
         """The file's name for messages."""
@@ -67,15 +76,17 @@ class Folder:
         """Which of these kinds of file the folder holds, by the first one found.
 
         Raises:
-            InputError: none of them.
+            InputError: none of them, or nothing that can be read.
         """
-        for _, folders, files in os.walk(self.root):
+        failed: list[OSError] = []
+        for _, folders, files in os.walk(self.root, onerror=failed.append):
             folders[:] = sorted(f for f in folders if not is_junk(f))
             for file in sorted(files):
                 suffix = Path(file).suffix
                 if suffix in suffixes and not is_junk(file):
                     return suffix
-        raise InputError(f"{self.root}/: holds no masks: no {', '.join(suffixes)} file in it")
+        told = f"; {failed[0].filename} cannot be read: {failed[0].strerror}" if failed else ""
+        raise InputError(f"{self.root}/: holds no masks: no {', '.join(suffixes)} file in it{told}")
 
 
 @dataclass(frozen=True)
@@ -88,15 +99,13 @@ class Zip:
         folders, files = self._zip.tree.get(at.rstrip("/"), ((), ()))
         return sorted(folders), sorted(files)
 
-    def read(self, name: str, most: int = -1) -> bytes:
-        archive = self._zip
-        try:
-            with archive.file.open(archive.members[name]) as file:
-                return file.read(most)
-        except KeyError:
-            raise InputError(f"{self.where(name)}: not in the zip") from None
-        except (OSError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
-            raise InputError(f"{self.where(name)}: damaged, or encrypted: {error}") from error
+    def read(self, name: str, first: int | None = None, most: int = MAX_BYTES) -> bytes:
+        archive, where = self._zip, self.where(name)
+        if name not in archive.members:
+            raise InputError(f"{where}: not in the zip")
+        if name in archive.twice:
+            raise InputError(f"{where}: twice in the zip")
+        return read_member(archive.file, archive.members[name], where, most, first)
 
     def where(self, name: str) -> str:
         return f"{self.root}:{name}"
@@ -108,7 +117,7 @@ class Zip:
         return hashlib.blake2b("".join(lines).encode(), digest_size=16).hexdigest()
 
     def problems(self) -> list[str]:
-        return [f"{self.where(name)}: twice in the zip" for name in self._zip.twice]
+        return [f"{self.where(name)}: twice in the zip" for name in sorted(self._zip.twice)]
 
     @property
     def _zip(self) -> _OpenZip:
@@ -117,11 +126,11 @@ class Zip:
 
 class _OpenZip:
     def __init__(self, path: str):
-        self.file = zipfile.ZipFile(path)
+        self.file = zip_file(path)
         infos = [i for i in self.file.infolist() if not i.is_dir()]
         names = [i.filename.replace("\\", "/").removeprefix("./") for i in infos]  # some tools on Windows write \
         self.members = dict(zip(names, infos, strict=True))
-        self.twice = [name for name, count in Counter(names).items() if count > 1]
+        self.twice = {name for name, count in Counter(names).items() if count > 1}
 
     @cached_property
     def tree(self) -> dict[str, tuple[set[str], set[str]]]:
@@ -147,10 +156,67 @@ def open_zip(stamp: Stamp, process: int) -> _OpenZip:
     Raises:
         InputError: not a zip, or a damaged one.
     """
+    return _OpenZip(stamp[0])
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which no more is read at once than a zip's list of names can need, whatever its last bytes ask for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MOST_NAMES:
+            raise zipfile.BadZipFile(f"its list of names asks for {size:,} bytes")
+        return super().read(size)
+
+
+class _Owning(zipfile.ZipFile):
+    """Closes the file that it was given."""
+
+    def close(self) -> None:
+        file = self.fp
+        super().close()
+        if file is not None:
+            file.close()
+
+
+def zip_file(path: str | Path) -> zipfile.ZipFile:
+    """Opens a zip that nobody vouches for.
+
+    Raises:
+        InputError: no file, not a zip, or a damaged one, such as with names that are not UTF-8.
+    """
+    file = _Bounded(open_file(path))
     try:
-        return _OpenZip(stamp[0])
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{stamp[0]}: cannot be read as a zip: {error}") from error
+        return _Owning(file)
+    except Exception as error:  # zipfile raises BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, ...
+        file.close()
+        raise InputError(f"{path}: cannot be read as a zip: {str(error) or type(error).__name__}") from error
+
+
+def read_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, most: int = MAX_BYTES, first: int | None = None
+) -> bytes:
+    """The bytes of a file in a zip, or its first few; the checksum of the whole is verified.
+
+    Raises:
+        InputError: damaged, encrypted, packed in a way that is not known, or more bytes than `most`.
+    """
+    if info.file_size > most:
+        raise InputError(
+            f"{where}: {info.file_size:,} bytes when unpacked, more than the {most:,} that such a file can have; it "
+            "was not unpacked: it is damaged, or something else"
+        )
+    try:
+        with archive.open(info) as file:
+            return file.read(most + 1 if first is None else first)
+    except Exception as error:  # also zlib.error, RuntimeError (encrypted), NotImplementedError, EOFError, LZMAError
+        raise InputError(f"{where}: damaged, or encrypted: {str(error) or type(error).__name__}") from error
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def is_junk(name: str) -> bool:

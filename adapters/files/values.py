@@ -90,6 +90,8 @@ def two_valued(frame: np.ndarray, where: str) -> np.ndarray:
     Raises:
         InputError: other values.
     """
+    if frame.dtype.kind == "f" and frame.dtype != np.float32:
+        frame = frame.astype(np.float64)  # OpenCV knows neither half nor extended precision
     mask = frame != 0
     high = frame.max()
     # no value lies above the highest: all that are not 0 are the highest exactly when they add up to so many of it

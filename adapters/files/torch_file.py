@@ -1,0 +1,70 @@
+"""What is common to all files of torch.save: checksums that torch itself does not look at, and plain tensors."""
+
+from __future__ import annotations
+
+import zipfile
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from adapters.files.side_files import Stamp
+from adapters.files.storage import zip_file
+from adapters.sequence import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 1 << 20
+
+
+def is_packed(path: str) -> bool:
+    """Whether it is a zip, as torch writes since 1.6; such a file need not be read whole."""
+    try:
+        return zipfile.is_zipfile(path)
+    except Exception:  # of an end record that is damaged; torch says what it makes of it
+        return False
+
+
+@lru_cache(maxsize=256)
+def verify_checksums(stamp: Stamp) -> None:
+    """Compares every part of a packed file with its checksum, once in a process.
+
+    A flipped bit in a tensor is another number that nothing else would notice.
+
+    Raises:
+        InputError: a part does not fit its checksum, is packed (torch never does that), or is there twice.
+    """
+    path = stamp[0]
+    with zip_file(path) as archive:
+        parts = archive.infolist()
+        if len({part.filename for part in parts}) < len(parts):
+            raise InputError(f"{path}: damaged: a part of it is there twice")
+        if packed := [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]:
+            raise InputError(f"{path}: {packed[0]} in it is compressed, which torch.save never does; save it again")
+        if not any(part.CRC for part in parts):  # torch.serialization.set_crc32_options(False)
+            return
+        for part in parts:
+            try:
+                with archive.open(part) as file:
+                    while file.read(BLOCK):
+                        pass
+            except Exception as error:  # BadZipFile, or anything of a damaged directory
+                raise InputError(f"{path}: damaged: {error}; copy or download it again") from error
+
+
+def dense(value: Any) -> Tensor | None:
+    """A tensor as plain numbers in memory, without gradient; None of anything else.
+
+    Anything else is: sparse, quantised and nested tensors, those without memory, and subclasses.
+    """
+    import torch  # here, since files of other formats need none of it
+
+    if type(value) not in (torch.Tensor, torch.nn.Parameter):
+        return None
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_nested or value.is_quantized:
+        return None
+    return value.detach().resolve_conj().resolve_neg()
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, in one short line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
