@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapters.datasets.frames import read_bytes
-from adapters.disk import half_character, name_problem
+from adapters.disk import half_character, name_problem, read_json
 from adapters.sequence import BadClips, Clip, Expression, InputError
 from adapters.settings import shown
-
-
-def read_json(path: Path) -> Any:
-    """The content of a json file.
-
-    Raises:
-        InputError: it cannot be read or is not json.
-    """
-    data = read_bytes(path)
-    try:
-        return json.loads(data)
-    except ValueError as error:  # json and Unicode errors
-        raise InputError(f"{path}: not a json file ({len(data)} bytes): {error}") from error
 
 
 def read_videos(path: Path) -> dict[str, dict]:
@@ -127,21 +112,24 @@ def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tu
             )
     if problems:
         raise InputError(problems)
-    return tuple(frames), tuple(
-        Expression(name, i, expressions[i]["exp"], object_ids(expressions[i].get("obj_id")))
-        for i in sorted(expressions, key=natural)
-    )
+    ids = {i: object_ids(e.get("obj_id"), f"{at}: expression {shown(i)}") for i, e in expressions.items()}
+    found = (Expression(name, i, expressions[i]["exp"], ids[i]) for i in sorted(expressions, key=natural))
+    return tuple(frames), tuple(found)
 
 
-def object_ids(value: Any) -> tuple[str, ...]:
+def object_ids(value: Any, where: str = "object ids") -> tuple[str, ...]:
     """Ids as strings, from one id, a list of them, or None.
 
     >>> object_ids(None), object_ids("1"), object_ids([2, 3])
     ((), ('1',), ('2', '3'))
+
+    Raises:
+        InputError: something else than texts and whole numbers.
     """
-    if value is None:
-        return ()
-    return tuple(str(i) for i in value) if isinstance(value, list) else (str(value),)
+    ids = () if value is None else value if isinstance(value, list) else (value,)
+    if odd := [i for i in ids if type(i) not in (str, int)]:
+        raise InputError(f"{where}: an object's id is {shown(odd[0])}, expected a text or a whole number")
+    return tuple(str(i) for i in ids)
 
 
 def natural(name: str) -> list:
@@ -161,10 +149,14 @@ def _by_value(digits: str) -> tuple[int, str]:
 
 
 def _from_2020(objects: Any, at: str) -> dict:
-    try:
-        frames = {frame for o in objects.values() for frame in o["frames"]}
-        texts = [(i, text) for i in sorted(objects, key=natural) for text in objects[i]["expressions"]]
-        expressions = {str(n): {"exp": text, "obj_id": i} for n, (i, text) in enumerate(texts)}
-        return {"frames": sorted(frames, key=natural), "expressions": expressions}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{at}: `objects` should be {{id: {{frames, expressions}}}}, lists both") from error
+    entries = objects.values() if isinstance(objects, dict) else [None]
+    if not all(isinstance(o, dict) and _texts(o.get("frames")) and _texts(o.get("expressions")) for o in entries):
+        raise InputError(f"{at}: `objects` should be {{id: {{frames, expressions}}}}, lists of texts both")
+    frames = {frame for o in entries for frame in o["frames"]}
+    texts = [(i, text) for i in sorted(objects, key=natural) for text in objects[i]["expressions"]]
+    expressions = {str(n): {"exp": text, "obj_id": i} for n, (i, text) in enumerate(texts)}
+    return {"frames": sorted(frames, key=natural), "expressions": expressions}
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

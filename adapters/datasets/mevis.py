@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from adapters.datasets.meta import make_clips, object_ids, parse, read_json, rea
 from adapters.disk import user_path
 from adapters.files.coco_rle import checked_runs, decode
 from adapters.sequence import Clip, Frames, InputError, LazyMasks, MaskSequence
-from adapters.settings import names, text
+from adapters.settings import names, shown, text
 
 
 class Mevis(Dataset):
@@ -60,7 +61,8 @@ class Mevis(Dataset):
             frames, expressions = parse(name, entry, meta)
             images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
             told = entry.get("expressions", {})  # in the layout of 2020 there are none
-            annotations = {e.id: object_ids(told.get(e.id, {}).get("anno_id")) for e in expressions}
+            where = f"{meta}: video {shown(name)}, anno_id"
+            annotations = {e.id: object_ids(told.get(e.id, {}).get("anno_id"), where) for e in expressions}
             annotations = {i: ids for i, ids in annotations.items() if ids}
             truth = None
             if runs is not None and annotations:
@@ -105,19 +107,26 @@ class RleTruth:
 
     def problems(self) -> list[str]:
         """Masks that are malformed or of another size than the pictures, the first of each annotation."""
+        return self._faults(1)
+
+    def inspect(self) -> list[str]:
+        """All of them."""
+        return self._faults(None)
+
+    def _faults(self, most: int | None) -> list[str]:
         try:
             size = self.images.size
         except InputError:  # the pictures' own problem
             return []
-        found = []
-        for i, rles in self.runs.items():
+        return [fault for i in self.runs for fault in islice(self._faults_of(i, size), most)]
+
+    def _faults_of(self, i: str, size: tuple[int, int]) -> Iterator[str]:
+        for t, rle in enumerate(self.runs[i]):
             try:
-                for t, rle in enumerate(rles):
-                    if rle is not None:
-                        checked_runs(rle, size, self._where(i, t))
+                if rle is not None:
+                    checked_runs(rle, size, self._where(i, t))
             except InputError as error:
-                found += error.problems
-        return found
+                yield from error.problems
 
     def _mask(self, ids: tuple[str, ...], t: int) -> np.ndarray:
         return reduce(np.logical_or, (decode(self.runs[i][t], self.images.size, self._where(i, t)) for i in ids))

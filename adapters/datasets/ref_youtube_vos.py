@@ -10,7 +10,7 @@ from adapters.datasets.frames import ImageFiles, PaletteTruth, is_there
 from adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
 from adapters.disk import user_path
 from adapters.sequence import Clip, InputError
-from adapters.settings import names, text
+from adapters.settings import names, shown, text
 
 VALID = frozenset(Path(__file__).with_name("ref_youtube_vos_valid.txt").read_text(encoding="ascii").split())
 
@@ -56,7 +56,8 @@ class RefYoutubeVOS(Dataset):
         def make(name: str, entry: Any) -> Clip:
             frames, expressions = parse(name, entry, meta)
             images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
-            known = {e.id: object_ids(secret.get(name, {}).get(e.id)) or e.objects for e in expressions}
+            told, where = secret.get(name, {}), f"obj_ids: video {shown(name)}"
+            known = {e.id: object_ids(told.get(e.id), where) or e.objects for e in expressions}
             known = {i: objects for i, objects in known.items() if objects}
             truth = None
             if known and is_there(annotations):
