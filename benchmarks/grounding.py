@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from adapters.networks.grounding import VARIANTS, open_grounding
+from adapters.settings import defaults_of
 from adapters.training.grounding import DEFAULTS, GroundingTrainee, Items
 
 SHIPPED = ("grounding_nano", "grounding_nano_1", "grounding_match_nano")
@@ -29,7 +30,7 @@ def main() -> None:
     for weights in options.weights:
         network, variant = open_grounding(weights)
         name = next(name for name, known in VARIANTS.items() if known == variant)
-        learner = GroundingTrainee({**DEFAULTS, **AS_TRAINED, "variant": name, "held_out": options.clips})
+        learner = GroundingTrainee({**defaults_of(DEFAULTS), **AS_TRAINED, "variant": name, "held_out": options.clips})
         found = []
         for seed in options.seeds:
             learner.held_out = Items(learner, seed, "test")

@@ -18,6 +18,7 @@ from adapters.networks import text
 from adapters.networks.grounding import VARIANTS, Grounding, Variant, masked_average, open_grounding, paths_of, shares
 from adapters.networks.interface import Text
 from adapters.sequence import Clip, Expression, InputError, MaskSequence, Objects
+from adapters.settings import defaults_of
 from adapters.training import grounding as training
 from adapters.training import loop
 from adapters.training.export import export
@@ -304,7 +305,7 @@ def test_simulated_tracklets_are_the_objects_and_what_no_sentence_means():
 
 
 def test_items_depend_on_seed_and_number_alone():
-    a, b = (training.trainee("grounding", {**training.DEFAULTS, **TINY}, None) for _ in range(2))
+    a, b = (training.trainee("grounding", {**defaults_of(training.DEFAULTS), **TINY}, None) for _ in range(2))
     one, two = a.items[5], b.items[5]
     assert torch.equal(one.images, two.images) and torch.equal(one.masks, two.masks) and one.rows == two.rows
     assert not torch.equal(a.items[6].images, one.images)
@@ -313,7 +314,7 @@ def test_items_depend_on_seed_and_number_alone():
 
 
 def test_training_learns_a_clip_by_heart(tmp_path):
-    trainee = training.trainee("grounding", {**training.DEFAULTS, **TINY}, None)
+    trainee = training.trainee("grounding", {**defaults_of(training.DEFAULTS), **TINY}, None)
     item = trainee.items[0]
     trainee.items = [item] * 1000
     options = {"steps": 60, "batch": 1, "optimizer": "adam", "lr": 2e-3, "warmup": 0.1, "ema": 0.0, "device": "cpu"}
@@ -336,7 +337,7 @@ def test_the_command_trains_it(tmp_path, capsys):
 
 def test_the_shipped_network_is_well_above_chance():
     """Held-out test clips; chance is 1 / number of tracklets."""
-    settings_ = {**training.DEFAULTS, **TINY, "size": [90, 160], "looks": 4, "frames": 8, "held_out": 12}
+    settings_ = {**defaults_of(training.DEFAULTS), **TINY, "size": [90, 160], "looks": 4, "frames": 8, "held_out": 12}
     trainee = training.trainee("grounding", settings_, None)
     trainee.held_out = training.Items(trainee, 7, "test")
     found = trainee.validate(open_grounding("grounding_nano")[0])

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from adapters.networks.layers import DropPath, FrozenBatchNorm2d
 from adapters.networks.swin import SwinBlock
 from adapters.sequence import InputError
+from adapters.settings import defaults_of
 from adapters.training import augment
 from adapters.training.collage import collage
 from adapters.training.loop import fit
@@ -35,7 +36,16 @@ from propagators.training.recipe import Clips, PropagatorTrainee, drop_paths, in
 NANO = ["aot_nano", "deaot_nano"]
 SIZE = (49, 65)
 SHORT = {"batch": 1, "lr": 2e-3, "warmup": 0.1, "validate_every": 1000, "save_every": 1000, "log_every": 1, "ema": 0.05}
-PLAIN = {**DEFAULTS, "frames": 3, "size": SIZE, "static": 0.0, "merge": 0.0, "subset": 0.0, "colour": 0.0, "places": 1}
+PLAIN = {
+    **defaults_of(DEFAULTS),
+    "frames": 3,
+    "size": SIZE,
+    "static": 0.0,
+    "merge": 0.0,
+    "subset": 0.0,
+    "colour": 0.0,
+    "places": 1,
+}
 
 
 def network_of(name):
@@ -217,7 +227,7 @@ def test_a_batch_weighs_like_its_clips():
 
 
 def test_samples_depend_on_seed_and_number_alone():
-    settings = {**DEFAULTS, "steps": 10, "size": SIZE}
+    settings = {**defaults_of(DEFAULTS), "steps": 10, "size": SIZE}
     clips, again, other = (trainee("aot", {**settings, "seed": s}).samples() for s in (0, 0, 1))
     for i in (0, 1, 2, 3):
         sample = clips[i]

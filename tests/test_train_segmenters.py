@@ -14,6 +14,7 @@ from adapters.networks.checkpoint import open_checkpoint
 from adapters.networks.interface import Text
 from adapters.networks.weights import shipped
 from adapters.sequence import InputError
+from adapters.settings import defaults_of
 from adapters.training import loop
 from adapters.training.language import word_tokenizer
 from adapters.training.losses import Found, Target, match
@@ -34,7 +35,14 @@ SHORT = 64
 
 
 def training(name, backbone="resnet_nano", clip=None, score=None, **settings):
-    given = {**DEFAULTS, "short_side": SHORT, "text_layers": 1, "text_width": 32, "expressions": 2, **settings}
+    given = {
+        **defaults_of(DEFAULTS),
+        "short_side": SHORT,
+        "text_layers": 1,
+        "text_width": 32,
+        "expressions": 2,
+        **settings,
+    }
     return Segmenter(name, backbone, given, Fixed(clip or clip_of(3)), Fixed(clip_of(3)), score)
 
 
@@ -183,7 +191,7 @@ def test_published_variants_train_slower_below_and_keep_their_language_model():
 @pytest.mark.slow
 def test_a_published_variant_takes_a_step():
     clip = clip_of(2)
-    settings = {**DEFAULTS, "tokenizer": str(text.ROBERTA.small), "short_side": SHORT, "expressions": 2}
+    settings = {**defaults_of(DEFAULTS), "tokenizer": str(text.ROBERTA.small), "short_side": SHORT, "expressions": 2}
     with pytest.raises(InputError, match="a text encoder that is not trained"):
         Segmenter("referformer", "resnet50", settings, Fixed(clip), None, None)
     learner = Segmenter("referformer", "resnet50", settings | {"text_lr": 0.1}, Fixed(clip), None, None)

@@ -14,6 +14,7 @@ from adapters.networks.interface import Text
 from adapters.networks.uninext import Features
 from adapters.networks.weights import read_weights, shipped
 from adapters.sequence import InputError
+from adapters.settings import defaults_of
 from adapters.training import loop, simota
 from adapters.training.samples import Sample
 from adapters.training.uninext import DEFAULTS, UninextTrainee, answers, batch_of, losses, trainee
@@ -50,7 +51,14 @@ class Fixed:
 
 
 def training(clip=None, score=None, held_out=None, **settings):
-    given = {**DEFAULTS, "sizes": [SIZE], "validate_size": SIZE, "text_layers": 1, "text_width": 32, **settings}
+    given = {
+        **defaults_of(DEFAULTS),
+        "sizes": [SIZE],
+        "validate_size": SIZE,
+        "text_layers": 1,
+        "text_width": 32,
+        **settings,
+    }
     return UninextTrainee(given, Fixed(clip or clip_of()), held_out, score)
 
 
@@ -240,7 +248,7 @@ class Killed(Exception):
 
 def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
     given = {"steps": 4, "batch": 2, "lr": 1e-3, "save_every": 2, "validate_every": 4, "log_every": 1, "device": "cpu"}
-    settings = {**loop.DEFAULTS, **given}
+    settings = {**defaults_of(loop.DEFAULTS), **given}
     small = {"sizes": [SIZE, (48, 84)], "expressions": 1}
     loop.fit(training(**small), settings, tmp_path / "whole")
 

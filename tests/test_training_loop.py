@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from adapters.sequence import InputError
+from adapters.settings import defaults_of
 from adapters.training.averages import Averages
 from adapters.training.loop import DEFAULTS, OPTIMIZERS, fit, learning_rate
 from adapters.training.trainee import Trainee
@@ -258,7 +259,7 @@ def test_what_decays():
 
 
 def test_the_learning_rate_rises_then_falls():
-    s = {**DEFAULTS, "steps": 200}
+    s = {**defaults_of(DEFAULTS), "steps": 200}
     rates = [learning_rate(i, s) for i in range(200)]
     top = rates.index(max(rates))
     assert rates[:top] == sorted(rates[:top]) and rates[top:] == sorted(rates[top:], reverse=True)

@@ -28,6 +28,7 @@ from adapters.networks.urvos_memory import FrameMemory, Remembered, together
 from adapters.networks.weights import read_weights, write_weights
 from adapters.networks.words import LONGEST, Words
 from adapters.sequence import Clip, Expression, InputError, MaskSequence
+from adapters.settings import defaults_of
 from adapters.training import urvos as trainer
 from adapters.training.export import export
 from adapters.training.samples import Sample
@@ -344,7 +345,15 @@ def trainee(monkeypatch, **given):
     monkeypatch.setitem(urvos.VARIANTS, "tiny", SMALL)
     words = vocabulary([text for text, _ in OneClip()[0].expressions])
     assert words.words == ("square", "the", "green", "red")
-    s = {**DEFAULTS, "variant": "tiny", "sentences": 2, "freeze_bn": False, "backbone_lr": 1.0, "steps": 2, **given}
+    s = {
+        **defaults_of(DEFAULTS),
+        "variant": "tiny",
+        "sentences": 2,
+        "freeze_bn": False,
+        "backbone_lr": 1.0,
+        "steps": 2,
+        **given,
+    }
     return URVOSTrainee(s, words, OneClip(), [OneClip()[0]], lambda a, b: float((a == b).mean()))
 
 
@@ -440,7 +449,14 @@ def test_the_command_trains_it(tmp_path, capsys):
 
 def test_the_shipped_network_remembers():
     """Held-out clips: with the first frame's true mask remembered the others are found better than alone."""
-    s = {**DEFAULTS, "variant": "urvos_nano", "size": [96, 160], "freeze_bn": False, "validate_clips": 4, "seed": 7}
+    s = {
+        **defaults_of(DEFAULTS),
+        "variant": "urvos_nano",
+        "size": [96, 160],
+        "freeze_bn": False,
+        "validate_clips": 4,
+        "seed": 7,
+    }
     one = trainer.trainee("urvos", s, score)
     found = one.validate(urvos.load("urvos_nano"))
     assert found["J&F"] > 0.2 and found["J&F with memory"] > found["J&F"] + 0.05, found

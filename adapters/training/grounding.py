@@ -22,30 +22,36 @@ from torch.nn import functional as F
 
 from adapters.networks import frames, text
 from adapters.networks.grounding import VARIANTS, Grounding, Variant, paths_of, shares, tokenizer_of
+from adapters.networks.options import TOKENIZER
 from adapters.networks.weights import read_weights
 from adapters.sequence import InputError
+from adapters.settings import number, whole
+from adapters.settings import text as text_setting
+from adapters.training import loop
+from adapters.training.options import CLIPS, DATA, FILE, FRAMES, SENTENCES, SHARE, SIZE
 from adapters.training.samples import FolderClips, RenderedClips
 from adapters.training.trainee import Trainee
 
 DEFAULTS: dict[str, Any] = {
-    "variant": "grounding",  # one of adapters.networks.grounding.VARIANTS
-    "data": "shapes",  # or a folder in the layout of Ref-YouTube-VOS
-    "frames": 8,  # of a sample, all over the clip: for the paths
-    "looks": 4,  # of these, frames that are looked at
-    "sentences": 8,  # of a sample at most
-    "size": [360, 640],  # of the frames, (height, width)
-    "pathless": 0.2,  # share of samples without paths, where the network takes any: images have none
-    "dropout": 0.1,  # 0 for trainings so short that nothing is learned by heart
-    "visual_weights": None,  # of an encoder trained on ImageNet, in torchvision's names for ResNets
-    "text_weights": None,  # of the language model
-    "tokenizer": None,  # folder; None: that of the variant
-    "held_out": 40,  # clips of validation
-    "optimizer": "adam",
-    "lr": 4e-5,
-    "drops": [0.67],
-    "drop": 0.25,  # to 1e-5
-    "weight_decay": 1e-4,
-    "seed": 0,
+    "variant": text_setting("grounding"),  # one of adapters.networks.grounding.VARIANTS
+    "data": DATA,  # or a folder in the layout of Ref-YouTube-VOS
+    "frames": FRAMES.at(8),  # of a sample, all over the clip: for the paths
+    "looks": whole(4, least=1),  # of these, frames that are looked at
+    "sentences": SENTENCES.at(8),  # of a sample at most
+    "size": SIZE.at([360, 640]),  # of the frames, (height, width)
+    # share of samples without paths, where the network takes any: images have none
+    "pathless": SHARE.at(0.2),
+    "dropout": number(0.1, least=0, most=0.99),  # 0 for trainings so short that nothing is learned by heart
+    "visual_weights": FILE,  # of an encoder trained on ImageNet, in torchvision's names for ResNets
+    "text_weights": FILE,  # of the language model
+    "tokenizer": TOKENIZER,  # folder; None: that of the variant
+    "held_out": CLIPS.at(40),  # clips of validation
+    "optimizer": loop.DEFAULTS["optimizer"].at("adam"),
+    "lr": loop.DEFAULTS["lr"].at(4e-5),
+    "drops": loop.DEFAULTS["drops"].at([0.67]),
+    "drop": loop.DEFAULTS["drop"].at(0.25),  # to 1e-5
+    "weight_decay": loop.DEFAULTS["weight_decay"].at(1e-4),
+    "seed": loop.DEFAULTS["seed"],
 }
 
 

@@ -31,32 +31,36 @@ from tqdm import tqdm
 
 from adapters.component import merge_settings
 from adapters.networks import device as devices
+from adapters.networks.options import DEVICE, PRECISION
 from adapters.sequence import InputError
+from adapters.settings import choice, listed, number, whole
 from adapters.training.averages import Averages
 from adapters.training.processes import Processes
 from adapters.training.trainee import Trainee
 
 DEFAULTS: dict[str, Any] = {
-    "steps": 10000,  # optimizer steps
-    "batch": 4,  # samples of a step, in each process
-    "accumulate": 1,  # batches whose gradients make one step
-    "optimizer": "adamw",  # or adam
-    "lr": 2e-4,  # the highest learning rate
-    "final_lr": 0.05,  # share of it at the end
-    "warmup": 0.05,  # share of the steps in which it rises
-    "power": 0.9,  # of the polynomial by which it falls; 0: it stays
-    "drops": [],  # instead: shares of the steps at which it falls to `drop` of what it was
-    "drop": 0.1,
-    "weight_decay": 0.05,
-    "clip": 5.0,  # largest norm of the gradient; 0: any
-    "ema": 0.1,  # weights are averaged over about this share of the steps; 0: the last ones count
-    "precision": "fp32",  # or bf16, fp16 (CUDA only)
-    "device": "auto",
-    "seed": 0,
-    "workers": 0,  # processes that make samples; 0: the training's own
-    "validate_every": 1000,
-    "save_every": 200,
-    "log_every": 20,
+    "steps": whole(10000, least=1),  # optimizer steps
+    "batch": whole(4, least=1),  # samples of a step, in each process
+    "accumulate": whole(1, least=1),  # batches whose gradients make one step
+    "optimizer": choice("adamw", "adam"),  # or adam
+    "lr": number(2e-4, above=0, most=1e3),  # the highest learning rate
+    "final_lr": number(0.05, least=0, most=1),  # share of it at the end
+    "warmup": number(0.05, least=0, most=1),  # share of the steps in which it rises
+    "power": number(0.9, least=0, most=100),  # of the polynomial by which it falls; 0: it stays
+    # instead: shares of the steps at which it falls to `drop` of what it was
+    "drops": listed(number(least=0, most=1), [], most=1000),
+    "drop": number(0.1, least=0, most=1),
+    "weight_decay": number(0.05, least=0, most=1e3),
+    "clip": number(5.0, least=0),  # largest norm of the gradient; 0: any
+    # weights are averaged over about this share of the steps; 0: the last ones count
+    "ema": number(0.1, least=0, most=1),
+    "precision": PRECISION,  # or bf16, fp16 (CUDA only)
+    "device": DEVICE,
+    "seed": whole(0),
+    "workers": whole(0, most=1024),  # processes that make samples; 0: the training's own
+    "validate_every": whole(1000, least=1),
+    "save_every": whole(200, least=1),
+    "log_every": whole(20, least=1),
 }
 PARTS = {"step", "seconds", "settings", "state_dict", "averages", "optimizer", "scaler", "log"}  # of what is saved
 # may change when a training is resumed
@@ -79,27 +83,19 @@ def fit(trainee: Trainee, settings: Mapping[str, Any], out: Path, about: Mapping
         InputError: wrong settings, or `out` holds a training with others.
         FloatingPointError: the loss is not finite; the last state that was saved is kept.
     """
-    given = merge_settings(DEFAULTS, dict(settings), "train")
-    problems = list(devices.problems(given, "train"))
-    problems += [f"train: setting `{k}` is {given[k]}, expected 1 or more" for k in _COUNTS if given[k] < 1]
-    if given["optimizer"] not in OPTIMIZERS:
-        problems.append(
-            f"train: setting `optimizer` is {given['optimizer']!r}, expected one of {', '.join(OPTIMIZERS)}"
-        )
-    if problems:
-        raise InputError(problems)
+    given = merge_settings(DEFAULTS, dict(settings), "train", lambda given: devices.problems(given, "train"))
     with Processes(given["device"]) as processes:
         return _Training(trainee, given, Path(out), processes, dict(about or {})).run()
 
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-_COUNTS = ("steps", "batch", "accumulate", "validate_every", "save_every", "log_every")
 
 
 def learning_rate(step: int, settings: Mapping[str, Any]) -> float:
     """The learning rate of a step, as a share of the highest.
 
-    >>> s = {**DEFAULTS, "steps": 100, "warmup": 0.1, "final_lr": 0.0, "power": 1.0}
+    >>> from adapters.settings import defaults_of
+    >>> s = {**defaults_of(DEFAULTS), "steps": 100, "warmup": 0.1, "final_lr": 0.0, "power": 1.0}
     >>> [round(learning_rate(i, s), 2) for i in (0, 4, 9, 55, 99)]
     [0.1, 0.5, 1.0, 0.5, 0.01]
     >>> learning_rate(80, {**s, "drops": [0.5, 0.7]}).__round__(4)

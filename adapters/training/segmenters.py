@@ -31,13 +31,18 @@ from adapters.networks import frames as pictures
 from adapters.networks.interface import Text
 from adapters.networks.layers import Size
 from adapters.networks.masks import WIDTH, Kernels, dynamic_masks
+from adapters.networks.options import TOKENIZER
 from adapters.networks.rvos import RVOS
 from adapters.networks.rvos_parts import STRIDE, Queries
 from adapters.sequence import InputError
+from adapters.settings import switch, whole
+from adapters.settings import text as text_setting
+from adapters.training import loop
 from adapters.training.imitation import Imitation, look_nearby
 from adapters.training.language import SLOWLY, check_words, spread_words
 from adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
 from adapters.training.norms import unfreeze_norms, without_counts
+from adapters.training.options import CLIPS, DATA, FILE, FRAMES, LEVEL, RATE, SENTENCES, TEXT_LAYERS, TEXT_WIDTH, WEIGHT
 from adapters.training.parts import load_parts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample, same_size
 from adapters.training.trainee import Trainee
@@ -47,27 +52,31 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 DEFAULTS: dict[str, Any] = {
-    "variant": None,  # NAME_nano; or a published backbone, such as resnet50
-    "data": "shapes",  # rendered on the fly; or a folder in the layout of Ref-YouTube-VOS
-    "level": None,  # of shapes: easy, medium or hard; None: all
-    "tokenizer": None,  # folder; None: the small one that comes with the package, of published variants the cache's
-    "weights": None,  # to start from; None: from nothing
-    "pretrained": None,  # to start from in part: of `train backbone=...`, or another of the three
-    "teacher": None,  # a network of the same kind: only to see like it is learned, see `imitation.py`
-    "frames": 8,  # of a clip, all over it; 1 to 4 steps apart with a teacher
-    "expressions": 5,  # of a clip
-    "short_side": None,  # of the network's input; None: as the adapter has it
-    "named": None,  # weight of the loss by which maps tell the named pixels; None: 0 as published, 1 for small variants
-    "freeze_norms": True,  # batch norms stay as they are; they learn from single frames, many at once
-    "backbone_lr": None,  # share of the learning rate; None: 0.5 as published, 1 for small variants
-    "text_lr": None,  # likewise; None: 0 as published, the text encoder then stays as it is; 0.1 for small variants
-    "text_width": 64,
-    "text_layers": 2,
-    "validate_clips": 12,
-    "batch": 1,
-    "lr": 5e-4,
-    "steps": 4000,
-    "seed": 0,
+    "variant": text_setting(None),  # NAME_nano; or a published backbone, such as resnet50
+    "data": DATA,  # rendered on the fly; or a folder in the layout of Ref-YouTube-VOS
+    "level": LEVEL,  # of shapes: easy, medium or hard; None: all
+    # folder; None: the small one that comes with the package, of published variants the cache's
+    "tokenizer": TOKENIZER,
+    "weights": FILE,  # to start from; None: from nothing
+    "pretrained": FILE,  # to start from in part: of `train backbone=...`, or another of the three
+    "teacher": FILE,  # a network of the same kind: only to see like it is learned, see `imitation.py`
+    "frames": FRAMES.at(8),  # of a clip, all over it; 1 to 4 steps apart with a teacher
+    "expressions": SENTENCES.at(5),  # of a clip
+    "short_side": whole(None, least=32, most=4096),  # of the network's input; None: as the adapter has it
+    # weight of the loss by which maps tell the named pixels; None: 0 as published, 1 for small variants
+    "named": WEIGHT.at(None),
+    "freeze_norms": switch(True),  # batch norms stay as they are; they learn from single frames, many at once
+    # share of the learning rate; None: 0.5 as published, 1 for small variants
+    "backbone_lr": RATE,
+    # likewise; None: 0 as published, the text encoder then stays as it is; 0.1 for small variants
+    "text_lr": RATE,
+    "text_width": TEXT_WIDTH,
+    "text_layers": TEXT_LAYERS,
+    "validate_clips": CLIPS,
+    "batch": loop.DEFAULTS["batch"].at(1),
+    "lr": loop.DEFAULTS["lr"].at(5e-4),
+    "steps": loop.DEFAULTS["steps"].at(4000),
+    "seed": loop.DEFAULTS["seed"],
 }
 SMALL = "resnet_nano"  # backbone
 PICTURE = (180, 320)  # size of rendered clips

@@ -31,10 +31,13 @@ from adapters.networks.checkpoint import open_checkpoint
 from adapters.networks.deformable import DeformableAttention
 from adapters.networks.dino import BiAttention, Found, Layout
 from adapters.networks.layers import Size
+from adapters.networks.options import TOKENIZER as FOLDER
 from adapters.networks.uninext import Uninext
-from adapters.sequence import InputError
+from adapters.settings import choice, listed
+from adapters.training import loop
 from adapters.training.language import SLOWLY, check_words, spread_words
 from adapters.training.losses import boxes_of
+from adapters.training.options import CLIPS, DATA, FILE, FRAMES, LEVEL, RATE, SENTENCES, SIZE, TEXT_LAYERS, TEXT_WIDTH
 from adapters.training.parts import load_parts
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample, same_size
 from adapters.training.simota import WEIGHTS, box_losses, mask_losses, match
@@ -165,24 +168,25 @@ def _proposals(network: Uninext, found: Found, layout: Layout, target: Tensor, t
 
 # ----------------------------------------------------------------------------------------------------- the training
 DEFAULTS: dict[str, Any] = {
-    "variant": "uninext_nano",  # the only one that is small enough to be trained from nothing
-    "data": "shapes",  # rendered on the fly; or a folder in the layout of Ref-YouTube-VOS
-    "level": None,  # of shapes: easy, medium or hard; None: all
-    "tokenizer": None,  # folder; None: the small one that comes with the package
-    "weights": None,  # to start from; None: from nothing
-    "pretrained": None,  # to start from in part: a file of `train backbone=convnext_nano`
-    "sizes": [[126, 224], [126, 224], [158, 281]],  # of the pictures, one drawn for every batch
-    "frames": 2,  # of a clip, each a picture by itself
-    "expressions": 3,  # of a clip, at most
-    "text_lr": SLOWLY,  # learning rate of the text encoder, relative
-    "text_layers": 2,
-    "text_width": 64,
-    "validate_clips": 12,
-    "validate_size": [158, 281],
-    "batch": 5,
-    "lr": 1e-3,
-    "steps": 4000,
-    "seed": 0,
+    "variant": choice("uninext_nano"),  # the only one that is small enough to be trained from nothing
+    "data": DATA,  # rendered on the fly; or a folder in the layout of Ref-YouTube-VOS
+    "level": LEVEL,  # of shapes: easy, medium or hard; None: all
+    "tokenizer": FOLDER,  # folder; None: the small one that comes with the package
+    "weights": FILE,  # to start from; None: from nothing
+    "pretrained": FILE,  # to start from in part: a file of `train backbone=convnext_nano`
+    # of the pictures, one drawn for every batch
+    "sizes": listed(SIZE, [[126, 224], [126, 224], [158, 281]], least=1, most=100),
+    "frames": FRAMES.at(2),  # of a clip, each a picture by itself
+    "expressions": SENTENCES.at(3),  # of a clip, at most
+    "text_lr": RATE.at(SLOWLY),  # learning rate of the text encoder, relative
+    "text_layers": TEXT_LAYERS,
+    "text_width": TEXT_WIDTH,
+    "validate_clips": CLIPS,
+    "validate_size": SIZE.at([158, 281]),
+    "batch": loop.DEFAULTS["batch"].at(5),
+    "lr": loop.DEFAULTS["lr"].at(1e-3),
+    "steps": loop.DEFAULTS["steps"].at(4000),
+    "seed": loop.DEFAULTS["seed"],
 }
 
 
@@ -198,8 +202,6 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
         InputError: unknown settings, variant or data.
     """
     s = merge_settings(DEFAULTS, dict(settings), f"train segmenter={name}")
-    if s["variant"] != "uninext_nano":
-        raise InputError(f"train segmenter=uninext: no variant {s['variant']!r}, expected uninext_nano")
     if s["data"] == "shapes":
         clips = RenderedClips(s["seed"], s["frames"], PICTURE, level=s["level"], spread=True)
         held_out = RenderedClips(0, LENGTH, PICTURE, "val", s["level"])

@@ -24,30 +24,35 @@ from adapters.networks.urvos import URVOS, VARIANTS, Text
 from adapters.networks.weights import mismatches, read_weights
 from adapters.networks.words import Words, split
 from adapters.sequence import InputError
+from adapters.settings import switch, text
+from adapters.training import loop
 from adapters.training.losses import dice
 from adapters.training.norms import unfreeze_norms, without_counts
+from adapters.training.options import CLIPS, DATA, FILE, FRAMES, RATE, SENTENCES, SHARE, SIZE, WEIGHT
 from adapters.training.samples import FolderClips, RenderedClips, Sample
 from adapters.training.trainee import Trainee
 
 DEFAULTS: dict[str, Any] = {
-    "variant": "urvos",
-    "data": "shapes",  # or a folder in the layout of Ref-YouTube-VOS
-    "frames": 3,  # of a clip
-    "spread": False,  # frames all over the clip, as sentences about motion need; else a few steps apart
-    "sentences": 3,  # of a clip
-    "size": [320, 576],  # of the pictures
-    "alone": 0.5,  # share of the steps before the memory comes in
-    "own": 0.5,  # how often, with it, a frame is remembered under the mask just found, not the true one
-    "dice": 1.0,  # weight of it beside the cross-entropy
-    "backbone_lr": 0.1,  # learning rate of the backbone, relative; 1 for a training from nothing
-    "freeze_bn": True,  # False for a training from nothing
-    "weights": None,  # to start from: of the whole network, of torchvision's ResNet, or of `train backbone=resnet_nano`
-    "validate_clips": 24,
+    "variant": text("urvos"),
+    "data": DATA,  # or a folder in the layout of Ref-YouTube-VOS
+    "frames": FRAMES.at(3),  # of a clip
+    "spread": switch(False),  # frames all over the clip, as sentences about motion need; else a few steps apart
+    "sentences": SENTENCES.at(3),  # of a clip
+    "size": SIZE.at([320, 576]),  # of the pictures
+    "alone": SHARE.at(0.5),  # share of the steps before the memory comes in
+    # how often, with it, a frame is remembered under the mask just found, not the true one
+    "own": SHARE.at(0.5),
+    "dice": WEIGHT.at(1.0),  # weight of it beside the cross-entropy
+    # learning rate of the backbone, relative; 1 for a training from nothing
+    "backbone_lr": RATE.at(0.1),
+    "freeze_bn": switch(True),  # False for a training from nothing
+    "weights": FILE,  # to start from: of the whole network, of torchvision's ResNet, or of `train backbone=resnet_nano`
+    "validate_clips": CLIPS.at(24),
     # the loop's, as published where they differ from its own
-    "optimizer": "adam",
-    "lr": 1e-5,
-    "steps": 10000,
-    "seed": 0,
+    "optimizer": loop.DEFAULTS["optimizer"].at("adam"),
+    "lr": loop.DEFAULTS["lr"].at(1e-5),
+    "steps": loop.DEFAULTS["steps"],
+    "seed": loop.DEFAULTS["seed"],
 }
 FAR = 1_000_003  # samples between one that is of no use and the next that is tried
 BODY = "backbone.0.body."  # the backbone's place among the weights of `train backbone=resnet_nano`

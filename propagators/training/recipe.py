@@ -25,9 +25,11 @@ from adapters.networks.layers import DropPath
 from adapters.networks.swin import SwinBlock
 from adapters.networks.weights import mismatches, read_weights
 from adapters.sequence import InputError
-from adapters.training import augment
+from adapters.settings import number, switch, text, whole
+from adapters.training import augment, loop
 from adapters.training.collage import collage
 from adapters.training.norms import unfreeze_norms, without_counts
+from adapters.training.options import CLIPS, DATA, FILE, LEVEL, RATE, SHARE, SIZE, WEIGHT
 from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample
 from adapters.training.trainee import Trainee
 from propagators.networks.attention import RADIUS
@@ -40,41 +42,39 @@ from propagators.training.losses import bootstrapped_cross_entropy, soft_jaccard
 from propagators.training.propagation import labels_of_clip
 
 DEFAULTS: dict[str, Any] = {
-    "variant": None,  # such as r50_deaotl; None: aot_nano or deaot_nano
-    "data": "shapes",  # rendered on the fly; or a folder in the layout of YouTube-VOS or DAVIS
-    "level": None,  # of shapes: easy, medium or hard; None: all
-    "weights": None,  # to start from: of the whole network, or of its encoder alone; None: from nothing
-    "frames": 5,  # of a clip
-    "size": None,  # [H, W] of the pictures; None: as the variant is trained
-    "static": 0.5,  # share of clips made of one picture; the official code: 1.0, then 0.0 from those weights
-    "collage": 0.5,  # share of these pictures that are collages of textures
-    "merge": 0.3,  # share of video clips that get the objects of another; those of one picture always do
-    "subset": 0.5,  # how often some objects are left to the background
-    "places": MAX_OBJECTS,  # of the identity bank that objects are spread over; 1: the first, as many as there are
-    "colour": 0.4,  # strength of changed colours, 0 to 1
-    "own": 0.5,  # share of the steps after which the network's own masks are remembered
-    "hardest": 0.15,  # share of the pixels whose cross-entropy counts in the end; at first all
-    "mining": 0.5,  # share of the steps in which it falls to that
-    "reference": 1.0,  # weight of the loss on the reference frame, falling to 0
-    "reference_until": 1.0,  # share of the steps over which it falls
-    "memory_gap": None,  # frames between two long-term memories; 0: the reference alone; None: as the variant, 2 or 0
-    "encoder_lr": None,  # learning rate of the encoder, relative; None: 0.1, or 1 from nothing
-    "freeze_bn": None,  # batch norms of the encoder as they are; None: yes, or no from nothing
-    "frozen": None,  # of the encoder: 1, the stem stays as it is; 2, the first stage too; None: 2, or 0 if small or new
-    "drop_path": None,  # how often a block of the transformer adds nothing; None: 0.1 as published, 0 if small
-    "encoder_drop_path": None,  # likewise of the last block of a Swin, less of those before; None: 0.3 as published
-    "validate_clips": 12,
-    "lr": 4e-4,
-    "steps": 100000,
-    "seed": 0,
-}
-RANGES = {  # the least and the most of settings that would otherwise fail late or not at all; whole where these are
-    "frames": (2, 10_000),
-    "places": (1, MAX_OBJECTS),
-    "reference_until": (0.001, 1.0),
-    "frozen": (0, 2),
-    "drop_path": (0.0, 0.9),
-    "encoder_drop_path": (0.0, 0.9),
+    "variant": text(None),  # such as r50_deaotl; None: aot_nano or deaot_nano
+    "data": DATA,  # rendered on the fly; or a folder in the layout of YouTube-VOS or DAVIS
+    "level": LEVEL,  # of shapes: easy, medium or hard; None: all
+    "weights": FILE,  # to start from: of the whole network, or of its encoder alone; None: from nothing
+    "frames": whole(5, least=2, most=10_000),  # of a clip
+    "size": SIZE.at(None),  # [H, W] of the pictures; None: as the variant is trained
+    "static": SHARE.at(0.5),  # share of clips made of one picture; the official code: 1.0, then 0.0 from those weights
+    "collage": SHARE.at(0.5),  # share of these pictures that are collages of textures
+    "merge": SHARE.at(0.3),  # share of video clips that get the objects of another; those of one picture always do
+    "subset": SHARE.at(0.5),  # how often some objects are left to the background
+    # of the identity bank that objects are spread over; 1: the first, as many as there are
+    "places": whole(MAX_OBJECTS, least=1, most=MAX_OBJECTS),
+    "colour": SHARE.at(0.4),  # strength of changed colours, 0 to 1
+    "own": SHARE.at(0.5),  # share of the steps after which the network's own masks are remembered
+    "hardest": number(0.15, above=0, most=1),  # share of the pixels whose cross-entropy counts in the end; at first all
+    "mining": SHARE.at(0.5),  # share of the steps in which it falls to that
+    "reference": WEIGHT.at(1.0),  # weight of the loss on the reference frame, falling to 0
+    "reference_until": number(1.0, least=0.001, most=1),  # share of the steps over which it falls
+    # frames between two long-term memories; 0: the reference alone; None: as the variant, 2 or 0
+    "memory_gap": whole(None),
+    # learning rate of the encoder, relative; None: 0.1, or 1 from nothing
+    "encoder_lr": RATE,
+    "freeze_bn": switch(True).at(None),  # batch norms of the encoder as they are; None: yes, or no from nothing
+    # of the encoder: 1, the stem stays as it is; 2, the first stage too; None: 2, or 0 if small or new
+    "frozen": whole(None, most=2),
+    # how often a block of the transformer adds nothing; None: 0.1 as published, 0 if small
+    "drop_path": number(None, least=0, most=0.9),
+    # likewise of the last block of a Swin, less of those before; None: 0.3 as published
+    "encoder_drop_path": number(None, least=0, most=0.9),
+    "validate_clips": CLIPS,
+    "lr": loop.DEFAULTS["lr"].at(4e-4),
+    "steps": loop.DEFAULTS["steps"].at(100000),
+    "seed": loop.DEFAULTS["seed"],
 }
 LARGER = 1.3  # height of rendered clips and collages over that of the crops; they are 16:9
 NO_DECAY = ("relative_emb_v", "relative_position_bias_table", "absolute_pos_embed", "conv_out", "mask_token")
@@ -92,15 +92,6 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
         InputError: unknown settings, variant or data.
     """
     s = merge_settings(DEFAULTS, dict(settings), f"train propagator={name}")
-    for key, (least, most) in RANGES.items():
-        value, whole = s[key], isinstance(least, int)
-        if value is None and DEFAULTS[key] is None:
-            continue
-        if not isinstance(value, int if whole else (int, float)) or not least <= value <= most:
-            kind = "a whole number" if whole else "a number"
-            raise InputError(
-                f"train propagator={name}: setting `{key}` is {value!r}, expected {kind} from {least} to {most}"
-            )
     variant = find_variant(s["variant"] or f"{name}_nano", name)
     if s["data"] == "shapes":
         size = _larger((s["size"] or variant.crop)[0])
