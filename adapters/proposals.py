@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,11 +13,13 @@ import numpy as np
 
 from adapters import png
 from adapters.adapter import Adapter
+from adapters.disk import read_json, user_path
 from adapters.files.coco_rle import Rle, checked_runs, decode
+from adapters.files.reader import some
 from adapters.files.side_files import Stamp, file_hash, file_stamp, load_json
 from adapters.files.storage import Folder, Zip
 from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, Objects
-from adapters.settings import text
+from adapters.settings import shown, text
 
 ON_THE_WAY = ("", "Annotations/")  # where a folder of palette pictures has its videos
 VOID = 255
@@ -59,18 +61,26 @@ class Proposals(Adapter):
                 problems += error.problems
         return list(dict.fromkeys(problems))
 
+    def inspect(self, clip: Clip) -> list[str]:
+        """Every picture is decoded; run lengths are looked at by `check` already."""
+        try:
+            reader = self._reader()
+            return list(dict.fromkeys(reader.problems(clip) or reader.faults(clip)))
+        except InputError as error:
+            return error.problems
+
     def fingerprint(self, clip: Clip) -> str:
         return self._reader().fingerprint(clip)
 
     def _reader(self) -> Pictures | Json:
-        path = Path(self.settings.path).expanduser()
-        if path.is_dir():
+        path = user_path(self.settings.path)
+        if os.path.isdir(path):
             return Pictures(Folder(str(path)))
         if path.suffix == ".zip":
             return Pictures(Zip(str(path)))
         if path.suffix != ".json":
             raise InputError(f"{path}: no proposals there; expected a folder or .zip of palette pictures, or a .json")
-        images = self.settings.images and file_stamp(Path(self.settings.images).expanduser())
+        images = file_stamp(user_path(self.settings.images)) if self.settings.images else None
         return Json(file_stamp(path), images)
 
 
@@ -98,10 +108,24 @@ class Pictures:
         found = []
         for name in self._names(clip).values():
             where = self.storage.where(name)
-            head = png.header(self.storage.read(name, 33), where)
+            try:
+                head = png.header(self.storage.read(name, 33), where)
+            except InputError as error:
+                found += error.problems
+                continue
             found += _size_problem(head.size, clip, where)
             if head.colour not in (png.GREY, png.PALETTE):
                 found.append(f"{where}: a {png.COLOURS[head.colour]} picture, expected numbers: mode P or L")
+        return found
+
+    def faults(self, clip: Clip) -> list[str]:
+        """What is wrong with the pixels."""
+        found = []
+        for name in self._names(clip).values():
+            try:
+                _picture(self.storage, name, tuple(clip.size))
+            except InputError as error:
+                found += error.problems
         return found
 
     def fingerprint(self, clip: Clip) -> str:
@@ -150,15 +174,16 @@ class Json:
                     found += error.problems
         return found
 
+    def faults(self, clip: Clip) -> list[str]:
+        return []
+
     def fingerprint(self, clip: Clip) -> str:
         return " ".join(file_hash(stamp) for stamp in (self.file, self.images) if stamp)
 
     def _frames(self, clip: Clip) -> dict[int, list[tuple[Rle, float]]]:
         videos = _detections(self.file, self.images)
         if clip.name not in videos:
-            raise InputError(
-                f"{self.file[0]}: no proposals of video {clip.name!r}; it has {', '.join(list(videos)[:5])}"
-            )
+            raise InputError(f"{self.file[0]}: no proposals of video {clip.name!r}; it has {some(videos)}")
         return {t: videos[clip.name][f] for t, f in enumerate(clip.frames) if f in videos[clip.name]}
 
 
@@ -169,39 +194,49 @@ def _detections(file: Stamp, images: Stamp | None) -> Detections:
     Raises:
         InputError: not json, or a detection without mask, score or frame.
     """
-    try:
-        with open(file[0], encoding="utf-8") as opened:
-            content = json.load(opened)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file[0]}: cannot be read as json: {error}") from None
+    content = read_json(file[0], said="cannot be read as json")
     rows = _coco_rows(content, images, file[0]) if isinstance(content, list) else _own_rows(content, file[0])
     found: Detections = {}
     for number, (video, frame, rle, score) in enumerate(rows):
-        if not isinstance(score, (int, float)) or not 0 < score <= 1:
-            raise InputError(f"{file[0]}: detection {number} has the score {score!r}, expected a number in (0, 1]")
+        if type(score) not in (int, float) or not 0 < score <= 1:
+            raise InputError(f"{file[0]}: detection {number} has the score {shown(score)}, expected a number in (0, 1]")
         found.setdefault(video, {}).setdefault(frame, []).append((rle, float(score)))
     return found
 
 
 def _coco_rows(content: list, images: Stamp | None, where: str) -> Iterable[tuple[str, str, Rle, Any]]:
-    names = {}
-    if images:
-        for image in load_json(images).get("images", []):
-            *_, video, file = Path(image["file_name"]).parts
-            names[image["id"]] = (video, Path(file).stem)
+    names = _names_of(images) if images else {}
     for number, row in enumerate(content):
         if not isinstance(row, dict) or not {"image_id", "segmentation", "score"} <= row.keys():
             raise InputError(
-                f'{where}: detection {number} is {row!r:.60}, expected {{"image_id", "segmentation", "score"}}'
+                f'{where}: detection {number} is {shown(row)}, expected {{"image_id", "segmentation", "score"}}'
             )
         image = row["image_id"]
-        place = names.get(image) or (tuple(image.rsplit("/", 1)) if isinstance(image, str) and "/" in image else None)
+        place = names.get(image) if type(image) in (str, int) else None
+        if place is None and isinstance(image, str) and "/" in image:
+            place = tuple(image.rsplit("/", 1))
         if place is None:
             raise InputError(
-                f"{where}: detection {number} is of image {image!r}, which `images` does not list; give the data set's "
-                'json as `images`, or ids "VIDEO/FRAME"'
+                f"{where}: detection {number} is of image {shown(image)}, which `images` does not list; give the data "
+                'set\'s json as `images`, or ids "VIDEO/FRAME"'
             )
         yield *place, row["segmentation"], row["score"]
+
+
+def _names_of(images: Stamp) -> dict[str | int, tuple[str, str]]:
+    """{image id: (video, frame)} of a data set's json."""
+    listed = load_json(images).get("images")
+    expected = '{"images": [{"id": text or number, "file_name": ".../VIDEO/FRAME.jpg"}]}'
+    if not isinstance(listed, list):
+        raise InputError(f"{images[0]}: no list `images`, expected {expected}")
+    names = {}
+    for number, image in enumerate(listed):
+        name = image.get("file_name") if isinstance(image, dict) else None
+        parts = Path(name).parts if isinstance(name, str) else ()
+        if len(parts) < 2 or type(image.get("id")) not in (str, int):
+            raise InputError(f"{images[0]}: images[{number}] is {shown(image)}, expected {expected}")
+        names[image["id"]] = (parts[-2], Path(parts[-1]).stem)
+    return names
 
 
 def _own_rows(content: Any, where: str) -> Iterable[tuple[str, str, Rle, Any]]:
@@ -209,6 +244,10 @@ def _own_rows(content: Any, where: str) -> Iterable[tuple[str, str, Rle, Any]]:
         raise InputError(f"{where}: expected a list of COCO results, or {{video: {{frame: [RLE with a score]}}}}")
     for video, frames in content.items():
         for frame, rles in frames.items():
+            if not isinstance(rles, list):
+                raise InputError(
+                    f"{where}: video {video!r}, frame {frame!r}: {shown(rles)}, expected [RLE with a score]"
+                )
             for rle in rles:
                 yield video, frame, rle, rle.get("score") if isinstance(rle, dict) else None
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from adapters import png
+from adapters.files.storage import read_member, zip_file
 from adapters.sequence import Clip, InputError
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all members: the same masks give the same bytes
@@ -98,35 +100,35 @@ def check(path: Path, clips: Sequence[Clip], root: str = "Annotations/") -> list
         One line a problem, at most a few dozen; empty when the zip is right.
     """
     try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as e:
-        return [f"{path}: not a zip: {e}"]
+        archive = zip_file(path)
+    except InputError as e:
+        return [f"{path}: not a zip: {str(e).removeprefix(f'{path}: ')}"]
     with archive:
-        found = [i.filename for i in archive.infolist() if not i.is_dir()]
+        infos = {i.filename: i for i in archive.infolist() if not i.is_dir()}
+        counts = Counter(i.filename for i in archive.infolist() if not i.is_dir())
         wanted = {name: clip for clip in clips for name in members(clip, root)}
-        present = set(found)
         problems = []
-        if wanted and not present & wanted.keys():
-            first = found[0] if found else "nothing"
+        if wanted and infos.keys().isdisjoint(wanted):
+            first = next(iter(infos), "nothing")
             example = next(iter(wanted))
             return [f"{path}: wrong layout: it starts with {first!r}, expected names such as {example!r}"]
-        problems += [f"{path}: {n} is missing" for n in wanted if n not in present]
-        problems += [f"{path}: {n} does not belong there" for n in sorted(present - wanted.keys())]
-        if len(found) != len(present):
-            problems += [f"{path}: {n} is there twice" for n in sorted({n for n in found if found.count(n) > 1})]
-        for name in (n for n in found if n in wanted):
+        problems += [f"{path}: {n} is missing" for n in wanted if n not in infos]
+        problems += [f"{path}: {n} does not belong there" for n in sorted(infos.keys() - wanted.keys())]
+        problems += [f"{path}: {n} is there twice" for n in sorted(n for n, count in counts.items() if count > 1)]
+        for name in (n for n in infos if n in wanted):
             if len(problems) > SHOWN:
                 break
-            problems += _check_picture(archive, name, wanted[name], path)
+            problems += _check_picture(archive, infos[name], wanted[name], path)
     more = len(problems) - SHOWN
     return problems if more <= 0 else [*problems[:SHOWN], f"and {more} more"]
 
 
-def _check_picture(archive: zipfile.ZipFile, name: str, clip: Clip, path: Path) -> list[str]:
+def _check_picture(archive: zipfile.ZipFile, info: zipfile.ZipInfo, clip: Clip, path: Path) -> list[str]:
+    name = info.filename
     try:
-        picture = png.decode(archive.read(name), f"{path}: {name}")
-    except (InputError, zipfile.BadZipFile) as e:
-        return [str(e)]
+        picture = png.decode(read_member(archive, info, f"{path}: {name}"), f"{path}: {name}")
+    except InputError as e:
+        return e.problems
     if picture.palette or picture.bits != 8:
         kind = "palette" if picture.palette else "grey"
         return [f"{path}: {name} is {picture.bits}-bit {kind}, expected 8-bit grey"]

@@ -22,16 +22,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from adapters.adapter import Adapter
+from adapters.disk import user_path
 from adapters.files.challenge_pth import ChallengePth
 from adapters.files.coco_rle import CocoRle
 from adapters.files.npz import Npz, NpzTree
 from adapters.files.png_masks import PngMasks
-from adapters.files.reader import Reader
-from adapters.files.side_files import file_stamp, key_frame_of, load_json, scores_of
+from adapters.files.reader import Reader, faults
+from adapters.files.side_files import file_stamp, key_frame_of, load_json, scores_of, text_of
 from adapters.files.storage import Folder, Zip
 from adapters.files.values import KINDS
 from adapters.sequence import Clip, InputError, MaskSequence, Prediction
@@ -90,6 +92,7 @@ class Files(Adapter):
             found = reader.problems(clips)
         except InputError as error:
             return error.problems
+        found += self._about_problems()
         looked = False
         for clip in clips:
             names = self._names(reader, clip)
@@ -102,6 +105,22 @@ class Files(Adapter):
                         looked = True
                 except InputError as error:
                     found += error.problems
+        return list(dict.fromkeys(found))
+
+    def inspect(self, clip: Clip) -> list[str]:
+        """Every mask of every expression is read."""
+        try:
+            reader = self._reader()
+            found = self._names(reader, clip)
+        except InputError as error:
+            return error.problems
+        for e in clip.expressions if not found else ():
+            try:
+                masks = self._sequence(reader, clip, e).masks
+            except InputError as error:
+                found += error.problems
+                continue
+            found += faults(masks)
         return list(dict.fromkeys(found))
 
     def traits(self, clip: Clip) -> Traits:
@@ -121,8 +140,22 @@ class Files(Adapter):
         return digest.hexdigest()
 
     def label(self) -> str:
+        """What `STEM.about.json` says; a damaged one is told by `check`, and says nothing."""
+        try:
+            return self._about()
+        except InputError:
+            return ""
+
+    def _about(self) -> str:
         about = _beside(self._path(), "about")
-        return str(load_json(file_stamp(about)).get("label", "")) if about.is_file() else ""
+        return text_of(about, "label") if os.path.lexists(about) else ""
+
+    def _about_problems(self) -> list[str]:
+        try:
+            self._about()
+        except InputError as error:
+            return error.problems
+        return []
 
     def _sequence(self, reader: Reader, clip: Clip, expression) -> MaskSequence:
         sequence = reader.sequence(clip, expression)
@@ -138,13 +171,13 @@ class Files(Adapter):
 
     def _names(self, reader: Reader, clip: Clip) -> list[str]:
         """What is missing or too much among the expressions of a clip."""
+        path = self._path()
         try:
             there = reader.expressions(clip)
+            if there is None:
+                return [f"{path}: no masks of video {clip.name!r}; {reader.holds()}"]
         except InputError as error:
             return error.problems
-        path = self._path()
-        if there is None:
-            return [f"{path}: no masks of video {clip.name!r}; {reader.holds()}"]
         wanted = [e.id for e in clip.expressions]
         found = [f"{path}: video {clip.name!r}: no masks of expression {i!r}" for i in wanted if i not in there]
         if self.settings.extra == "error":
@@ -162,7 +195,8 @@ class Files(Adapter):
         if path.is_dir():
             suffix = Folder(str(path)).first_suffix((".png", ".npz", ".pth"))
             if suffix == ".pth":
-                return ChallengePth(tuple(str(p) for p in sorted(path.glob("*.pth"))), s.kind)
+                chunks = [f for f in Folder(str(path)).entries("")[1] if f.endswith(".pth")]
+                return ChallengePth(tuple(str(path / f) for f in chunks), s.kind)
             if suffix == ".npz":
                 return NpzTree(str(path), s.kind)
             return PngMasks(Folder(str(path)), s.kind, s.objects, s.extra)
@@ -177,12 +211,12 @@ class Files(Adapter):
 
     def _scores_file(self) -> Path | None:
         if self.settings.scores is not None:
-            return Path(self.settings.scores).expanduser()
+            return user_path(self.settings.scores)
         beside = _beside(self._path(), "scores")
-        return beside if beside.is_file() else None
+        return beside if os.path.lexists(beside) else None
 
     def _key_frame_file(self) -> Path | None:
-        return None if self.settings.key_frames is None else Path(self.settings.key_frames).expanduser()
+        return None if self.settings.key_frames is None else user_path(self.settings.key_frames)
 
 
 def resolve(given: str) -> Path:
@@ -191,14 +225,14 @@ def resolve(given: str) -> Path:
     Raises:
         InputError: nothing there, more than one candidate, or a kind of file that cannot be read.
     """
-    path = Path(given).expanduser()
-    if path.is_file():
+    path = user_path(given)
+    if os.path.isfile(path):
         if path.suffix not in SUFFIXES:
             raise InputError(f"{path}: cannot be read; expected a folder, or one of {', '.join(SUFFIXES)}")
         return path
-    candidates = [path] if path.is_dir() else []
+    candidates = [path] if os.path.isdir(path) else []
     if not given.endswith("/"):  # with it, the folder is meant
-        candidates += [p for s in SUFFIXES if (p := path.parent / f"{path.name}{s}").is_file()]
+        candidates += [p for s in SUFFIXES if os.path.isfile(p := path.parent / f"{path.name}{s}")]
     if len(candidates) > 1:
         names = ", ".join(f"{c}/" if c.is_dir() else str(c) for c in candidates)
         raise InputError(f"{path}: several candidates: {names}; name one of them in full (a folder with / at its end)")
@@ -209,5 +243,5 @@ def resolve(given: str) -> Path:
 
 
 def _beside(path: Path, what: str) -> Path:
-    stem = path.stem if path.is_file() else path.name
+    stem = path.stem if os.path.isfile(path) else path.name
     return path.parent / f"{stem}.{what}.json"

@@ -110,18 +110,26 @@ class PngMasks(Reader):
         """The folder of a clip, or None.
 
         Raises:
-            InputError: there are several.
+            InputError: there are several, or it cannot be read.
         """
-        found, level = [], [""]
+        found, level, unreadable = [], [""], []
         for _ in range(DEPTH):
             below = []
             for at in level:
-                folders, _ = self.storage.entries(at)
+                try:
+                    folders, files = self.storage.entries(at)
+                    if clip.name in files:
+                        self.storage.entries(f"{at}{clip.name}")  # a link to itself, for example: says why not
+                except InputError as error:
+                    unreadable += error.problems
+                    continue
                 if clip.name in folders:
                     found.append(f"{at}{clip.name}")
                 alone = len(folders) == 1
                 below += [f"{at}{f}/" for f in folders if f != clip.name and (alone or f in ON_THE_WAY)]
             level = below
+        if unreadable and not found:
+            raise InputError(unreadable)
         if len(found) > 1:
             places = " and ".join(self.storage.where(f) for f in found)
             raise InputError(f"{self.storage.root}: video {clip.name!r} is there more than once: {places}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from adapters.sequence import Clip, Expression, MaskSequence
+from adapters.sequence import Clip, Expression, InputError, Masks, MaskSequence
 
 
 class Reader:
@@ -41,6 +41,17 @@ class Reader:
     def holds(self) -> str:
         """What the files have, in a few words, for the message that something is missing."""
         raise NotImplementedError
+
+
+def faults(masks: Masks) -> list[str]:
+    """Everything that is wrong with some masks, found by reading each of them; one line a problem."""
+    found: list[str] = []
+    for t in range(masks.shape[0]):
+        try:
+            masks[t]
+        except InputError as error:
+            found += error.problems
+    return found
 
 
 def some(names, most: int = 5) -> str:

@@ -6,6 +6,7 @@ is its object), and `VIDEO/EXPRESSION/FRAME.png`, a binary mask per expression a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from adapters import png
 from adapters.datasets.meta import natural
+from adapters.disk import user_path
 from adapters.files.png_masks import DEPTH, ON_THE_WAY
 from adapters.files.reader import some
 from adapters.files.storage import Folder, Zip
@@ -110,10 +112,10 @@ def open_tree(path: Path | str, what: str) -> Tree:
     Raises:
         InputError: neither.
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
+    path = user_path(path)
+    if os.path.isdir(path):
         return Tree(Folder(str(path)))
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such folder or zip, given as `{what}`")
     storage = Zip(str(path))
     storage.entries("")  # fails here when it is no zip
