@@ -34,7 +34,11 @@ def verify_checksums(stamp: Stamp) -> None:
         InputError: a part does not fit its checksum, is packed (torch never does that), or is there twice.
     """
     path = stamp[0]
-    with zip_file(path) as archive:
+    try:
+        opened = zip_file(path)
+    except InputError as error:
+        raise InputError(f"{path}: damaged, or cut short: {str(error).removeprefix(f'{path}: ')}") from error
+    with opened as archive:
         parts = archive.infolist()
         if len({part.filename for part in parts}) < len(parts):
             raise InputError(f"{path}: damaged: a part of it is there twice")

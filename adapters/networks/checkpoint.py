@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapters.files.torch_file import reason
 from adapters.networks import text
 from adapters.networks.interface import Network
-from adapters.networks.weights import mismatches, read_note, read_weights, weights_file
+from adapters.networks.weights import mismatches, read_note, read_weights, shape_of, weights_file
 from adapters.sequence import InputError
 
 
@@ -161,8 +162,14 @@ def open_checkpoint(path: str | Path, model: str | None = None, backbone: str | 
     kept = {k: v for k, v in weights.items() if not _ignored(k, found)}
     if f"{family.language_model}embeddings.word_embeddings.weight" not in kept:
         raise InputError(f"{path}: weights of {found} without its text encoder ({family.language_model}*)")
-    with torch.device("meta"):
-        network = _build(found, held, kept)
+    try:
+        with torch.device("meta"):
+            network = _build(found, held, kept)
+    except Exception as error:  # sizes that no network can be built of, or a weight missing that says one
+        why = reason(error)
+        raise InputError(
+            f"{path}: recognised as {found} with backbone {held}, but no network is of its sizes ({why})"
+        ) from error
     expected = {
         k: tuple(v.shape)
         for k, v in network.state_dict().items()
@@ -196,7 +203,7 @@ def recognise_backbone(weights: Mapping[str, Tensor], model: str) -> str | None:
     """The name of the backbone, None for an unknown one."""
     prefix = FAMILIES[model].backbone
     for name, marks in backbones(model).items():
-        shapes = {key: weights[prefix + key].shape if prefix + key in weights else None for key in marks}
+        shapes = {key: shape_of(weights, prefix + key) if prefix + key in weights else None for key in marks}
         if all(shapes[key] == shape for key, shape in marks.items()):
             return name
     return None
@@ -216,8 +223,8 @@ def _build(model: str, backbone: str, weights: Mapping[str, Tensor], layer: str 
     """The network, its language model and its class heads of the geometry that the weights have."""
     family = FAMILIES[model]
     options: dict[str, Any] = {} if layer is None else {"layer": layer}
-    if "class_embed.0.weight" in weights:
-        options["classes"] = len(weights["class_embed.0.weight"])
+    if shape := shape_of(weights, "class_embed.0.weight"):
+        options["classes"] = shape[0]
     return class_of(model)(backbone, text.like(weights, family.language_model, family.language), **options)
 
 

@@ -20,15 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adapters.files.torch_file import reason
 from adapters.networks import text
 from adapters.networks.backbones import BODIES, Backbone
 from adapters.networks.checkpoint import BACKBONES
 from adapters.networks.convnext import LayerNorm2d
 from adapters.networks.interface import Text
 from adapters.networks.layers import MLP
-from adapters.networks.weights import mismatches, read_weights
+from adapters.networks.weights import mismatches, read_weights, shape_of
 from adapters.sequence import InputError
 
+EMBEDDINGS = ("token_type_embeddings", "word_embeddings")  # of the language model, whose sizes tell its geometry
 PATH = 4  # numbers a point of a path: x, y, size, seen
 NARROW = "narrow"
 VISUAL = (NARROW, *(name for name in BODIES if not name.startswith("video")))  # frames are seen one by one
@@ -242,8 +244,12 @@ def open_grounding(path: str | Path) -> tuple[Grounding, Variant]:
         raise InputError(
             f"{path}: holds other weights ({', '.join(list(weights)[:3])}, ...), expected a grounding network"
         )
-    with torch.device("meta"):
-        network = variant.network()
+    try:
+        with torch.device("meta"):
+            network = variant.network()
+    except Exception as error:  # sizes that no network can be built of
+        why = reason(error)
+        raise InputError(f"{path}: a grounding network, but none can be built of its sizes ({why})") from error
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     if problems := mismatches(weights, expected):
         raise InputError([f"{path}: recognised as grounding with {variant.visual}, but {p}" for p in problems])
@@ -254,24 +260,25 @@ def open_grounding(path: str | Path) -> tuple[Grounding, Variant]:
 
 def recognise(weights: Mapping[str, Tensor]) -> Variant | None:
     """The geometry of a grounding network; None where the weights are another network's."""
-    marks = [k for k in ("visual_proj.weight", "text_proj.weight", "modality.weight") if k in weights]
     words = "text_encoder.embeddings."
     visual = NARROW if "visual.layers.0.weight" in weights else None
     for name in VISUAL[1:]:
-        shapes = {k: getattr(weights.get(f"visual.body.{k}"), "shape", None) for k in BACKBONES[name]}
+        shapes = {k: shape_of(weights, f"visual.body.{k}") or None for k in BACKBONES[name]}
         visual = name if shapes == BACKBONES[name] else visual
-    if len(marks) < 3 or visual is None or f"{words}token_type_embeddings.weight" not in weights:
+    marks = ("visual_proj.weight", "text_proj.weight", "modality.weight", *(f"{words}{k}.weight" for k in EMBEDDINGS))
+    sizes = {key: shape_of(weights, key) for key in marks}
+    if visual is None or any(len(size) != 2 for size in sizes.values()):
         return None
     layers = {k.split(".")[2] for k in weights if k.startswith("encoder.layers.")}
     text_layers = {k.split(".")[3] for k in weights if k.startswith("text_encoder.encoder.layer.")}
-    points = weights["path.layers.0.weight"].shape[1] // PATH if "path.layers.0.weight" in weights else 0
-    vocabulary, width = weights[f"{words}word_embeddings.weight"].shape
+    path = shape_of(weights, "path.layers.0.weight")
+    vocabulary, width = sizes[f"{words}word_embeddings.weight"]
     return Variant(
         visual,
-        len(weights["modality.weight"][0]),
+        sizes["modality.weight"][1],
         len(layers),
-        points,
-        text.BERT if len(weights[f"{words}token_type_embeddings.weight"]) == 2 else text.ROBERTA,
+        path[1] // PATH if len(path) == 2 else 0,
+        text.BERT if sizes[f"{words}token_type_embeddings.weight"][0] == 2 else text.ROBERTA,
         vocabulary,
         len(text_layers),
         width,

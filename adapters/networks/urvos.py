@@ -23,12 +23,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adapters.files.torch_file import reason
 from adapters.networks.layers import to_map, to_tokens
 from adapters.networks.resnet import ResNet
 from adapters.networks.urvos_attention import CrossModalAttention, Memory, MemoryAttention, SelfAttention
 from adapters.networks.weights import mismatches, read_weights
 from adapters.networks.words import LONGEST, PADDING, Words
 from adapters.sequence import InputError
+
+MOST_WORDS = 1 << 24  # bytes of all words
+LARGEST = 1 << 14  # short side of a frame, pixels
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,13 @@ class Variant:
         """The sizes that weights have.
 
         Raises:
-            KeyError: a weight that says one is missing.
+            KeyError, IndexError, TypeError, ValueError, RuntimeError: a weight that says one is missing or damaged.
         """
-        parts = [k.split(".") for k in weights if k.startswith("backbone.layer")]
+        parts = [k.split(".") for k in weights if k.startswith("backbone.layer") and k.count(".") > 2]
         stages = sorted({p[1] for p in parts})
+        short_side = int(weights["short_side"])
+        if not 0 < short_side <= LARGEST:
+            raise ValueError(f"short_side {short_side}")
         return cls(
             tuple(len({p[2] for p in parts if p[1] == stage}) for stage in stages),
             len(weights["backbone.conv1.weight"]),
@@ -71,7 +78,7 @@ class Variant:
             len(weights["memory.key.weight"]),
             len(weights["memory.present.weight"]),
             len(weights["decoder.cross.weight"]),
-            int(weights["short_side"]),
+            short_side,
         )
 
 
@@ -219,14 +226,25 @@ def load(path: str | Path) -> URVOS:
     """
     weights = read_weights(path, "weights of URVOS")
     try:
-        variant, words = Variant.of(weights), Words.unpack(weights["vocabulary"])
-    except (KeyError, IndexError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not weights of URVOS ({error} is missing or damaged)") from None
-    with torch.device("meta"):
-        network = URVOS(variant, words)
+        variant, words = Variant.of(weights), Words.unpack(_vocabulary(weights["vocabulary"]))
+        with torch.device("meta"):
+            network = URVOS(variant, words)
+    except Exception as error:  # a weight is missing or has another form, or no network can be built of the sizes
+        raise InputError(f"{path}: not weights of URVOS ({reason(error)} is missing or damaged)") from error
     problems = mismatches(weights, {k: tuple(v.shape) for k, v in network.state_dict().items()})
     if problems:
         raise InputError(f"{path}: weights of URVOS, but {p}" for p in problems)
     plain = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
     network.load_state_dict(plain, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def _vocabulary(packed: Tensor) -> Tensor:
+    """The bytes of the words.
+
+    Raises:
+        ValueError: something else.
+    """
+    if packed.dtype != torch.uint8 or packed.dim() != 1 or len(packed) > MOST_WORDS:
+        raise ValueError(f"vocabulary of {packed.dtype} {tuple(packed.shape)}")
+    return packed

@@ -6,17 +6,20 @@ import argparse
 import os
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from adapters.disk import user_path
+from adapters.files.side_files import file_stamp
+from adapters.files.torch_file import dense, is_packed, reason, verify_checksums
 from adapters.sequence import InputError
+from adapters.settings import shown
 
 CONTAINERS = (  # where the weights lie among optimizers and counters; averaged weights come first
     "state_dict_ema",
@@ -51,7 +54,7 @@ def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tens
         InputError: no file, damaged, no tensors by name, or a pickle that needs more than tensors to load.
     """
     path = weights_file(path)
-    if not path.is_file():
+    if not os.path.exists(path):
         raise InputError(f"{path}: no such file, expected {what}, or one of ours: {', '.join(shipped())}")
     found = _load(path)
     for name in CONTAINERS:
@@ -60,8 +63,33 @@ def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tens
             break
     if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
         raise InputError(f"{path}: holds {type(found).__name__}, expected a checkpoint with tensors by name")
-    # trained without freezing them, batch norms also count batches; nothing needs the count
-    return {_plain(k): v for k, v in found.items() if isinstance(v, Tensor) and not k.endswith("num_batches_tracked")}
+    return _named(found, path)
+
+
+def _named(found: Mapping, path: Path) -> dict[str, Tensor]:
+    """The tensors under their plain names.
+
+    Raises:
+        InputError: a name that is no text, or that two have; a tensor that is not plain numbers in memory.
+    """
+    tensors: dict[str, Tensor] = {}
+    for key, value in found.items():
+        if not isinstance(value, Tensor):
+            continue
+        if type(key) is not str:
+            raise InputError(f"{path}: a tensor in it is called {shown(key)}, expected a text")
+        name, plain = _plain(key), dense(value)
+        # a view of fewer numbers than it has elements is no file of weights, and may be made to fill any memory
+        if plain is None or plain.is_complex() or plain.numel() * plain.itemsize > plain.untyped_storage().nbytes():
+            kind = f"{value.layout}, {value.dtype}, on {value.device.type}".replace("torch.", "")
+            raise InputError(f"{path}: {shown(name)} is a {type(value).__name__} ({kind}), expected plain numbers")
+        if name in tensors:
+            raise InputError(f"{path}: holds {shown(name)} twice, once with a prefix; which one counts?")
+        if not name.endswith(
+            "num_batches_tracked"
+        ):  # batch norms that were not frozen count batches, which nobody needs
+            tensors[name] = plain
+    return tensors
 
 
 def read_note(path: str | Path, name: str) -> str | None:
@@ -74,8 +102,7 @@ def read_note(path: str | Path, name: str) -> str | None:
 
 def weights_file(given: str | Path) -> Path:
     """The file that a setting `weights` means: a path, or the name of weights that come with the package."""
-    ours = shipped().get(str(given))
-    return ours or Path(given).expanduser()
+    return shipped().get(str(given)) or user_path(given)
 
 
 def shipped() -> dict[str, Path]:
@@ -136,13 +163,27 @@ def some(keys: list[str]) -> str:
     return f"{', '.join(keys[:SHOWN])}{more}"
 
 
-def _load(path: Path):
+def shape_of(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
+    """The shape of a weight, () where there is none of that name; to look at weights that may be anybody's."""
+    return tuple(weights[key].shape) if key in weights else ()
+
+
+def _load(path: Path) -> Any:
+    """What a file holds; nothing in it is executed.
+
+    Raises:
+        InputError: in words, whatever is wrong with it.
+    """
+    stamp = file_stamp(path)
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: not safetensors, or a file that is cut short or damaged ({error})") from error
-    packed = zipfile.is_zipfile(path)  # as torch writes since 1.6; such a file need not be read whole
+        except Exception as error:  # SafetensorError, OSError, and what its header makes of torch
+            why = reason(error)
+            raise InputError(f"{path}: not safetensors, or a file that is cut short or damaged ({why})") from error
+    packed = is_packed(str(path))
+    if packed:
+        verify_checksums(stamp)
     try:
         with torch.serialization.safe_globals(HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
@@ -154,9 +195,9 @@ def _load(path: Path):
             f"{path}: a pickle that calls {named[1]}, which is more than tensors need; it was not loaded. "
             "Save its state dict alone if you trust where it comes from"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise InputError(f"{path}: not a checkpoint, or one that is cut short or damaged ({reason})") from error
+    except Exception as error:  # torch's unpickler raises whatever a damaged file, or one of text, leads it to
+        why = reason(error)
+        raise InputError(f"{path}: not a checkpoint, or one that is cut short or damaged ({why})") from error
 
 
 def _plain(key: str) -> str:

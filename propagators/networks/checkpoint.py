@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adapters.networks.weights import mismatches, read_weights
+from adapters.networks.weights import mismatches, read_weights, shape_of
 from adapters.sequence import InputError
 from propagators.networks.network import VOSNetwork
 from propagators.networks.variants import VARIANTS, Variant
@@ -50,7 +50,7 @@ def recognise(weights: Mapping[str, Tensor]) -> list[str]:
     """Names of the variants that have these weights' encoder, family and number of layers; L after B."""
 
     def width(key: str) -> int:
-        return len(weights[key]) if key in weights else 0
+        return next(iter(shape_of(weights, key)), 0)
 
     encoder = {
         "mobilenetv2": "encoder.features.0.0.weight" in weights,
@@ -61,7 +61,7 @@ def recognise(weights: Mapping[str, Tensor]) -> list[str]:
         "resnet_nano": width("encoder.conv1.weight") == 16,
     }
     family = "deaot" if "LSTT.layers.0.linear_QV.weight" in weights else "aot"
-    layers = len({k.split(".")[2] for k in weights if k.startswith("LSTT.layers.")})
+    layers = len({k.split(".")[2] for k in weights if k.startswith("LSTT.layers.") and k.count(".") > 2})
     return [v.name for v in VARIANTS.values() if encoder[v.encoder] and (v.family, v.layers) == (family, layers)]
 
 
