@@ -7,40 +7,59 @@ python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME     J and F of
 python run_ensemble.py train propagator=NAME|segmenter=NAME ...       trains a network, on shapes or your own data
 python run_ensemble.py list                                           what recipes and evaluate can name
 python run_ensemble.py weights [verify FILE | export FILE NAME]      published checkpoints; what a file is; fp16 of it
+
+Exit codes: 0 all is done, 1 some clips failed (the same command resumes), 2 the input or recipe is wrong, or a file
+cannot be written, 70 a fault of the program, 130, 143, 129 interrupted by Ctrl-C, TERM, HUP (the same command resumes),
+141 nobody reads what is printed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from adapters.sequence import InputError
-from ensemble import ablation, evaluate, pipeline, recipe, recipe_files, train
-from ensemble.steps import OPS
-
+FAULT = 70  # exit code: the program is wrong, not the input (EX_SOFTWARE)
 UNREAD = 141  # the exit code of a shell's command that writes to a pipe which nobody reads
+SHOWN = 50  # problems that are printed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 every clip succeeded, 1 some failed, 2 the input or recipe is wrong, 130 interrupted, 141 unread."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Does what the arguments say; see the top of this file for them and for the exit code that it returns."""
+    with _ended_by(signal.SIGTERM, signal.SIGHUP), _readable():
+        try:
+            return _main(list(sys.argv[1:] if arguments is None else arguments))
+        except KeyboardInterrupt as e:
+            ended = e.args[0] if e.args and isinstance(e.args[0], signal.Signals) else signal.SIGINT
+            print("interrupted; the same command resumes", file=sys.stderr)
+            return 128 + ended
+
+
+def _main(arguments: list[str]) -> int:
+    from adapters.sequence import InputError  # here and below, because loading takes its time, and may be interrupted
+
     try:
         code = _obey(arguments)
         sys.stdout.flush()
         return code
     except InputError as e:
-        for problem in e.problems[:50]:
+        for problem in e.problems[:SHOWN]:
             print(f"error: {problem}", file=sys.stderr)
-        if len(e.problems) > 50:
-            print(f"and {len(e.problems) - 50} more problems", file=sys.stderr)
+        if len(e.problems) > SHOWN:
+            print(f"and {len(e.problems) - SHOWN} more problems", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # `| head` has seen enough; what Python would still flush at its end goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
         return UNREAD
+    except OSError as e:
+        _silence(sys.stdout)
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    except Exception as e:
+        print(f"error: a fault of the program: {type(e).__name__}: {e}; {_keep_trace()}", file=sys.stderr)
+        return FAULT
 
 
 def _obey(arguments: list[str]) -> int:
@@ -49,40 +68,74 @@ def _obey(arguments: list[str]) -> int:
         return 0 if arguments else 2
     verb = "run" if "=" in arguments[0] else arguments.pop(0)
     if verb not in VERBS:
+        from adapters.sequence import InputError
+
         raise InputError(f"no command {verb!r}. There are: {', '.join(VERBS)}; key=value alone runs a recipe")
     return VERBS[verb](arguments)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs a recipe."""
+    from ensemble import pipeline, recipe
+
     return pipeline.run(recipe.load(arguments))
 
 
 def check(arguments: Sequence[str]) -> int:
     """Validates a recipe and its inputs."""
+    from adapters.sequence import InputError
+    from ensemble import pipeline, recipe
+
     given = recipe.load(arguments)
-    found = pipeline.check(given, pipeline.clips_of(given))
-    if found.problems:
-        raise InputError(found.lines)
+    listed = pipeline.clips_of(given)
+    found = pipeline.check(given, listed.clips, whole=True)
+    problems = [p for told in listed.bad.values() for p in told] + found.lines
+    if problems:
+        raise InputError(dict.fromkeys(problems))
     frames = sum(len(c) * len(c.expressions) for c in found.clips)
     expressions = sum(len(c.expressions) for c in found.clips)
     print(f"everything is there: {len(found.clips)} clips, {expressions} expressions, {frames} masks to come")
     return 0
 
 
+def ablate(arguments: Sequence[str]) -> int:
+    """Compares settings of a recipe."""
+    from ensemble import ablation
+
+    return ablation.run(arguments)
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Scores masks from anywhere."""
+    from ensemble import evaluate
+
+    return evaluate.run(arguments)
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Trains a network."""
+    from ensemble import train
+
+    return train.run(arguments)
+
+
 def list_all(arguments: Sequence[str]) -> int:
     """Prints what a recipe can name."""
+    from adapters.sequence import InputError
+    from ensemble import evaluate, parts, recipe_files
+    from ensemble.steps import OPS
+
     if arguments:
         raise InputError(f"list takes no arguments, found {' '.join(arguments)}")
-    parts = {
+    every = {
         "recipes": recipe_files.names(),
         "data": recipe_files.tables(),
-        "adapters": recipe.components("adapter"),
-        "propagators": recipe.components("propagator"),
+        "adapters": parts.components("adapter"),
+        "propagators": parts.components("propagator"),
         "operations": {name: (op.__doc__ or "").split("\n")[0] for name, op in OPS.items()},
         "protocols": evaluate.names(),
     }
-    for title, entries in parts.items():
+    for title, entries in every.items():
         print(f"{title}:")
         for name, line in entries.items():
             print(f"  {name:18} {line}")
@@ -91,8 +144,9 @@ def list_all(arguments: Sequence[str]) -> int:
 
 def weights(arguments: Sequence[str]) -> int:
     """Prints the published checkpoints, or what a file is; or writes a training's weights as those that are shipped."""
-    from adapters.networks import published as models  # here, because torch takes its time to load
+    from adapters.networks import published as models
     from adapters.networks.weights import read_weights
+    from adapters.sequence import InputError
     from adapters.training import export as of_models
     from propagators.networks import published as movers
     from propagators.training import export as of_movers
@@ -113,15 +167,105 @@ def weights(arguments: Sequence[str]) -> int:
     return 0
 
 
-VERBS = {
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "check": check,
-    "ablate": ablation.run,
-    "evaluate": evaluate.run,
-    "train": train.run,
+    "ablate": ablate,
+    "evaluate": evaluate,
+    "train": train,
     "list": list_all,
     "weights": weights,
 }
+
+
+@contextlib.contextmanager
+def _ended_by(*signals: signal.Signals) -> Iterator[None]:
+    """These signals end what is done here as Ctrl-C does; where they are ignored, as under `nohup`, they stay so."""
+
+    def end(number: int, _) -> None:
+        raise KeyboardInterrupt(signal.Signals(number))
+
+    before = {}
+    with contextlib.suppress(ValueError):  # only a main thread can
+        before = {s: signal.signal(s, end) for s in signals if signal.getsignal(s) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """What is printed holds no control characters of files; where messages cannot be written, work goes on."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Printable(sys.stdout), _Printable(sys.stderr, optional=True)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Printable:
+    """A stream to which only printable text goes.
+
+    Args:
+        stream: sys.stdout or sys.stderr.
+        optional: what cannot be written is no error.
+    """
+
+    CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), 127, *range(128, 160)) if chr(c) not in "\n\r\t"}
+
+    def __init__(self, stream, optional: bool = False):
+        self.stream, self.optional = stream, optional
+
+    def write(self, text: str) -> int:
+        text = (
+            text.translate(self.CONTROLS)
+            .encode(self.encoding or "utf-8", "backslashreplace")
+            .decode(self.encoding or "utf-8", "replace")
+        )
+        with self._attempt():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._attempt():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _attempt(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # nowhere to write to, or closed
+            if not self.optional:
+                raise
+            _silence(self.stream)
+
+    def __getattr__(self, name: str):
+        return getattr(self.stream, name)
+
+
+def _silence(stream) -> None:
+    """From now on what is written goes nowhere; Python itself would complain of what is left at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _keep_trace() -> str:
+    """Writes where the exception came from; in words, where it lies."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="rvos_ensemble_", suffix=".txt", delete=False) as file:
+            file.write(traceback.format_exc())
+        return f"where it came from is in {file.name}; please report it"
+    except OSError:
+        return f"where it came from:\n{traceback.format_exc()}"
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -201,19 +201,21 @@ def name_problem(name: str, what: str) -> str | None:
     return None
 
 
-def atomic_write(path: Path, data: bytes | str, mode: int | None = None) -> None:
+def atomic_write(path: Path, data: bytes | str, mode: int | None = None, make: bool = True) -> None:
     """Writes the whole file or nothing: a temporary file beside it, fsync, rename.
 
     Args:
-        path: of the file; its folder is made where it is missing.
+        path: of the file.
         data: all of it.
         mode: who may read and write it; what the umask says where it is None.
+        make: whether the folder is made where it is missing.
 
     Raises:
         OSError: it cannot be written; the path is in the error.
     """
     data = data.encode() if isinstance(data, str) else data
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:

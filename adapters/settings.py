@@ -28,7 +28,7 @@ from adapters.sequence import InputError
 
 REQUIRED = "???"  # OmegaConf's own mark for "must be given"
 LARGEST = 2**31 - 1  # of whole numbers, where nothing smaller is said: what every library below takes
-
+LONGEST = 4096  # characters of a text: what systems take as a path
 HALF = re.compile(r"[\ud800-\udfff]")  # half a character: what is not UTF-8 on a command line becomes such
 
 Spelling = Literal["text", "names", "yaml"]
@@ -66,6 +66,8 @@ class Setting:
             return f"must be given, {self.expected}"
         if isinstance(value, str) and HALF.search(value):
             return f"is {shown(value)}, which is not UTF-8 and cannot be written into results; rename it"
+        if isinstance(value, str) and len(value) > LONGEST:
+            return f"is {shown(value)}, {len(value)} characters, at most {LONGEST} are taken"
         if value is None:
             fits = self.null or self.default is None
         else:
@@ -86,7 +88,7 @@ class Setting:
         Raises:
             InputError: not YAML, where that is expected.
         """
-        if given == "null" and (self.null or self.default is None):
+        if given == "null":
             return None
         if self.spelling == "text" or (self.spelling == "names" and not given.startswith(("[", "{"))):
             return given

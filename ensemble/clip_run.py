@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import resource
-import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,14 @@ from adapters import png
 from adapters.component import Component
 from adapters.sequence import Clip, InputError, MaskSequence, Objects, Prediction, check_prediction
 from ensemble import overlays, strips
-from ensemble.frame_scores import FrameScores, file_name, means_of, pack_scores, score
+from ensemble.frame_scores import FrameScores, means_of, pack_scores, score
 from ensemble.recipe import Recipe
+from ensemble.results import Draft, Place
 from ensemble.steps import Propagate, Step, propagate_together
-from ensemble.store import Store, atomic_write, key_of
+from ensemble.store import Store, key_of
 
 SIDE_FORMAT = (
-    b"1"  # of the files that `_side_files` makes; raise it when one of them changes: older ones are made again
+    b"2"  # of the files that `_side_files` makes; raise it when one of them changes: older ones are made again
 )
 
 
@@ -41,12 +40,13 @@ class ClipRecord:
         keys: of every source and step, see `keys_of`; with output and truth they say whether the record still holds.
         truth: fingerprint of the ground truth it was scored against.
         pictures: digest of the PNGs it wrote.
-        files: {name under the results: digest} of what lies beside the masks; see `side_files`.
+        files: {part of the results: digest} of what lies beside the masks; see `side_files`.
         scores: {source or step: {expression: {"J": mean, "F": mean}}}; of every frame: `frame_scores`.
         notes: {source or step: {expression: notes}}: key frames, groups, propagator, where scores come from.
         seconds: spent on each step, "read" and "write" and "score" included.
         computed: steps that were computed, not taken from the store.
         peak_mb: of the process that did the work.
+        trace: where the error came from, for those who mend programs; not kept in the record's file.
     """
 
     clip: str
@@ -63,65 +63,107 @@ class ClipRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     computed: list[str] = field(default_factory=list)
     peak_mb: float = 0.0
+    trace: str = ""
 
 
-def run_clip(recipe: Recipe, clip: Clip) -> ClipRecord:
-    """Takes one clip through the recipe. Never raises for what is wrong with the clip: the record says so."""
-    errors = recipe.out / "errors" / f"{clip.name}.txt"
+def run_clip(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
+    """Takes one clip through the recipe. Never raises for what is wrong with the clip: the record says so.
+
+    Args:
+        recipe: what to do.
+        pending: folder of this run's results, see `results.py`.
+        clip: with what.
+    """
     try:
-        record = _run(recipe, clip)
-        errors.unlink(missing_ok=True)
-    except Exception as e:  # one bad video never sinks a run
-        message = str(e) if isinstance(e, (InputError, OSError)) else f"{type(e).__name__}: {e}"
-        record = ClipRecord(clip.name, "failed", message, len(clip))
-        with contextlib.suppress(OSError):  # a full disk: the record still carries the reason to the one who waits
-            atomic_write(errors, traceback.format_exc())
+        record = _run(recipe, pending, clip)
+    except (Exception, SystemExit) as e:  # one bad video never sinks a run
+        record = ClipRecord(clip.name, "failed", message_of(e), len(clip))
+        if isinstance(e, InputError):  # one fault was met; what else is wrong with the files of the clip?
+            record.error = "\n".join(dict.fromkeys([*e.problems, *inspect(recipe, clip)]))
+        record.trace = traceback.format_exc()
     record.peak_mb = _peak_mb()
     return record
 
 
-def held(recipe: Recipe, clip: Clip) -> ClipRecord | None:
-    """The record of an earlier run of which nothing has changed, neither inputs nor recipe nor results; else None."""
-    old = read_record(recipe.out / "clips" / f"{clip.name}.json")
-    if old is None or old.output != recipe.output:
-        return None
+def inspect(recipe: Recipe, clip: Clip) -> list[str]:
+    """Everything that is wrong with what a clip and the recipe's mask files hold, found by reading all of it."""
+    found: list[str] = []
+    for where, look in [("", clip.inspect), *((f"source {n}: ", a.inspect) for n, a in recipe.sources.items())]:
+        try:
+            found += [f"{where}{p}" for p in (look(clip) if where else look())]
+        except Exception as e:  # of an adapter of the user's
+            found.append(f"{where}{message_of(e)}")
+    return found
+
+
+def message_of(e: BaseException) -> str:
+    """What went wrong, in a sentence; of what is nobody's input the kind of error and the line."""
+    if isinstance(e, (InputError, OSError)):
+        return str(e)
+    frames = traceback.extract_tb(e.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(e).__name__}: {e}{where}"
+
+
+def held(recipe: Recipe, places: Sequence[Place], clip: Clip) -> tuple[ClipRecord, Place] | None:
+    """The record of an earlier run of which nothing has changed, neither inputs nor recipe nor results, and its place.
+
+    Args:
+        recipe, clip: what is to be done.
+        places: where results of the clip may lie, the first that holds is taken.
+    """
     try:
-        truth = clip.truth.fingerprint() if clip.truth else ""
-        if (old.keys, old.truth) != (keys_of(recipe, clip), truth):
-            return None
-        if any(old.files.get(n, "") != _digest_of_file(recipe.out / n) for n in side_files(recipe, clip)):
-            return None
-        if recipe.config["annotations"]:
-            if old.pictures != digest_of_tree(recipe.out, clip):
-                return None
-        elif recipe.config["submission"] and load_result(recipe, clip, recipe.output, old.keys[recipe.output]) is None:
-            return None
+        keys, truth = keys_of(recipe, clip), clip.truth.fingerprint() if clip.truth else ""
     except Exception:  # whatever is wrong, those who check and compute the clip will tell
         return None
-    return replace(old, status="reused", computed=[], peak_mb=_peak_mb())
+    for place in places:
+        old = read_record(place.path(clip.name, "record.json"))
+        try:
+            if old is not None and _holds(recipe, clip, old, place, keys, truth):
+                return replace(old, status="reused", computed=[], peak_mb=_peak_mb()), place
+        except Exception:
+            continue
+    return None
 
 
-def _run(recipe: Recipe, clip: Clip) -> ClipRecord:
+def _holds(recipe: Recipe, clip: Clip, old: ClipRecord, place: Place, keys: dict[str, str], truth: str) -> bool:
+    if (old.clip, old.output, list(old.keys.items()), old.truth) != (
+        clip.name,
+        recipe.output,
+        list(keys.items()),
+        truth,
+    ):
+        return False
+    if any(old.files.get(n, "") != _digest_of_file(place.path(clip.name, n)) for n in side_files(recipe, clip)):
+        return False
+    if recipe.config["annotations"]:
+        return old.pictures == digest_of_tree(place.path(clip.name, "Annotations"), clip)
+    return not recipe.config["submission"] or load_result(recipe, clip, old.output, keys[old.output]) is not None
+
+
+def _run(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
     keys = keys_of(recipe, clip)
     truth = clip.truth.fingerprint() if clip.truth else ""
     record = ClipRecord(clip.name, frames=len(clip), output=recipe.output, keys=keys, truth=truth)
     results = compute(recipe, clip, keys, record)
-    output = results[recipe.output]
     record.notes = {n: {e: dict(s.notes) for e, s in p.items() if s.notes} for n, p in results.items()}
+    output = results[recipe.output]
     results = {n: p for n, p in results.items() if not isinstance(p, Objects)}  # what can be scored and shown
     started = time.perf_counter()
     scores = score(clip, results)
     record.scores = means_of(scores)
     record.seconds["score"] = time.perf_counter() - started
     started = time.perf_counter()
-    if recipe.config["annotations"]:
-        record.pictures = write_tree(recipe.out, clip, output)
-    for name, data in _side_files(recipe, clip, results, scores):
-        atomic_write(recipe.out / name, data)
-        record.files[name] = _digest(data)
-    record.seconds["write"] = time.perf_counter() - started
-    atomic_write(recipe.out / "clips" / f"{clip.name}.json", json.dumps(asdict(record), indent=1))
-    return record
+    with Draft(pending, clip.name) as draft:
+        if recipe.config["annotations"]:
+            record.pictures = write_tree(draft, clip, output)
+        for name, data in _side_files(recipe, clip, results, scores):
+            draft.write(name, data)
+            record.files[name] = _digest(data)
+        record.seconds["write"] = time.perf_counter() - started
+        data = pack_record(record)
+        draft.write("record.json", data)
+    return unpack_record(data)  # as a rerun will read it
 
 
 def _peak_mb() -> float:
@@ -129,10 +171,29 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def pack_record(record: ClipRecord) -> bytes:
+    """A record as json, with a digest: what it says is believed by later runs."""
+    told = {k: v for k, v in asdict(record).items() if k != "trace"}
+    text = json.dumps(told, indent=1)
+    return f'{{"digest": "{_digest(text.encode())}", "record": {text}}}'.encode()
+
+
+def unpack_record(data: bytes) -> ClipRecord:
+    """The record in a file.
+
+    Raises:
+        ValueError: not what was written.
+    """
+    head, _, text = data.decode().partition(', "record": ')
+    if head != f'{{"digest": "{_digest(text[:-1].encode())}"' or not text.endswith("}"):
+        raise ValueError("the digest of a record does not match")
+    return ClipRecord(**json.loads(text[:-1]))
+
+
 def read_record(file: Path) -> ClipRecord | None:
-    """The record in a file, None where there is none that can be read."""
+    """The record in a file, None where there is none, or not the one that was written."""
     try:
-        return ClipRecord(**json.loads(file.read_text()))
+        return unpack_record(file.read_bytes())
     except (OSError, ValueError, TypeError):
         return None
 
@@ -206,7 +267,7 @@ def compute(recipe: Recipe, clip: Clip, keys: Mapping[str, str], record: ClipRec
             keep(name, prediction, started)
             started = time.perf_counter()
             del waiting[name]
-    return results
+    return {name: results[name] for name in keys}  # in the recipe's order, wherever they came from
 
 
 def load_result(recipe: Recipe, clip: Clip, name: str, key: str) -> Prediction | None:
@@ -217,12 +278,12 @@ def load_result(recipe: Recipe, clip: Clip, name: str, key: str) -> Prediction |
 
 
 def side_files(recipe: Recipe, clip: Clip) -> list[str]:
-    """What lies beside the masks, names under the results: scores of every frame, the report's pictures, overlays."""
-    names = [file_name(clip.name)]
+    """What lies beside the masks, by `results.PARTS`: scores of every frame, the report's pictures, overlays."""
+    names = ["scores.npz"]
     if recipe.config["report"]:
-        names.append(strips.file_name(clip.name))
+        names.append("report.js")
     if recipe.config["overlays"]:
-        names += [f"overlays/{clip.name}/{e.id}.{recipe.config['overlays']}" for e in clip.expressions]
+        names += [f"overlays/{e.id}.{recipe.config['overlays']}" for e in clip.expressions]
     return names
 
 
@@ -238,36 +299,21 @@ def _side_files(
         yield name, overlays.encode(clip, results[recipe.output][e.id], recipe.config["overlays"])
 
 
-def write_tree(out: Path, clip: Clip, prediction: Prediction) -> str:
-    """Writes `Annotations/CLIP/EXPRESSION/FRAME.png`, whole or not at all.
+def write_tree(draft: Draft, clip: Clip, prediction: Prediction) -> str:
+    """Writes `Annotations/EXPRESSION/FRAME.png` of a clip.
 
     Returns:
         Digest of all the PNGs, as `digest_of_tree` finds it.
     """
-    final = out / "Annotations" / clip.name
-    new, old = (final.with_name(f".{clip.name}.{what}.tmp") for what in ("new", "old"))
-    for folder in (new, old):
-        shutil.rmtree(folder, ignore_errors=True)
     digest = hashlib.blake2b(digest_size=16)
-    try:
-        for name, data in pictures(clip, prediction):
-            path = new / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            digest.update(data)
-        if final.exists():
-            final.rename(old)
-        new.rename(final)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    for name, data in pictures(clip, prediction):
+        draft.write(f"Annotations/{name}", data)
+        digest.update(data)
     return digest.hexdigest()
 
 
-def digest_of_tree(out: Path, clip: Clip) -> str | None:
-    """Digest of the PNGs that lie under `Annotations/CLIP`, None where one is missing or there are others."""
-    folder = out / "Annotations" / clip.name
+def digest_of_tree(folder: Path, clip: Clip) -> str | None:
+    """Digest of the PNGs of a clip, None where one is missing or there are others."""
     digest = hashlib.blake2b(digest_size=16)
     names = picture_names(clip)
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from adapters.component import available, find
+from adapters.component import available, find, merge_settings
+from adapters.disk import atomic_write, user_path
 from adapters.sequence import InputError
+from adapters.settings import text, whole
 from ensemble import protocols
+from ensemble.folders import owned
+from ensemble.overrides import pairs, plain
 from ensemble.protocols.protocol import Protocol, Result
-from ensemble.store import atomic_write
 
 GROUP = "rvos_ensemble.protocols"
 OUT = "runs/evaluate"
 USAGE = "evaluate gt=DIR pred=DIR|ZIP protocol=NAME [option=value ...] [out=DIR] [workers=N]"
+ASKED = {"gt": text(), "pred": text(), "protocol": text(), "out": text(OUT), "workers": whole(0, most=4096)}
 SHOWN = 40  # rows that are printed; metrics.csv has all
 NOTES = 10
 
@@ -53,8 +55,9 @@ def run(arguments: Sequence[str]) -> int:
     """
     started = time.perf_counter()
     request = parse(arguments)
-    result = request.protocol.evaluate(request.gt, request.pred, request.workers)
-    write(request, result)
+    with owned(request.out, "evaluation"):
+        result = request.protocol.evaluate(request.gt, request.pred, request.workers)
+        write(request, result)
     print(table(result))
     print(f"\n{len(result.rows)} rows, {time.perf_counter() - started:.1f} s | results: {request.out}")
     return 0
@@ -71,50 +74,47 @@ def parse(arguments: Sequence[str]) -> Request:
     Raises:
         InputError: one is missing or malformed, an option the protocol does not have, a folder that must not be used.
     """
-    if broken := [a for a in arguments if "=" not in a]:
-        raise InputError(f"argument {broken[0]!r}: expected key=value: {USAGE}")
-    try:
-        options = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)))
-    except (OmegaConfBaseException, YAMLError) as e:
-        raise InputError(f"{' '.join(arguments)}: {str(e).splitlines()[0]}") from None
-    given = {key: options.pop(key, None) for key in ("gt", "pred", "protocol", "out", "workers")}
-    problems = [f"`{key}` must be given: {USAGE}" for key in ("gt", "pred", "protocol") if given[key] is None]
-    if given["protocol"] is None:
+    given = pairs(tuple(arguments), f"expected key=value: {USAGE}")
+    problems = [f"`{key}` must be given: {USAGE}" for key in ("gt", "pred", "protocol") if not given.get(key)]
+    if not given.get("protocol"):
         problems.append(f"protocols: {', '.join(names())}; `run_ensemble.py list` says what they are")
-    if not isinstance(given["workers"] or 0, int) or (given["workers"] or 0) < 0:
-        problems.append(f"`workers` is {given['workers']!r}, expected a number of processes; 0 for one a core")
+    asked: dict[str, Any] = {}
+    for key, known in ASKED.items():
+        if given.get(key) or key in ("out", "workers"):
+            try:
+                value = plain({k: given.pop(k) for k in [key] if k in given}, ASKED, "evaluate")
+                asked |= merge_settings({key: known}, value, "evaluate")
+            except InputError as e:
+                problems += e.problems
+    protocol = None
+    if "protocol" in asked:
+        try:
+            kind = find(asked["protocol"], Protocol, protocols, GROUP)
+            protocol = kind(
+                **plain({k: v for k, v in given.items() if k not in ASKED}, kind.defaults, asked["protocol"])
+            )
+        except InputError as e:
+            problems += e.problems
+    paths = {key: user_path(asked[key]) for key in ("gt", "pred", "out") if key in asked}
+    inputs = {key: path for key, path in paths.items() if key != "out"}
+    problems += [p for key, path in inputs.items() for p in _absent(path, key)]
+    problems += _not_for_results(paths["out"], inputs) if "out" in paths else []
     if problems:
         raise InputError(problems)
-    protocol = find(str(given["protocol"]), Protocol, protocols, GROUP)(**options)
-    gt, pred, out = (Path(str(given[key] or OUT)).expanduser() for key in ("gt", "pred", "out"))
-    if problems := [*_absent(gt, "gt"), *_absent(pred, "pred"), *_not_for_results(out, {"gt": gt, "pred": pred})]:
-        raise InputError(problems)
-    return Request(gt, pred, protocol, out, given["workers"] or 0)
+    return Request(paths["gt"], paths["pred"], protocol, paths["out"], asked["workers"])
 
 
 def _absent(path: Path, key: str) -> list[str]:
-    return [] if path.exists() else [f"{path}: no such file or folder, given as `{key}`"]
+    return [] if os.path.exists(path) else [f"{path}: no such file or folder, given as `{key}`"]
 
 
 def _not_for_results(out: Path, inputs: dict[str, Path]) -> list[str]:
-    """Results beside the masks would end up in submissions, and be taken for masks or for another run's results."""
-    problems = []
-    for key, path in inputs.items():
-        if path.is_dir() and (out.resolve() == path.resolve() or path.resolve() in out.resolve().parents):
-            problems.append(f"{out}: lies in `{key}` ({path}), where nothing is ever written; give another out=DIR")
-    if out.exists() and not out.is_dir():
-        problems.append(f"{out}: a file, given as `out`; expected a folder")
-    elif out.is_dir() and any(out.iterdir()) and "protocol" not in _read(out / "metrics.json"):
-        problems.append(f"{out}: not empty, and not the results of an earlier evaluation; give another out=DIR")
-    return problems
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """Results beside the masks would end up in submissions."""
+    return [
+        f"{out}: lies in `{key}` ({path}), where nothing is ever written; give another out=DIR"
+        for key, path in inputs.items()
+        if os.path.isdir(path) and (out.resolve() == path.resolve() or path.resolve() in out.resolve().parents)
+    ]
 
 
 def write(request: Request, result: Result) -> None:

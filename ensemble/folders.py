@@ -1,45 +1,167 @@
-"""Folders that several processes might use at once: one run in a folder at a time, many runs on one store."""
+"""Folders of ours: known by a mark that only we write, used by one process at a time, or shared by runs as a store."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
+from adapters.disk import read_file
 from adapters.sequence import InputError
+
+MARK = ".rvos_ensemble"  # the file in a folder of ours; it is also the lock
+MAGIC = "rvos-ensemble: folder of a"
+KINDS = {"run": "run", "evaluation": "evaluation", "training": "training", "store": "store of runs"}
 
 
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """One run in a folder at a time; the lock goes with the process, however it ends.
+def owned(folder: Path, kind: str) -> Iterator[None]:
+    """Makes a folder this process's own for a while; the lock goes with the process, however it ends.
+
+    A folder that is new, and still holds nothing when the work is refused, is taken away again.
+
+    Args:
+        folder: where results go. It is ours when it bears our mark, and becomes ours when it is new or empty.
+        kind: a key of `KINDS`; results of two kinds never share a folder.
 
     Raises:
-        InputError: another one is at work there.
+        InputError: somebody else's folder, one of another kind, one that cannot be written, or another process is at
+            work there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("a") as file:
+    file = _locked(folder, kind, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if file is None:
+        raise InputError(f"{folder}: another run is working in this folder; wait for it, or give out=DIR")
+    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{out}: another run is working in this folder; wait for it, or give out=DIR") from None
-        yield
+            yield
+        finally:
+            _leave_nothing(folder)
 
 
 @contextlib.contextmanager
 def shared(store: Path) -> Iterator[None]:
-    """A store that other runs may use at the same time; the first to come clears away what killed ones left half."""
-    store.mkdir(parents=True, exist_ok=True)
-    with (store / ".lock").open("a") as file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """A store that other runs may use at the same time; the first to come clears away what killed ones left half.
+
+    Raises:
+        InputError: a folder that is no store, or cannot be written.
+    """
+    if file := _locked(store, "store", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with file:
             clear(store, "*/")
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with _locked(store, "store", fcntl.LOCK_SH):
         yield
 
 
 def clear(folder: Path, *where: str) -> None:
     """Removes the temporary files of processes that are gone, in the folder and in those that patterns name."""
     for leftover in [f for pattern in ("", *where) for f in folder.glob(f"{pattern}.*.tmp")]:
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of another user: it does no harm
+            remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder with all it holds; what is not there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def private(folder: Path) -> Iterator[Path]:
+    """A folder within an owned one, under a name that no process before this one knows.
+
+    A worker that outlives its run, on whatever machine, finds the folder gone and can write nothing of what is now
+    ours. What is in the folder stays from one owner to the next; an empty one is taken away.
+
+    Args:
+        folder: its name, to which each owner adds its own ending.
+    """
+    own = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}")
+    left = sorted(folder.parent.glob(f"{folder.name}-*"), key=lambda p: p.stat().st_mtime)
+    for old in left[:-1]:  # there is never more than one, unless somebody copied it
+        remove(old)
+    if left:
+        left[-1].rename(own)
+    else:
+        own.mkdir()
+    try:
+        yield own
+    finally:
+        with contextlib.suppress(OSError):
+            own.rmdir()
+
+
+def _locked(folder: Path, kind: str, lock: int) -> IO[bytes] | None:
+    """The open mark of a folder, with a lock on it that goes when it is closed; None where another process has one.
+
+    Raises:
+        InputError: see `owned`.
+    """
+    while True:
+        try:
+            _mark(folder, kind)
+            file = _open(folder / MARK)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be used: {error.strerror or error}; give another folder") from error
+        try:
+            fcntl.flock(file, lock)
+        except OSError:
+            file.close()
+            return None
+        if _is(folder / MARK, file):
+            return file
+        file.close()  # its owner has taken the mark away meanwhile
+
+
+def _mark(folder: Path, kind: str) -> None:
+    """Marks a folder that is new or empty.
+
+    Raises:
+        InputError: it is somebody else's, or ours for something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; give another one")
+    mark = folder / MARK
+    if not mark.exists():
+        if folder.is_dir() and any(p.name != MARK for p in folder.iterdir()):
+            raise InputError(
+                f"{folder}: not empty, and not the folder of an earlier {KINDS[kind]} (without the mark {MARK} that we "
+                "leave in ours); nothing in it was touched: give another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), open(mark, "x", encoding="utf-8") as file:
+            file.write(f"{MAGIC} {KINDS[kind]}\nWithout this file the folder counts as somebody else's.\n")
+        return
+    found = read_file(mark, first=200).decode("utf-8", "replace").split("\n")[0]
+    if found and found != f"{MAGIC} {KINDS[kind]}":  # an empty one is just being written
+        what = found.removeprefix(f"{MAGIC} ") if found.startswith(MAGIC) else "something else"
+        raise InputError(f"{folder}: the folder of a {what}, expected that of a {KINDS[kind]}; give another folder")
+
+
+def _open(mark: Path) -> IO[bytes]:
+    """For reading and writing, which locks on a network need; for reading where it belongs to another of the group."""
+    try:
+        return open(mark, "r+b")
+    except PermissionError:
+        return open(mark, "rb")
+
+
+def _is(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Takes the mark, and the folder, away again where nothing else is in it."""
+    with contextlib.suppress(OSError):
+        if [p.name for p in folder.iterdir()] == [MARK]:
+            (folder / MARK).unlink()
+            folder.rmdir()

@@ -1,4 +1,4 @@
-"""What the steps of a recipe will not be able to do with a clip, found before any mask is computed or read."""
+"""What the steps of a recipe will not be able to do with their inputs, found before any mask is computed or read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from adapters.traits import Traits
 from ensemble.step import Step
 
 
-def problems(sources: Mapping[str, Adapter], steps: Mapping[str, Step], clip: Clip) -> list[str]:
-    """What a run would refuse, one sentence each, with the name of the step; see `Step.problems`.
+def input_problems(sources: Mapping[str, Adapter], steps: Mapping[str, Step], clip: Clip) -> list[str]:
+    """What a run would refuse, one sentence each, with the name of the step; see `Step.input_problems`.
 
     Args:
         sources, steps: of the recipe; steps in an order in which they can be computed.
@@ -19,11 +19,7 @@ def problems(sources: Mapping[str, Adapter], steps: Mapping[str, Step], clip: Cl
     """
     known = _Known({name: lambda a=adapter: a.traits(clip) for name, adapter in sources.items()})
     known.makers |= {name: lambda s=step: s.traits(known) for name, step in steps.items()}
-    return [
-        f"step {name}: {problem}"
-        for name, step in steps.items()
-        for problem in (*step.problems(clip), *step.input_problems(clip, known))
-    ]
+    return [f"step {name}: {problem}" for name, step in steps.items() for problem in step.input_problems(clip, known)]
 
 
 class _Known(dict[str, Traits]):

@@ -46,16 +46,11 @@ def pack_scores(scores: FrameScores, frames: int) -> bytes:
     return file.getvalue()
 
 
-def read_scores(out: Path, clip: str) -> FrameScores:
-    """J and F of every frame of a clip that a run has scored; `out` is its folder of results."""
-    with np.load(out / file_name(clip)) as file:
+def read_scores(file: Path) -> FrameScores:
+    """J and F of every frame of a clip that a run has scored, from its `clips/CLIP.npz`."""
+    with np.load(file) as file:
         steps, expressions, values = file["steps"].tolist(), file["expressions"].tolist(), file["scores"]
     return {
         step: {e: metrics.Scores(*both) for e, both in zip(expressions, of, strict=True) if not np.isnan(both).all()}
         for step, of in zip(steps, values, strict=True)
     }
-
-
-def file_name(clip: str) -> str:
-    """Where the scores of every frame of a clip lie, under the results."""
-    return f"clips/{clip}.npz"

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
+from pathlib import Path
 
 import cv2
-import joblib
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from adapters.sequence import Clip, InputError
-from ensemble import report, submission
-from ensemble.clip_run import ClipRecord, held, load_result, picture_names, pictures, run_clip
-from ensemble.folders import clear, locked, shared
+from adapters.disk import atomic_write
+from adapters.sequence import BadClips, Clip, InputError
+from ensemble import report, results, submission
+from ensemble.clip_run import ClipRecord, held, inspect, load_result, message_of, picture_names, pictures, run_clip
+from ensemble.folders import owned, private, remove, shared
 from ensemble.gpus import take_gpu
 from ensemble.recipe import Recipe
-from ensemble.store import atomic_write
+from ensemble.results import Place
+from ensemble.workers import pace, spread
 
 PACKAGES = (
     "numpy",
@@ -43,7 +41,6 @@ PACKAGES = (
     "pycocotools",
     "pandas",
 )
-R = TypeVar("R")
 SHOWN = 10  # problems or failures printed before "and N more"
 
 
@@ -64,38 +61,97 @@ class Checked:
         return list(dict.fromkeys(p for found in self.problems.values() for p in found))
 
 
-def clips_of(recipe: Recipe) -> list[Clip]:
+@dataclass(frozen=True)
+class Listed:
+    """The clips of a data set.
+
+    Attributes:
+        clips: those that can be read.
+        bad: {clip: what is wrong with it}, of those that cannot even be listed.
+    """
+
+    clips: list[Clip]
+    bad: dict[str, list[str]] = field(default_factory=dict)
+
+
+def clips_of(recipe: Recipe) -> Listed:
     """All clips of the data set.
 
     Raises:
-        InputError: it cannot be read, or has none.
+        InputError: it cannot be read, or has none that can.
     """
-    recipe.dataset.prepare()
-    clips = recipe.dataset.clips()
-    if not clips:
+    try:
+        recipe.dataset.prepare()
+        listed = Listed(recipe.dataset.clips())
+    except BadClips as error:
+        if not error.clips:
+            raise
+        listed = Listed(error.clips, error.bad)
+    if not listed.clips:
         raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
-    return clips
+    return listed
 
 
-def check(recipe: Recipe, clips: Sequence[Clip]) -> Checked:
-    """Validates clips and every input of the recipe that belongs to them; computes nothing."""
+def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked:
+    """Validates clips and every input of the recipe that belongs to them; computes nothing.
+
+    Args:
+        recipe, clips: what is to be done, and with what.
+        whole: every mask and picture is read, not only names and headers.
+    """
     problems: dict[str, list[str]] = {}
-    for clip in tqdm(clips, desc="checking", unit="clip", leave=False, mininterval=pace()):
-        found = clip.problems()
-        with contextlib.suppress(InputError):  # a first frame without a size: told already
-            for name, adapter in recipe.sources.items() if clip.size else ():
-                found += [f"source {name}: {p}" for p in adapter.check([clip])]
-            for name, step in recipe.steps.items():
-                found += [f"step {name}: {p}" for p in step.problems(clip)]
-        if found:
-            problems[clip.name] = found
+    look = partial(_problems, recipe, whole=whole)
+    with ThreadPoolExecutor(recipe.engine["workers"] if whole else 1) as pool:
+        looked = pool.map(look, clips)
+        for clip, found in tqdm(
+            zip(clips, looked, strict=True), "checking", len(clips), leave=False, unit="clip", mininterval=pace()
+        ):
+            if found:
+                problems[clip.name] = found
     return Checked(list(clips), problems)
+
+
+def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
+    """What is wrong with a clip and its inputs; whatever is met is this clip's, not the run's."""
+    found: list[str] = []
+
+    def attempt(where: str, look: Callable[[], list[str]]) -> None:
+        try:
+            told = look()
+        except Exception as e:
+            told = e.problems if isinstance(e, InputError) else [message_of(e)]
+        found.extend(p if p.startswith(where) else f"{where}{p}" for p in told)
+
+    attempt("", clip.problems)
+    try:
+        sized = bool(clip.size)
+    except (InputError, OSError):  # a first frame without a size: told already
+        return found
+    for name, adapter in recipe.sources.items() if sized else ():
+        attempt(f"source {name}: ", lambda adapter=adapter: adapter.check([clip]))
+    for name, step in recipe.steps.items():
+        attempt(f"step {name}: ", lambda step=step: step.problems(clip))
+    attempt("", lambda: _input_problems(recipe, clip))
+    if whole and not found:
+        attempt("", lambda: inspect(recipe, clip))
+    return list(dict.fromkeys(found))
+
+
+def _input_problems(recipe: Recipe, clip: Clip) -> list[str]:
+    """What steps will not be able to do with their inputs, as far as is known before these are computed."""
+    known = {name: adapter.traits(clip) for name, adapter in recipe.sources.items()}
+    found: list[str] = []
+    for name, step in recipe.steps.items():
+        found += [f"step {name}: {p}" for p in step.input_problems(clip, known)]
+        known[name] = step.traits(known)
+    return found
 
 
 def run(recipe: Recipe) -> int:
     """Runs the recipe, or what is left of it.
 
-    Clips of which nothing has changed since an earlier run are neither checked nor computed again.
+    Clips of which nothing has changed since an earlier run are neither checked nor computed again. What an earlier run
+    has published stays until all that takes its place is there.
 
     Returns:
         The exit code: 0 when every clip succeeded, 1 when some failed (a rerun resumes).
@@ -104,110 +160,89 @@ def run(recipe: Recipe) -> int:
         InputError: nothing can be computed; the inputs are wrong.
     """
     started = time.perf_counter()
-    with contextlib.ExitStack() as locks:
-        locks.enter_context(locked(recipe.out))
-        clips = clips_of(recipe)
-        records = _held(recipe, clips)
-        checked = check(recipe, [c for c in clips if c.name not in records])
-        if len(checked.problems) == len(clips):
-            raise InputError(checked.lines)
-        _claim(recipe, clips)
-        locks.enter_context(shared(recipe.store))
-        for name in recipe.rendered_only():
-            print(
-                f"note: {recipe.describe_propagator(name)} has seen rendered shapes alone; on real video official "
-                f"weights (propagators.{name}.weights=FILE) or optical flow (propagators.{name}.propagator=flow) "
-                "are better",
-                file=sys.stderr,
-            )
-        if checked.problems:
-            print(f"{len(checked.problems)} of {len(clips)} clips cannot be computed:", file=sys.stderr)
-            print_some(checked.lines)
-        records |= {n: ClipRecord(n, "failed", "\n".join(p)) for n, p in checked.problems.items()}
-        if left := [c for c in clips if c.name not in records]:
-            records |= _run_clips(recipe, left)
-        failed = {n: r for n, r in sorted(records.items()) if r.status == "failed"}
-        if failed:
-            print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
-            print_some([f"  {n}: {r.error}" for n, r in failed.items()])
+    with owned(recipe.out, "run"), private(recipe.out / results.PENDING) as pending:
+        results.recover(recipe.out, pending)
         try:
-            _hand_out(recipe, clips, records, list(failed), time.perf_counter() - started)
-        except OSError as e:  # a full disk, most likely; every clip that was done is kept
-            print(f"error: results could not be written: {e}", file=sys.stderr)
-            return 1
-        return 1 if failed else 0
+            listed = clips_of(recipe)
+            found = _held(recipe, pending, listed.clips)
+            checked = check(recipe, [c for c in listed.clips if c.name not in found])
+            problems = {**listed.bad, **checked.problems}
+            if len(problems) == len(listed.clips) + len(listed.bad):
+                raise InputError(list(dict.fromkeys(p for told in problems.values() for p in told)))
+            with shared(recipe.store):
+                return _run(recipe, pending, listed, found, problems, started)
+        finally:
+            results.tidy(pending)
 
 
-def _held(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
-    """What an earlier run has done and still holds, {clip: record}: files are read and hashed, side by side."""
+def _run(
+    recipe: Recipe,
+    pending: Path,
+    listed: Listed,
+    found: Mapping[str, tuple[ClipRecord, Place]],
+    problems: Mapping[str, list[str]],
+    started: float,
+) -> int:
+    results.prepare(pending)
+    for name in recipe.rendered_only():
+        print(
+            f"note: {recipe.describe_propagator(name)} has seen rendered shapes alone; on real video official "
+            f"weights (propagators.{name}.weights=FILE) or optical flow (propagators.{name}.propagator=flow) "
+            "are better",
+            file=sys.stderr,
+        )
+    if problems:
+        print(f"{len(problems)} of {len(listed.clips) + len(listed.bad)} clips cannot be computed:", file=sys.stderr)
+        print_some(list(dict.fromkeys(p for told in problems.values() for p in told)))
+    records = {name: record for name, (record, _) in found.items()}
+    records |= {n: ClipRecord(n, "failed", "\n".join(p)) for n, p in problems.items()}
+    remove(recipe.out / "errors")
+    if left := [c for c in listed.clips if c.name not in records]:
+        records |= _run_clips(recipe, pending, left)
+    failed = {n: r for n, r in sorted(records.items()) if r.status == "failed"}
+    if failed:
+        print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
+        print_some([f"  {n}: {r.error}" for n, r in failed.items()])
+    done = [c for c in listed.clips if c.name not in failed]
+    fresh = [c.name for c in done if c.name not in found or found[c.name][1].pending]
+    seconds = time.perf_counter() - started
+    try:
+        table = _hand_out(recipe, pending, done, records, fresh, seconds)
+    except OSError as e:  # a full disk, most likely; every clip that was done is kept
+        print(f"error: results could not be written: {e}", file=sys.stderr)
+        return 1
+    print(table)
+    print(last_line(recipe, records, seconds))
+    return 1 if failed else 0
+
+
+def _held(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, tuple[ClipRecord, Place]]:
+    """What an earlier run has done and still holds: files are read and hashed, side by side."""
+    places = [Place(pending, True), Place(recipe.out)]
     with ThreadPoolExecutor(recipe.engine["workers"]) as pool:
-        looked = pool.map(partial(held, recipe), clips)
+        looked = pool.map(partial(held, recipe, places), clips)
         found = tqdm(looked, "what is done", len(clips), leave=False, unit="clip", mininterval=pace())
-        return {record.clip: record for record in found if record}
+        return {clip.name: held for clip, held in zip(clips, found, strict=True) if held}
 
 
-def _run_clips(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
+def _run_clips(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
     """All clips through the recipe, side by side; {clip: what became of it}."""
-    work = partial(_work, recipe.name, json.dumps(recipe.config), recipe.gpus)
-    return spread(clips, work, ClipRecord, recipe.engine, recipe.name)
+    work = partial(_work, recipe.name, json.dumps(recipe.config), recipe.gpus, pending)
+    return spread(clips, work, ClipRecord, recipe.engine, recipe.name, partial(_keep_trace, recipe.out / "errors"))
 
 
-def spread(
-    clips: Sequence[Clip], work: Callable[[Clip], R], record: Callable[..., R], engine: Mapping, title: str
-) -> dict[str, R]:
-    """All clips through `work`, side by side, with a progress bar; {clip: what became of it}.
-
-    Args:
-        clips: at least one.
-        work: what to do with a clip, in a process of its own; its result has `clip`, `frames` and `status`.
-        record: makes that result, from (clip, "failed", reason), for a clip whose process died.
-        engine: see `recipe_files.ENGINE`.
-        title: of the progress bar.
-    """
-    workers = min(engine["workers"], len(clips))
-    backend = "sequential" if workers == 1 and engine["backend"] == "loky" else engine["backend"]
-    records: dict[str, R] = {}
-    with (
-        _backend(backend, workers),
-        tqdm(total=sum(len(c) for c in clips), desc=title, unit="frame", mininterval=pace()) as bar,
-    ):
-        as_they_come = "list" if backend == "ray" else "generator_unordered"  # Ray's backend knows no generators
-        jobs = (joblib.delayed(work)(c) for c in clips)
+def _keep_trace(folder: Path, record: ClipRecord) -> None:
+    """Keeps where an error came from, `errors/CLIP.txt`."""
+    if record.trace:
         try:
-            for done in joblib.Parallel(n_jobs=workers, return_as=as_they_come, batch_size=1)(jobs):
-                records[done.clip] = done
-                bar.update(done.frames)
-                failed = sum(r.status == "failed" for r in records.values())
-                bar.set_postfix_str(f"{len(records)}/{len(clips)} clips" + (f", {failed} failed" if failed else ""))
-        except BrokenProcessPool:
-            died = "a worker process died, most likely for want of memory; try fewer engine.workers, then run again"
-            return {c.name: records.get(c.name) or record(c.name, "failed", died) for c in clips}
-    return records
+            atomic_write(folder / f"{record.clip}.txt", record.trace)
+        except OSError as e:  # a full disk: the reason is told all the same
+            print(f"note: {e}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def _backend(name: str, workers: int) -> Iterator[None]:
-    """Makes a joblib backend the one in force; Dask and Ray are installed by those who have a cluster."""
-    with contextlib.ExitStack() as stack:
-        try:
-            if name == "ray":
-                from ray.util.joblib import register_ray
-
-                register_ray()
-            if name == "dask":  # the cluster of DASK_SCHEDULER_ADDRESS, else processes of this machine
-                from dask.distributed import Client
-
-                here = {} if "DASK_SCHEDULER_ADDRESS" in os.environ else {"n_workers": workers, "threads_per_worker": 1}
-                stack.enter_context(Client(**here))
-            stack.enter_context(joblib.parallel_config(backend=name))
-        except ImportError as e:
-            raise InputError(f"engine.backend is {name!r}: {e}; pip install 'rvos-ensemble[{name}]'") from None
-        yield
-
-
-def _work(name: str, config: str, gpus: int, clip: Clip) -> ClipRecord:
+def _work(name: str, config: str, gpus: int, pending: Path, clip: Clip) -> ClipRecord:
     cv2.setNumThreads(1)  # clips are the unit of parallel work
-    return run_clip(_built(name, config, gpus), clip)
+    return run_clip(_built(name, config, gpus), pending, clip)
 
 
 @lru_cache(maxsize=4)
@@ -219,30 +254,45 @@ def _built(name: str, config: str, gpus: int) -> Recipe:
 
 
 def _hand_out(
-    recipe: Recipe, clips: Sequence[Clip], records: dict[str, ClipRecord], failed: Sequence[str], seconds: float
-) -> None:
-    """Writes what belongs to the run as a whole, prints the table and the last line."""
-    for name in failed:  # what an earlier run left of it is not this run's result
-        shutil.rmtree(recipe.out / "Annotations" / name, ignore_errors=True)
-        shutil.rmtree(recipe.out / "overlays" / name, ignore_errors=True)
-        for file in (f"clips/{name}.json", f"clips/{name}.npz", f"report/{name}.js"):
-            (recipe.out / file).unlink(missing_ok=True)
-    archive = recipe.out / "submission.zip"
-    if recipe.config["submission"] and not failed:
-        submission.write(archive, clips, recipe.dataset.zip_root, (_pngs(recipe, c, records[c.name]) for c in clips))
-    done = [records[c.name] for c in clips if c.name not in failed]
-    table = report.write_metrics(recipe, clips, done)
-    atomic_write(recipe.out / "manifest.json", json.dumps(manifest(recipe, records, seconds), indent=1))
+    recipe: Recipe,
+    pending: Path,
+    done: Sequence[Clip],
+    records: dict[str, ClipRecord],
+    fresh: Sequence[str],
+    seconds: float,
+) -> str:
+    """Writes what belongs to the run as a whole, and publishes all of it.
+
+    Where clips failed, complete results of an earlier run stay; what is done of this one waits for the rest.
+
+    Returns:
+        What is to be printed.
+    """
+    out, top = recipe.out, pending / "top"
+    complete = len(done) == len(records)
+    places = {c.name: Place(pending, True) if c.name in fresh else Place(out) for c in done}
+    table = report.write_metrics(recipe, top, done, [records[c.name] for c in done])
+    if not complete and results.are_complete(out):
+        return (
+            f"{table}\n\nNot all clips are done, so {out} still holds the results of the run before, of the settings "
+            "in its config.yaml; what is done of this one is kept, and the same command goes on with it"
+        )
+    if complete and recipe.config["submission"]:
+        pngs = (_pngs(recipe, c, records[c.name], places[c.name]) for c in done)
+        submission.write(top / results.ZIP, done, recipe.dataset.zip_root, pngs)
+    atomic_write(top / "manifest.json", json.dumps(manifest(recipe, records, seconds), indent=1))
+    atomic_write(top / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
     if recipe.config["report"]:
-        report.write_page(recipe, [c for c in clips if c.name not in failed], done)
-    print(table)
-    print(last_line(recipe, records, seconds))
+        report.write_page(recipe, top, done, [records[c.name] for c in done], places)
+    keep = ["clips", *(f for f in ("Annotations", "overlays", "report") if recipe.config[f.lower()])]
+    results.publish(out, pending, fresh, [c.name for c in done], keep)
+    return table
 
 
-def _pngs(recipe: Recipe, clip: Clip, record: ClipRecord) -> Iterator[bytes]:
+def _pngs(recipe: Recipe, clip: Clip, record: ClipRecord, place: Place) -> Iterator[bytes]:
     """The PNGs of a clip, from the tree, or from the store where no tree is written."""
     if recipe.config["annotations"]:
-        folder = recipe.out / "Annotations" / clip.name
+        folder = place.path(clip.name, "Annotations")
         return ((folder / name).read_bytes() for name in picture_names(clip))
     prediction = load_result(recipe, clip, recipe.output, record.keys[recipe.output])
     if prediction is None:  # lost since this run looked
@@ -264,7 +314,9 @@ def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> 
         "packages": {p: _version(p) for p in ("rvos-ensemble", *PACKAGES)},
         "propagators": {n: recipe.describe_propagator(n) for n in recipe.propagators},
         "config": recipe.config,
-        "clips": {n: {k: v for k, v in asdict(records[n]).items() if k != "scores"} for n in sorted(records)},
+        "clips": {
+            n: {k: v for k, v in asdict(records[n]).items() if k not in ("scores", "trace")} for n in sorted(records)
+        },
     }
 
 
@@ -277,30 +329,6 @@ def last_line(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) ->
         f"{count['done']} clips done, {count['reused']} reused, {count['failed']} failed"
         f" | {frames / seconds:.1f} frames/s, {seconds:.1f} s | peak {peak:.0f} MB a process | results: {recipe.out}"
     )
-
-
-def _claim(recipe: Recipe, clips: Sequence[Clip]) -> None:
-    """Makes the folder this run's: its own recipe, no leftovers of a killed run, no clips of other data."""
-    out = recipe.out
-    if not (out / "config.yaml").exists() and any(p.name != ".lock" for p in out.iterdir()):
-        raise InputError(f"{out}: not empty, and not the folder of an earlier run (no config.yaml); give out=DIR")
-    clear(out, "*/", "overlays/*/")
-    for name in ("submission.zip", "metrics.csv", "metrics.json", "report.html", "manifest.json"):
-        (out / name).unlink(missing_ok=True)  # of the run before; this one writes its own at the end
-    for folder, wanted in (("Annotations", "annotations"), ("overlays", "overlays"), ("report", "report")):
-        if not recipe.config[wanted]:
-            shutil.rmtree(out / folder, ignore_errors=True)
-    names = {c.name for c in clips}
-    for folder in ("Annotations", "clips", "overlays", "report"):
-        for old in (out / folder).glob("*"):
-            if (old.name if old.is_dir() else old.stem) not in names:
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-    atomic_write(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
-
-
-def pace() -> float:
-    """Seconds between two updates of a progress bar: a log file wants fewer lines than a terminal."""
-    return 0.1 if sys.stderr.isatty() else 30.0
 
 
 def _version(package: str) -> str | None:

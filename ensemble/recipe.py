@@ -5,28 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import adapters
-import adapters.datasets
-import propagators
 from adapters.adapter import Adapter
-from adapters.component import Component, available, find, merge_settings, unknown_key
+from adapters.component import Component, merge_settings, unknown_key
 from adapters.datasets import Dataset
+from adapters.disk import user_path
 from adapters.sequence import InputError
-from ensemble import overlays
-from ensemble.recipe_files import BACKENDS, DEFAULTS, ENGINE, GROUPING, TABLES, resolve
+from adapters.settings import setting, shown
+from ensemble.parts import make_component
+from ensemble.recipe_files import DEFAULTS, ENGINE, GROUPING, TABLES, plain_defaults, read, words
 from ensemble.steps import OPS, Propagate, Step, Vote
 from propagators.propagator import Propagator
 
-KINDS: dict[str, tuple[type[Component], Any, str]] = {
-    "adapter": (Adapter, adapters, "rvos_ensemble.adapters"),
-    "propagator": (Propagator, propagators, "rvos_ensemble.propagators"),
-    "dataset": (Dataset, adapters.datasets, "rvos_ensemble.datasets"),
-}
+LONGEST = 120  # characters of a name: it is part of the names of files
 
 
 @dataclass(frozen=True)
@@ -66,53 +61,43 @@ class Recipe:
         problems: list[str] = []
         made = {} if made is None else made
 
-        def part(kind: str, settings: Mapping[str, Any], where: str) -> Component:
+        def part(kind: str, settings: Any, where: str) -> Component:
             key = json.dumps([kind, settings])
             if key not in made:
                 made[key] = make_component(kind, settings, where)
             return made[key]
 
-        config = _attempt(problems, merge_settings, DEFAULTS, config, f"recipe {name}") or {**DEFAULTS, **config}
-        for key in TABLES:
-            if not isinstance(config[key] or {}, Mapping):
-                problems.append(f"recipe {name}: {key} is {config[key]!r}, expected `key: value` lines below it")
-            config = {**config, key: config[key] if isinstance(config[key], Mapping) else {}}
-        grouping = _attempt(problems, merge_settings, GROUPING, config["grouping"], "grouping")
-        engine = _attempt(problems, merge_settings, ENGINE, config["engine"], "engine") or ENGINE
-        if engine["backend"] not in BACKENDS:
-            problems.append(f"engine: backend is {engine['backend']!r}, expected one of {', '.join(BACKENDS)}")
-        for key in ("workers", "cache_mb"):
-            if engine[key] is None or engine[key] < 0:
-                problems.append(f"engine: {key} is {engine[key]!r}, expected a whole number of at least 0")
-        if config["overlays"] not in (None, False, *overlays.KINDS):
-            kinds = ", ".join(overlays.KINDS)
-            problems.append(f"recipe {name}: overlays is {config['overlays']!r}, expected false or one of {kinds}")
-        steps = {}
-        for key, settings in config["steps"].items():
-            if settings is not None:
-                step = _attempt(problems, _make_step, key, settings, grouping)
-                steps |= {key: step} if step else {}
-        if problems:
-            raise InputError(problems)
+        config = _merged(problems, DEFAULTS, config, f"recipe {name}")
+        config |= {key: config[key] or {} for key in TABLES}
+        grouping = _merged(problems, GROUPING, config["grouping"], "grouping")
+        _merged(problems, ENGINE, config["engine"], "engine")
+        for group in ("sources", "propagators"):
+            problems += [p for key in config[group] for p in _name_problems(group.removesuffix("s"), key)]
+        given = {key: settings for key, settings in config["steps"].items() if settings is not None}
+        steps = {key: _attempt(problems, _make_step, key, settings, grouping) for key, settings in given.items()}
+        steps = {key: step for key, step in steps.items() if step}
         sources = {k: v for k, v in config["sources"].items() if v is not None}
-        order, read = _order(steps, list(sources), config["output"])
-        models = {k: _attempt(problems, part, "adapter", sources[k], f"source {k}") for k in read}
-        problems += [] if None in models.values() else _kind_problems(models, steps, order, config["output"])
-        used = {s.settings["with"] for s in steps.values() if isinstance(s, Propagate)}
+        broken = {key: settings for key, settings in given.items() if key not in steps}
+        order, needed = _order(problems, steps, [*sources], broken.keys(), config["output"])
+        needed += [k for k in sources if k not in needed and k in set(words(broken))]
+        models = {k: _attempt(problems, part, "adapter", sources[k], f"source {k}") for k in needed}
         movers = {}
-        for key in sorted(used):
+        for key in sorted({s.settings["with"] for s in steps.values() if isinstance(s, Propagate)}):
             if key not in config["propagators"]:
                 problems.append(unknown_key(key, config["propagators"], "propagators"))
                 continue
-            settings = config["propagators"][key] or {}
+            settings = {} if config["propagators"][key] is None else config["propagators"][key]
             if not isinstance(settings, Mapping):
-                problems.append(f"propagator {key}: expected {{propagator: NAME, settings...}}, found {settings!r}")
+                told = shown(settings)
+                problems.append(f"propagator {key}: expected {{propagator: NAME, settings...}}, found {told}")
                 continue
             settings = {"propagator": key, **settings}
             movers[key] = _attempt(problems, part, "propagator", settings, f"propagator {key}")
         dataset = _attempt(problems, make_component, "dataset", config["data"], "data")
         if problems:
-            raise InputError(problems)
+            raise InputError(dict.fromkeys(problems))
+        if found := _kind_problems(models, steps, order, config["output"]):
+            raise InputError(found)
         return cls(name, config, dataset, models, movers, {k: steps[k] for k in order}, config["output"])
 
     def describe_propagator(self, name: str) -> str:
@@ -138,17 +123,17 @@ class Recipe:
     @property
     def out(self) -> Path:
         """Folder of the results."""
-        return Path(self.config["out"] or Path("runs") / self.name)
+        return user_path(self.config["out"]) if self.config["out"] else Path("runs") / self.name
 
     @property
     def store(self) -> Path:
         """Folder of intermediate results."""
-        return Path(self.config["store"] or self.out / "store")
+        return user_path(self.config["store"]) if self.config["store"] else self.out / "store"
 
     @property
     def engine(self) -> dict[str, Any]:
         """See `ENGINE`, with the number of workers settled."""
-        engine = {**ENGINE, **self.config["engine"]}
+        engine = {**plain_defaults(ENGINE), **self.config["engine"]}
         return {**engine, "workers": engine["workers"] or self.gpus or os.cpu_count() or 1}
 
     @property
@@ -167,69 +152,68 @@ def load(arguments: Sequence[str]) -> Recipe:
     Raises:
         InputError: naming everything that is wrong with the arguments, the files or the recipe.
     """
-    name, config = resolve(arguments)
-    return Recipe.build(name, config)
-
-
-def make_component(kind: str, settings: Mapping[str, Any], where: str) -> Component:
-    """The component that `{kind: NAME, settings...}` describes.
-
-    Raises:
-        InputError: no such component, or settings it does not take.
-    """
-    if not isinstance(settings, Mapping) or kind not in settings:
-        raise InputError(f"{where}: expected {{{kind}: NAME, settings...}}, found {settings!r}")
-    base, package, group = KINDS[kind]
+    name, config, problems = read(arguments)
     try:
-        component = find(str(settings[kind]), base, package, group)
-        return component(**{k: v for k, v in settings.items() if k != kind})
+        recipe = Recipe.build(name, config)
     except InputError as e:
-        raise InputError(f"{where}: {p}" for p in e.problems) from None
-
-
-def components(kind: str) -> dict[str, str]:
-    """{name: one line} of all components of a kind."""
-    return available(*KINDS[kind])
-
-
-def _make_step(name: str, settings: Mapping[str, Any], grouping: dict) -> Step:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-        raise InputError(f"step {name!r}: a name is made of letters, digits, _ . and -")
-    if not isinstance(settings, Mapping):
-        raise InputError(f"step {name}: expected {{op: NAME, settings...}}, found {settings!r}")
-    settings = dict(settings)
-    op = settings.pop("op", None)
-    if op not in OPS:
-        raise InputError(f"step {name}: op is {op!r}, expected one of {', '.join(OPS)}")
-    if "grouping" in OPS[op].defaults:
-        own = settings.get("grouping") or {}
-        settings["grouping"] = merge_settings(GROUPING, {**(grouping or {}), **own}, f"step {name}: grouping")
-    return OPS[op](name, **settings)
-
-
-def _order(steps: Mapping[str, Step], sources: Sequence[str], output: str) -> tuple[list[str], list[str]]:
-    """Steps in an order in which they can be computed, and the sources that are read.
-
-    Raises:
-        InputError: inputs that do not exist, a name used twice, a cycle.
-    """
-    problems = [f"`{name}` is both a source and a step: rename one" for name in steps if name in sources]
-    known = [*sources, *steps]
-    for name, step in steps.items():
-        problems += [unknown_key(i, known, f"step {name}: input") for i in step.inputs if i not in known]
-    if output not in known:
-        problems.append(unknown_key(output, known, "output"))
+        problems += [p for p in e.problems if p not in problems]
     if problems:
         raise InputError(problems)
+    return recipe
+
+
+def _make_step(name: str, settings: Any, grouping: dict) -> Step:
+    problems = _name_problems("step", name)
+    if not isinstance(settings, Mapping):
+        raise InputError([*problems, f"step {name}: expected {{op: NAME, settings...}}, found {shown(settings)}"])
+    settings = dict(settings)
+    op = settings.pop("op", None)
+    if not isinstance(op, str) or op not in OPS:
+        raise InputError([*problems, f"step {name}: op is {shown(op)}, expected one of {', '.join(OPS)}"])
+    if "grouping" in OPS[op].defaults and isinstance(settings.get("grouping") or {}, Mapping):
+        settings["grouping"] = {**grouping, **(settings.get("grouping") or {})}
+    step = _attempt(problems, OPS[op], name, **settings)
+    if problems:
+        raise InputError(problems)
+    return step
+
+
+def _name_problems(kind: str, name: str) -> list[str]:
+    """A name that could not be part of a file's name."""
+    if re.fullmatch(r"[A-Za-z0-9_.-]+", name) and len(name) <= LONGEST and name.strip("."):
+        return []
+    return [f"{kind} {shown(name)}: a name is made of at most {LONGEST} letters, digits, _ . and -"]
+
+
+def _order(
+    problems: list[str], steps: Mapping[str, Step], sources: Sequence[str], broken: Collection[str], output: Any
+) -> tuple[list[str], list[str]]:
+    """Steps in an order in which they can be computed, and the sources that are read.
+
+    Args:
+        problems: filled with inputs that do not exist, names used twice, a cycle.
+        steps: those that could be made.
+        sources: names of all.
+        broken: names of steps that could not be made, which is told already.
+        output: of the recipe.
+    """
+    problems += [f"`{name}` is both a source and a step: rename one" for name in steps if name in sources]
+    known = [*sources, *steps, *broken]
+    for name, step in steps.items():
+        problems += [unknown_key(i, known, f"step {name}: input") for i in step.inputs if i not in known]
+    if output not in known and isinstance(output, str):
+        problems.append(unknown_key(output, known, "output"))
     order: list[str] = []
     read: dict[str, None] = {}
 
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
-            raise InputError(f"steps run in a circle: {' -> '.join([*path[path.index(name) :], name])}")
-        if name in sources:
+            circle = f"steps run in a circle: {' -> '.join([*path[path.index(name) :], name])}"
+            if not any(p.startswith("steps run in a circle") for p in problems):
+                problems.append(circle)
+        elif name in sources:
             read[name] = None
-        elif name not in order:
+        elif name in steps and name not in order:
             for i in steps[name].inputs:
                 visit(i, (*path, name))
             order.append(name)
@@ -262,10 +246,19 @@ def _kind_problems(
     return problems
 
 
-def _attempt(problems: list[str], function, *arguments):
+def _merged(problems: list[str], defaults: Mapping[str, Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The given settings over the defaults; those that are wrong join the problems and count as not given."""
+    _attempt(problems, merge_settings, defaults, given, where)
+    return {
+        key: given[key] if key in given and setting(default).problem(given[key]) is None else setting(default).default
+        for key, default in defaults.items()
+    }
+
+
+def _attempt(problems: list[str], function: Callable, *arguments, **named):
     """The function's result; what it finds wrong joins the problems, so that all are told at once."""
     try:
-        return function(*arguments)
+        return function(*arguments, **named)
     except InputError as e:
         problems += e.problems
         return None

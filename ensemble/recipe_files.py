@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,68 +13,101 @@ from yaml import YAMLError
 
 import recipes
 from adapters.component import unknown_key
+from adapters.disk import user_path
 from adapters.sequence import InputError
+from adapters.settings import choice, default_of, either, shown, table, text, whole
+from ensemble import grouping, overlays
+from ensemble.overrides import nested, pairs
 from propagators.propagate import CACHE_MB
 
 FOLDER = Path(recipes.__path__[0])
 
+BACKENDS = ("loky", "sequential", "dask", "ray")
 # Every key a recipe may have, with its default.
 DEFAULTS: dict[str, Any] = {
-    "base": None,  # another recipe, over which this one is merged
-    "data": "shapes",  # a table of recipes/data, or {dataset: ..., settings}
-    "source": None,  # the one source of recipes that run a single model: ${source}
-    "sources": {},  # {name: {adapter: ..., settings}}
-    "predictions": None,  # folder with masks of every source: DIR/SOURCE is read, and no model runs
-    "propagators": {},  # {name: {propagator: ... (the name itself), settings}}
-    "grouping": {},  # which expressions mean the same object; see GROUPING
-    "steps": {},  # {name: {op: ..., settings}}
-    "output": "???",  # the step or source whose masks are the result
-    "out": None,  # folder of the results; runs/RECIPE
-    "store": None,  # folder of intermediate results; OUT/store. Runs may share one
+    "base": text(None),  # another recipe, over which this one is merged
+    "data": either("shapes", text(), table()),  # a table of recipes/data, or {dataset: ..., settings}
+    "source": text(None),  # the one source of recipes that run a single model: ${source}
+    "sources": table({}, null=True),  # {name: {adapter: ..., settings}}
+    "predictions": text(None),  # folder with masks of every source: DIR/SOURCE is read, and no model runs
+    "propagators": table({}, null=True),  # {name: {propagator: ... (the name itself), settings}}
+    "grouping": table({}, null=True),  # which expressions mean the same object; see GROUPING
+    "steps": table({}, null=True),  # {name: {op: ..., settings}}
+    "output": text(),  # the step or source whose masks are the result
+    "out": text(None),  # folder of the results; runs/RECIPE
+    "store": text(None),  # folder of intermediate results; OUT/store. Runs may share one
     "annotations": True,  # write the PNG tree; false streams masks straight into the zip
     "submission": True,  # write submission.zip
     "report": True,  # write report.html
-    "overlays": None,  # mp4 or gif: a video of every expression's output, overlays/CLIP/EXPRESSION.mp4
-    "engine": {},  # how clips are spread over processes; see ENGINE
+    "overlays": choice(
+        None, False, *overlays.KINDS
+    ),  # a video of every expression's output, overlays/CLIP/EXPRESSION.mp4
+    "engine": table({}, null=True),  # how clips are spread over processes; see ENGINE
 }
-GROUPING = {"rule": "auto", "file": None, "min_iou": 0.3}
+GROUPING = grouping.SETTINGS
 ENGINE = {
-    "backend": "loky",  # one of BACKENDS
-    "workers": 0,  # 0: one a GPU, else a core
-    "cache_mb": CACHE_MB,  # of frames and their features kept from one sweep for the other, in each worker
+    "backend": choice(*BACKENDS),
+    "workers": whole(0, most=4096),  # 0: one a GPU, else a core
+    "cache_mb": whole(CACHE_MB),  # of frames and their features kept from one sweep for the other, in each worker
 }
 TABLES = ("sources", "propagators", "grouping", "steps", "engine")  # keys with a table below them
-BACKENDS = ("sequential", "loky", "dask", "ray")
 
 
-def resolve(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Reads the recipe and its bases, merges the overrides over them, resolves `${...}`."""
-    broken = [a for a in arguments if "=" not in a]
-    if broken:
-        raise InputError(f"argument {broken[0]!r}: expected key=value")
-    table = dict(a.split("=", 1) for a in arguments)
-    recipe, data = table.pop("recipe", None), table.pop("data", None)
+def plain_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults themselves."""
+    return {key: default_of(value) for key, value in settings.items()}
+
+
+def resolve(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    """Reads the recipe and its bases, merges the overrides over them, resolves `${...}`.
+
+    Args:
+        arguments: `key=value` of the command line.
+        values: {path of a key: value} over all that.
+
+    Raises:
+        InputError: naming everything that is wrong with the arguments or the files.
+    """
+    name, config, problems = read(arguments, values)
+    if problems:
+        raise InputError(problems)
+    return name, config
+
+
+def read(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any], list[str]]:
+    """As `resolve`, but what is wrong with single arguments is returned, so that it is told with what else is wrong.
+
+    Raises:
+        InputError: there is no recipe to speak of.
+    """
+    given = pairs(tuple(arguments))
+    recipe, data = given.pop("recipe", None), given.pop("data", None)
     if recipe is None:
         raise InputError(f"which recipe? Give recipe=NAME, one of {', '.join(names())}, or recipe=FILE")
-    path = _recipe_file(recipe, Path())
+    path, problems = _recipe_file(recipe, Path()), []
+    where = f"recipe {path}: "
     try:
         config = _with_bases(path, ())
-        if "data.video" in table:  # a video of one's own, to be looked at
-            data, table = data or "video", {"overlays": "mp4", **table}
-        data = data if data is not None else config.get("data", DEFAULTS["data"])
+        if "data.video" in given:  # a video of one's own, to be looked at
+            data, given = data or "video", {"overlays": "mp4", **given}
+        data = data if data is not None else config.get("data", "shapes")
         if isinstance(data, str):
             config = OmegaConf.merge(config, {"data": None})
-            config.data = OmegaConf.load(_data_file(data))
-        given = OmegaConf.from_dotlist([f"{k}={v}" for k, v in table.items()])
+            config.data = _read(_data_file(data))
+        top = {**DEFAULTS, "grouping": GROUPING, "engine": ENGINE}
+        folder = DEFAULTS["predictions"].read(given["predictions"]) if "predictions" in given else None
+        config = _read_from(folder or config.get("predictions"), config)
+        overriding = nested(given, config, top, problems)
+        for key, value in (values or {}).items():
+            OmegaConf.update(overriding, key, value, force_add=True)
         before = config
-        config = _over(_read_from(given.get("predictions", config.get("predictions")), config), given)
+        config = _over(config, overriding)
         resolved = OmegaConf.to_container(config, resolve=True)
         resolved.pop("predictions", None)  # the sources say it
-        if problems := _unread(before, given, resolved):
-            raise InputError([f"recipe {path}: {problem}" for problem in problems])
-    except (OmegaConfBaseException, YAMLError) as e:
-        raise InputError(f"recipe {path}: {str(e).splitlines()[0]}") from None
-    return path.stem, _plain(resolved)
+        problems += _unread(before, overriding, resolved)
+    except (OmegaConfBaseException, YAMLError, RecursionError) as e:
+        raise InputError(f"{where}{str(e).splitlines()[0]}") from None
+    return path.stem, _plain(resolved), [f"{where}{problem}" for problem in problems]
 
 
 def names() -> dict[str, str]:
@@ -88,7 +122,7 @@ def tables() -> dict[str, str]:
 
 def _unread(before, given, config: dict[str, Any]) -> list[str]:
     """Sources and propagators of the command line that the recipe has not, and that nothing in it reads: misspelt."""
-    read = set(_words({"steps": config.get("steps"), "output": config.get("output")}))
+    read = set(words({"steps": config.get("steps"), "output": config.get("output")}))
     problems = []
     for group in ("sources", "propagators"):
         entries = given.get(group)
@@ -101,12 +135,12 @@ def _unread(before, given, config: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _words(value) -> Iterator[str]:
+def words(value) -> Iterator[str]:
     """All texts in a config."""
     if isinstance(value, dict):
         value = list(value.values())
     for v in value if isinstance(value, list) else [value]:
-        yield from [v] if isinstance(v, str) else _words(v) if isinstance(v, (dict, list)) else ()
+        yield from [v] if isinstance(v, str) else words(v) if isinstance(v, (dict, list)) else ()
 
 
 def _with_bases(path: Path, above: tuple[Path, ...]):
@@ -117,14 +151,18 @@ def _with_bases(path: Path, above: tuple[Path, ...]):
     base = config.pop("base", None)
     if base is None:
         return config
+    if not isinstance(base, str):
+        raise InputError(f"{path}: base is {shown(base)}, expected the name of a recipe or the path of a .yaml file")
     return _over(_with_bases(_recipe_file(base, path.parent), (*above, path)), config)
 
 
 def _read_from(folder: str | None, config):
     """The recipe with masks on disk in place of its models, if a folder is given."""
-    if folder is None:
+    if folder is None or not OmegaConf.is_dict(config.get("sources")):
         return config
-    names = [name for name, entry in (config.get("sources") or {}).items() if entry is not None]
+    if not isinstance(folder, str) or not folder:
+        raise InputError(f"predictions is {shown(folder)}, expected a folder")
+    names = [name for name, entry in config.sources.items() if entry is not None]
     files = {name: {"adapter": "files", "path": f"{folder}/{name}"} for name in names}
     return _over(config, OmegaConf.create({"sources": files}))
 
@@ -134,7 +172,7 @@ def _over(lower, upper):
     for group in TABLES:
         for config in (lower, upper):
             if config.get(group) is not None and not OmegaConf.is_dict(config[group]):
-                raise InputError(f"{group} is {config[group]!r}, expected `key: value` lines below it")
+                raise InputError(f"{group} is {shown(config[group])}, expected `key: value` lines below it")
     for group, kind in (("sources", "adapter"), ("propagators", "propagator")):
         for name, new in (upper.get(group) or {}).items():
             old = (lower.get(group) or {}).get(name)
@@ -160,16 +198,18 @@ def _read(path: Path):
 
 def _recipe_file(name: str, near: Path) -> Path:
     for path in (
-        (near / name, FOLDER / f"{name}.yaml") if name.endswith((".yaml", ".yml")) else (FOLDER / f"{name}.yaml",)
+        (near / user_path(name), FOLDER / f"{name}.yaml")
+        if name.endswith((".yaml", ".yml"))
+        else (FOLDER / f"{name}.yaml",)
     ):
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     raise InputError(f"no recipe {name!r}. There are: {', '.join(names())}; or give the path of a .yaml file")
 
 
 def _data_file(name: str) -> Path:
-    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / "data" / f"{name}.yaml"
-    if not path.is_file():
+    path = user_path(name) if name.endswith((".yaml", ".yml")) else FOLDER / "data" / f"{name}.yaml"
+    if not os.path.isfile(path):
         raise InputError(f"no data table {name!r}. There are: {', '.join(tables())}; or give the path of a .yaml file")
     return path
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 from zlib_ng import zlib_ng
 
+from adapters.disk import atomic_write
 from adapters.logits import LogitMasks
 from adapters.sequence import LazyMasks, Masks, MaskSequence, Objects, Prediction
 
@@ -40,23 +39,6 @@ def key_of(*parts) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def atomic_write(path: Path, data: bytes | str) -> None:
-    """Writes the whole file or nothing: a temporary file beside it, fsync, rename."""
-    data = data.encode() if isinstance(data, str) else data
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 @dataclass(frozen=True)
 class Store:
     """A folder of entries, `CLIP/STEP-KEY.masks`."""
@@ -67,14 +49,22 @@ class Store:
         return self.folder / clip / f"{step}-{key}.masks"
 
     def save(self, clip: str, step: str, key: str, prediction: Prediction) -> None:
-        """Keeps a prediction. Expressions that share one masks object share its bytes on disk."""
-        atomic_write(self.path(clip, step, key), encode(prediction))
+        """Keeps a prediction. Expressions that share one masks object share its bytes on disk.
+
+        A store that a group may write is written so that the group may write on.
+        """
+        path, group = self.path(clip, step, key), self.folder.stat().st_mode & 0o070
+        if not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+            if group & 0o020:
+                path.parent.chmod(self.folder.stat().st_mode & 0o7777)
+        atomic_write(path, encode(prediction), 0o600 | group & 0o060 if group & 0o020 else None)
 
     def load(self, clip: str, step: str, key: str) -> Prediction | None:
         """The prediction kept under that key, None where there is none or the file is damaged."""
         try:
             return decode(self.path(clip, step, key).read_bytes())
-        except (FileNotFoundError, DamagedEntry):
+        except (OSError, DamagedEntry):  # not there, or not to be read: it is computed again
             return None
 
 

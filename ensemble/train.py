@@ -19,16 +19,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from adapters.component import merge_settings
+from adapters.disk import atomic_write, user_path
 from adapters.sequence import InputError
-from ensemble.folders import locked
+from adapters.settings import text
+from ensemble.folders import owned
 from ensemble.jf import j_and_f
+from ensemble.overrides import pairs, plain
 from ensemble.plot import curves
-from ensemble.store import atomic_write
 
 TRAINERS = {  # kind: {network: the module that trains it}
     "propagator": dict.fromkeys(("aot", "deaot"), "propagators.training"),
@@ -52,16 +51,16 @@ def run(arguments: Sequence[str]) -> int:
 
     kind, name, given = _read(arguments)
     module = trainer(kind, name)
-    out = Path(given.pop("out", None) or Path("runs") / "train" / full_name(name, given.get("variant")))
-    defaults = {**loop.DEFAULTS, **module.DEFAULTS}
-    settings = merge_settings(defaults, given, f"train {kind}={name}")
+    settings = merge_settings(_known(kind, name), given, f"train {kind}={name}")
+    out = settings.pop("out")
+    out = user_path(out) if out else Path("runs") / "train" / full_name(name, given.get("variant"))
     started = time.time()
     trainee = module.trainee(name, {k: settings[k] for k in module.DEFAULTS}, score)
     parameters = sum(p.numel() for p in trainee.network.parameters())
     print(f"training {name} ({parameters / 1e6:.2f} M parameters) on {settings['data']}, into {out}", file=sys.stderr)
     try:
         about = {kind: name, **{k: settings[k] for k in module.DEFAULTS}}
-        with locked(out) if processes.is_first() else contextlib.nullcontext():
+        with owned(out, "training") if processes.is_first() else contextlib.nullcontext():
             weights = loop.fit(trainee, {k: settings[k] for k in loop.DEFAULTS}, out, about)
     except (OSError, FloatingPointError) as error:
         raise InputError(f"{out}: {error}; the same command goes on from the last state that was saved") from None
@@ -108,20 +107,22 @@ def _read(arguments: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
     """Kind and name of the network, and the settings."""
     choices = "; ".join(f"{kind}={'|'.join(names)}" for kind, names in TRAINERS.items())
     arguments = [f"{a}={a}" if a == "grounding" else a for a in arguments]
-    if broken := [a for a in arguments if "=" not in a]:
-        raise InputError(f"train: argument {broken[0]!r}: expected key=value")
-    try:
-        given = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)), resolve=True)
-    except (OmegaConfBaseException, YAMLError) as e:
-        raise InputError(f"train {' '.join(arguments)}: {str(e).splitlines()[0]}") from None
+    given = pairs(arguments)
     kinds = [k for k in given if k in TRAINERS]
     if len(kinds) != 1:
         raise InputError(f"train what? Give one of {choices}")
     kind = kinds[0]
-    name = str(given.pop(kind))
+    name = given.pop(kind)
     if name not in TRAINERS[kind]:
         raise InputError(f"train: no {kind} {name!r}. There are: {', '.join(TRAINERS[kind])}")
-    return kind, name, given
+    return kind, name, plain(given, _known(kind, name), f"train {kind}={name}")
+
+
+def _known(kind: str, name: str) -> dict[str, Any]:
+    """Every setting that a training of a network has; what its trainer says goes over what the loop says."""
+    from adapters.training import loop  # here, because torch takes its time to load
+
+    return {"out": text(None), **loop.DEFAULTS, **trainer(kind, name).DEFAULTS}
 
 
 def read_log(out: Path) -> list[dict[str, float]]:

@@ -14,15 +14,16 @@ from pathlib import Path
 
 import cv2
 
+from adapters.disk import atomic_write
 from adapters.sequence import Clip, InputError, MaskSequence, PackedMasks, Prediction
-from ensemble.ablation.graph import Graph, Node, message_of, step_of
+from ensemble.ablation.graph import Graph, Node, step_of
 from ensemble.ablation.variants import build
-from ensemble.clip_run import keys_of
+from ensemble.clip_run import keys_of, message_of
 from ensemble.gpus import take_gpu
 from ensemble.metrics import score_many
 from ensemble.recipe import Recipe
 from ensemble.steps import Vote
-from ensemble.store import Store, atomic_write, key_of
+from ensemble.store import Store, key_of
 from ensemble.sweep import score_votes
 
 AT_A_TIME = 16  # settings whose masks are in memory together
@@ -48,7 +49,7 @@ class ClipScores:
     computed: list[str] = field(default_factory=list)
 
 
-def score_clip(name: str, plan: str, folder: str, gpus: int, clip: Clip) -> ClipScores:
+def score_clip(name: str, plan: str, folder: Path, gpus: int, clip: Clip) -> ClipScores:
     """Scores every setting on a clip. Never raises for what is wrong with the clip: the result says so.
 
     Args:
@@ -60,8 +61,8 @@ def score_clip(name: str, plan: str, folder: str, gpus: int, clip: Clip) -> Clip
     """
     cv2.setNumThreads(1)  # clips are the unit of parallel work
     try:
-        return _score(_built(name, plan, gpus), Path(folder), clip)
-    except Exception as e:  # one bad video never sinks the others
+        return _score(_built(name, plan, gpus), folder, clip)
+    except (Exception, SystemExit) as e:  # one bad video never sinks the others
         return ClipScores(clip.name, "failed", message_of(e), len(clip))
 
 
@@ -132,7 +133,7 @@ class _Kept:
         self.scores |= scores
         plain = {key: {e: list(jf) for e, jf in of.items()} for key, of in self.scores.items()}
         table = {"truth": self.truth, "digest": key_of(plain), "scores": plain}
-        atomic_write(self.file, json.dumps(table))
+        atomic_write(self.file, json.dumps(table), make=False)  # gone when the ablation is no longer this worker's
 
 
 def _scores_of_masks(predictions: Mapping[str, Prediction], truths) -> dict[str, dict[str, tuple[float, float]]]:

@@ -7,12 +7,11 @@ propagation, is kept there.
 from __future__ import annotations
 
 import contextlib
-import traceback
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from adapters.sequence import Clip, InputError, MaskSequence, PackedMasks, Prediction, check_prediction
+from adapters.sequence import Clip, MaskSequence, PackedMasks, Prediction, check_prediction
+from ensemble.clip_run import message_of
 from ensemble.recipe import Recipe
 from ensemble.steps import Propagate, Step
 from ensemble.store import Store
@@ -143,7 +142,7 @@ class Graph:
         """What the function returns; None where it fails, and `failed` says why."""
         try:
             return function()
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             self.failed[key] = message_of(e)
             return None
 
@@ -172,10 +171,3 @@ def _packed(sequence: MaskSequence) -> MaskSequence:
     """Its masks in memory, as votes read them."""
     masks = PackedMasks.pack(sequence.mask(t) for t in range(len(sequence)))
     return sequence.with_(masks=masks, kind="binary")
-
-
-def message_of(e: Exception) -> str:
-    if isinstance(e, (InputError, OSError)):
-        return str(e)
-    where = traceback.extract_tb(e.__traceback__)[-1]
-    return f"{type(e).__name__}: {e} ({Path(where.filename).name}:{where.lineno})"

@@ -6,12 +6,12 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from adapters.disk import atomic_write
 from adapters.sequence import Clip, InputError
 from ensemble import pipeline
 from ensemble.ablation import table, variants, weights
@@ -19,13 +19,14 @@ from ensemble.ablation.clip import ClipScores, score_clip
 from ensemble.ablation.settings import Request, read
 from ensemble.ablation.table import Row
 from ensemble.ablation.variants import Variant
-from ensemble.folders import locked, shared
+from ensemble.folders import clear, owned, private, shared
 from ensemble.recipe import Recipe
 from ensemble.recipe_files import resolve
 from ensemble.report import refresh
 from ensemble.steps import Propagate
-from ensemble.store import atomic_write
+from ensemble.workers import spread
 
+KEPT = ".ablation"  # scores of settings, kept from one ablation to the next
 REPORTED = 10  # weights: how many of the tried are reported on the other half
 
 NAMED = {
@@ -71,14 +72,16 @@ def run(arguments: Sequence[str]) -> int:
     if request.name == "weights":
         weights.vote_step(reference, request.options["step"])  # before anything is computed
     with contextlib.ExitStack() as locks:
-        locks.enter_context(locked(reference.out))
-        _claim(reference)
+        locks.enter_context(owned(reference.out, "run"))
         clips, failed = _clips(reference, compared)
+        kept = locks.enter_context(private(reference.out / KEPT))
         locks.enter_context(shared(reference.store))
+        clear(kept)
+        scored = partial(_scored, request, reference, kept)
         if request.name == "weights":
-            found = _weights(request, reference, clips)
+            found = _weights(request, reference, clips, scored)
         else:
-            rows, broken = _scored(request, reference, clips, compared)
+            rows, broken = scored(clips, compared)
             if request.name == "steps":
                 rungs, rest = _ladder(reference, rows)
                 rows = [rows[0], *rungs, *rest]
@@ -99,15 +102,6 @@ def _compared(request: Request, reference: Recipe) -> tuple[list[Variant], list[
     return NAMED[request.name](reference)
 
 
-def _claim(recipe: Recipe) -> None:
-    """An ablation shares the folder of a run, and leaves what is there alone; a later run finds it in order."""
-    config = recipe.out / "config.yaml"
-    if not config.exists():
-        if any(p.name != ".lock" for p in recipe.out.iterdir()):
-            raise InputError(f"{recipe.out}: not empty, and not the folder of a run (no config.yaml); give out=DIR")
-        atomic_write(config, OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
-
-
 def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], dict[str, str]]:
     """The clips to score, and {clip: what is wrong with it}.
 
@@ -120,9 +114,11 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
             built = variants.build(reference.name, v.config).sources
             changed = {n: a for n, a in built.items() if v.config["sources"][n] != reference.config["sources"].get(n)}
             sources |= {f"{n} ({v.label})" if n in sources else n: a for n, a in changed.items()} if changed else {}
-    checked = pipeline.check(replace(reference, sources=sources), pipeline.clips_of(reference))
+    listed = pipeline.clips_of(reference)
+    checked = pipeline.check(replace(reference, sources=sources), listed.clips)
+    problems = {**listed.bad, **checked.problems}
     if len(checked.problems) == len(checked.clips):
-        raise InputError(checked.lines)
+        raise InputError(dict.fromkeys(p for told in problems.values() for p in told))
     good = [c for c in checked.clips if c.name not in checked.problems]
     judged = [c for c in good if c.truth is not None and any(c.truth.read(e.id) is not None for e in c.expressions)]
     if not judged:
@@ -130,24 +126,31 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
             f"ablate needs ground truth to compare settings, and data set {reference.config['data']['dataset']} gives "
             f"none for these {len(good)} clips; take a split that has it, such as train, or data=shapes"
         )
-    return judged, {n: "; ".join(p) for n, p in checked.problems.items()}
+    return judged, {n: "; ".join(p) for n, p in problems.items()}
 
 
-def _score(reference: Recipe, clips: Sequence[Clip], compared: Sequence[Variant], title: str) -> dict[str, ClipScores]:
+def _score(
+    reference: Recipe, kept: Path, clips: Sequence[Clip], compared: Sequence[Variant], title: str
+) -> dict[str, ClipScores]:
     """{clip: scores of all settings}."""
     plan = json.dumps([[v.config, v.step] for v in compared])
     recipes = [variants.build(reference.name, v.config) for v in compared]
     widest = max(recipes, key=lambda r: r.gpus)  # a setting may need GPUs where the recipe as it is does not
-    work = partial(score_clip, reference.name, plan, str(reference.out / "ablation"), widest.gpus)
-    return pipeline.spread(clips, work, ClipScores, widest.engine, title)
+    work = partial(score_clip, reference.name, plan, kept, widest.gpus)
+    return spread(clips, work, ClipScores, widest.engine, title)
 
 
 def _scored(
-    request: Request, reference: Recipe, clips: Sequence[Clip], compared: Sequence[Variant], title: str = "ablate"
+    request: Request,
+    reference: Recipe,
+    kept: Path,
+    clips: Sequence[Clip],
+    compared: Sequence[Variant],
+    title: str = "ablate",
 ) -> tuple[list[Row], dict[str, str]]:
     """A row for the reference and each setting; {clip: why it is left out}."""
     everything = [Variant(table.REFERENCE, reference.config, reference.output), *compared]
-    records = _score(reference, clips, everything, title)
+    records = _score(reference, kept, clips, everything, title)
     failed = {n: r.error for n, r in records.items() if r.status == "failed"}
     failed |= {n: r.errors[0] for n, r in records.items() if 0 in r.errors}
     good = {n: r for n, r in sorted(records.items()) if n not in failed}
@@ -162,8 +165,8 @@ def _scored(
     return rows, failed
 
 
-def _weights(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Found:
-    """Searches on one half of the clips, reports on the other."""
+def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored: Callable) -> Found:
+    """Searches on one half of the clips, reports on the other; `scored` gives rows of clips and settings."""
     options = request.options
     step = weights.vote_step(reference, options["step"])
     search, report = weights.halves(clips, options["seed"])
@@ -174,7 +177,7 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Foun
 
     def score(candidates: list[weights.Weights]) -> list[float]:
         compared = [variants.of_weights(reference, step, w) for w in candidates]
-        rows, broken = _scored(request, reference, search, compared, f"tried {len(tried)} of {options['budget']}")
+        rows, broken = scored(search, compared, f"tried {len(tried)} of {options['budget']}")
         failed.update(broken)
         tried.update(zip(candidates, rows[1:], strict=True))
         return [r.JF if r.expressions == rows[0].expressions else math.nan for r in rows[1:]]
@@ -182,7 +185,7 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Foun
     share = not isinstance(settings["threshold"], int)
     found = weights.search(start, options["votes"], options["budget"], options["seed"], share, score)
     order = sorted((w for w in found if not math.isnan(found[w])), key=lambda w: -found[w])[:REPORTED]
-    rows, broken = _scored(request, reference, report, [tried[w].variant for w in order], "report")
+    rows, broken = scored(report, [tried[w].variant for w in order], "report")
     how = (
         f"the best of {len(found)} weights of step {step} on {len(search)} clips (seed {options['seed']}); the "
         f"interval is of the other {len(report)}, which the search did not see"

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from adapters.component import merge_settings, unknown_key
 from adapters.sequence import InputError
+from adapters.settings import listed, read_yaml, text, whole
 
 NAMED = {
     "sources": "one source less in every vote; one source only; each source as it is",
@@ -24,12 +21,12 @@ NAMED = {
 
 # Settings of the ablation itself, as ablate.NAME=VALUE, with their defaults.
 OPTIONS: dict[str, Any] = {
-    "seed": 0,  # of the bootstrap, of the split in halves, and of the search
-    "limit": 512,  # settings that a grid may have at most
-    "resamples": 10_000,  # of the bootstrap
-    "budget": 64,  # weights: settings that the search may try
-    "votes": [0, 1, 2, 3],  # weights: what the weight of a source may be
-    "step": None,  # weights: which vote; the output, or the last vote before it
+    "seed": whole(0),  # of the bootstrap, of the split in halves, and of the search
+    "limit": whole(512, least=1),  # settings that a grid may have at most
+    "resamples": whole(10_000, least=100, most=10_000_000),  # of the bootstrap
+    "budget": whole(64, least=1),  # weights: settings that the search may try
+    "votes": listed(whole(most=255), [0, 1, 2, 3], least=2),  # weights: what the weight of a source may be
+    "step": text(None),  # weights: which vote; the output, or the last vote before it
 }
 KEYS = ("source", "sources", "propagators", "grouping", "steps", "output")  # of a recipe, that may be swept
 
@@ -60,9 +57,13 @@ def read(arguments: Sequence[str]) -> Request:
     own = [a for a in arguments if re.match(r"ablate[.=]", a)]
     name, lists, options, problems = None, {}, {}, []
     for argument in own:
-        key, equals, text = argument.partition("=")
+        key, equals, written = argument.partition("=")
         path = key.removeprefix("ablate").removeprefix(".")
-        value = _value(text)
+        try:
+            value = read_yaml(written)
+        except InputError as e:
+            problems += [f"{key}: {p}" for p in e.problems]
+            continue
         if not equals:
             problems.append(f"argument {argument!r}: expected {argument}=[value, value, ...]")
         elif not path:
@@ -72,7 +73,7 @@ def read(arguments: Sequence[str]) -> Request:
         elif path in OPTIONS:
             options[path] = value
         elif not isinstance(value, list) or not value:
-            problems.append(f"{key}: expected a list of values to try, such as [1, 2, 3] or [1..8], found {text}")
+            problems.append(f"{key}: expected a list of values to try, such as [1, 2, 3] or [1..8], found {written}")
         else:
             lists[path] = [v for item in value for v in _range(item)]
     try:
@@ -118,24 +119,10 @@ def _senseless(name: str | None, lists: Mapping, options: Mapping) -> list[str]:
         problems.append(f"ablate what? Give ablate.STEP.KEY=[value, value, ...], or one of {named}")
     if name is not None and lists:
         problems.append(f"ablate={name} and ablate.{next(iter(lists))}=[...]: give one of them")
-    least = {"limit": 1, "resamples": 100, "budget": 1, "seed": 0}
-    problems += [
-        f"ablate.{key} is {options[key]!r}, expected at least {number}"
-        for key, number in least.items()
-        if options[key] is None or options[key] < number
-    ]
     votes = options["votes"]
-    if not isinstance(votes, list) or not all(type(v) is int and v >= 0 for v in votes) or len(set(votes)) < 2:
-        problems.append(f"ablate.votes is {votes!r}, expected a list of at least two whole numbers, such as [0, 1, 2]")
+    if len(set(votes)) < 2:
+        problems.append(f"ablate.votes is {votes!r}, expected at least two numbers that differ, such as [0, 1, 2]")
     return problems
-
-
-def _value(text: str) -> Any:
-    """What the text means in a recipe."""
-    try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]
-    except (OmegaConfBaseException, YAMLError) as e:
-        raise InputError(f"ablate: {text!r} cannot be read: {str(e).splitlines()[0]}") from None
 
 
 def _range(item: Any) -> list:

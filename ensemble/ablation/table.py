@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from adapters.settings import default_of
 from ensemble.ablation.variants import Variant
 from ensemble.bootstrap import paired_interval
 from ensemble.plot import Bar, bars, curves
@@ -204,7 +205,7 @@ def _curves(title: str, swept: str, other: str | None, groups, first: Row, note:
 
 def best_yaml(recipe: Recipe, best: Row, how: Sequence[str]) -> str:
     """The best setting as a recipe file: its results go beside the ablation, its store is the same."""
-    config = {k: v for k, v in best.variant.config.items() if v is not None and v != DEFAULTS.get(k, "???")}
+    config = {k: v for k, v in best.variant.config.items() if v is not None and v != default_of(DEFAULTS.get(k, "???"))}
     config |= {"output": best.variant.step, "out": str(recipe.out / "best"), "store": str(recipe.store)}
     config["steps"] = {n: s for n, s in best.variant.config["steps"].items() if s is not None}
     comment = "\n".join(f"# {line}" for paragraph in how for line in textwrap.wrap(paragraph, 110))

@@ -70,7 +70,7 @@ def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[s
     for values in product(*request.lists.values()):
         given = dict(zip(paths.values(), values, strict=True))
         try:
-            name, config = resolve([*request.recipe, *(f"{k}={json.dumps(v)}" for k, v in given.items())])
+            name, config = resolve(request.recipe, given)
             for path in given:
                 notes += _reachable(config, path)
             built = build(name, config)

@@ -11,7 +11,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from adapters.disk import atomic_write
 from adapters.sequence import Clip
 from ensemble import strips
 from ensemble.clip_run import ClipRecord
 from ensemble.frame_scores import FrameScores, read_scores
 from ensemble.recipe import Recipe
 from ensemble.report.table import describe, scores_frame, summary
+from ensemble.results import Place
 from ensemble.steps import Vote
-from ensemble.store import atomic_write
 
 PAGE_BYTES = 12 * 2**20  # of report.html at most, unless the scores alone take more
 FOLDER = Path(__file__).parent
@@ -34,18 +35,23 @@ SCRIPTS = ("draw.js", "pictures.js", "viewer.js", "page.js")
 NO_SCORE = 65535  # in curves of a step that was not scored; scores are per mille
 
 
-def write_page(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> None:
+def write_page(
+    recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord], places: Mapping[str, Place]
+) -> None:
     """Writes report.html.
 
     Args:
         recipe: what was run.
+        folder: for the file.
         clips: those that were done.
         records: theirs, in the same order.
+        places: where the results of each clip lie.
     """
     frame = scores_frame(clips, records)
-    data = page_data(recipe, clips, records, frame)
+    data = page_data(recipe, clips, records, frame, places)
     order = telling(recipe, frame) or [c.name for c in clips]
-    atomic_write(recipe.out / "report.html", assemble(recipe.out, data, order))
+    files = [places[name].path(name, "report.js") for name in order]
+    atomic_write(folder / "report.html", assemble(recipe.out, data, dict(zip(order, files, strict=True))))
 
 
 def refresh(out: Path) -> None:
@@ -56,20 +62,20 @@ def refresh(out: Path) -> None:
     file = out / "report.html"
     if not file.is_file():
         data = {"title": f"Ablations in {out.name}", "output": "", "steps": [], "clips": [], "expressions": []}
-        return atomic_write(file, assemble(out, data, []))
+        return atomic_write(file, assemble(out, data, {}))
     pattern = r'(<script type="application/json" id="ablations-data">).*?(</script>)'
     rows = _ablations(out)
     page = re.sub(pattern, lambda m: m[1] + rows + m[2], file.read_text(encoding="utf-8"), count=1, flags=re.DOTALL)
     atomic_write(file, page)
 
 
-def assemble(out: Path, data: dict[str, Any], order: Sequence[str]) -> str:
+def assemble(out: Path, data: dict[str, Any], files: Mapping[str, Path]) -> str:
     """The page.
 
     Args:
         out: folder of the results.
         data: of `page_data`.
-        order: names of clips whose pictures go into the page while there is room, the most telling first.
+        files: {clip: its pictures}, which go into the page while there is room, the most telling first.
     """
     parts = {
         "title": html.escape(data["title"]),
@@ -81,8 +87,7 @@ def assemble(out: Path, data: dict[str, Any], order: Sequence[str]) -> str:
     template = Template((FOLDER / "page.html").read_text(encoding="utf-8"))
     room = PAGE_BYTES - len(template.substitute(parts, pictures="").encode())
     pictures = []
-    for clip in order:
-        file = out / strips.file_name(clip)
+    for clip, file in files.items():
         if file.is_file() and file.stat().st_size + 200 < room:  # 200: the tag around it
             body = strips.body_of(file.read_bytes())
             name = html.escape(clip)
@@ -92,14 +97,18 @@ def assemble(out: Path, data: dict[str, Any], order: Sequence[str]) -> str:
 
 
 def page_data(
-    recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipRecord], frame: pd.DataFrame
+    recipe: Recipe,
+    clips: Sequence[Clip],
+    records: Sequence[ClipRecord],
+    frame: pd.DataFrame,
+    places: Mapping[str, Place],
 ) -> dict[str, Any]:
     """All that the page knows besides pictures; see the comments for what the keys are."""
     names = [*recipe.sources, *recipe.steps]
     means = {} if frame.empty else {r.step: [r.J, r.F, r.JF] for r in summary(recipe, frame).itertuples()}
     expressions = []
     for number, (clip, record) in enumerate(zip(clips, records, strict=True)):
-        scores = read_scores(recipe.out, clip.name)
+        scores = read_scores(places[clip.name].path(clip.name, "scores.npz"))
         for e in clip.expressions:
             expressions.append(
                 {

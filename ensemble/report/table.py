@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from adapters.disk import atomic_write
 from adapters.sequence import Clip
 from ensemble.clip_run import ClipRecord
 from ensemble.recipe import Recipe
 from ensemble.steps import Propagate
-from ensemble.store import atomic_write
 
 
-def write_metrics(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:
+def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:
     """Writes metrics.csv (a row per clip, expression and step) and metrics.json, where there is ground truth.
+
+    Args:
+        recipe: what was run.
+        folder: for the files.
+        clips: those that were done.
+        records: theirs, in the same order.
 
     Returns:
         The table to print: J, F and J&F of every source and step, in percent.
@@ -23,10 +30,10 @@ def write_metrics(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipR
     frame = scores_frame(clips, records)
     if frame.empty:
         return "no ground truth: nothing to score"
-    atomic_write(recipe.out / "metrics.csv", frame.to_csv(index=False, float_format="%.17g"))
+    atomic_write(folder / "metrics.csv", frame.to_csv(index=False, float_format="%.17g"))
     steps = summary(recipe, frame)
     atomic_write(
-        recipe.out / "metrics.json",
+        folder / "metrics.json",
         json.dumps(
             {
                 "recipe": recipe.name,

@@ -1,0 +1,151 @@
+"""Random `kill -9` of runs, ablations, trainings, frame extraction: a rerun ends with the same bytes, nothing is left.
+
+`pytest -m slow -s tests/test_kills.py` prints the table. Each command runs in a fork of this process, which has loaded
+everything, so that the kill falls into the work and not into its imports.
+"""
+
+import os
+import random
+import shutil
+import signal
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_nothing_lost import children
+from tiny import make_tiny
+
+import run_ensemble
+from ensemble import ablation, evaluate, pipeline, recipe, train  # noqa: F401  loaded before the forks
+
+SLOW = pytest.mark.slow
+RESULTS = ("Annotations/*/*/*.png", "submission.zip", "metrics.csv", "report.html", "report/*.js", "clips/*.npz")
+LEFT_OVER = ("*.tmp", ".pending*/new/*", "new", "old", "plan.json")
+
+
+def fork(arguments, home: Path) -> int:
+    """The number of a process that obeys the arguments, in a group of its own."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.chdir(home)
+        nowhere = os.open(home / "told.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        code = 70
+        try:
+            code = run_ensemble.main([str(a) for a in arguments])
+        finally:
+            os._exit(code)
+    return pid
+
+
+def ended(pid: int, seconds: float) -> int | None:
+    """The exit code of a process, None where it still runs after that time."""
+    end = time.time() + seconds
+    while time.time() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+def killed(pid: int, whom: str, rng: random.Random, seconds: float) -> bool:
+    """Kills at a random moment; False where it was through before."""
+    if ended(pid, rng.uniform(0, seconds)) is not None:
+        return False
+    if whom == "worker":
+        workers = children(pid)
+        if workers:
+            os.kill(rng.choice(workers), signal.SIGKILL)
+            return ended(pid, 120) is not None
+    if whom == "group":
+        os.killpg(pid, signal.SIGKILL)
+    else:
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return True
+
+
+def found(out: Path, names) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for name in names for p in sorted(out.glob(name))}
+
+
+def agrees(out: Path) -> bool:
+    """Whether there is no zip, or one of the pictures that are there."""
+    if not (out / "submission.zip").exists():
+        return True
+    with zipfile.ZipFile(out / "submission.zip") as archive:
+        return all(archive.read(i) == (out / i).read_bytes() for i in archive.namelist())
+
+
+def video(path: Path) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for t in range(40):
+        writer.write(np.full((48, 64, 3), 5 * t, np.uint8))
+    writer.release()
+    return path
+
+
+def commands(home: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
+    """{what: (arguments but out, results to compare)}."""
+    tiny = make_tiny(home, clips=tuple("abcdef"))
+    run = [f"recipe={tiny.recipe}"]
+    taken = ["recipe=single", "source=own", f"data.video={video(home / 'v.avi')}", "data.expressions=[a thing]"]
+    own = home / "own.py"
+    own.write_text(
+        "from adapters import Adapter, MaskSequence\n"
+        "class Own(Adapter):\n"
+        "    def predict(self, clip):\n"
+        "        masks = [clip.read(t).mean(axis=2) > 90 for t in range(len(clip))]\n"
+        "        scores = [0.1 * t for t in range(len(clip))]\n"
+        "        return {e.id: MaskSequence.binary(masks, scores) for e in clip.expressions}\n"
+    )
+    taken += [f"sources.own.adapter={own}", "propagators.aot.propagator=flow", "engine.workers=1", "output=own"]
+    taken += [f"data.cache={home / 'cache'}", "overlays=null", "steps.propagated=null"]
+    shapes = ["data=shapes", "size=[48,64]", "frames=3", "batch=1", "steps=6", "save_every=1", "log_every=1"]
+    training = ["train", "propagator=aot", "variant=aot_nano", *shapes, "validate_every=3", "validate_clips=0"]
+    return {
+        "run, 1 worker": ([*run, "engine.workers=1"], RESULTS),
+        "run, 2 workers": ([*run, "engine.workers=2"], RESULTS),
+        "ablation, 1 worker": (["ablate", *run, "ablate.smr.threshold=[1..4]", "engine.workers=1"], ("*.csv",)),
+        "ablation, 2 workers": (["ablate", *run, "ablate.smr.threshold=[1..4]", "engine.workers=2"], ("*.csv",)),
+        "frames of a video": (taken, RESULTS),
+        "training": (training, ("weights.pth",)),
+    }
+
+
+@pytest.mark.parametrize("many", [pytest.param(40, marks=SLOW), 2])
+@pytest.mark.parametrize("what", ["run, 1 worker", "run, 2 workers", "ablation, 1 worker", "ablation, 2 workers",
+                                  "frames of a video", "training"])  # fmt: skip
+def test_killed_at_random_moments(tmp_path, what, many):
+    arguments, results = commands(tmp_path)[what]
+    whole = tmp_path / "whole"
+    started = time.time()
+    assert ended(fork([*arguments, f"out={whole}"], tmp_path), 240) == 0, (tmp_path / "told.txt").read_text()[-2000:]
+    seconds = time.time() - started
+    wanted = found(whole, results)
+    assert wanted
+    rng, table = random.Random(what), Counter()
+    for number in range(many if "frames" not in what and "training" not in what else max(2, many // 2)):
+        out = tmp_path / f"out{number}"
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        whom = ("group", "parent", "worker")[number % 3] if "2 workers" in what else "group"
+        kills = 0
+        for _ in range(rng.randint(1, 3)):
+            kills += killed(fork([*arguments, f"out={out}"], tmp_path), whom, rng, seconds)
+            assert agrees(out)
+        code = ended(fork([*arguments, f"out={out}"], tmp_path), 240)
+        told = (tmp_path / "told.txt").read_text()[-2000:]
+        assert code == 0, told
+        assert found(out, results) == wanted, (number, whom)
+        assert [p for pattern in LEFT_OVER for p in out.rglob(pattern)] == []
+        assert [*(tmp_path / "cache").rglob(".*.tmp")] == []
+        table[whom] += kills
+        shutil.rmtree(out)
+    print(f"\n{what:20} kills: {dict(table)}; all reruns byte-identical, nothing left over")
