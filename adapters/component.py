@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -177,6 +178,7 @@ def _loaded(point: EntryPoint, base: type[Component]) -> type[Component]:
     return component
 
 
+@lru_cache
 def _built_in(base: type[Component], package: ModuleType) -> list[str]:
     """Files (and folders) of the package that define a component; helpers beside them are not components."""
     names = []

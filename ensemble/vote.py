@@ -72,7 +72,9 @@ class Vote(Step):
             except InputError as error:
                 return error.problems
         refused = [[p for size in sorted(sizes) for p in self._count_problems(clip, size)] for sizes in possible]
-        return refused[0] if all(refused) else []  # of some groupings nothing is refused: the masks will tell
+        if not all(refused):  # of some groupings nothing is: the masks will tell
+            return []
+        return [*dict.fromkeys(p for problems in refused for p in problems)]
 
     def _count_problems(self, clip: Clip, group: int) -> list[str]:
         """Why a group of so many expressions cannot vote."""

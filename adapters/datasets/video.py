@@ -19,7 +19,7 @@ from adapters.datasets.whole_folder import WholeFolder, files_in, tidy, write
 from adapters.disk import name_problem, user_path
 from adapters.files.side_files import file_hash, file_stamp
 from adapters.sequence import Clip, Expression, InputError
-from adapters.settings import shown, text, texts, whole
+from adapters.settings import shown, switch, text, texts, whole
 
 QUALITY = 95  # of the JPEG frames, as benchmarks have theirs
 STAMP = "frames.json"
@@ -46,7 +46,7 @@ class Video(Dataset):
         "expressions": texts(what="a list of sentences"),
         "every": whole(1, least=1),
         "cache": text(".cache/video"),
-        "partial": False,
+        "partial": switch(False),
     }
 
     def prepare(self) -> None:
