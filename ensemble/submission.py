@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters import png
-from adapters.files.storage import read_member, zip_file
+from adapters.files.storage import files_in, read_member, zip_file
 from adapters.sequence import Clip, InputError
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all members: the same masks give the same bytes
@@ -104,8 +104,8 @@ def check(path: Path, clips: Sequence[Clip], root: str = "Annotations/") -> list
     except InputError as e:
         return [f"{path}: not a zip: {str(e).removeprefix(f'{path}: ')}"]
     with archive:
-        infos = {i.filename: i for i in archive.infolist() if not i.is_dir()}
-        counts = Counter(i.filename for i in archive.infolist() if not i.is_dir())
+        infos = {i.filename: i for i in files_in(archive)}
+        counts = Counter(i.filename for i in files_in(archive))
         wanted = {name: clip for clip in clips for name in members(clip, root)}
         problems = []
         if wanted and infos.keys().isdisjoint(wanted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,10 @@ def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tu
     problems = []
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, str) for frame in frames):
         problems.append(f"{at}: `frames` should be a list of names")
+    else:
+        problems += [f"{at}: {told}" for frame in frames if (told := name_problem(frame, "frame"))]
+        twice = [frame for frame, count in Counter(frames).items() if count > 1]
+        problems += [f"{at}: a frame name is listed twice: {shown(frame)}" for frame in twice]
     if not isinstance(expressions, dict) or not expressions:
         problems.append(f'{at}: `expressions` should be {{id: {{"exp": text}}}} with at least one id')
         expressions = {}

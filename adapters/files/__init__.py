@@ -127,6 +127,8 @@ class Files(Adapter):
         """Those of the masks themselves, none of which is read; nothing is known of what `check` would refuse."""
         try:
             reader = self._reader()
+            if self._names(reader, clip):
+                return Traits()
             return Traits(sequences={e.id: self._sequence(reader, clip, e) for e in clip.expressions})
         except InputError:
             return Traits()

@@ -136,7 +136,11 @@ class _Header:
 
 
 def _open(path: str):
-    return open_zip(file_stamp(path), os.getpid())
+    """The file, its names verified: scores under a damaged name would be no scores, and nobody would know."""
+    archive = open_zip(file_stamp(path), os.getpid())
+    if archive.misnamed:
+        raise InputError(f"{path}: damaged: {archive.misnamed}")
+    return archive
 
 
 def _member(path: str, key: str) -> zipfile.ZipInfo:

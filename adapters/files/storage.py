@@ -127,10 +127,20 @@ class Zip:
 class _OpenZip:
     def __init__(self, path: str):
         self.file = zip_file(path)
-        infos = [i for i in self.file.infolist() if not i.is_dir()]
-        names = [i.filename.replace("\\", "/").removeprefix("./") for i in infos]  # some tools on Windows write \
+        infos = files_in(self.file)
+        names = [_plain(i.filename) for i in infos]
         self.members = dict(zip(names, infos, strict=True))
         self.twice = {name for name, count in Counter(names).items() if count > 1}
+
+    @cached_property
+    def misnamed(self) -> str | None:
+        """A member that is called something else in the zip's list of names than where it lies, if there is one."""
+        for name, info in self.members.items():
+            try:
+                self.file.open(info).close()
+            except Exception as error:  # see `read_member`
+                return f"{name}: {str(error) or type(error).__name__}"
+        return None
 
     @cached_property
     def tree(self) -> dict[str, tuple[set[str], set[str]]]:
@@ -192,6 +202,11 @@ def zip_file(path: str | Path) -> zipfile.ZipFile:
         raise InputError(f"{path}: cannot be read as a zip: {str(error) or type(error).__name__}") from error
 
 
+def files_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Its members that are no folders, in order."""
+    return [info for info in archive.infolist() if not info.filename.endswith("/")]
+
+
 def read_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, most: int = MAX_BYTES, first: int | None = None
 ) -> bytes:
@@ -210,6 +225,15 @@ def read_member(
             return file.read(most + 1 if first is None else first)
     except Exception as error:  # also zlib.error, RuntimeError (encrypted), NotImplementedError, EOFError, LZMAError
         raise InputError(f"{where}: damaged, or encrypted: {str(error) or type(error).__name__}") from error
+
+
+def _plain(name: str) -> str:
+    r"""The path of a member; some tools write `./` and `/` before it, those of Windows `\\` in it.
+
+    >>> _plain(".\\top\\a.png"), _plain("/top//a.png")
+    ('top/a.png', 'top/a.png')
+    """
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
