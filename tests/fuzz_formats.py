@@ -436,9 +436,11 @@ class Runner:
 
 
 def main(folder: str, first: str, last: str) -> None:
-    runner, out = Runner(Path(folder)), sys.stdout
+    runner, out, names = Runner(Path(folder)), sys.stdout, list(FORMATS)
     for number in range(int(first), int(last)):
-        print(json.dumps({"start": number}), file=out, flush=True)
+        name = names[number % len(names)]
+        new = name not in runner.expected  # its sample has to be made, for which no time is set
+        print(json.dumps({"start": number, "format": name, "first": new}), file=out, flush=True)
         print(json.dumps(runner.run(number)), file=out, flush=True)
 
 
