@@ -30,7 +30,7 @@ from adapters.referformer import ReferFormer
 from adapters.sequence import Clip, Expression, InputError, check_prediction
 from adapters.soc import SOC
 from adapters.uninext import UNINEXT
-from ensemble import recipe
+from ensemble import parts
 from ensemble.store import decode
 
 CLASSES = {"referformer": ReferFormer, "mutr": MUTR, "soc": SOC, "uninext": UNINEXT}
@@ -417,11 +417,11 @@ def test_files_start_without_torch():
     """A recipe that reads masks from files waits for no model's libraries."""
     code = (
         "import sys\n"
-        "from ensemble import recipe\n"
+        "from ensemble import parts, recipe\n"
         "import adapters.soc, adapters.mutr, adapters.referformer, adapters.uninext\n"
         "flow = [f'propagators.{name}.propagator=flow' for name in ('aot', 'deaot')]\n"
         "recipe.load(['recipe=stage2', 'predictions=masks', *flow])\n"
-        "recipe.components('adapter')\n"
+        "parts.components('adapter')\n"
         "print({'torch', 'transformers'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -429,7 +429,7 @@ def test_files_start_without_torch():
 
 
 def test_the_models_are_listed_by_their_first_line():
-    listed = recipe.components("adapter")
+    listed = parts.components("adapter")
     assert listed["uninext"].startswith("UNINEXT, R50, ConvNeXt-L, ViT-H: needs `weights`")
     assert {*CLASSES, "files"} <= listed.keys()
 
