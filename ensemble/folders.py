@@ -73,17 +73,21 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def private(folder: Path) -> Iterator[Path]:
+def private(folder: Path, rests: bool = False) -> Iterator[Path]:
     """A folder within an owned one, under a name that no process before this one knows.
 
     A worker that outlives its run, on whatever machine, finds the folder gone and can write nothing of what is now
     ours. What is in the folder stays from one owner to the next; an empty one is taken away.
 
     Args:
-        folder: its name, to which each owner adds its own ending.
+        folder: its plain name.
+        rests: whether it has that name while nobody owns it.
     """
-    own = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}")
-    left = sorted(folder.parent.glob(f"{folder.name}-*"), key=lambda p: p.stat().st_mtime)
+    hidden = f".{folder.name}-"
+    own = folder.with_name(f"{hidden}{secrets.token_hex(4)}")
+    left = sorted(folder.parent.glob(f"{hidden}*"), key=lambda p: p.stat().st_mtime)
+    if rests and folder.is_dir():
+        left.append(folder)
     for old in left[:-1]:  # there is never more than one, unless somebody copied it
         remove(old)
     if left:
@@ -93,8 +97,11 @@ def private(folder: Path) -> Iterator[Path]:
     try:
         yield own
     finally:
-        with contextlib.suppress(OSError):
-            own.rmdir()
+        if rests:
+            own.rename(folder)
+        else:
+            with contextlib.suppress(OSError):
+                own.rmdir()
 
 
 def _locked(folder: Path, kind: str, lock: int) -> IO[bytes] | None:

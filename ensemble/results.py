@@ -21,7 +21,7 @@ from adapters.disk import atomic_write
 from ensemble.folders import remove
 from ensemble.store import key_of
 
-PENDING = ".pending"
+PENDING = "pending"
 PLAN, OLD = "plan.json", "old"
 PARTS = {  # of a clip's results: where they are published
     "Annotations": "Annotations/{}",

@@ -103,7 +103,7 @@ def test_nothing_upstream_is_computed_again(tiny, sweeps):
     assert ablate(tiny, "ablate.smr.threshold=[0.3,0.5,0.9]") == 0
     after = len(sweeps)
     assert after > before
-    for file in tiny.out.glob("ablation/*.json"):
+    for file in tiny.out.glob("*ablation*/*.json"):
         file.unlink()
     assert ablate(tiny, "ablate.smr.threshold=[0.3,0.5,0.9]") == 0
     assert len(sweeps) == after, "from the store"
@@ -284,9 +284,9 @@ def test_what_is_left_without_a_source_or_step(tiny):
         (["ablate.smr.threshold=[]"], "expected a list of values to try, such as [1, 2, 3] or [1..8], found []"),
         (["ablate.smr.threshold=3"], "expected a list of values to try"),
         (["ablate.smr.threshold=[1,"], "cannot be read"),
-        (["ablate.smr.threshold=[0, 1.5]"], "step smr: threshold 1.5"),
+        (["ablate.smr.threshold=[0, 1.5]"], "`threshold` is 1.5, expected a count (3), a share (0.5)"),
         (["ablate.smr.threshold=[1..30]", "ablate.limit=29"], "30 = 30 settings, at most 29; give ablate.limit=30"),
-        (["ablate.seed=x", "ablate.smr.threshold=[1]"], "setting `seed` is 'x', expected int"),
+        (["ablate.seed=x", "ablate.smr.threshold=[1]"], "setting `seed` is 'x', expected a whole number"),
         (["ablate=weights", "ablate.votes=[1]"], "at least two whole numbers"),
         (["ablate=weights", "ablate.step=smr_flow"], "ablate.step: unknown key `smr_flow`"),
         (["ablate=weights"], "3 clips, expected at least 4"),
@@ -377,11 +377,11 @@ def test_killed_and_resumed_it_does_nothing_twice(tmp_path):
     command = [sys.executable, str(ROOT / "run_ensemble.py"), "ablate", *arguments, "ablate.smr.threshold=[1,2,3]"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while len(list(tiny.out.glob("ablation/*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(tiny.out.glob("*ablation*/*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = {p.stem for p in tiny.out.glob("ablation/*.json")}
+    done = {p.stem for p in tiny.out.glob("*ablation*/*.json")}
     assert 2 <= len(done) < 6, "killed in the middle"
     assert run_ensemble.main(command[2:]) == 0
     visits = log.read_text().split()

@@ -27,6 +27,7 @@ from ensemble.frame_scores import pack_scores, read_scores
 from ensemble.recipe import load
 from ensemble.report import page
 from ensemble.report.page import _notes
+from ensemble.results import Place
 
 HOSTILE = '</script><img src=x onerror="window.hacked = 1"><!-- <script> & "quotes" \u2028'
 ODD = 'b #1 100% "<i>"'  # a clip of that name: legal for a file, special in addresses and pages
@@ -50,7 +51,7 @@ def png(out, clip, expression, frame) -> np.ndarray:
 
 def test_scores_of_every_frame_are_those_of_the_pictures(tiny):
     assert run(tiny) == 0
-    scores = read_scores(tiny.out, "a")["smr_flow"]
+    scores = read_scores(tiny.out / "clips/a.npz")["smr_flow"]
     assert list(scores) == ["0", "1", "2"]
     for e, found in scores.items():
         for t, frame in enumerate(FRAMES):
@@ -60,7 +61,7 @@ def test_scores_of_every_frame_are_those_of_the_pictures(tiny):
     assert list(table.columns) == ["clip", "expression", "text", "step", "J", "F", "J&F"]
     assert len(table) == 3 * 3 * 5 and not table.duplicated(["clip", "expression", "step"]).any()
     for row in table[table["clip"] == "a"].itertuples():
-        assert np.mean(read_scores(tiny.out, "a")[row.step][row.expression].J) == row.J
+        assert np.mean(read_scores(tiny.out / "clips/a.npz")[row.step][row.expression].J) == row.J
 
 
 def test_nothing_is_scored_twice(tiny, monkeypatch):
@@ -79,7 +80,7 @@ def test_scores_that_are_not_there_stay_away(tmp_path):
         file = tmp_path / "clips" / "a.npz"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(pack_scores(scores, 2))
-        back = read_scores(tmp_path, "a")
+        back = read_scores(tmp_path / "clips/a.npz")
         assert {s: list(of) for s, of in back.items()} == {s: list(of) for s, of in scores.items()}
         assert all(np.array_equal(back[s][e].F, found.F) for s, of in back.items() for e in of)
 
@@ -197,7 +198,7 @@ def test_overlays_of_odd_sizes(kind, size, tmp_path):
 
 def test_an_overlay_of_another_kind_is_refused(tiny, capsys):
     assert run(tiny, "overlays=avi") == 2
-    assert "overlays is 'avi', expected false or one of mp4, gif" in capsys.readouterr().err
+    assert "`overlays` is 'avi', expected one of nothing, false, mp4, gif" in capsys.readouterr().err
     assert run(tiny, "overlays=false") == 0 and not (tiny.out / "overlays").exists()
 
 
@@ -361,7 +362,7 @@ def test_the_film_strip_and_the_curve(web, done):
             return pixels(cell).join() === pixels(viewer.row.canvas).join(); }})()"""
         )
         assert same and web.run("viewer.at") == t
-    found = read_scores(done.out, "a")["smr_flow"]["0"]
+    found = read_scores(done.out / "clips/a.npz")["smr_flow"]["0"]
     curve = web.run(f"curvesOf(viewer.expression, {[*MODELS, 'smr', 'smr_flow'].index('smr_flow')}, data)")
     assert np.abs(np.array(curve["J"]) / 100 - found.J).max() <= 0.0005 + 1e-9
     assert np.abs(np.array(curve["F"]) / 100 - found.F).max() <= 0.0005 + 1e-9
@@ -625,7 +626,7 @@ def big_report(tiny):
         }.items():
             (out / file).parent.mkdir(parents=True, exist_ok=True)
             (out / file).write_bytes(content)
-    report.write_page(recipe, clips, records)
+    report.write_page(recipe, out, clips, records, dict.fromkeys([c.name for c in clips], Place(out)))
 
 
 def test_834_expressions_load_in_under_3_seconds(web, tiny):

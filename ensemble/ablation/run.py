@@ -26,7 +26,7 @@ from ensemble.report import refresh
 from ensemble.steps import Propagate
 from ensemble.workers import spread
 
-KEPT = ".ablation"  # scores of settings, kept from one ablation to the next
+KEPT = "ablation"  # scores of settings, kept from one ablation to the next
 REPORTED = 10  # weights: how many of the tried are reported on the other half
 
 NAMED = {
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     with contextlib.ExitStack() as locks:
         locks.enter_context(owned(reference.out, "run"))
         clips, failed = _clips(reference, compared)
-        kept = locks.enter_context(private(reference.out / KEPT))
+        kept = locks.enter_context(private(reference.out / KEPT, rests=True))
         locks.enter_context(shared(reference.store))
         clear(kept)
         scored = partial(_scored, request, reference, kept)

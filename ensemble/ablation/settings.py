@@ -25,7 +25,8 @@ OPTIONS: dict[str, Any] = {
     "limit": whole(512, least=1),  # settings that a grid may have at most
     "resamples": whole(10_000, least=100, most=10_000_000),  # of the bootstrap
     "budget": whole(64, least=1),  # weights: settings that the search may try
-    "votes": listed(whole(most=255), [0, 1, 2, 3], least=2),  # weights: what the weight of a source may be
+    # weights: what the weight of a source may be
+    "votes": listed(whole(most=255), [0, 1, 2, 3], least=2, what="a list of at least two whole numbers"),
     "step": text(None),  # weights: which vote; the output, or the last vote before it
 }
 KEYS = ("source", "sources", "propagators", "grouping", "steps", "output")  # of a recipe, that may be swept
