@@ -66,12 +66,15 @@ def checked_runs(rle: Any, size: tuple[int, int], where: str) -> np.ndarray:
     told, pixels = rle["size"], size[0] * size[1]
     if type(told) is not list or [*map(type, told)] != [int, int] or told != list(size):
         raise InputError(f"{where}: size {shown(told)}, expected the clip's {list(size)} ([H, W])")
+    damaged = f"{where}: damaged: its runs do not add up to {size[0]}x{size[1]} pixels"
     try:
         lengths = runs(rle["counts"], pixels)
-    except ValueError:
-        lengths = None
-    if lengths is None or int(lengths.sum()) != pixels:
-        raise InputError(f"{where}: damaged: its runs do not add up to {size[0]}x{size[1]} pixels")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{damaged} (not the counts of an RLE)") from error
+    except ValueError as error:
+        raise InputError(f"{damaged} ({error})") from error
+    if int(lengths.sum()) != pixels:
+        raise InputError(damaged)
     return lengths
 
 

@@ -83,7 +83,8 @@ def as_scores(values: Any, frames: int, where: str) -> np.ndarray:
     if not isinstance(values, (list, tuple)):
         kind = f"an array of {values.dtype} {values.shape}" if isinstance(values, np.ndarray) else shown(values)
         raise InputError(
-            f"{where}: scores are not a list of {frames} numbers, one for every frame in order, but {kind}"
+            f"{where}: scores are not a list of {frames} numbers, one for every frame in order: {kind}; write them as "
+            "such a list"
         )
     if odd := [t for t, value in enumerate(values) if type(value) not in (int, float)]:
         raise InputError(
