@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from adapters.disk import atomic_write
 from adapters.sequence import BadClips, Clip, InputError
-from ensemble import report, results, submission
+from ensemble import foreseen, report, results, submission
 from ensemble.clip_run import ClipRecord, held, inspect, load_result, message_of, picture_names, pictures, run_clip
 from ensemble.folders import owned, private, remove, shared
 from ensemble.gpus import take_gpu
@@ -131,20 +131,10 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
         attempt(f"source {name}: ", lambda adapter=adapter: adapter.check([clip]))
     for name, step in recipe.steps.items():
         attempt(f"step {name}: ", lambda step=step: step.problems(clip))
-    attempt("", lambda: _input_problems(recipe, clip))
+    attempt("", lambda: foreseen.input_problems(recipe.sources, recipe.steps, clip))
     if whole and not found:
         attempt("", lambda: inspect(recipe, clip))
     return list(dict.fromkeys(found))
-
-
-def _input_problems(recipe: Recipe, clip: Clip) -> list[str]:
-    """What steps will not be able to do with their inputs, as far as is known before these are computed."""
-    known = {name: adapter.traits(clip) for name, adapter in recipe.sources.items()}
-    found: list[str] = []
-    for name, step in recipe.steps.items():
-        found += [f"step {name}: {p}" for p in step.input_problems(clip, known)]
-        known[name] = step.traits(known)
-    return found
 
 
 def run(recipe: Recipe) -> int:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import joblib
 from tqdm import tqdm
 
+from adapters.lifetime import end_with
 from adapters.sequence import Clip, InputError
 
 
@@ -33,6 +31,23 @@ DIED = (
     "its worker process died, and again when it was tried alone: most likely memory ran out, or a library crashed on "
     "this clip; the other clips go on without it. Look at its files, or try fewer engine.workers, then run again"
 )
+
+
+def in_order(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+    """`work(job)` of every job, in order, in processes of this machine.
+
+    Raises:
+        InputError: a process died.
+    """
+    work = _Worker(work, os.getpid())
+    try:
+        with _endings_are_ours():
+            results = joblib.Parallel(workers, return_as="generator")(joblib.delayed(work)(job) for job in jobs)
+        yield from results
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process died, most likely because memory ran out; nothing was written. Try fewer, such as workers=1"
+        ) from None
 
 
 def spread(
@@ -134,13 +149,13 @@ def _is_death(error: Exception) -> bool:
 class _Worker:
     """What runs in a worker: `work`, in a process that ends with the one that started it."""
 
-    def __init__(self, work: Callable[[Clip], Any], parent: int | None):
+    def __init__(self, work: Callable[[Any], Any], parent: int | None):
         self.work, self.parent = work, parent
 
-    def __call__(self, clip: Clip) -> Any:
+    def __call__(self, job: Any) -> Any:
         if self.parent is not None:
             end_with(self.parent)
-        return self.work(clip)
+        return self.work(job)
 
 
 @contextlib.contextmanager
@@ -154,29 +169,6 @@ def _endings_are_ours() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@lru_cache(maxsize=1)
-def end_with(parent: int) -> None:
-    """Ends this process as soon as the one that started it has ended, however that was.
-
-    Args:
-        parent: its number; to be called in a child of it.
-    """
-    threading.Thread(target=_wait_and_end, args=(parent,), daemon=True).start()
-
-
-def _wait_and_end(parent: int) -> None:
-    try:
-        ended = os.pidfd_open(parent)
-    except (AttributeError, OSError):  # not on this system, or already gone
-        ended = None
-    while os.getppid() == parent:
-        if ended is None:
-            threading.Event().wait(0.05)
-        else:
-            select.select([ended], [], [], 1.0)
-    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -120,9 +120,11 @@ def commands(home: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
     }
 
 
-@pytest.mark.parametrize("many", [pytest.param(40, marks=SLOW), 2])
-@pytest.mark.parametrize("what", ["run, 1 worker", "run, 2 workers", "ablation, 1 worker", "ablation, 2 workers",
-                                  "frames of a video", "training"])  # fmt: skip
+WHAT = ("run, 1 worker", "run, 2 workers", "ablation, 1 worker", "ablation, 2 workers", "frames of a video", "training")
+FEW = ("ablation, 2 workers", "frames of a video", "training")  # beside those of tests/test_pipeline.py
+
+
+@pytest.mark.parametrize(("what", "many"), [*((w, 1) for w in FEW), *(pytest.param(w, 40, marks=SLOW) for w in WHAT)])
 def test_killed_at_random_moments(tmp_path, what, many):
     arguments, results = commands(tmp_path)[what]
     whole = tmp_path / "whole"
@@ -132,7 +134,7 @@ def test_killed_at_random_moments(tmp_path, what, many):
     wanted = found(whole, results)
     assert wanted
     rng, table = random.Random(what), Counter()
-    for number in range(many if "frames" not in what and "training" not in what else max(2, many // 2)):
+    for number in range(many if "frames" not in what and "training" not in what else -(-many // 2)):
         out = tmp_path / f"out{number}"
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         whom = ("group", "parent", "worker")[number % 3] if "2 workers" in what else "group"

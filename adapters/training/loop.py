@@ -21,6 +21,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +31,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from adapters.component import merge_settings
+from adapters.lifetime import end_with
 from adapters.networks import device as devices
 from adapters.networks.options import DEVICE, PRECISION
 from adapters.sequence import InputError
@@ -209,6 +211,7 @@ class _Training:
                 self.trainee.samples(),
                 batch_sampler=numbers,
                 num_workers=s["workers"],
+                worker_init_fn=partial(_end_with, os.getpid()) if s["workers"] else None,
                 collate_fn=self.trainee.collate,
                 pin_memory=self.device.type == "cuda",
             )
@@ -282,6 +285,11 @@ class _Training:
                 f"{path}: a training of another network ({str(error)[:200]}); take another `out`"
             ) from None
         self.step, self.seconds, self.log = state["step"], state["seconds"], json.loads(state["log"])
+
+
+def _end_with(parent: int, _: int) -> None:
+    """A process that makes samples ends with its training, and so does the lock of the folder, which it has too."""
+    end_with(parent)
 
 
 def _seed(seed: int, step: int, rank: int) -> int:

@@ -6,16 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
-import joblib
 import pandas as pd
 from tqdm import tqdm
 
 from adapters.component import Component
 from ensemble.memory import keep_freed
+from ensemble.workers import in_order
 
 MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")  # the tables of DAVIS
 MASKS_A_WORKER = 1000  # about a second of work: what it takes to start a process
@@ -67,7 +68,7 @@ def spread(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, masks:
     bar = {"desc": "scoring", "unit": "video", "leave": False, "mininterval": 0.1 if sys.stderr.isatty() else 30.0}
     if min(most, len(jobs)) == 1:
         return [_alone(work, job) for job in tqdm(jobs, **bar)]
-    found = joblib.Parallel(min(most, len(jobs)), return_as="generator")(joblib.delayed(_alone)(work, j) for j in jobs)
+    found = in_order(partial(_alone, work), jobs, min(most, len(jobs)))
     return list(tqdm(found, total=len(jobs), **bar))
 
 
