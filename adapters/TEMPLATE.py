@@ -12,7 +12,9 @@ from adapters import Adapter, Clip, MaskSequence, Prediction
 class MyModel(Adapter):
     """My model, in one line."""
 
-    defaults = {"threshold": 0.5}  # every setting a recipe may give; `"???"` marks one that it must give
+    # every setting that a recipe may give; `"???"` marks one that it must give. A value must be of the default's type;
+    # adapters/settings.py has ranges and choices: {"threshold": number(0.5, above=0, below=1)}
+    defaults = {"threshold": 0.5}
 
     def predict(self, clip: Clip) -> Prediction:
         """Masks of every expression: here whatever is brighter than the frame's mean."""
