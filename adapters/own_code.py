@@ -71,7 +71,7 @@ def failure(error: BaseException, path: Path | str | None) -> str:
         place, said = f"{error.filename}, line {error.lineno}", error.msg
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if path is not None and f.filename == str(path)] or ([] if path else frames)
+        own = frames if path is None else [f for f in frames if f.filename == os.path.abspath(path)]
         place = f"{path or own[-1].filename}, line {own[-1].lineno}" if own else str(path or "?")
         said = _said(error)
     return f"{place}: {type(error).__name__}" + (f": {said}" if said else "")

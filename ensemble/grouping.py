@@ -37,7 +37,7 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
         try:
             _read_table(given["file"])
         except InputError as error:
-            return error.problems
+            return [f"{where}: {problem}" for problem in error.problems]
         return []
 
     merge_settings(SETTINGS, dict(settings), where, file_problems)

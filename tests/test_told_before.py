@@ -57,7 +57,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_file_is_named_with_its_line(case, tmp_path):
+def test_a_broken_file_is_named_with_its_line(case, tmp_path, monkeypatch):
     content, words = BROKEN[case]
     path = tmp_path / "mine.py"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -65,6 +65,9 @@ def test_a_broken_file_is_named_with_its_line(case, tmp_path):
     (problem,) = problems_of(find, str(path), *ADAPTER)
     assert problem.startswith(str(tmp_path)) and words in problem and "\n" not in problem
     assert sys.modules.get("mine") is before.get("mine")
+    monkeypatch.chdir(tmp_path)
+    (relative,) = problems_of(find, "mine.py", *ADAPTER)
+    assert relative.replace(f"{tmp_path}/", "") == problem.replace(f"{tmp_path}/", "")
 
 
 def test_a_folder_or_no_file_in_place_of_a_component(tmp_path):
