@@ -246,14 +246,14 @@ def test_runs_that_fill_a_mask(drawn):
 
 
 @pytest.mark.slow
-@settings(max_examples=40_000)
+@settings(max_examples=15_000)
 @given(arguments)
 def test_arbitrary_runs_for_minutes(drawn):
     arbitrary_runs(*drawn)
 
 
 @pytest.mark.slow
-@settings(max_examples=40_000)
+@settings(max_examples=15_000)
 @given(changes)
 def test_runs_that_fill_a_mask_for_minutes(drawn):
     filling_runs(*drawn)
