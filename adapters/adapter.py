@@ -35,8 +35,8 @@ class Adapter(Component):
     def inspect(self, clip: Clip) -> list[str]:
         """Everything that is wrong with the values of a clip, found by reading all of it; one line a problem.
 
-        `check` looks at names and headers, before every run; this looks at every mask, for the command `check` and after
-        a clip has failed, so that all damaged files of a clip are told at once.
+        The method `check` looks at names and headers before every run. This one looks at every mask, for the command
+        `check` and after a clip has failed, so that all damaged files of a clip are told at once.
         """
         return []
 

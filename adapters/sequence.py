@@ -351,11 +351,22 @@ def check_prediction(prediction: Prediction, clip: Clip, source: str) -> Predict
     Raises:
         InputError: naming everything that does not fit.
     """
+    if not isinstance(prediction, dict):
+        raise InputError(
+            f"{source}: clip {clip.name!r}: predicted a {type(prediction).__name__}, expected "
+            "{expression id: MaskSequence}"
+        )
     wanted = list(prediction) if isinstance(prediction, Objects) else [e.id for e in clip.expressions]
     found = [f"{source}: clip {clip.name!r}: no masks for expression {i!r}" for i in wanted if i not in prediction]
     for i, sequence in prediction.items():
         if i not in wanted:
             found.append(f"{source}: clip {clip.name!r}: expression {i!r} is not in the data set (it has {wanted})")
+        elif not isinstance(sequence, MaskSequence):
+            kind = type(sequence).__name__
+            found.append(
+                f"{source}: clip {clip.name!r}, expression {i!r}: a {kind}, expected a MaskSequence; "
+                "`MaskSequence.binary(masks)` makes one"
+            )
         else:
             found += sequence.problems(clip, i, source)
     if found:

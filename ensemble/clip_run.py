@@ -90,7 +90,7 @@ def inspect(recipe: Recipe, clip: Clip) -> list[str]:
     found: list[str] = []
     for where, look in [("", clip.inspect), *((f"source {n}: ", a.inspect) for n, a in recipe.sources.items())]:
         try:
-            found += [f"{where}{p}" for p in (look(clip) if where else look())]
+            found.extend([f"{where}{p}" for p in (look(clip) if where else look())])
         except Exception as e:  # of an adapter of the user's
             found.append(f"{where}{message_of(e)}")
     return found

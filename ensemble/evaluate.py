@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from adapters.component import available, find, merge_settings
+from adapters.component import available, find, make, merge_settings
 from adapters.disk import atomic_write, user_path
 from adapters.sequence import InputError
 from adapters.settings import text, whole
@@ -90,9 +90,8 @@ def parse(arguments: Sequence[str]) -> Request:
     if "protocol" in asked:
         try:
             kind = find(asked["protocol"], Protocol, protocols, GROUP)
-            protocol = kind(
-                **plain({k: v for k, v in given.items() if k not in ASKED}, kind.defaults, asked["protocol"])
-            )
+            options = {key: value for key, value in given.items() if key not in ASKED}
+            protocol = make(kind, plain(options, kind.defaults, asked["protocol"]))
         except InputError as e:
             problems += e.problems
     paths = {key: user_path(asked[key]) for key in ("gt", "pred", "out") if key in asked}

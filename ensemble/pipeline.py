@@ -117,7 +117,7 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
 
     def attempt(where: str, look: Callable[[], list[str]]) -> None:
         try:
-            told = look()
+            told = [str(p) for p in look()]
         except Exception as e:
             told = e.problems if isinstance(e, InputError) else [message_of(e)]
         found.extend(p if p.startswith(where) else f"{where}{p}" for p in told)

@@ -183,7 +183,20 @@ def _over(lower, upper):
                 and new.get(kind) not in (None, old.get(kind, default))
             ):
                 lower[group][name] = None
+    _give_way(lower, upper)
     return OmegaConf.merge(lower, upper)
+
+
+def _give_way(lower, upper) -> None:
+    """Empties what a list takes the place of a table in, or a table that of a list: OmegaConf merges like with like."""
+    for key, new in upper.items_ex(resolve=False):
+        old = lower._get_node(key) if key in lower else None
+        if not (OmegaConf.is_config(old) and OmegaConf.is_config(new)):
+            continue
+        if OmegaConf.is_dict(old) and OmegaConf.is_dict(new):
+            _give_way(old, new)
+        elif OmegaConf.is_dict(old) != OmegaConf.is_dict(new):
+            lower[key] = None
 
 
 def _read(path: Path):

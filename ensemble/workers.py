@@ -46,7 +46,7 @@ def in_order(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> I
         yield from results
     except BrokenProcessPool:
         raise InputError(
-            "a worker process died, most likely because memory ran out; nothing was written. Try fewer, such as workers=1"
+            "a worker process died, most likely for lack of memory; nothing was written; try fewer, such as workers=1"
         ) from None
 
 

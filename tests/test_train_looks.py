@@ -10,7 +10,7 @@ from adapters.networks.uninext import Uninext
 from adapters.sequence import InputError
 from adapters.training import looks, loop, segmenters, uninext
 from adapters.training.parts import load_parts
-from ensemble.folders import locked
+from ensemble.folders import owned
 from run_ensemble import main
 
 
@@ -78,7 +78,7 @@ def test_the_command_trains_a_backbone(tmp_path, capsys):
     other = f"pretrained={tmp_path / 'weights.pth'}"
     assert main(["train", "backbone=resnet_nano", other, *settings]) == 2
     assert "a training with pretrained=None (now" in capsys.readouterr().err
-    with locked(tmp_path):
+    with owned(tmp_path, "training"):
         assert main(["train", "backbone=resnet_nano", *settings]) == 2
     assert "another run is working in this folder" in capsys.readouterr().err
     assert main(["train", "backbone=resnet_nano", "size=[1"]) == 2
