@@ -21,7 +21,7 @@ from tqdm import tqdm
 from adapters.disk import atomic_write
 from adapters.sequence import BadClips, Clip, InputError
 from ensemble import foreseen, report, results, submission
-from ensemble.clip_run import ClipRecord, held, inspect, load_result, message_of, picture_names, pictures, run_clip
+from ensemble.clip_run import ClipRecord, held, load_result, message_of, picture_names, pictures, run_clip
 from ensemble.folders import owned, private, remove, shared
 from ensemble.gpus import take_gpu
 from ensemble.recipe import Recipe
@@ -112,7 +112,10 @@ def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked
 
 
 def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
-    """What is wrong with a clip and its inputs; whatever is met is this clip's, not the run's."""
+    """What is wrong with a clip and its inputs; whatever is met is this clip's, not the run's.
+
+    Where names and headers show that something is wrong, all of it is read, so that the rest is told with it.
+    """
     found: list[str] = []
 
     def attempt(where: str, look: Callable[[], list[str]]) -> None:
@@ -123,17 +126,20 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
         found.extend(p if p.startswith(where) else f"{where}{p}" for p in told)
 
     attempt("", clip.problems)
+    if whole or found:
+        attempt("", clip.inspect)
     try:
         sized = bool(clip.size)
     except (InputError, OSError):  # a first frame without a size: told already
         return found
     for name, adapter in recipe.sources.items() if sized else ():
+        before = len(found)
         attempt(f"source {name}: ", lambda adapter=adapter: adapter.check([clip]))
+        if whole or len(found) > before:
+            attempt(f"source {name}: ", lambda adapter=adapter: adapter.inspect(clip))
     for name, step in recipe.steps.items():
         attempt(f"step {name}: ", lambda step=step: step.problems(clip))
     attempt("", lambda: foreseen.input_problems(recipe.sources, recipe.steps, clip))
-    if whole and not found:
-        attempt("", lambda: inspect(recipe, clip))
     return list(dict.fromkeys(found))
 
 

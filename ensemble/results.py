@@ -106,7 +106,9 @@ def discard(pending: Path) -> None:
 
 
 def tidy(pending: Path) -> None:
-    """Leaves of a run that ended only what a rerun can use."""
+    """Leaves of a run that ended only what a rerun can use; of one that ended while it published, all."""
+    if (pending / PLAN).exists():
+        return
     for name in ("new", "top"):
         remove(pending / name)
     clips = pending / "clips"

@@ -5,6 +5,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from forks import Forks
 from seeded import weights_of
 from tiny import make_tiny
 
@@ -26,6 +27,14 @@ def shared() -> Path:
 def tiny(tmp_path):
     """A tiny benchmark with three models' masks, made for this test alone."""
     return make_tiny(tmp_path)
+
+
+@pytest.fixture
+def forks(tmp_path):
+    """Runs commands in forks of a process that has loaded everything, see `forks.py`."""
+    made = Forks(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Random `kill -9` of runs, ablations, trainings, frame extraction: a rerun ends with the same bytes, nothing is left.
 
-`pytest -m slow -s tests/test_kills.py` prints the table. Each command runs in a fork of this process, which has loaded
-everything, so that the kill falls into the work and not into its imports.
+`pytest -m slow -s tests/test_kills.py` prints the table.
 """
 
 import os
@@ -16,59 +15,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from forks import Forks
 from test_nothing_lost import children
 from tiny import make_tiny
-
-import run_ensemble
-from ensemble import ablation, evaluate, pipeline, recipe, train  # noqa: F401  loaded before the forks
 
 SLOW = pytest.mark.slow
 RESULTS = ("Annotations/*/*/*.png", "submission.zip", "metrics.csv", "report.html", "report/*.js", "clips/*.npz")
 LEFT_OVER = ("*.tmp", ".pending*/new/*", "new", "old", "plan.json")
 
 
-def fork(arguments, home: Path) -> int:
-    """The number of a process that obeys the arguments, in a group of its own."""
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        os.chdir(home)
-        nowhere = os.open(home / "told.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        code = 70
-        try:
-            code = run_ensemble.main([str(a) for a in arguments])
-        finally:
-            os._exit(code)
-    return pid
-
-
-def ended(pid: int, seconds: float) -> int | None:
-    """The exit code of a process, None where it still runs after that time."""
-    end = time.time() + seconds
-    while time.time() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    return None
-
-
-def killed(pid: int, whom: str, rng: random.Random, seconds: float) -> bool:
+def killed(forks: Forks, whom: str, rng: random.Random, seconds: float) -> bool:
     """Kills at a random moment; False where it was through before."""
-    if ended(pid, rng.uniform(0, seconds)) is not None:
+    if forks.ended(rng.uniform(0, 0.8 * seconds)) is not None:
         return False
-    if whom == "worker":
-        workers = children(pid)
-        if workers:
-            os.kill(rng.choice(workers), signal.SIGKILL)
-            return ended(pid, 120) is not None
-    if whom == "group":
-        os.killpg(pid, signal.SIGKILL)
+    workers = children(forks.pid) if whom == "worker" else []
+    if workers:
+        os.kill(rng.choice(workers), signal.SIGKILL)
+        assert forks.ended() is not None, "one worker less must not keep a run from ending"
     else:
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+        forks.kill(group=whom != "parent")
     return True
 
 
@@ -77,7 +42,7 @@ def found(out: Path, names) -> dict[str, bytes]:
 
 
 def agrees(out: Path) -> bool:
-    """Whether there is no zip, or one of the pictures that are there."""
+    """Whether there is no zip, or one of the very pictures that are there."""
     if not (out / "submission.zip").exists():
         return True
     with zipfile.ZipFile(out / "submission.zip") as archive:
@@ -125,11 +90,11 @@ FEW = ("ablation, 2 workers", "frames of a video", "training")  # beside those o
 
 
 @pytest.mark.parametrize(("what", "many"), [*((w, 1) for w in FEW), *(pytest.param(w, 40, marks=SLOW) for w in WHAT)])
-def test_killed_at_random_moments(tmp_path, what, many):
+def test_killed_at_random_moments(tmp_path, forks, what, many):
     arguments, results = commands(tmp_path)[what]
     whole = tmp_path / "whole"
     started = time.time()
-    assert ended(fork([*arguments, f"out={whole}"], tmp_path), 240) == 0, (tmp_path / "told.txt").read_text()[-2000:]
+    assert forks.run([*arguments, f"out={whole}"]) == 0, forks.told
     seconds = time.time() - started
     wanted = found(whole, results)
     assert wanted
@@ -138,16 +103,13 @@ def test_killed_at_random_moments(tmp_path, what, many):
         out = tmp_path / f"out{number}"
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         whom = ("group", "parent", "worker")[number % 3] if "2 workers" in what else "group"
-        kills = 0
         for _ in range(rng.randint(1, 3)):
-            kills += killed(fork([*arguments, f"out={out}"], tmp_path), whom, rng, seconds)
+            forks.start([*arguments, f"out={out}"])
+            table[whom] += killed(forks, whom, rng, seconds)
             assert agrees(out)
-        code = ended(fork([*arguments, f"out={out}"], tmp_path), 240)
-        told = (tmp_path / "told.txt").read_text()[-2000:]
-        assert code == 0, told
+        assert forks.run([*arguments, f"out={out}"]) == 0, forks.told
         assert found(out, results) == wanted, (number, whom)
         assert [p for pattern in LEFT_OVER for p in out.rglob(pattern)] == []
         assert [*(tmp_path / "cache").rglob(".*.tmp")] == []
-        table[whom] += kills
         shutil.rmtree(out)
     print(f"\n{what:20} kills: {dict(table)}; all reruns byte-identical, nothing left over")

@@ -157,8 +157,10 @@ def test_a_rerun_in_which_a_clip_fails_leaves_the_last_good_results(tiny, capsys
     assert not [*tiny.out.glob(".pending*")]
 
 
-def test_all_damaged_masks_of_a_clip_are_told_in_one_run(tiny, capsys):
-    files = [tiny.mask_file(m, "a", e, f) for m in ("soc", "mutr") for e in "02" for f in ("00005", "00010", "00020")]
+@pytest.mark.parametrize("frames", [("00005", "00010", "00020"), ("00000", "00010", "00020")])
+def test_all_damaged_masks_of_a_clip_are_told_in_one_run(tiny, capsys, frames):
+    """Also where the first frame, which is looked at before every run, is among them."""
+    files = [tiny.mask_file(m, "a", e, f) for m in ("soc", "mutr") for e in "02" for f in frames]
     for file in files:
         file.write_bytes(file.read_bytes()[:-20])
     assert run_ensemble.main(["check", *tiny.arguments]) == 2
@@ -169,33 +171,24 @@ def test_all_damaged_masks_of_a_clip_are_told_in_one_run(tiny, capsys):
     assert [f for f in files if str(f) not in record] == []
 
 
-def dies_at(step: int, arguments) -> int:
-    """A run in a fork of this process that ends, as by `kill -9`, at some change that it makes while it publishes."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    left = step
-
-    def counting(function):
-        def counted(*arguments, **more):
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os._exit(9)
-            return function(*arguments, **more)
-
-        return counted
-
-    def carry_out(*arguments, of=results._carry_out):
-        os.replace, os.rename, os.unlink = map(counting, (os.replace, os.rename, os.unlink))
-        results.remove = counting(results.remove)
-        of(*arguments)
-
-    results._carry_out, code = carry_out, 70
-    try:
-        code = run_ensemble.main(arguments)
-    finally:
-        os._exit(code)
+ENDS = """
+left = {step}
+def counting(function):
+    def counted(*arguments, **more):
+        global left
+        left -= 1
+        if left < 0 and {how!r} == "kill":
+            os._exit(9)
+        if left == -1:
+            raise KeyboardInterrupt if {how!r} == "interrupt" else OSError(28, "No space left on device")
+        return function(*arguments, **more)
+    return counted
+def carry_out(*arguments, of=results._carry_out):
+    os.replace, os.rename, os.unlink = map(counting, (os.replace, os.rename, os.unlink))
+    results.remove = counting(results.remove)
+    of(*arguments)
+results._carry_out = carry_out
+"""  # of a run, at some change that it makes while it publishes: as by `kill -9`, by Ctrl-C, or by a full disk
 
 
 def agrees(out: Path) -> bool:
@@ -208,7 +201,15 @@ def agrees(out: Path) -> bool:
         return names == there and all(archive.read(n) == (out / n).read_bytes() for n in names)
 
 
-def test_killed_while_it_publishes_the_rest_is_done_by_the_next(tiny, tmp_path):
+STEPS = {
+    "kill": (0, 1, 2, 3, 4, 5, 7, 10, 14, 20, 27, 35, 1000),
+    "interrupt": (0, 3, 8, 15, 1000),
+    "full": (1, 5, 12, 19, 1000),
+}
+
+
+@pytest.mark.parametrize(("how", "code"), [("kill", 9), ("interrupt", 130), ("full", 1)])
+def test_ended_while_it_publishes_the_rest_is_done_by_the_next(tiny, tmp_path, forks, how, code):
     """At step after step of it: pictures and zip never disagree, and the next run ends with what it should."""
     other = [*tiny.arguments, "steps.smr.threshold=2"]
     assert run_ensemble.main([*other, f"out={tiny.out}2"]) == 0
@@ -216,14 +217,14 @@ def test_killed_while_it_publishes_the_rest_is_done_by_the_next(tiny, tmp_path):
     assert run(tiny) == 0
     tiny.out.rename(tmp_path / "before")
     codes = {}
-    for step in (0, 1, 2, 3, 4, 5, 7, 10, 14, 20, 27, 35, 1000):
+    for step in STEPS[how]:
         shutil.copytree(tmp_path / "before", tiny.out)
-        codes[step] = dies_at(step, other)
+        codes[step] = forks.run(other, ENDS.format(step=step, how=how))
         assert agrees(tiny.out)
         assert run_ensemble.main(other) == 0
         assert tree(tiny.out) == wanted and not [*tiny.out.glob(".pending*")]
         shutil.rmtree(tiny.out)
-    assert codes[1000] == 0 and [c for s, c in codes.items() if s < 20] == [9] * 9, codes
+    assert codes[1000] == 0 and {c for s, c in codes.items() if s < 20} == {code}, codes
 
 
 def test_a_record_that_was_changed_is_not_believed(tiny, capsys):
