@@ -74,7 +74,7 @@ def test_the_command_trains_a_backbone(tmp_path, capsys):
     assert main(["train", "backbone=resnet_nano", *settings]) == 0
     assert "Shape 0." in capsys.readouterr().out and (tmp_path / "card.md").read_text().startswith("# resnet_nano")
     assert main(["train", "backbone=resnet_nano", "data=FOLDER", *settings]) == 2
-    assert "only `shapes` tells looks" in capsys.readouterr().err
+    assert "`data` is 'FOLDER', expected one of shapes" in capsys.readouterr().err
     other = f"pretrained={tmp_path / 'weights.pth'}"
     assert main(["train", "backbone=resnet_nano", other, *settings]) == 2
     assert "a training with pretrained=None (now" in capsys.readouterr().err

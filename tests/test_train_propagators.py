@@ -368,7 +368,7 @@ def test_a_swin_of_pictures_is_an_encoder_to_start_from(tmp_path):
     with torch.device("meta"):
         whole = VOSNetwork(VARIANTS["swinb_aotl"]).encoder.state_dict()
     norms = [k for k in whole if k.startswith("norm")]
-    small = {k: torch.zeros(()).expand(v.shape) for k, v in whole.items() if k not in norms}
+    small = {k: torch.zeros(v.shape, dtype=torch.int8) for k, v in whole.items() if k not in norms}
     torch.save(small, tmp_path / "swin_base_patch4_window7_224_22k.pth")
     with torch.device("meta"):
         network = VOSNetwork(VARIANTS["swinb_aotl"])
