@@ -58,7 +58,8 @@ def _main(arguments: list[str]) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 2
     except Exception as e:
-        print(f"error: a fault of the program: {type(e).__name__}: {e}; {_keep_trace()}", file=sys.stderr)
+        what = "".join(f"{e}".splitlines()[:1])
+        print(f"error: a fault of the program: {type(e).__name__}: {what}; {_keep_trace()}", file=sys.stderr)
         return FAULT
 
 

@@ -116,6 +116,9 @@ def _locked(folder: Path, kind: str, lock: int) -> IO[bytes] | None:
             file = _open(folder / MARK)
         except OSError as error:
             raise InputError(f"{folder}: cannot be used: {error.strerror or error}; give another folder") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            file.close()
+            raise InputError(f"{folder}: cannot be written by you; give another folder, or let its group write")
         try:
             fcntl.flock(file, lock)
         except OSError:

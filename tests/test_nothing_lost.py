@@ -134,6 +134,16 @@ def test_a_store_of_a_group_is_written_for_the_group(tiny):
     assert all(p.stat().st_mode & 0o060 == 0o060 for p in store.glob("*/*.masks"))
 
 
+def test_a_store_that_one_may_not_write_is_told_before_anything(tiny, monkeypatch, capsys):
+    store = tiny.root.parent / "store"
+    assert run(tiny, f"store={store}") == 0
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != store and access(path, mode))
+    assert run(tiny, f"store={store}", f"out={tiny.out}2") == 2
+    assert f"error: {store}: cannot be written by you" in capsys.readouterr().err
+    assert not Path(f"{tiny.out}2").exists()
+
+
 # ------------------------------------------------------------------------------------- good results stay until better
 
 
