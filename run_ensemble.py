@@ -10,7 +10,7 @@ python run_ensemble.py weights [verify FILE | export FILE NAME]      published c
 
 Exit codes: 0 all is done, 1 some clips failed (the same command resumes), 2 the input or recipe is wrong, or a file
 cannot be written, 70 a fault of the program, 130, 143, 129 interrupted by Ctrl-C, TERM, HUP (the same command resumes),
-141 nobody reads what is printed.
+141 the reader of the output is gone (as in `| head`).
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def _ended_by(*signals: signal.Signals) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """What is printed holds no control characters of files; where messages cannot be written, work goes on."""
+    """Removes control characters from what is printed; an unwritable stderr does not stop the work."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Printable(sys.stdout), _Printable(sys.stderr, optional=True)
     try:

@@ -36,7 +36,7 @@ class Adapter(Component):
         """Everything that is wrong with the values of a clip, found by reading all of it; one line a problem.
 
         The method `check` looks at names and headers before every run. This one looks at every mask, for the command
-        `check` and after a clip has failed, so that all damaged files of a clip are told at once.
+        `check` and after a clip has failed, so that all damaged files of a clip are reported together.
         """
         return []
 

@@ -1,6 +1,6 @@
 """Components of other people's code: a file of the user's own, or an installed entry point.
 
-Whatever goes wrong in it is told in a sentence that names the file and the line; it is not a fault of this package.
+Any error in it is reported as one sentence that names the file and the line: it is not a fault of this package.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def inspect(recipe: Recipe, clip: Clip) -> list[str]:
 
 
 def message_of(e: BaseException) -> str:
-    """What went wrong, in a sentence; of what is nobody's input the kind of error and the line."""
+    """The error in one sentence; for errors that are neither bad input nor I/O, with their type and source line."""
     if isinstance(e, (InputError, OSError)):
         return str(e)
     frames = traceback.extract_tb(e.__traceback__)
@@ -106,7 +106,7 @@ def message_of(e: BaseException) -> str:
 
 
 def held(recipe: Recipe, places: Sequence[Place], clip: Clip) -> tuple[ClipRecord, Place] | None:
-    """The record of an earlier run of which nothing has changed, neither inputs nor recipe nor results, and its place.
+    """The record of an earlier run and its place, if neither inputs nor recipe nor results have changed since.
 
     Args:
         recipe, clip: what is to be done.

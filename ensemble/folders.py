@@ -76,12 +76,12 @@ def remove(path: Path) -> None:
 def private(folder: Path, rests: bool = False) -> Iterator[Path]:
     """A folder within an owned one, under a name that no process before this one knows.
 
-    A worker that outlives its run, on whatever machine, finds the folder gone and can write nothing of what is now
-    ours. What is in the folder stays from one owner to the next; an empty one is taken away.
+    A worker that outlives its run, on any machine, finds the folder renamed and can no longer write into it. The
+    content is kept from one owner to the next; an empty folder is removed.
 
     Args:
         folder: its plain name.
-        rests: whether it has that name while nobody owns it.
+        rests: whether it is renamed to its plain name when the owner is done.
     """
     hidden = f".{folder.name}-"
     own = folder.with_name(f"{hidden}{secrets.token_hex(4)}")

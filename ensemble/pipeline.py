@@ -112,9 +112,9 @@ def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked
 
 
 def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
-    """What is wrong with a clip and its inputs; whatever is met is this clip's, not the run's.
+    """What is wrong with a clip and its inputs. Any error found here fails this clip only, not the run.
 
-    Where names and headers show that something is wrong, all of it is read, so that the rest is told with it.
+    Where names and headers already show a fault, all masks are read as well, so that all faults are reported together.
     """
     found: list[str] = []
 
@@ -146,8 +146,8 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
 def run(recipe: Recipe) -> int:
     """Runs the recipe, or what is left of it.
 
-    Clips of which nothing has changed since an earlier run are neither checked nor computed again. What an earlier run
-    has published stays until all that takes its place is there.
+    Clips that have not changed since an earlier run are neither checked nor computed again. Published results stay
+    until the results that replace them are complete.
 
     Returns:
         The exit code: 0 when every clip succeeded, 1 when some failed (a rerun resumes).
@@ -232,7 +232,7 @@ def _keep_trace(folder: Path, record: ClipRecord) -> None:
     if record.trace:
         try:
             atomic_write(folder / f"{record.clip}.txt", record.trace)
-        except OSError as e:  # a full disk: the reason is told all the same
+        except OSError as e:  # a full disk: the reason is still reported
             print(f"note: {e}", file=sys.stderr)
 
 
@@ -271,7 +271,7 @@ def _hand_out(
     if not complete and results.are_complete(out):
         return (
             f"{table}\n\nNot all clips are done, so {out} still holds the results of the run before, of the settings "
-            "in its config.yaml; what is done of this one is kept, and the same command goes on with it"
+            "in its config.yaml; the finished clips of this run are kept, and the same command resumes it"
         )
     if complete and recipe.config["submission"]:
         pngs = (_pngs(recipe, c, records[c.name], places[c.name]) for c in done)

@@ -194,7 +194,7 @@ def _order(
         problems: filled with inputs that do not exist, names used twice, a cycle.
         steps: those that could be made.
         sources: names of all.
-        broken: names of steps that could not be made, which is told already.
+        broken: names of steps that could not be made; their problems are already in the list.
         output: of the recipe.
     """
     problems += [f"`{name}` is both a source and a step: rename one" for name in steps if name in sources]

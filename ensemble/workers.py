@@ -1,4 +1,4 @@
-"""Clips side by side in processes of their own, which end with the run, and of which one may die."""
+"""Runs clips in parallel worker processes, which end with the run; a worker that dies costs one clip."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def test_a_folder_that_may_not_be_read_costs_its_clip(tmp_path, layout):
     for name in ("good", "locked"):
         write_pictures(tmp_path / layout / name, FRAMES[:2])
     for parent in (tmp_path, *tmp_path.parents):
-        if str(parent).startswith("/tmp/"):
+        if parent.is_relative_to(tempfile.gettempdir()) and parent != Path(tempfile.gettempdir()):
             parent.chmod(0o755)
     (tmp_path / layout / "locked").chmod(0o700)
     code = f"""

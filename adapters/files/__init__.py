@@ -142,7 +142,7 @@ class Files(Adapter):
         return digest.hexdigest()
 
     def label(self) -> str:
-        """What `STEM.about.json` says; a damaged one is told by `check`, and says nothing."""
+        """The content of `STEM.about.json`; empty where the file is damaged, which `check` reports."""
         try:
             return self._about()
         except InputError:
