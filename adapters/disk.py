@@ -201,6 +201,18 @@ def name_problem(name: str, what: str) -> str | None:
     return None
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file of a folder that only counts when all of its files are there.
+
+    Raises:
+        OSError: it cannot be written; the path is in the error.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def atomic_write(path: Path, data: bytes | str, mode: int | None = None, make: bool = True) -> None:
     """Writes the whole file or nothing: a temporary file beside it, fsync, rename.
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.disk import atomic_write
+from adapters.disk import atomic_write, write_file
 from ensemble.folders import remove
 from ensemble.store import key_of
 
@@ -82,13 +82,10 @@ class Draft:
     def write(self, part: str, data: bytes) -> None:
         """Writes a file, `part` or below it."""
         path = self.folder / part
-        try:
-            if not path.parent.is_dir():
-                for above in reversed(Path(part).parents[:-1]):  # not those of the draft, see `__enter__`
-                    (self.folder / above).mkdir(exist_ok=True)
-            path.write_bytes(data)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        if not path.parent.is_dir():
+            for above in reversed(Path(part).parents[:-1]):  # not those of the draft, see `__enter__`
+                (self.folder / above).mkdir(exist_ok=True)
+        write_file(path, data)
 
 
 def prepare(pending: Path) -> None:

@@ -216,11 +216,11 @@ PREPARE = """
 import sys, time
 sys.path.insert(0, {root!r})
 from adapters.datasets import video
-write = video.write
+write = video.write_file
 def slow(path, data):
     time.sleep({pause})
     write(path, data)
-video.write = slow
+video.write_file = slow
 print(len(video.Video(video={video!r}, expressions=["x"], cache={cache!r}).clips()[0]), flush=True)
 """
 

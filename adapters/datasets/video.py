@@ -15,8 +15,8 @@ from adapters.datasets import Dataset
 from adapters.datasets.frames import ImageFiles
 from adapters.datasets.meta import natural, parse
 from adapters.datasets.video_frames import VideoFrames
-from adapters.datasets.whole_folder import WholeFolder, files_in, tidy, write
-from adapters.disk import name_problem, user_path
+from adapters.datasets.whole_folder import WholeFolder, files_in, tidy
+from adapters.disk import name_problem, user_path, write_file
 from adapters.files.side_files import file_hash, file_stamp
 from adapters.sequence import Clip, Expression, InputError
 from adapters.settings import shown, switch, text, texts, whole
@@ -99,7 +99,7 @@ class Video(Dataset):
         path = user_path(self.settings.video)
         with VideoFrames(path) as video:
             for number, frame in enumerate(video.take(self.settings.every)):
-                write(folder / f"{number:05d}.jpg", _jpeg(frame, f"{path}: frame {number}"))
+                write_file(folder / f"{number:05d}.jpg", _jpeg(frame, f"{path}: frame {number}"))
             if not video.read:
                 raise InputError(f"{path}: not a video that OpenCV can read: none of its frames can be decoded")
             if loss := video.loss():

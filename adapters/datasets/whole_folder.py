@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.disk import parse_json, read_file
+from adapters.disk import parse_json, read_file, write_file
 from adapters.sequence import InputError
 
 MOST_BYTES = 1 << 28  # of a stamp: that of a million files has 80 MB
@@ -135,7 +135,7 @@ class WholeFolder:
             fresh.mkdir()
             fill(fresh)
             files = {name: [_signature(fresh / name)[0], _digest(fresh / name)] for name in files_in(fresh)}
-            write(fresh / self.stamp, json.dumps({"made_of": self.made_of, "files": files}, indent=0).encode())
+            write_file(fresh / self.stamp, json.dumps({"made_of": self.made_of, "files": files}, indent=0).encode())
             if os.path.lexists(self.root):
                 os.rename(self.root, old)
             os.rename(fresh, self.root)
@@ -183,18 +183,6 @@ def _walk(root: Path) -> Iterator[str]:
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         below = os.path.relpath(folder, root)
         yield from (name if below == "." else f"{below}/{name}" for name in (*files, *links))
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a file of a folder that is being filled.
-
-    Raises:
-        OSError: it cannot be written; the path is in the error.
-    """
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _digest(path: str | Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from adapters import png
 from adapters.datasets.shapes.clips import benchmark_clip
 from adapters.datasets.shapes.render import Picture
-from adapters.datasets.whole_folder import write
+from adapters.disk import write_file
 
 QUALITY = 95  # of the JPEG pictures
 STEP = 5  # between frame numbers, as in YouTube-VOS, where every fifth frame is annotated
@@ -74,9 +74,9 @@ def _write_pictures(media: Path, clip: str, names: list[str], pictures: list[Pic
     annotations.mkdir(parents=True)
     for name, picture in zip(names, pictures, strict=True):
         jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-        write(images / f"{name}.jpg", jpeg.tobytes())
-        write(annotations / f"{name}.png", png.encode_indices(picture.ids))
+        write_file(images / f"{name}.jpg", jpeg.tobytes())
+        write_file(annotations / f"{name}.png", png.encode_indices(picture.ids))
 
 
 def write_json(path: Path, content) -> None:
-    write(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_file(path, (json.dumps(content, indent=1) + "\n").encode())
