@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    from adapters.sequence import InputError  # here and below, because loading takes its time, and may be interrupted
+    from rvos_ensemble.adapters.core.errors import (
+        InputError,  # here and below, because loading takes its time, and may be interrupted
+    )
 
     try:
         code = _obey(arguments)
@@ -69,7 +71,7 @@ def _obey(arguments: list[str]) -> int:
         return 0 if arguments else 2
     verb = "run" if "=" in arguments[0] else arguments.pop(0)
     if verb not in VERBS:
-        from adapters.sequence import InputError
+        from rvos_ensemble.adapters.core.errors import InputError
 
         raise InputError(f"no command {verb!r}. There are: {', '.join(VERBS)}; key=value alone runs a recipe")
     return VERBS[verb](arguments)
@@ -77,15 +79,17 @@ def _obey(arguments: list[str]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs a recipe."""
-    from ensemble import pipeline, recipe
+    from rvos_ensemble.ensemble.engine import pipeline
+    from rvos_ensemble.ensemble.recipe import recipe
 
     return pipeline.run(recipe.load(arguments))
 
 
 def check(arguments: Sequence[str]) -> int:
     """Validates a recipe and its inputs."""
-    from adapters.sequence import InputError
-    from ensemble import pipeline, recipe
+    from rvos_ensemble.adapters.core.errors import InputError
+    from rvos_ensemble.ensemble.engine import pipeline
+    from rvos_ensemble.ensemble.recipe import recipe
 
     given = recipe.load(arguments)
     listed = pipeline.clips_of(given)
@@ -101,30 +105,31 @@ def check(arguments: Sequence[str]) -> int:
 
 def ablate(arguments: Sequence[str]) -> int:
     """Compares settings of a recipe."""
-    from ensemble import ablation
+    from rvos_ensemble.ensemble import ablation
 
     return ablation.run(arguments)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     """Scores masks from anywhere."""
-    from ensemble import evaluate
+    from rvos_ensemble.ensemble.commands import evaluate
 
     return evaluate.run(arguments)
 
 
 def train(arguments: Sequence[str]) -> int:
     """Trains a network."""
-    from ensemble import train
+    from rvos_ensemble.ensemble.commands import train
 
     return train.run(arguments)
 
 
 def list_all(arguments: Sequence[str]) -> int:
     """Prints what a recipe can name."""
-    from adapters.sequence import InputError
-    from ensemble import evaluate, parts, recipe_files
-    from ensemble.steps import OPS
+    from rvos_ensemble.adapters.core.errors import InputError
+    from rvos_ensemble.ensemble.commands import evaluate
+    from rvos_ensemble.ensemble.recipe import parts, recipe_files
+    from rvos_ensemble.ensemble.steps.ops import OPS
 
     if arguments:
         raise InputError(f"list takes no arguments, found {' '.join(arguments)}")
@@ -145,12 +150,12 @@ def list_all(arguments: Sequence[str]) -> int:
 
 def weights(arguments: Sequence[str]) -> int:
     """Prints the published checkpoints, or what a file is; or writes a training's weights as those that are shipped."""
-    from adapters.networks import published as models
-    from adapters.networks.weights import read_weights
-    from adapters.sequence import InputError
-    from adapters.training import export as of_models
-    from propagators.networks import published as movers
-    from propagators.training import export as of_movers
+    from rvos_ensemble.adapters.core.errors import InputError
+    from rvos_ensemble.adapters.inference import published as models
+    from rvos_ensemble.adapters.inference.weights import read_weights
+    from rvos_ensemble.adapters.training.loop import export as of_models
+    from rvos_ensemble.propagators.inference import published as movers
+    from rvos_ensemble.propagators.training import export as of_movers
 
     if not arguments:
         print(f"{models.table()}\n\n{movers.table()}")

@@ -6,14 +6,14 @@ In this folder, a file `my_model.py` is `adapter: my_model`. CONTRIBUTING.md has
 
 import numpy as np
 
-from adapters import Adapter, Clip, MaskSequence, Prediction
+from rvos_ensemble.adapters import Adapter, Clip, MaskSequence, Prediction
 
 
 class MyModel(Adapter):
     """My model, in one line."""
 
     # every setting that a recipe may give; `"???"` marks one that it must give. A value must be of the default's type;
-    # adapters/settings.py has ranges and choices: {"threshold": number(0.5, above=0, below=1)}
+    # adapters/core/settings.py has ranges and choices: {"threshold": number(0.5, above=0, below=1)}
     defaults = {"threshold": 0.5}
 
     def predict(self, clip: Clip) -> Prediction:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from adapters.networks.runner import DEFAULTS, LAYER, LONG_SIDE, SHORT_SIDE, WINDOWED, NetworkAdapter
+from rvos_ensemble.adapters.inference.network_adapter import (
+    DEFAULTS,
+    LAYER,
+    LONG_SIDE,
+    SHORT_SIDE,
+    WINDOWED,
+    NetworkAdapter,
+)
 
 
 class MUTR(NetworkAdapter):

@@ -11,15 +11,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from adapters import png
-from adapters.adapter import Adapter
-from adapters.disk import read_json, user_path
-from adapters.files.coco_rle import Rle, checked_runs, decode
-from adapters.files.reader import some
-from adapters.files.side_files import Stamp, file_hash, file_stamp, load_json
-from adapters.files.storage import Folder, Zip
-from adapters.sequence import Clip, InputError, LazyMasks, MaskSequence, Objects
-from adapters.settings import shown, text
+from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.adapter import Adapter
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import read_json, user_path
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import Stamp, file_hash, file_stamp
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core.prediction import Objects
+from rvos_ensemble.adapters.core.settings import shown, text
+from rvos_ensemble.adapters.files.coco_rle import Rle, checked_runs, decode
+from rvos_ensemble.adapters.files.reader import some
+from rvos_ensemble.adapters.files.scores import load_json
+from rvos_ensemble.adapters.files.storage import Folder, Zip
 
 ON_THE_WAY = ("", "Annotations/")  # where a folder of palette pictures has its videos
 VOID = 255

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from adapters.networks.runner import DEFAULTS, LONG_SIDE, SHORT_SIDE, WINDOWED, NetworkAdapter
+from rvos_ensemble.adapters.inference.network_adapter import DEFAULTS, LONG_SIDE, SHORT_SIDE, WINDOWED, NetworkAdapter
 
 
 class ReferFormer(NetworkAdapter):

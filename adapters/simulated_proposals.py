@@ -8,9 +8,12 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from adapters.adapter import Adapter
-from adapters.sequence import Clip, InputError, MaskSequence, Objects
-from adapters.settings import number, whole
+from rvos_ensemble.adapters.core.adapter import Adapter
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.prediction import Objects
+from rvos_ensemble.adapters.core.settings import number, whole
 
 
 class SimulatedProposals(Adapter):

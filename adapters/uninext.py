@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from adapters.networks.runner import DEFAULTS, LONG_SIDE, SHORT_SIDE, NetworkAdapter
-from adapters.settings import choice, whole
+from rvos_ensemble.adapters.core.settings import choice, whole
+from rvos_ensemble.adapters.inference.network_adapter import DEFAULTS, LONG_SIDE, SHORT_SIDE, NetworkAdapter
 
 
 class UNINEXT(NetworkAdapter):

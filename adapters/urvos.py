@@ -10,17 +10,20 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from adapters.adapter import Adapter
-from adapters.datasets.frames import few
-from adapters.files.side_files import file_hash, file_stamp
-from adapters.logits import LogitMasks, confidence
-from adapters.networks.options import DEVICE, PRECISION
-from adapters.sequence import Clip, InputError, MaskSequence, Prediction
-from adapters.settings import text, whole
-from adapters.traits import Traits
+from rvos_ensemble.adapters.core.adapter import Adapter
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.settings import text, whole
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.datasets.frames import few
+from rvos_ensemble.adapters.inference.logits import LogitMasks, confidence
+from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
 
 if TYPE_CHECKING:
-    from adapters.networks.urvos import URVOS as Network
+    from rvos_ensemble.adapters.networks.urvos.urvos import URVOS as Network
 
 SETTINGS: dict[str, Any] = {
     # a file that `train segmenter=urvos` wrote, or the name of shipped ones: urvos_nano
@@ -45,7 +48,7 @@ class URVOS(Adapter):
         import numpy as np
         import torch
 
-        from adapters.networks import device, frames
+        from rvos_ensemble.adapters.inference import device, preprocess
 
         network, s = self.network, self.settings
         where = device.pick(s.device)
@@ -55,7 +58,7 @@ class URVOS(Adapter):
             text = network.read([e.text for e in clip.expressions])
             for start in range(0, len(clip), s.frames_per_step):
                 span = range(start, min(start + s.frames_per_step, len(clip)))
-                maps = network.encode(frames.read(clip, span, size, "torchvision").to(where))
+                maps = network.encode(preprocess.read(clip, span, size, "torchvision").to(where))
                 logits.append(network.answer(maps, text).half().cpu().numpy())
         masks = [LogitMasks(x, tuple(clip.size)) for x in np.concatenate(logits, 1)]
         scores = [[confidence(m[t]) for t in range(len(clip))] for m in masks]
@@ -95,7 +98,7 @@ class URVOS(Adapter):
 
     @property
     def uses_gpu(self) -> bool:
-        from adapters.networks import device
+        from rvos_ensemble.adapters.inference import device
 
         return device.pick(self.settings.device).type == "cuda"
 
@@ -106,20 +109,21 @@ class URVOS(Adapter):
 
 def loaded(settings: dict[str, Any]) -> Network:
     """The network of the settings `weights` and `device`."""
-    from adapters.networks import device, urvos
+    from rvos_ensemble.adapters.inference import device
+    from rvos_ensemble.adapters.networks.urvos import urvos
 
     return urvos.load(settings["weights"]).to(device.pick(settings["device"]))
 
 
 def fingerprint(weights: str) -> str:
     """Changes with the file."""
-    from adapters.networks.weights import weights_file
+    from rvos_ensemble.adapters.inference.weights import weights_file
 
     return file_hash(file_stamp(weights_file(weights)))
 
 
 def device_problems(given: dict[str, Any]) -> Iterable[str]:
     """What this machine cannot do of `device` and `precision`."""
-    from adapters.networks import device
+    from rvos_ensemble.adapters.inference import device
 
     return device.problems(given, "urvos")

@@ -46,13 +46,13 @@ def listing(folder: Path) -> dict[str, dict]:
 
 
 def ours() -> dict[str, Callable]:
-    from adapters import png
-    from ensemble.bits import pack
-    from ensemble.jf import Prepared, j_and_f
-    from ensemble.metrics import PIXELS_AT_A_TIME
-    from ensemble.protocols.davis2017_semi import Davis2017Semi
-    from ensemble.protocols.davis2017_unsup import Davis2017Unsup
-    from ensemble.protocols.ref_youtube_vos import RefYoutubeVos
+    from rvos_ensemble.adapters.core import png
+    from rvos_ensemble.ensemble.fusion.bits import pack
+    from rvos_ensemble.ensemble.metrics.jf import Prepared, j_and_f
+    from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017Semi
+    from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import Davis2017Unsup
+    from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVos
+    from rvos_ensemble.ensemble.metrics.scores import PIXELS_AT_A_TIME
 
     def protocol(chosen, pred: str, unit: Callable, folder: Path) -> tuple[Scores, float]:
         start = time.process_time()

@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from adapters import png
-from adapters.files import Files
-from adapters.sequence import Clip, Expression
-from ensemble.clip_run import pictures
-from ensemble.steps import Vote
+from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.files import Files
+from rvos_ensemble.ensemble.engine.clip_run import pictures
+from rvos_ensemble.ensemble.steps.ops import Vote
 
 H, W = 720, 1280
 SOURCES = ("soc", "mutr", "referformer")

@@ -12,9 +12,9 @@ import argparse
 import numpy as np
 import torch
 
-from adapters.networks.grounding import VARIANTS, open_grounding
-from adapters.settings import defaults_of
-from adapters.training.grounding import DEFAULTS, GroundingTrainee, Items
+from rvos_ensemble.adapters.core.settings import defaults_of
+from rvos_ensemble.adapters.networks.grounding import VARIANTS, open_grounding
+from rvos_ensemble.adapters.training.grounding import DEFAULTS, GroundingTrainee, Items
 
 SHIPPED = ("grounding_nano", "grounding_nano_1", "grounding_match_nano")
 AS_TRAINED = {"size": [90, 160], "looks": 3, "sentences": 12}

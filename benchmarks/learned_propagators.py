@@ -19,16 +19,18 @@ from pathlib import Path
 
 import numpy as np
 
-import propagators
-from adapters.component import find
-from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from adapters.datasets.shapes import LEVELS, Shapes
-from adapters.networks.weights import weights_file
-from adapters.sequence import Clip, MaskSequence
-from ensemble.bootstrap import paired_interval
-from ensemble.jf import j_and_f
-from propagators.propagate import Job, propagate
-from propagators.propagator import Propagator
+from rvos_ensemble import propagators
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.component import find
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
+from rvos_ensemble.adapters.datasets.shapes import Shapes
+from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS
+from rvos_ensemble.adapters.inference.weights import weights_file
+from rvos_ensemble.ensemble.metrics.bootstrap import paired_interval
+from rvos_ensemble.ensemble.metrics.jf import j_and_f
+from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagator import Propagator
 
 Carry = Callable[[Clip, list[MaskSequence], int], list[MaskSequence]]
 NETWORKS = {"aot_nano": "aot", "deaot_nano": "deaot"}

@@ -12,8 +12,8 @@ import time
 import cv2
 import numpy as np
 
-from adapters.sequence import MaskSequence
-from ensemble.metrics import j_and_f, score_many, score_sequence
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.ensemble.metrics.scores import j_and_f, score_many, score_sequence
 
 FRAMES, SOURCES, ROUNDS = 24, 8, 5
 

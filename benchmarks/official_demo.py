@@ -35,13 +35,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapters import png
-from propagators.networks.checkpoint import load_network
-from propagators.networks.masks import merge_banks, nearest, probabilities, split_labels
-from propagators.networks.network import MAX_OBJECTS
-from propagators.networks.sweep import _best
-from propagators.networks.tracker import Tracker
-from propagators.networks.views import View, input_size
+from rvos_ensemble.adapters.core import png
+from rvos_ensemble.propagators.inference.checkpoint import load_network
+from rvos_ensemble.propagators.inference.object_banks import merge_banks, nearest, probabilities, split_labels
+from rvos_ensemble.propagators.inference.sweep import _best
+from rvos_ensemble.propagators.inference.tracker import Tracker
+from rvos_ensemble.propagators.inference.tta import View, input_size
+from rvos_ensemble.propagators.networks.network import MAX_OBJECTS
 
 VARIANTS = ("aott", "deaott", "r50_aotl", "r50_deaotl")
 RIDGE = 1e-6  # of the fit, in units of the mean square of a channel

@@ -25,8 +25,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tokenizers import ByteLevelBPETokenizer
 
-from adapters.networks import text
 from benchmarks.rvos_models import BACKBONES, NETWORKS, SHORT_SIDE, binary, normalised, pictures, seeded
+from rvos_ensemble.adapters.networks import text
 
 SENTENCES = ["a dog running on the left", "the second person from the right, walking"]
 CLIP = "clip"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BatchEncoding
 
-from adapters.networks.resnet import ResNet
+from rvos_ensemble.adapters.networks.backbones.resnet import ResNet
 
 Words = list[list[int]]  # token numbers of every expression
 Run = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]

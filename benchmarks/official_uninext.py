@@ -144,9 +144,9 @@ def official(o: argparse.Namespace) -> None:
 
 def ours(o: argparse.Namespace) -> None:
     """Runs the adapter on what the official side left, and compares."""
-    from adapters import Clip, Expression
-    from adapters.datasets.frames import ImageFiles
-    from adapters.uninext import UNINEXT
+    from rvos_ensemble.adapters import Clip, Expression
+    from rvos_ensemble.adapters.datasets.frames import ImageFiles
+    from rvos_ensemble.adapters.uninext import UNINEXT
 
     expressions = tuple(Expression("clip", str(i), text) for i, text in enumerate(EXPRESSIONS))
     clip = Clip("clip", tuple(p.stem for p in o.paths), expressions, ImageFiles(tuple(o.paths)))

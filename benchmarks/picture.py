@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ensemble import clip_run, recipe
-from ensemble.overlays import overlay
+from rvos_ensemble.ensemble.engine import clip_run
+from rvos_ensemble.ensemble.recipe import recipe
+from rvos_ensemble.ensemble.report.overlays import overlay
 
 COLUMNS, WIDTH, GAP, LINE = 6, 180, 2, 17  # frames shown, pixels
 

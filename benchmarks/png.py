@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from adapters import png
+from rvos_ensemble.adapters.core import png
 
 
 def fastest(work, repeats=20) -> float:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapters.networks.device import PRECISIONS
 from benchmarks.official_demo import VARIANTS, Official, Ours, clips, iou_line, official_code, per_object, write_weights
+from rvos_ensemble.adapters.inference.device import PRECISIONS
 
 
 class Side(Ours):

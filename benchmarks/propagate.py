@@ -29,13 +29,14 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from adapters.component import find
-from adapters.sequence import Clip, Expression, MaskSequence
 from benchmarks.official_demo import Official, Ours, official_code, seeded
-from propagators.networks.network import VOSNetwork
-from propagators.networks.variants import VARIANTS
-from propagators.propagate import Job, propagate
-from propagators.propagator import Propagator
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.component import find
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagator import Propagator
+from rvos_ensemble.propagators.networks.network import VOSNetwork
+from rvos_ensemble.propagators.networks.variants import VARIANTS
 
 NAMES = ("aott", "deaott", "r50_aotl", "r50_deaotl")
 
@@ -152,7 +153,7 @@ def twelve_sequences(official: Official, path: Path, frames: int, measured: int)
 
 
 def find_propagator(path: Path, family: str, **settings) -> Propagator:
-    import propagators
+    from rvos_ensemble import propagators
 
     return find(family, Propagator, propagators, "rvos_ensemble.propagators")(weights=str(path), **settings)
 

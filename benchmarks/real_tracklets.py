@@ -17,16 +17,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adapters.component import find
-from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from adapters.proposals import Proposals
-from adapters.sequence import Clip, MaskSequence, Objects
-from ensemble import metrics
-from ensemble.overlays import overlay
-from ensemble.recipe import KINDS
-from ensemble.topdown import Candidates, Tracklets
-from propagators.propagate import Job, propagate
-from propagators.propagator import Propagator
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.component import find
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.prediction import Objects
+from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
+from rvos_ensemble.adapters.proposals import Proposals
+from rvos_ensemble.ensemble.metrics import scores as metrics
+from rvos_ensemble.ensemble.recipe.recipe import KINDS
+from rvos_ensemble.ensemble.report.overlays import overlay
+from rvos_ensemble.ensemble.steps.topdown import Candidates, Tracklets
+from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagator import Propagator
 
 WIDTH, COLUMNS = 256, 5  # of a picture; pictures of a tracklet
 

@@ -29,11 +29,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapters.networks.mutr import MUTR
-from adapters.networks.referformer import ReferFormer
-from adapters.networks.rvos import RVOS
-from adapters.networks.soc import SOC
-from adapters.networks.text import ROBERTA, encode, roberta
+from rvos_ensemble.adapters.networks.rvos.mutr import MUTR
+from rvos_ensemble.adapters.networks.rvos.referformer import ReferFormer
+from rvos_ensemble.adapters.networks.rvos.rvos import RVOS
+from rvos_ensemble.adapters.networks.rvos.soc import SOC
+from rvos_ensemble.adapters.networks.text import ROBERTA, encode, roberta
 
 NETWORKS: dict[str, type[RVOS]] = {"referformer": ReferFormer, "mutr": MUTR, "soc": SOC}
 BACKBONES = {"referformer": "resnet50", "mutr": "resnet50", "soc": "video_swin_t_p4w7"}

@@ -13,13 +13,14 @@ import tempfile
 
 import numpy as np
 
-import adapters
-from adapters.adapter import Adapter
-from adapters.component import find
-from adapters.datasets.shapes import Shapes
-from adapters.datasets.shapes.things import COLOURS, PATTERNS, SHAPES
-from adapters.sequence import Clip, MaskSequence
-from ensemble.jf import j_and_f
+from rvos_ensemble import adapters
+from rvos_ensemble.adapters.core.adapter import Adapter
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.component import find
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.datasets.shapes import Shapes
+from rvos_ensemble.adapters.datasets.shapes.things import COLOURS, PATTERNS, SHAPES
+from rvos_ensemble.ensemble.metrics.jf import j_and_f
 
 MODELS = ("soc", "mutr", "referformer", "uninext")
 KINDS = ("colour", "pattern", "shape", "place or size", "time")

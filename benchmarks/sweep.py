@@ -14,10 +14,10 @@ import sys
 import cv2
 import numpy as np
 
-from adapters.sequence import MaskSequence
 from benchmarks.metrics import best, masks
-from ensemble import sweep
-from ensemble.sweep import score_votes
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.ensemble.metrics import threshold_sweep
+from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes
 
 FRAMES, ROUNDS = 8, 3
 
@@ -39,7 +39,7 @@ def official(votes: np.ndarray, truth: np.ndarray, thresholds: range) -> np.ndar
 
 def ours(votes: MaskSequence, truth: MaskSequence, thresholds: range, fewest: int) -> np.ndarray:
     """The same of ours, with one pass from `fewest` thresholds on."""
-    sweep.FEWEST = fewest
+    threshold_sweep.FEWEST = fewest
     scores = score_votes({"votes": (votes, thresholds)}, truth)["votes"]
     return np.array([[scores[t].J for t in thresholds], [scores[t].F for t in thresholds]])
 

@@ -20,11 +20,13 @@ import time
 import cv2
 import numpy as np
 
-from adapters.sequence import Clip, Expression, MaskSequence, Objects
-from ensemble.topdown import Candidates, Tracklets
-from ensemble.tracklets import nms, tracklet_iou
-from propagators.propagate import Job, propagate
-from propagators.propagator import Propagator
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.prediction import Objects
+from rvos_ensemble.ensemble.fusion.tracklets import nms, tracklet_iou
+from rvos_ensemble.ensemble.steps.topdown import Candidates, Tracklets
+from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagator import Propagator
 
 H, W = 720, 1280
 SMALL = (480, 854)

@@ -5,7 +5,7 @@ Source: Yang et al., NeurIPS 2021; https://github.com/yoxu515/aot-benchmark has 
 
 from __future__ import annotations
 
-from propagators.networks.propagator import NetworkPropagator
+from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
 
 
 class AOT(NetworkPropagator):

@@ -5,7 +5,7 @@ Source: Yang and Yang, NeurIPS 2022; https://github.com/yoxu515/aot-benchmark ha
 
 from __future__ import annotations
 
-from propagators.networks.propagator import NetworkPropagator
+from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
 
 
 class DeAOT(NetworkPropagator):

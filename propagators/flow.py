@@ -23,10 +23,10 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from adapters.sequence import quantise
-from adapters.settings import choice, number, whole
-from propagators.appearance import Appearance, box, features
-from propagators.propagator import Frame, Propagator
+from rvos_ensemble.adapters.core.masks import quantise
+from rvos_ensemble.adapters.core.settings import choice, number, whole
+from rvos_ensemble.propagators.appearance import Appearance, box, features
+from rvos_ensemble.propagators.core.propagator import Frame, Propagator
 
 PRESETS = {"ultrafast": 0, "fast": 1, "medium": 2}  # DISOPTICAL_FLOW_PRESET_*
 

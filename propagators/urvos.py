@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from adapters.logits import confidence, grow, probability
-from adapters.networks import device, frames
-from adapters.networks.urvos import URVOS as Network
-from adapters.networks.urvos_memory import FrameMemory, Remembered, together
-from adapters.settings import choice, whole
-from adapters.urvos import SETTINGS, device_problems, fingerprint, loaded
-from propagators.propagator import Frame, Propagator
+from rvos_ensemble.adapters.core.settings import choice, whole
+from rvos_ensemble.adapters.inference import device, preprocess
+from rvos_ensemble.adapters.inference.logits import confidence, grow, probability
+from rvos_ensemble.adapters.networks.urvos.memory import FrameMemory, Remembered, together
+from rvos_ensemble.adapters.networks.urvos.urvos import URVOS as Network
+from rvos_ensemble.adapters.urvos import SETTINGS, device_problems, fingerprint, loaded
+from rvos_ensemble.propagators.core.propagator import Frame, Propagator
 
 
 class URVOS(Propagator):
@@ -121,7 +121,7 @@ class URVOSSweep:
         """What the network makes of the frame, once for all sequences and both sweeps."""
         key = "urvos", self.settings.weights, self.input
         if key not in frame.memo:
-            image = frames.shrink(frame.image, self.input, "torchvision")[None]
+            image = preprocess.shrink(frame.image, self.input, "torchvision")[None]
             frame.memo[key] = Maps(self.network.encode(image.to(self.device)))
         return frame.memo[key].maps
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from forks import Forks
-from seeded import weights_of
-from tiny import make_tiny
+from helpers.forks import Forks
+from helpers.seeded import weights_of
+from helpers.tiny import make_tiny
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing here
 hypothesis.settings.load_profile("unhurried")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from adapters.component import Component
-from adapters.sequence import BadClips, Clip
+from rvos_ensemble.adapters.core.clip import BadClips, Clip
+from rvos_ensemble.adapters.core.component import Component
 
 
 class Dataset(Component):

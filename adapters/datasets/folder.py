@@ -12,12 +12,13 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles, PaletteTruth, few, is_there, names_in
-from adapters.datasets.meta import make_clips, natural, parse, subset
-from adapters.disk import read_file, read_json, user_path
-from adapters.sequence import Clip, InputError
-from adapters.settings import anything, either, listed, names, table, text
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import read_file, read_json, user_path
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import anything, either, listed, names, table, text
+from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth, few, is_there, names_in
+from rvos_ensemble.adapters.datasets.meta import make_clips, natural, parse, subset
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MOST_BYTES = 1 << 26  # of a file of expressions

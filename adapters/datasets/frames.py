@@ -12,10 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adapters import png
-from adapters.datasets.picture_size import MOST_BYTES, picture_size, size_of
-from adapters.disk import read_file
-from adapters.sequence import Frames, InputError, LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.clip import Frames
+from rvos_ensemble.adapters.core.disk import read_file
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.datasets.picture_size import MOST_BYTES, picture_size, size_of
 
 VOID = 255  # palette index of pixels that annotators left undecided; background here
 FEW = 3  # problems of one kind that are spelt out per folder

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapters.disk import half_character, name_problem, read_json
-from adapters.sequence import BadClips, Clip, Expression, InputError
-from adapters.settings import shown
+from rvos_ensemble.adapters.core.clip import BadClips, Clip, Expression
+from rvos_ensemble.adapters.core.disk import half_character, name_problem, read_json
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import shown
 
 
 def read_videos(path: Path) -> dict[str, dict]:

@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles, is_there
-from adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
-from adapters.disk import user_path
-from adapters.files.coco_rle import checked_runs, decode
-from adapters.sequence import Clip, Frames, InputError, LazyMasks, MaskSequence
-from adapters.settings import names, shown, text
+from rvos_ensemble.adapters.core.clip import Clip, Frames
+from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core.settings import names, shown, text
+from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.adapters.datasets.frames import ImageFiles, is_there
+from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
+from rvos_ensemble.adapters.files.coco_rle import checked_runs, decode
 
 
 class Mevis(Dataset):

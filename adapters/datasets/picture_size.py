@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from adapters import png
-from adapters.disk import read_file
-from adapters.sequence import InputError
+from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.disk import read_file
+from rvos_ensemble.adapters.core.errors import InputError
 
 MOST_BYTES = 1 << 29  # of a picture file: more than MAX_PIXELS take as JPEG of the best quality
 HEADER = 1 << 16  # bytes in which nearly every header lies

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles, PaletteTruth, is_there, names_in, read_bytes
-from adapters.datasets.meta import make_clips, subset
-from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from adapters.disk import user_path
-from adapters.sequence import Clip, Expression, InputError
-from adapters.settings import names, text
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import names, text
+from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth, is_there, names_in, read_bytes
+from rvos_ensemble.adapters.datasets.meta import make_clips, subset
+from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 
 ANNOTATORS = ("Davis17_annot1", "Davis17_annot1_full_video", "Davis17_annot2", "Davis17_annot2_full_video")
 MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}  # in the texts

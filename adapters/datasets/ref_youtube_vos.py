@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles, PaletteTruth, is_there
-from adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
-from adapters.disk import user_path
-from adapters.sequence import Clip, InputError
-from adapters.settings import names, shown, text
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import names, shown, text
+from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth, is_there
+from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
 
 VALID = frozenset(Path(__file__).with_name("ref_youtube_vos_valid.txt").read_text(encoding="ascii").split())
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adapters.datasets import Dataset
-from adapters.datasets.frames import ImageFiles
-from adapters.datasets.meta import natural, parse
-from adapters.datasets.video_frames import VideoFrames
-from adapters.datasets.whole_folder import WholeFolder, files_in, tidy
-from adapters.disk import name_problem, user_path, write_file
-from adapters.files.side_files import file_hash, file_stamp
-from adapters.sequence import Clip, Expression, InputError
-from adapters.settings import shown, switch, text, texts, whole
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.disk import name_problem, user_path, write_file
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.settings import shown, switch, text, texts, whole
+from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.adapters.datasets.frames import ImageFiles
+from rvos_ensemble.adapters.datasets.meta import natural, parse
+from rvos_ensemble.adapters.datasets.video_frames import VideoFrames
+from rvos_ensemble.adapters.datasets.whole_folder import WholeFolder, files_in, tidy
 
 QUALITY = 95  # of the JPEG frames, as benchmarks have theirs
 STAMP = "frames.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adapters.sequence import InputError
+from rvos_ensemble.adapters.core.errors import InputError
 
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"uuid")  # that an mp4 or mov consists of
 EBML, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")  # of mkv and webm

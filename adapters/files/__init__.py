@@ -26,19 +26,23 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapters.adapter import Adapter
-from adapters.disk import user_path
-from adapters.files.challenge_pth import ChallengePth
-from adapters.files.coco_rle import CocoRle
-from adapters.files.npz import Npz, NpzTree
-from adapters.files.png_masks import PngMasks
-from adapters.files.reader import Reader, faults
-from adapters.files.side_files import file_stamp, key_frame_of, load_json, scores_of, text_of
-from adapters.files.storage import Folder, Zip
-from adapters.files.values import KINDS
-from adapters.sequence import Clip, InputError, MaskSequence, Prediction
-from adapters.settings import choice, text
-from adapters.traits import Traits
+from rvos_ensemble.adapters.core.adapter import Adapter
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import file_stamp
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.prediction import Prediction, sequence_problems
+from rvos_ensemble.adapters.core.settings import choice, text
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.files.challenge_pth import ChallengePth
+from rvos_ensemble.adapters.files.coco_rle import CocoRle
+from rvos_ensemble.adapters.files.npz import Npz, NpzTree
+from rvos_ensemble.adapters.files.png_masks import PngMasks
+from rvos_ensemble.adapters.files.reader import Reader, faults
+from rvos_ensemble.adapters.files.scores import key_frame_of, load_json, scores_of, text_of
+from rvos_ensemble.adapters.files.storage import Folder, Zip
+from rvos_ensemble.adapters.files.values import KINDS
 
 SUFFIXES = (".zip", ".json", ".npz", ".pth")
 
@@ -166,7 +170,7 @@ class Files(Adapter):
         if side := self._key_frame_file():
             k = key_frame_of(side, clip, expression.id)
             sequence = sequence.with_(notes={**sequence.notes, "key_frame": k})
-        problems = sequence.problems(clip, expression.id, str(self._path()))
+        problems = sequence_problems(sequence, clip, expression.id, str(self._path()))
         if problems:
             raise InputError(problems)
         return sequence

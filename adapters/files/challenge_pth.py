@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from adapters.files.reader import Reader, some
-from adapters.files.side_files import Stamp, as_scores, file_hash, file_stamp
-from adapters.files.torch_file import dense, is_packed, reason, verify_checksums
-from adapters.files.values import check_range, mask_kind, to_mask
-from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence
-from adapters.settings import shown
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import Stamp, file_hash, file_stamp
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.files.reader import Reader, some
+from rvos_ensemble.adapters.files.scores import as_scores
+from rvos_ensemble.adapters.files.torch_file import dense, is_packed, reason, verify_checksums
+from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
 
 MASKS, SCORES = "mask_logits", "class_info"
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")

@@ -15,10 +15,13 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from adapters.files.reader import Reader, some
-from adapters.files.side_files import Stamp, as_scores, file_hash, file_stamp, load_json
-from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence
-from adapters.settings import shown
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import Stamp, file_hash, file_stamp
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.files.reader import Reader, some
+from rvos_ensemble.adapters.files.scores import as_scores, load_json
 
 SCORES = "scores"  # the one name beside those of videos
 DIGITS = 6  # characters of a number at most: 29 bits and a sign, twice the largest picture; pycocotools reads no more

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib import format as npy
 
-from adapters.files.reader import Reader, some
-from adapters.files.side_files import as_scores, file_hash, file_stamp
-from adapters.files.storage import Folder, open_zip
-from adapters.files.values import check_range, mask_kind, to_mask
-from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence, PackedMasks
-from adapters.settings import shown
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence, PackedMasks
+from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.files.reader import Reader, some
+from rvos_ensemble.adapters.files.scores import as_scores
+from rvos_ensemble.adapters.files.storage import Folder, open_zip
+from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
 
 MOST_HEADER = 1 << 16  # bytes; numpy itself takes 10 000
 

@@ -12,11 +12,13 @@ from typing import Literal
 
 import numpy as np
 
-from adapters import png
-from adapters.files.reader import Reader, some
-from adapters.files.storage import Folder, Zip
-from adapters.files.values import two_valued
-from adapters.sequence import Clip, Expression, InputError, LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.files.reader import Reader, some
+from rvos_ensemble.adapters.files.storage import Folder, Zip
+from rvos_ensemble.adapters.files.values import two_valued
 
 ON_THE_WAY = ("Annotations", "valid", "valid_u", "test", "train")  # folders that are looked into
 DEPTH = 4

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from adapters.sequence import Clip, Expression, InputError, Masks, MaskSequence
+from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import Masks, MaskSequence
 
 
 class Reader:

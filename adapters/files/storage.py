@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from adapters.disk import open_file, read_file
-from adapters.files.side_files import Stamp, file_stamp
-from adapters.png import MAX_BYTES
-from adapters.sequence import InputError
+from rvos_ensemble.adapters.core.disk import open_file, read_file
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import Stamp, file_stamp
+from rvos_ensemble.adapters.core.png import MAX_BYTES
 
 MOST_NAMES = 1 << 29  # bytes of a list of names in a zip: a hundred times what any benchmark has
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")

@@ -6,9 +6,9 @@ import zipfile
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adapters.files.side_files import Stamp
-from adapters.files.storage import zip_file
-from adapters.sequence import InputError
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import Stamp
+from rvos_ensemble.adapters.files.storage import zip_file
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from adapters.sequence import InputError, Kind, quantise
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import Kind, quantise
 
 KINDS = ("binary", "prob", "logits")
 ROUNDING = 1e-4  # how far resized probabilities may leave [0, 1]

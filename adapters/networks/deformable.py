@@ -15,7 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.networks.layers import MLP, Attention, FeedForward, Size, heads_of, inverse_sigmoid, sine_map
+from rvos_ensemble.adapters.networks.layers import (
+    MLP,
+    Attention,
+    FeedForward,
+    Size,
+    heads_of,
+    inverse_sigmoid,
+    sine_map,
+)
 
 
 class DeformableAttention(nn.Module):

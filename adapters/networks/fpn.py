@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.networks.interface import in_steps
-from adapters.networks.layers import Attention, FeedForward, Size, sine_map, to_map, to_tokens
+from rvos_ensemble.adapters.networks.interface import in_steps
+from rvos_ensemble.adapters.networks.layers import Attention, FeedForward, Size, sine_map, to_map, to_tokens
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapters.files.torch_file import reason
-from adapters.networks import text
-from adapters.networks.backbones import BODIES, Backbone
-from adapters.networks.checkpoint import BACKBONES
-from adapters.networks.convnext import LayerNorm2d
-from adapters.networks.interface import Text
-from adapters.networks.layers import MLP
-from adapters.networks.weights import mismatches, read_weights, shape_of
-from adapters.sequence import InputError
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.files.torch_file import reason
+from rvos_ensemble.adapters.inference.checkpoint import BACKBONES
+from rvos_ensemble.adapters.inference.weights import mismatches, read_weights, shape_of
+from rvos_ensemble.adapters.networks import text
+from rvos_ensemble.adapters.networks.backbones.backbone import BODIES, Backbone
+from rvos_ensemble.adapters.networks.backbones.convnext import LayerNorm2d
+from rvos_ensemble.adapters.networks.interface import Text
+from rvos_ensemble.adapters.networks.layers import MLP
 
 EMBEDDINGS = ("token_type_embeddings", "word_embeddings")  # of the language model, whose sizes tell its geometry
 PATH = 4  # numbers a point of a path: x, y, size, seen

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from adapters.networks.interface import Text
-from adapters.sequence import InputError
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.networks.interface import Text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -20,17 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.networks import frames, text
-from adapters.networks.grounding import VARIANTS, Grounding, Variant, paths_of, shares, tokenizer_of
-from adapters.networks.options import TOKENIZER
-from adapters.networks.weights import read_weights
-from adapters.sequence import InputError
-from adapters.settings import number, whole
-from adapters.settings import text as text_setting
-from adapters.training import loop
-from adapters.training.options import CLIPS, DATA, FILE, FRAMES, SENTENCES, SHARE, SIZE
-from adapters.training.samples import FolderClips, RenderedClips
-from adapters.training.trainee import Trainee
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import number, whole
+from rvos_ensemble.adapters.core.settings import text as text_setting
+from rvos_ensemble.adapters.inference import preprocess
+from rvos_ensemble.adapters.inference.options import TOKENIZER
+from rvos_ensemble.adapters.inference.weights import read_weights
+from rvos_ensemble.adapters.networks import text
+from rvos_ensemble.adapters.networks.grounding import VARIANTS, Grounding, Variant, paths_of, shares, tokenizer_of
+from rvos_ensemble.adapters.training.loop import loop
+from rvos_ensemble.adapters.training.loop.options import CLIPS, DATA, FILE, FRAMES, SENTENCES, SHARE, SIZE
+from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.samples.samples import FolderClips, RenderedClips
 
 DEFAULTS: dict[str, Any] = {
     "variant": text_setting("grounding"),  # one of adapters.networks.grounding.VARIANTS
@@ -167,7 +168,7 @@ class Items(torch.utils.data.Dataset):
         looks = np.sort(rng.permutation(len(masks))[: s["looks"]])
         some = [sample.expressions[i] for i in rng.permutation(len(sample.expressions))[: s["sentences"]]]
         return Item(
-            torch.stack([frames.shrink(sample.images[t], size, "torchvision") for t in looks]),
+            torch.stack([preprocess.shrink(sample.images[t], size, "torchvision") for t in looks]),
             masks[looks],
             paths_of(masks, owner.variant.points),
             text.tokenize(owner.tokenizer, owner.variant.language, [sentence for sentence, _ in some]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from adapters.networks.layers import FrozenBatchNorm2d
+from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
 
 
 def unfreeze_norms(module: nn.Module) -> None:

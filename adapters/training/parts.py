@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from adapters.networks import weights
-from adapters.sequence import InputError
-from adapters.training.norms import without_counts
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.inference import weights
+from rvos_ensemble.adapters.training.norms import without_counts
 
 PARTS = ("backbone.", "text_encoder.")  # as ReferFormer, MUTR and SOC call them
 

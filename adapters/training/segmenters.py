@@ -24,29 +24,40 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from adapters.component import merge_settings
-from adapters.logits import grow
-from adapters.networks import checkpoint, text
-from adapters.networks import frames as pictures
-from adapters.networks.interface import Text
-from adapters.networks.layers import Size
-from adapters.networks.masks import WIDTH, Kernels, dynamic_masks
-from adapters.networks.options import TOKENIZER
-from adapters.networks.rvos import RVOS
-from adapters.networks.rvos_parts import STRIDE, Queries
-from adapters.sequence import InputError
-from adapters.settings import switch, whole
-from adapters.settings import text as text_setting
-from adapters.training import loop
-from adapters.training.imitation import Imitation, look_nearby
-from adapters.training.language import SLOWLY, check_words, spread_words
-from adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
-from adapters.training.norms import unfreeze_norms, without_counts
-from adapters.training.options import CLIPS, DATA, FILE, FRAMES, LEVEL, RATE, SENTENCES, TEXT_LAYERS, TEXT_WIDTH, WEIGHT
-from adapters.training.parts import load_parts
-from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample, same_size
-from adapters.training.trainee import Trainee
-from adapters.training.uninext import look_around
+from rvos_ensemble.adapters.core.component import merge_settings
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import switch, whole
+from rvos_ensemble.adapters.core.settings import text as text_setting
+from rvos_ensemble.adapters.inference import checkpoint, preprocess
+from rvos_ensemble.adapters.inference.logits import grow
+from rvos_ensemble.adapters.inference.options import TOKENIZER
+from rvos_ensemble.adapters.networks import text
+from rvos_ensemble.adapters.networks.dynamic_masks import WIDTH, Kernels, dynamic_masks
+from rvos_ensemble.adapters.networks.interface import Text
+from rvos_ensemble.adapters.networks.layers import Size
+from rvos_ensemble.adapters.networks.rvos.parts import STRIDE, Queries
+from rvos_ensemble.adapters.networks.rvos.rvos import RVOS
+from rvos_ensemble.adapters.training.distillation import Imitation, look_nearby
+from rvos_ensemble.adapters.training.loop import loop
+from rvos_ensemble.adapters.training.loop.options import (
+    CLIPS,
+    DATA,
+    FILE,
+    FRAMES,
+    LEVEL,
+    RATE,
+    SENTENCES,
+    TEXT_LAYERS,
+    TEXT_WIDTH,
+    WEIGHT,
+)
+from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
+from rvos_ensemble.adapters.training.norms import unfreeze_norms, without_counts
+from rvos_ensemble.adapters.training.parts import load_parts
+from rvos_ensemble.adapters.training.samples.language import SLOWLY, check_words, spread_words
+from rvos_ensemble.adapters.training.samples.samples import LENGTH, FolderClips, RenderedClips, Sample, same_size
+from rvos_ensemble.adapters.training.uninext import look_around
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -252,8 +263,8 @@ def pad(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 def shrink(clip: Sample, short_side: int) -> Tensor:
     """The frames as the network takes them, [T, 3, h, w]."""
-    size = pictures.input_size(clip.images.shape[1:3], short_side, None, "torchvision")
-    return torch.stack([pictures.shrink(image, size, "torchvision") for image in clip.images])
+    size = preprocess.input_size(clip.images.shape[1:3], short_side, None, "torchvision")
+    return torch.stack([preprocess.shrink(image, size, "torchvision") for image in clip.images])
 
 
 def losses(network: RVOS, batch: Mapping[str, Any], named: float = 0.0) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapters.training.losses import dice, focal, giou
+from rvos_ensemble.adapters.training.losses import dice, focal, giou
 
 CENTRE = 2.5 / 32  # how far from the object's centre, in the image's width or height, a box's centre is near it
 FAR, NEITHER = 100.0, 10000.0  # costs of a box whose centre is not near and inside, or neither of the two

@@ -23,25 +23,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from adapters.component import merge_settings
-from adapters.logits import grow
-from adapters.networks import frames as pictures
-from adapters.networks import text
-from adapters.networks.checkpoint import open_checkpoint
-from adapters.networks.deformable import DeformableAttention
-from adapters.networks.dino import BiAttention, Found, Layout
-from adapters.networks.layers import Size
-from adapters.networks.options import TOKENIZER as FOLDER
-from adapters.networks.uninext import Uninext
-from adapters.settings import choice, listed
-from adapters.training import loop
-from adapters.training.language import SLOWLY, check_words, spread_words
-from adapters.training.losses import boxes_of
-from adapters.training.options import CLIPS, DATA, FILE, FRAMES, LEVEL, RATE, SENTENCES, SIZE, TEXT_LAYERS, TEXT_WIDTH
-from adapters.training.parts import load_parts
-from adapters.training.samples import LENGTH, FolderClips, RenderedClips, Sample, same_size
-from adapters.training.simota import WEIGHTS, box_losses, mask_losses, match
-from adapters.training.trainee import Trainee
+from rvos_ensemble.adapters.core.component import merge_settings
+from rvos_ensemble.adapters.core.settings import choice, listed
+from rvos_ensemble.adapters.inference import preprocess
+from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.logits import grow
+from rvos_ensemble.adapters.inference.options import TOKENIZER as FOLDER
+from rvos_ensemble.adapters.networks import text
+from rvos_ensemble.adapters.networks.deformable import DeformableAttention
+from rvos_ensemble.adapters.networks.layers import Size
+from rvos_ensemble.adapters.networks.uninext.dino import BiAttention, Found, Layout
+from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
+from rvos_ensemble.adapters.training.loop import loop
+from rvos_ensemble.adapters.training.loop.options import (
+    CLIPS,
+    DATA,
+    FILE,
+    FRAMES,
+    LEVEL,
+    RATE,
+    SENTENCES,
+    SIZE,
+    TEXT_LAYERS,
+    TEXT_WIDTH,
+)
+from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.losses import boxes_of
+from rvos_ensemble.adapters.training.parts import load_parts
+from rvos_ensemble.adapters.training.samples.language import SLOWLY, check_words, spread_words
+from rvos_ensemble.adapters.training.samples.samples import LENGTH, FolderClips, RenderedClips, Sample, same_size
+from rvos_ensemble.adapters.training.simota import WEIGHTS, box_losses, mask_losses, match
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -120,7 +131,7 @@ def batch_of(
             picture += [len(frames)] * len(asked)
             rows += tokens
             masks += [ids == own for own in objects]
-            frames.append(pictures.shrink(image, size, "detectron2"))
+            frames.append(preprocess.shrink(image, size, "detectron2"))
     length = max(map(len, rows))
     h, w = size
     shares = [cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA) for mask in masks]
@@ -285,7 +296,7 @@ def answers(network: Uninext, tokenizer: Tokenizer, clip: Sample, size: Size, st
     """What the network answers, as the adapter asks it: bool [T, H, W] for each expression, in every `step`th frame."""
     images = clip.images[::step]
     device = next(network.parameters()).device
-    frames = torch.stack([pictures.shrink(image, size, "detectron2") for image in images])
+    frames = torch.stack([preprocess.shrink(image, size, "detectron2") for image in images])
     features = network.encode(frames.to(device))
     sentences = [sentence for sentence, _ in clip.expressions]
     words = text.encode(network.language_model, text.BERT, text.tokenize(tokenizer, text.BERT, sentences))

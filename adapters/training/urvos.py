@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.datasets.shapes.sentences import VOCABULARY
-from adapters.networks.frames import MEAN, STD
-from adapters.networks.urvos import URVOS, VARIANTS, Text
-from adapters.networks.weights import mismatches, read_weights
-from adapters.networks.words import Words, split
-from adapters.sequence import InputError
-from adapters.settings import switch, text
-from adapters.training import loop
-from adapters.training.losses import dice
-from adapters.training.norms import unfreeze_norms, without_counts
-from adapters.training.options import CLIPS, DATA, FILE, FRAMES, RATE, SENTENCES, SHARE, SIZE, WEIGHT
-from adapters.training.samples import FolderClips, RenderedClips, Sample
-from adapters.training.trainee import Trainee
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import switch, text
+from rvos_ensemble.adapters.datasets.shapes.sentences import VOCABULARY
+from rvos_ensemble.adapters.inference.preprocess import MEAN, STD
+from rvos_ensemble.adapters.inference.weights import mismatches, read_weights
+from rvos_ensemble.adapters.networks.urvos.urvos import URVOS, VARIANTS, Text
+from rvos_ensemble.adapters.networks.urvos.words import Words, split
+from rvos_ensemble.adapters.training.loop import loop
+from rvos_ensemble.adapters.training.loop.options import CLIPS, DATA, FILE, FRAMES, RATE, SENTENCES, SHARE, SIZE, WEIGHT
+from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.losses import dice
+from rvos_ensemble.adapters.training.norms import unfreeze_norms, without_counts
+from rvos_ensemble.adapters.training.samples.samples import FolderClips, RenderedClips, Sample
 
 DEFAULTS: dict[str, Any] = {
     "variant": text("urvos"),

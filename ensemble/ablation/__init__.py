@@ -1,5 +1,5 @@
 """What each threshold, weight, model and step of a recipe is worth: `python run_ensemble.py ablate recipe=...`."""
 
-from ensemble.ablation.run import run
+from rvos_ensemble.ensemble.ablation.run import run
 
 __all__ = ["run"]

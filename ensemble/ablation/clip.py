@@ -14,17 +14,20 @@ from pathlib import Path
 
 import cv2
 
-from adapters.disk import atomic_write
-from adapters.sequence import Clip, InputError, MaskSequence, PackedMasks, Prediction
-from ensemble.ablation.graph import Graph, Node, step_of
-from ensemble.ablation.variants import build
-from ensemble.clip_run import keys_of, message_of
-from ensemble.gpus import take_gpu
-from ensemble.metrics import score_many
-from ensemble.recipe import Recipe
-from ensemble.steps import Vote
-from ensemble.store import Store, key_of
-from ensemble.sweep import score_votes
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.ensemble.ablation.graph import Graph, Node, step_of
+from rvos_ensemble.ensemble.ablation.variants import build
+from rvos_ensemble.ensemble.engine.clip_run import keys_of, message_of
+from rvos_ensemble.ensemble.engine.gpus import take_gpu
+from rvos_ensemble.ensemble.engine.store import Store, key_of
+from rvos_ensemble.ensemble.metrics.scores import score_many
+from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.steps.ops import Vote
 
 AT_A_TIME = 16  # settings whose masks are in memory together
 

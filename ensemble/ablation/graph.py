@@ -10,12 +10,14 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from adapters.sequence import Clip, MaskSequence, PackedMasks, Prediction, check_prediction
-from ensemble.clip_run import message_of
-from ensemble.recipe import Recipe
-from ensemble.steps import Propagate, Step
-from ensemble.store import Store
-from propagators.refine import refine
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
+from rvos_ensemble.adapters.core.prediction import Prediction, check_prediction
+from rvos_ensemble.ensemble.engine.clip_run import message_of
+from rvos_ensemble.ensemble.engine.store import Store
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.steps.ops import Propagate, Step
+from rvos_ensemble.propagators.core.refine import refine
 
 RIDERS = 10  # propagate steps in one sweep: memory grows with them
 

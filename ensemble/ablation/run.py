@@ -11,20 +11,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from adapters.disk import atomic_write
-from adapters.sequence import Clip, InputError
-from ensemble import pipeline
-from ensemble.ablation import table, variants, weights
-from ensemble.ablation.clip import ClipScores, score_clip
-from ensemble.ablation.settings import Request, read
-from ensemble.ablation.table import Row
-from ensemble.ablation.variants import Variant
-from ensemble.folders import clear, owned, private, shared
-from ensemble.recipe import Recipe
-from ensemble.recipe_files import resolve
-from ensemble.report import refresh
-from ensemble.steps import Propagate
-from ensemble.workers import spread
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.ensemble.ablation import table, variants, weights
+from rvos_ensemble.ensemble.ablation.clip import ClipScores, score_clip
+from rvos_ensemble.ensemble.ablation.settings import Request, read
+from rvos_ensemble.ensemble.ablation.table import Row
+from rvos_ensemble.ensemble.ablation.variants import Variant
+from rvos_ensemble.ensemble.engine import pipeline
+from rvos_ensemble.ensemble.engine.folders import clear, owned, private, shared
+from rvos_ensemble.ensemble.engine.workers import spread
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.recipe.recipe_files import resolve
+from rvos_ensemble.ensemble.report import refresh
+from rvos_ensemble.ensemble.steps.ops import Propagate
 
 KEPT = "ablation"  # scores of settings, kept from one ablation to the next
 REPORTED = 10  # weights: how many of the tried are reported on the other half

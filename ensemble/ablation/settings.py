@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.component import merge_settings, unknown_key
-from adapters.sequence import InputError
-from adapters.settings import listed, read_yaml, text, whole
+from rvos_ensemble.adapters.core.component import merge_settings, unknown_key
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import listed, read_yaml, text, whole
 
 NAMED = {
     "sources": "one source less in every vote; one source only; each source as it is",
     "steps": "the recipe built up from its best source, and with one step less",
     "weights": "votes of each source of a vote step, searched on one half of the clips, reported on the other",
-    "key_frame": "every rule of propagators/keyframe.py, in all propagate steps",
-    "grouping": "every rule of ensemble/grouping.py",
+    "key_frame": "every rule of propagators/core/key_frames.py, in all propagate steps",
+    "grouping": "every rule of ensemble/fusion/grouping.py",
 }
 
 # Settings of the ablation itself, as ablate.NAME=VALUE, with their defaults.

@@ -14,10 +14,10 @@ from collections.abc import Collection
 from copy import deepcopy
 from typing import Any
 
-from adapters.sequence import InputError
-from ensemble.recipe import Recipe
-from ensemble.steps import Propagate
-from propagators.keyframe import settings_of
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.steps.ops import Propagate
+from rvos_ensemble.propagators.core.key_frames import settings_of
 
 
 def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:

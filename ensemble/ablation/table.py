@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from adapters.settings import default_of
-from ensemble.ablation.variants import Variant
-from ensemble.bootstrap import paired_interval
-from ensemble.plot import Bar, bars, curves
-from ensemble.recipe import Recipe
-from ensemble.recipe_files import DEFAULTS
+from rvos_ensemble.adapters.core.settings import default_of
+from rvos_ensemble.ensemble.ablation.variants import Variant
+from rvos_ensemble.ensemble.metrics.bootstrap import paired_interval
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.recipe.recipe_files import DEFAULTS
+from rvos_ensemble.ensemble.report.plot import Bar, bars, curves
 
 Scores = Mapping[str, Mapping[str, tuple[float, float]]]  # {clip: {expression: (J, F)}}
 REFERENCE = "the recipe as it is"

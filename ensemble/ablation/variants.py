@@ -9,15 +9,15 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from adapters.component import Component
-from adapters.sequence import InputError
-from ensemble import grouping
-from ensemble.ablation.settings import Request, full_path
-from ensemble.ablation.surgery import without_sources, without_step
-from ensemble.recipe import Recipe
-from ensemble.recipe_files import resolve
-from ensemble.steps import Propagate, Vote
-from propagators import keyframe
+from rvos_ensemble.adapters.core.component import Component
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.ensemble.ablation.settings import Request, full_path
+from rvos_ensemble.ensemble.ablation.surgery import without_sources, without_step
+from rvos_ensemble.ensemble.fusion import grouping
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.recipe.recipe_files import resolve
+from rvos_ensemble.ensemble.steps.ops import Propagate, Vote
+from rvos_ensemble.propagators.core import key_frames
 
 _MADE: dict[str, Component] = {}  # of this process
 
@@ -132,7 +132,7 @@ def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
     if not moving:
         raise InputError(f"ablate=key_frame: recipe {reference.name} has no propagate step")
     variants, notes = [], ["where a source has no scores, agreement decides instead (without_scores: agreement)"]
-    for rule, defaults in keyframe.RULES.items():
+    for rule, defaults in key_frames.RULES.items():
         setting = {"rule": rule} | ({"without_scores": "agreement"} if "without_scores" in defaults else {})
         variant = _changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in moving})
         try:

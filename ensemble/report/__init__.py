@@ -1,6 +1,6 @@
 """What a person looks at: the table of steps, metrics.csv and .json, and report.html."""
 
-from ensemble.report.page import refresh, write_page
-from ensemble.report.table import describe, scores_frame, summary, table_text, write_metrics
+from rvos_ensemble.ensemble.report.page import refresh, write_page
+from rvos_ensemble.ensemble.report.table import describe, scores_frame, summary, table_text, write_metrics
 
 __all__ = ["describe", "refresh", "scores_frame", "summary", "table_text", "write_metrics", "write_page"]

@@ -1,8 +1,9 @@
 """report.html: one file that opens from disk, with every score, and the pictures of the clips that tell most.
 
 The page is `page.html` with its style, scripts and data put in. Pictures of a clip are made with the clip
-(`ensemble/strips.py`) and lie in `report/CLIP.js`; as many as fit into PAGE_BYTES are also put into the page itself,
-the others are loaded from there when they are asked for. Without that folder the page still has all scores and curves.
+(`ensemble/report/clip_data.py`) and lie in `report/CLIP.js`; as many as fit into PAGE_BYTES are also put into the page
+itself, the others are loaded from there when they are asked for. Without that folder the page still has all scores and
+curves.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adapters.disk import atomic_write
-from adapters.sequence import Clip
-from ensemble import strips
-from ensemble.clip_run import ClipRecord
-from ensemble.frame_scores import FrameScores, read_scores
-from ensemble.recipe import Recipe
-from ensemble.report.table import describe, scores_frame, summary
-from ensemble.results import Place
-from ensemble.steps import Vote
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.ensemble.engine.clip_run import ClipRecord
+from rvos_ensemble.ensemble.engine.results import Place
+from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, read_scores
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.report import clip_data
+from rvos_ensemble.ensemble.report.table import describe, scores_frame, summary
+from rvos_ensemble.ensemble.steps.ops import Vote
 
 PAGE_BYTES = 12 * 2**20  # of report.html at most, unless the scores alone take more
 FOLDER = Path(__file__).parent
@@ -81,7 +82,7 @@ def assemble(out: Path, data: dict[str, Any], files: Mapping[str, Path]) -> str:
         "title": html.escape(data["title"]),
         "style": (FOLDER / "page.css").read_text(encoding="utf-8"),
         "script": "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        "data": strips.script_json(data),
+        "data": clip_data.script_json(data),
         "ablations": _ablations(out),
     }
     template = Template((FOLDER / "page.html").read_text(encoding="utf-8"))
@@ -89,7 +90,7 @@ def assemble(out: Path, data: dict[str, Any], files: Mapping[str, Path]) -> str:
     pictures = []
     for clip, file in files.items():
         if file.is_file() and file.stat().st_size + 200 < room:  # 200: the tag around it
-            body = strips.body_of(file.read_bytes())
+            body = clip_data.body_of(file.read_bytes())
             name = html.escape(clip)
             pictures.append(f'<script type="application/json" class="pictures" data-clip="{name}">{body}</script>')
             room -= len(pictures[-1].encode()) + 1
@@ -177,4 +178,4 @@ def _ablations(out: Path) -> str:
     file = out / "ablation.csv"
     if not file.is_file():
         return "[]"
-    return strips.script_json(json.loads(pd.read_csv(file, dtype={"values": str}).to_json(orient="records")))
+    return clip_data.script_json(json.loads(pd.read_csv(file, dtype={"values": str}).to_json(orient="records")))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from adapters.disk import atomic_write
-from adapters.sequence import Clip
-from ensemble.clip_run import ClipRecord
-from ensemble.recipe import Recipe
-from ensemble.steps import Propagate
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.ensemble.engine.clip_run import ClipRecord
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.steps.ops import Propagate
 
 
 def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:

@@ -7,8 +7,8 @@ from typing import TypeAlias
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from propagators.networks.enlarge import EnlargeConv
-from propagators.networks.layers import ConvGN
+from rvos_ensemble.propagators.networks.layers import ConvGN
+from rvos_ensemble.propagators.networks.upsample_conv import EnlargeConv
 
 Shortcuts: TypeAlias = tuple[Tensor, Tensor, Tensor]
 

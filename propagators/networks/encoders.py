@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from adapters.networks.resnet import ResNet
-from adapters.networks.swin import Swin
-from propagators.networks.mobilenetv2 import MobileNetV2
-from propagators.networks.resnet_nano import ResNetNano
+from rvos_ensemble.adapters.networks.backbones.resnet import ResNet
+from rvos_ensemble.adapters.networks.backbones.swin import Swin
+from rvos_ensemble.propagators.networks.mobilenetv2 import MobileNetV2
+from rvos_ensemble.propagators.networks.resnet_nano import ResNetNano
 
 
 class ResNet16(ResNet):

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import silu
 
-from adapters.networks.layers import DropPath
-from propagators.networks.attention import WINDOW, LocalWindow, Values, attend
-from propagators.networks.layers import DepthwiseConv, TokenGroupNorm
-from propagators.networks.memory import Memory, Tokens
+from rvos_ensemble.adapters.networks.layers import DropPath
+from rvos_ensemble.propagators.networks.attention import WINDOW, LocalWindow, Values, attend
+from rvos_ensemble.propagators.networks.layers import DepthwiseConv, TokenGroupNorm
+from rvos_ensemble.propagators.networks.memory import Memory, Tokens
 
 
 class Head(NamedTuple):

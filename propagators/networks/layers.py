@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.networks.layers import sine_wave, to_map, to_tokens
+from rvos_ensemble.adapters.networks.layers import sine_wave, to_map, to_tokens
 
 
 class ConvGN(nn.Module):

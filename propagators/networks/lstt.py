@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adapters.networks.layers import DropPath
-from propagators.networks.attention import WINDOW, LocalWindow, Values, attend
-from propagators.networks.layers import NormGELUConv
-from propagators.networks.memory import Memory, Tokens
+from rvos_ensemble.adapters.networks.layers import DropPath
+from rvos_ensemble.propagators.networks.attention import WINDOW, LocalWindow, Values, attend
+from rvos_ensemble.propagators.networks.layers import NormGELUConv
+from rvos_ensemble.propagators.networks.memory import Memory, Tokens
 
 
 class Head(NamedTuple):

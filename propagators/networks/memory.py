@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from propagators.networks.attention import Values, attend
+from rvos_ensemble.propagators.networks.attention import Values, attend
 
 
 class Tokens(NamedTuple):

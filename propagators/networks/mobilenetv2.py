@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from adapters.networks.layers import FrozenBatchNorm2d
+from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
 
 STAGES = (  # expansion, channels, blocks, stride, dilation of the first block and of the others
     (1, 16, 1, 1, 1, 1),

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapters.networks.layers import fold_batch_norm, to_map, to_tokens
-from propagators.networks.attention import local_window
-from propagators.networks.decoder import FPNDecoder, Shortcuts
-from propagators.networks.encoders import ENCODERS
-from propagators.networks.gpm import DualBranchGPM
-from propagators.networks.layers import sine_position
-from propagators.networks.lstt import LSTT
-from propagators.networks.memory import Memory, Tokens
-from propagators.networks.variants import Variant
+from rvos_ensemble.adapters.networks.layers import fold_batch_norm, to_map, to_tokens
+from rvos_ensemble.propagators.networks.attention import local_window
+from rvos_ensemble.propagators.networks.decoder import FPNDecoder, Shortcuts
+from rvos_ensemble.propagators.networks.encoders import ENCODERS
+from rvos_ensemble.propagators.networks.gpm import DualBranchGPM
+from rvos_ensemble.propagators.networks.layers import sine_position
+from rvos_ensemble.propagators.networks.lstt import LSTT
+from rvos_ensemble.propagators.networks.memory import Memory, Tokens
+from rvos_ensemble.propagators.networks.variants import Variant
 
 MAX_OBJECTS = 10  # identities in a bank, background aside
 

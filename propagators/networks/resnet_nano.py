@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from adapters.networks.layers import FrozenBatchNorm2d
+from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
 
 STEM = 16  # channels at stride 2
 STAGES = ((24, 1), (48, 2), (96, 2))  # channels and blocks at strides 4, 8, 16

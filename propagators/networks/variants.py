@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.sequence import InputError
+from rvos_ensemble.adapters.core.errors import InputError
 
 ENCODER_CHANNELS = {  # of the features at strides 4, 8, 16 and, once more, 16
     "mobilenetv2": (24, 32, 96, 1280),

@@ -1,6 +1,6 @@
 """Training of the propagators: `trainee` for `adapters.training.loop.fit`, and `export` for what it learned."""
 
-from propagators.training.export import export
-from propagators.training.recipe import DEFAULTS, trainee
+from rvos_ensemble.propagators.training.export import export
+from rvos_ensemble.propagators.training.task import DEFAULTS, trainee
 
 __all__ = ["DEFAULTS", "export", "trainee"]

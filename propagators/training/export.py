@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adapters.networks.weights import read_weights, write_weights
-from propagators.networks.checkpoint import load_network
+from rvos_ensemble.adapters.inference.weights import read_weights, write_weights
+from rvos_ensemble.propagators.inference.checkpoint import load_network
 
 
 def export(weights: str | Path, path: str | Path) -> Path:

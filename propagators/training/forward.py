@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from propagators.networks.decoder import resize
-from propagators.networks.memory import Tokens
-from propagators.networks.network import MAX_OBJECTS, Features, VOSNetwork
+from rvos_ensemble.propagators.networks.decoder import resize
+from rvos_ensemble.propagators.networks.memory import Tokens
+from rvos_ensemble.propagators.networks.network import MAX_OBJECTS, Features, VOSNetwork
 
 IDENTITIES = MAX_OBJECTS + 1
 

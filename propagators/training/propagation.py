@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from propagators.networks.masks import nearest, probabilities
-from propagators.networks.network import VOSNetwork
-from propagators.networks.tracker import Tracker
-from propagators.networks.views import View, input_size
+from rvos_ensemble.propagators.inference.object_banks import nearest, probabilities
+from rvos_ensemble.propagators.inference.tracker import Tracker
+from rvos_ensemble.propagators.inference.tta import View, input_size
+from rvos_ensemble.propagators.networks.network import VOSNetwork
 
 
 @torch.no_grad()

@@ -7,20 +7,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from adapters.datasets import Dataset
-from adapters.datasets.meta import subset
-from adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from adapters.datasets.whole_folder import WholeFolder
-from adapters.disk import read_json, user_path
-from adapters.sequence import Clip, InputError
-from adapters.settings import choice, either, listed, names, text, whole
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import read_json, user_path
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import choice, either, listed, names, text, whole
+from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.adapters.datasets.meta import subset
+from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
+from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SMALLEST
+from rvos_ensemble.adapters.datasets.whole_folder import WholeFolder
 
 STAMP = "rendered.json"
-SPLITS, LEVELS = ("train", "val", "test"), ("easy", "medium", "hard")
 CLIP = re.compile(rf"\d\d+_({'|'.join(LEVELS)})_\w+")
 PICTURE = re.compile(rf"valid/(JPEGImages/{CLIP.pattern}/\d{{5,}}\.jpg|Annotations/{CLIP.pattern}/\d{{5,}}\.png)")
 LISTS = tuple(f"meta_expressions/valid/{name}.json" for name in ("meta_expressions", "obj_ids"))
-SMALLEST, FEWEST, MOST = 48, 4, 1 << 14  # pixels a side, frames a clip; of both at most, and of clips
+FEWEST, MOST = 4, 1 << 14  # frames a clip; of pixels a side, frames a clip and clips at most
 SEED = whole(0)
 
 
@@ -116,7 +117,9 @@ class Shapes(Dataset):
         return isinstance(videos, dict) and len(videos) > 0 and all(map(CLIP.fullmatch, videos))
 
     def _render(self, folder: Path) -> None:
-        from adapters.datasets.shapes.layout import render  # here, because few who read the data set have to draw it
+        from rvos_ensemble.adapters.datasets.shapes.layout import (
+            render,  # here, because few who read the data set have to draw it
+        )
 
         wanted = self._wanted()
         print(f"shapes: rendering {wanted['clips']} clips into {self._root()} (once)", file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ import sys
 
 import cv2
 
-from adapters.datasets.shapes.sheet import levels_sheet
+from rvos_ensemble.adapters.datasets.shapes.sheet import levels_sheet
 
 if not 2 <= len(sys.argv) <= 3:
     sys.exit("usage: python -m adapters.datasets.shapes OUT.jpg [SEED]")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.datasets.shapes.render import Picture, draw
-from adapters.datasets.shapes.scenes import ODD, compose
-from adapters.datasets.shapes.sentences import Sentence, Tracks, describe
-from adapters.datasets.shapes.things import Scene
+from rvos_ensemble.adapters.datasets.shapes.render import Picture, draw
+from rvos_ensemble.adapters.datasets.shapes.scenes import ODD, compose
+from rvos_ensemble.adapters.datasets.shapes.sentences import Sentence, Tracks, describe
+from rvos_ensemble.adapters.datasets.shapes.things import Scene
 
 ATTEMPTS = 200
 

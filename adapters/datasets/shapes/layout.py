@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adapters import png
-from adapters.datasets.shapes.clips import benchmark_clip
-from adapters.datasets.shapes.render import Picture
-from adapters.disk import write_file
+from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.disk import write_file
+from rvos_ensemble.adapters.datasets.shapes.clips import benchmark_clip
+from rvos_ensemble.adapters.datasets.shapes.render import Picture
 
 QUALITY = 95  # of the JPEG pictures
 STEP = 5  # between frame numbers, as in YouTube-VOS, where every fifth frame is annotated

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from adapters.datasets.shapes.grounds import backdrop
-from adapters.datasets.shapes.skins import REACH, outline, skin
-from adapters.datasets.shapes.things import COLUMN, Conditions, Scene, Thing
+from rvos_ensemble.adapters.datasets.shapes.grounds import backdrop
+from rvos_ensemble.adapters.datasets.shapes.skins import REACH, outline, skin
+from rvos_ensemble.adapters.datasets.shapes.things import COLUMN, Conditions, Scene, Thing
 
 FRAME_TIME = 1 / 24  # of a clip, for which the shutter can be open
 SUB = 4  # binary places of polygon corners

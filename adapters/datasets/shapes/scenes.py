@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adapters.datasets.shapes import LEVELS, SPLITS
-from adapters.datasets.shapes.staged import STAGED, Looks, column, odd_one_out
-from adapters.datasets.shapes.things import COLUMN, PATTERNS, Conditions, Look, Scene, Thing
+from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SPLITS
+from rvos_ensemble.adapters.datasets.shapes.staged import STAGED, Looks, column, odd_one_out
+from rvos_ensemble.adapters.datasets.shapes.things import COLUMN, PATTERNS, Conditions, Look, Scene, Thing
 
 ODD = 6  # of eight clips, the one in which an object has a single sentence
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.datasets.shapes.render import Picture
-from adapters.datasets.shapes.things import COLOURS, COLUMN, PATTERNS, SHAPES, Look, Scene
+from rvos_ensemble.adapters.datasets.shapes.render import Picture
+from rvos_ensemble.adapters.datasets.shapes.things import COLOURS, COLUMN, PATTERNS, SHAPES, Look, Scene
 
 VOCABULARY: tuple[str, ...] = (
     *("the", "one", "thing", "that", "is", "on", "at", "to", "of", "in", "and", "not"),

@@ -7,10 +7,10 @@ from itertools import cycle
 import cv2
 import numpy as np
 
-from adapters.datasets.shapes import LEVELS
-from adapters.datasets.shapes.clips import benchmark_clip
-from adapters.datasets.shapes.layout import frame_numbers, times
-from adapters.datasets.shapes.things import COLOURS
+from rvos_ensemble.adapters.datasets.shapes.clips import benchmark_clip
+from rvos_ensemble.adapters.datasets.shapes.layout import frame_numbers, times
+from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS
+from rvos_ensemble.adapters.datasets.shapes.things import COLOURS
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 

@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from adapters.datasets.shapes.grounds import smooth_noise
-from adapters.datasets.shapes.things import COLOURS, COLUMN, Look, Thing
+from rvos_ensemble.adapters.datasets.shapes.grounds import smooth_noise
+from rvos_ensemble.adapters.datasets.shapes.things import COLOURS, COLUMN, Look, Thing
 
 AROUND = np.linspace(-np.pi, np.pi, 97)[:-1]
 ROUND = np.stack([np.cos(AROUND), np.sin(AROUND)], axis=1)

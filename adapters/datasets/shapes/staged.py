@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from adapters.datasets.shapes.things import COLOURS, COLUMN, PATTERNS, SHAPES, Look, Thing
+from rvos_ensemble.adapters.datasets.shapes.things import COLOURS, COLUMN, PATTERNS, SHAPES, Look, Thing
 
 
 class Looks:

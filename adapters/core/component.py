@@ -1,0 +1,210 @@
+"""Components: swappable parts that a recipe names, with strict settings.
+
+A component is a class in a file. The recipe's name for it is the file's name in its folder (`adapters/soc.py` is
+`soc`), else an installed entry point, else a path to a .py file of the user's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.own_code import defaults_problem, failure, import_file
+from rvos_ensemble.adapters.core.settings import REQUIRED, setting, shown
+
+__all__ = ["REQUIRED", "Component", "available", "find", "make", "merge_settings", "unknown_key"]
+
+
+class Component:
+    """A named part of a recipe: `defaults` says every setting it has.
+
+    Settings arrive as keyword arguments and are read as `self.settings.NAME`.
+
+    Raises:
+        InputError: unknown settings (the valid ones are listed), required ones missing, values that do not fit, and
+            what `relations` finds, all of them together.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {}
+    file: ClassVar[Path | None] = None  # of a component of the user's own, given by path
+    version: ClassVar[int] = 1  # raise it when the same settings and inputs give another result: stored results expire
+
+    def __init__(self, /, **settings):
+        self.settings = SimpleNamespace(**merge_settings(self.defaults, settings, self.name, self.relations))
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """What is wrong with settings that do not go together, one sentence each.
+
+        Args:
+            given: all settings but those that are wrong by themselves, which have been told.
+        """
+        return ()
+
+    @property
+    def name(self) -> str:
+        """The name of its file, by which recipes call it."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it works on a GPU; there is then one process a GPU instead of one a core."""
+        return False
+
+
+def merge_settings(
+    defaults: dict, given: dict, where: str, relations: Callable[[dict[str, Any]], Iterable[str]] | None = None
+) -> dict:
+    """The given settings over the defaults, checked; see `adapters/core/settings.py` for what a default may say.
+
+    Args:
+        defaults: {setting: its default, or a `Setting`}.
+        given: values for some of them.
+        where: whose they are, for messages.
+        relations: what is wrong with settings that do not go together; called with those that fit by themselves.
+
+    Raises:
+        InputError: naming every unknown key, missing value and wrong value.
+    """
+    problems = [unknown_key(key, defaults, where) for key in given if key not in defaults]
+    merged = {}
+    for key, default in defaults.items():
+        known = setting(default)
+        value = given.get(key, known.default)
+        required = isinstance(known.default, str) and known.default == REQUIRED
+        if (key in given or required) and (problem := known.problem(value)):
+            problems.append(f"{where}: setting `{key}` {problem}")
+        else:
+            merged[key] = value
+    if relations is not None:
+        problems += relations(merged)
+    if problems:
+        raise InputError(problems)
+    return merged
+
+
+def unknown_key(key: str, valid: Iterable[str], where: str) -> str:
+    """The sentence for a key that does not exist.
+
+    >>> unknown_key("treshold", ["inputs", "threshold"], "step smr")
+    'step smr: unknown key `treshold`, did you mean `threshold`? Valid: inputs, threshold'
+    """
+    close = difflib.get_close_matches(str(key)[:100], list(valid), 1)
+    hint = f", did you mean `{close[0]}`?" if close else "."
+    told = key if isinstance(key, str) and key.isprintable() and len(key) <= 100 else shown(key)
+    return f"{where}: unknown key `{told}`{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
+
+
+def find(name: str, base: type[Component], package: ModuleType, group: str) -> type[Component]:
+    """The component class called `name`.
+
+    Args:
+        name: file name in the package's folder, else entry point of the group, else path of a .py file.
+        base: the class it must derive from, such as `Adapter`.
+        package: where the built-in ones live.
+        group: entry point group, such as "rvos_ensemble.adapters".
+
+    Raises:
+        InputError: nothing of that name (what there is, is listed), or what is wrong with its file or entry point.
+    """
+    what = base.__name__.lower()
+    if name.endswith(".py"):
+        module, path = import_file(name, what)
+        component = _class_in(module, base, str(path))
+        component.file = path
+        return component
+    if name in _built_in(base, package):
+        return _class_in(importlib.import_module(f"{package.__name__}.{name}"), base, name)
+    for point in entry_points(group=group):
+        if point.name == name:
+            return _loaded(point, base)
+    raise InputError(
+        f"no {what} is called {shown(name)}. There are: {', '.join(available(base, package, group))}; "
+        "or give the path of a .py file"
+    )
+
+
+def make(component: type[Component], settings: dict[str, Any]) -> Component:
+    """The component with its settings.
+
+    Raises:
+        InputError: what is wrong with the settings; of code that is not this package's, whatever it raises.
+    """
+    try:
+        return component(**settings)
+    except InputError:
+        raise
+    except Exception as error:
+        if component.__module__.startswith("rvos_ensemble."):
+            raise
+        raise InputError(f"{failure(error, component.file)} (its settings: {shown(settings)})") from error
+
+
+def available(base: type[Component], package: ModuleType, group: str) -> dict[str, str]:
+    """{name: one line about it} of every component that can be named without a path."""
+    found = {}
+    for name in _built_in(base, package):
+        module = importlib.import_module(f"{package.__name__}.{name}")
+        found[name] = _first_line(_class_in(module, base, name)) or _first_line(module)
+    for point in entry_points(group=group):
+        try:
+            found[point.name] = _first_line(_loaded(point, base))
+        except InputError as error:  # a broken package must not hide the others
+            found[point.name] = f"cannot be used: {error.problems[0]}"
+    return found
+
+
+def _loaded(point: EntryPoint, base: type[Component]) -> type[Component]:
+    """The class that an entry point names."""
+    where = f"entry point {point.name} = {point.value}"
+    try:
+        component = point.load()
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a package of other people may raise
+        raise InputError(f"{where}: cannot be loaded: {failure(error, None)}; reinstall that package") from error
+    if not isinstance(component, type) or not issubclass(component, base):
+        raise InputError(f"{where}: {shown(component)}, expected a class that derives from {base.__name__}")
+    if problem := defaults_problem(component.defaults):
+        raise InputError(f"{where}: {problem}")
+    return component
+
+
+@lru_cache
+def _built_in(base: type[Component], package: ModuleType) -> list[str]:
+    """Files (and folders) of the package that define a component; helpers beside them are not components."""
+    names = []
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name == "TEMPLATE":
+            continue
+        path = Path(package.__path__[0]) / module.name
+        source = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
+        if re.search(rf"^class \w+\(\w*{base.__name__}\)", source.read_text(encoding="utf-8"), re.MULTILINE):
+            names.append(module.name)
+    return sorted(names)
+
+
+def _class_in(module: ModuleType, base: type[Component], name: str) -> type[Component]:
+    own = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, base) and c is not base and c.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        what = "none" if not own else ", ".join(c.__name__ for c in own)
+        raise InputError(f"{name}: expected one class that derives from {base.__name__}, found {what}")
+    if problem := defaults_problem(own[0].defaults):
+        raise InputError(f"{name}: class {own[0].__name__}: {problem}")
+    return own[0]
+
+
+def _first_line(thing) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]

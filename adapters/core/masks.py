@@ -1,0 +1,169 @@
+"""MaskSequence: one mask per frame, in its containers.
+
+Masks are indexed `[t]` by frame and are `[H, W]` at the clip's size. Sizes are always (H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+Kind = Literal["binary", "prob", "votes"]
+
+
+class Masks(Protocol):
+    """T masks of one size. A numpy array [T, H, W] is one; lazy readers are others."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __getitem__(self, t: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class LazyMasks:
+    """Masks that are read one frame at a time.
+
+    Attributes:
+        shape: (T, H, W).
+        dtype: of every mask.
+        read: t -> [H, W] of that dtype.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    read: Callable[[int], np.ndarray]
+
+    def __getitem__(self, t: int) -> np.ndarray:
+        if not 0 <= t < self.shape[0]:
+            raise IndexError(f"frame {t} of {self.shape[0]}")
+        return self.read(t)
+
+
+@dataclass(frozen=True)
+class PackedMasks:
+    """Binary masks in memory at one bit a pixel: a 36-frame 720p sequence takes 4 MB instead of 33.
+
+    Attributes:
+        bits: uint8 [T, H, ceil(W / 8)], `np.packbits` order.
+        width: W.
+    """
+
+    bits: np.ndarray
+    width: int
+
+    @classmethod
+    def pack(cls, masks: Iterable[np.ndarray]) -> PackedMasks:
+        """Packs T bool masks [H, W], taken one at a time."""
+        rows, width = [], 0
+        for mask in masks:
+            rows.append(np.packbits(mask, axis=1))
+            width = mask.shape[1]
+        return cls(np.stack(rows), width)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (*self.bits.shape[:2], self.width)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(bool)
+
+    def __getitem__(self, t: int) -> np.ndarray:
+        return np.unpackbits(self.bits[t], axis=1, count=self.width).view(bool)
+
+
+@dataclass(frozen=True)
+class MaskSequence:
+    """One prediction for one (clip, expression): T masks at the clip's size.
+
+    Attributes:
+        masks: T masks [H, W]; may be lazy.
+        kind: "binary" (bool), "prob" (uint8, 0..255 means 0..1) or "votes" (uint8 or uint16 counts).
+        total: "votes" only: what the counts are out of.
+        scores: P, the model's confidence per frame, float32 [T]; None where the model has none.
+        notes: where it comes from, for the manifest (key frames, score source, propagator, ...); JSON values.
+    """
+
+    masks: Masks
+    kind: Kind = "binary"
+    total: int | None = None
+    scores: np.ndarray | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def binary(cls, masks: Iterable[np.ndarray], scores=None, **notes) -> MaskSequence:
+        """From T bool masks [H, W] (an array or any iterable), kept packed.
+
+        >>> s = MaskSequence.binary(np.eye(4, dtype=bool)[None])
+        >>> len(s), s.size, s.mask(0)[0].tolist()
+        (1, (4, 4), [True, False, False, False])
+        """
+        return cls(PackedMasks.pack(masks), "binary", scores=_as_scores(scores), notes=notes)
+
+    @classmethod
+    def prob(cls, masks: Masks, scores=None, **notes) -> MaskSequence:
+        """From uint8 probabilities [T, H, W]; see `quantise` for floats."""
+        return cls(masks, "prob", scores=_as_scores(scores), notes=notes)
+
+    def __len__(self) -> int:
+        return self.masks.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return tuple(self.masks.shape[1:])
+
+    def mask(self, t: int) -> np.ndarray:
+        """Frame t as bool [H, W]; a probability counts as foreground above 0.5.
+
+        Raises:
+            ValueError: the sequence holds votes, which need a threshold first.
+        """
+        if self.kind == "votes":
+            raise ValueError("a vote map has no mask before it is thresholded: give the vote step a `threshold`")
+        mask = self.masks[t]
+        return mask if self.kind == "binary" else mask > 127
+
+    def prob_at(self, t: int) -> np.ndarray:
+        """Frame t as probabilities, uint8 [H, W]."""
+        mask = self.masks[t]
+        if self.kind == "votes":
+            return quantise(mask / np.float32(self.total))
+        return mask if self.kind == "prob" else mask.view(np.uint8) * np.uint8(255)
+
+    def with_(self, **changes) -> MaskSequence:
+        """A copy with some attributes changed."""
+        return replace(self, **changes)
+
+
+class Truth(Protocol):
+    """The ground truth of a clip, for scoring only."""
+
+    def read(self, expression: str) -> MaskSequence | None:
+        """Binary masks of the expression's objects, None where the data set has none."""
+
+    def fingerprint(self) -> str:
+        """Changes whenever any mask does."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the files behind it; empty when nothing is."""
+
+
+def quantise(probability: np.ndarray) -> np.ndarray:
+    """Float probabilities in [0, 1] to uint8, so that `p > 0.5` stays exactly `q > 127`.
+
+    >>> quantise(np.float32([0, 0.5, 0.5000001, 1])).tolist()
+    [0, 127, 128, 255]
+    """
+    return np.ceil(np.asarray(probability, np.float32) * 255 - 0.5).astype(np.uint8)
+
+
+def _as_scores(scores) -> np.ndarray | None:
+    return None if scores is None else np.asarray(scores, np.float32)

@@ -1,0 +1,46 @@
+"""Where a network runs and how precisely: the settings `device` and `precision` of every model and propagator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
+
+KNOWN = {"device": DEVICE, "precision": PRECISION}
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def problems(settings: Mapping[str, Any], where: str) -> Iterator[str]:
+    """What is wrong with `device` and `precision`, one sentence each.
+
+    Args:
+        settings: holds either where it fits by itself, see `options.py`.
+        where: whose they are.
+    """
+    device, precision = (settings.get(key, known.default) for key, known in KNOWN.items())
+    wrong = {key: told for key, known in KNOWN.items() if key in settings and (told := known.problem(settings[key]))}
+    yield from (f"{where}: setting `{key}` {told}" for key, told in wrong.items())
+    if wrong:
+        return
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        yield f"{where}: setting `device` is {device!r}, but there is no CUDA device here; auto takes what there is"
+    elif device.startswith("cuda:") and int(device[5:]) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        yield f"{where}: setting `device` is {device!r}, but there are {count} CUDA devices here, numbered from 0"
+    elif precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        yield f"{where}: setting `precision` is 'fp16', which needs CUDA; a CPU can do fp32 and bf16"
+
+
+def pick(device: str) -> torch.device:
+    """The device of that name; `auto` is CUDA where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The context that computes in that precision."""
+    dtype = PRECISIONS[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -1,0 +1,206 @@
+"""Tensors by name out of checkpoint files, as official codes write them; nothing in a file is executed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import file_stamp
+from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.files.torch_file import dense, is_packed, reason, verify_checksums
+
+CONTAINERS = (  # where the weights lie among optimizers and counters; averaged weights come first
+    "state_dict_ema",
+    "ema_state_dict",
+    "ema",
+    "state_dict",
+    "model",
+    "model_state_dict",
+)
+PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+SHOWN = 5  # keys named in an error
+SHIPPED = [Path(__file__).parents[2] / package / "weights" for package in ("adapters", "propagators")]
+# what official files hold beside tensors: their command line, and scores as numpy numbers, under numpy 1's name too
+HARMLESS = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(t)) for t in (np.float32, np.float64, np.int32, np.int64)},
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+]
+
+
+def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tensor]:
+    """The tensors of a checkpoint by their plain names, read from the file only when they are used.
+
+    Args:
+        path: a state dict, or a file with one under one of `CONTAINERS`, keys with or without `module.`; .safetensors;
+            or the name of weights that come with the package.
+        what: expected, for the sentence when there is no file.
+
+    Raises:
+        InputError: no file, damaged, no tensors by name, or a pickle that needs more than tensors to load.
+    """
+    path = weights_file(path)
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file, expected {what}, or one of ours: {', '.join(shipped())}")
+    found = _load(path)
+    for name in CONTAINERS:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+            break
+    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
+        raise InputError(f"{path}: holds {type(found).__name__}, expected a checkpoint with tensors by name")
+    return _named(found, path)
+
+
+def _named(found: Mapping, path: Path) -> dict[str, Tensor]:
+    """The tensors under their plain names.
+
+    Raises:
+        InputError: a name that is no text, or that two have; a tensor that is not plain numbers in memory.
+    """
+    tensors: dict[str, Tensor] = {}
+    for key, value in found.items():
+        if not isinstance(value, Tensor):
+            continue
+        if type(key) is not str:
+            raise InputError(f"{path}: a tensor in it is called {shown(key)}, expected a text")
+        name, plain = _plain(key), dense(value)
+        # a view of fewer numbers than it has elements is no file of weights, and may be made to fill any memory
+        if plain is None or plain.is_complex() or plain.numel() * plain.itemsize > plain.untyped_storage().nbytes():
+            kind = f"{value.layout}, {value.dtype}, on {value.device.type}".replace("torch.", "")
+            raise InputError(f"{path}: {shown(name)} is a {type(value).__name__} ({kind}), expected plain numbers")
+        if name in tensors:
+            raise InputError(f"{path}: holds {shown(name)} twice, once with a prefix; which one counts?")
+        if not name.endswith(
+            "num_batches_tracked"
+        ):  # batch norms that were not frozen count batches, which nobody needs
+            tensors[name] = plain
+    return tensors
+
+
+def read_note(path: str | Path, name: str) -> str | None:
+    """What our own training wrote of itself beside the weights of a file, such as its `layer`; None: nothing."""
+    path = weights_file(path)
+    found = None if path.suffix == ".safetensors" else _load(path)
+    note = found.get(name) if isinstance(found, Mapping) else None
+    return note if isinstance(note, str) else None
+
+
+def weights_file(given: str | Path) -> Path:
+    """The file that a setting `weights` means: a path, or the name of weights that come with the package."""
+    return shipped().get(str(given)) or user_path(given)
+
+
+def shipped() -> dict[str, Path]:
+    """The weights that come with the package, trained by ourselves, by name; each has a model card beside it."""
+    return {path.stem: path for folder in SHIPPED for path in sorted(folder.glob("*.safetensors"))}
+
+
+def write_weights(weights: Mapping[str, Tensor], path: Path) -> Path:
+    """Writes weights as fp16 safetensors, all at once or not at all.
+
+    Args:
+        weights: tensors by name.
+        path: of the file, *.safetensors.
+
+    Raises:
+        InputError: a weight that fp16 cannot hold, such as the scale of a batch norm that saw nothing.
+    """
+    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in weights.items()}
+    lost = [k for k, v in tensors.items() if not torch.isfinite(v).all()]
+    if lost:
+        raise InputError(
+            f"{path}: {len(lost)} weights are more than fp16 can hold, such as {lost[0]}; train on, or ship fp32"
+        )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary)
+        os.chmod(temporary, 0o644)  # safetensors makes it the owner's alone
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What keeps weights from being exactly the expected ones, in words.
+
+    Args:
+        found: tensors by name.
+        expected: shapes by name.
+    """
+    problems = []
+    for what, keys in (
+        ("weights are missing", sorted(expected.keys() - found.keys())),
+        ("unknown weights are in it", sorted(found.keys() - expected.keys())),
+    ):
+        if keys:
+            problems.append(f"{what}: {some(keys)}")
+    other = [k for k in sorted(expected.keys() & found.keys()) if tuple(found[k].shape) != expected[k]]
+    problems += [f"{k} has shape {tuple(found[k].shape)}, expected {expected[k]}" for k in other[:SHOWN]]
+    if len(other) > SHOWN:
+        problems.append(f"and {len(other) - SHOWN} more have another shape")
+    return problems
+
+
+def some(keys: list[str]) -> str:
+    """The first names of a long list."""
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return f"{', '.join(keys[:SHOWN])}{more}"
+
+
+def shape_of(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
+    """The shape of a weight, () where there is none of that name; to look at weights that may be anybody's."""
+    return tuple(weights[key].shape) if key in weights else ()
+
+
+def _load(path: Path) -> Any:
+    """What a file holds; nothing in it is executed.
+
+    Raises:
+        InputError: in words, whatever is wrong with it.
+    """
+    stamp = file_stamp(path)
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except Exception as error:  # SafetensorError, OSError, and what its header makes of torch
+            why = reason(error)
+            raise InputError(f"{path}: not safetensors, or a file that is cut short or damaged ({why})") from error
+    packed = is_packed(str(path))
+    if packed:
+        verify_checksums(stamp)
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        if named is None:
+            raise InputError(f"{path}: not a checkpoint, or a damaged one") from error
+        raise InputError(
+            f"{path}: a pickle that calls {named[1]}, which is more than tensors need; it was not loaded. "
+            "Save its state dict alone if you trust where it comes from"
+        ) from error
+    except Exception as error:  # torch's unpickler raises whatever a damaged file, or one of text, leads it to
+        why = reason(error)
+        raise InputError(f"{path}: not a checkpoint, or one that is cut short or damaged ({why})") from error
+
+
+def _plain(key: str) -> str:
+    while key.startswith(PREFIXES):
+        key = key.partition(".")[2]
+    return key

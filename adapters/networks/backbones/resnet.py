@@ -1,0 +1,67 @@
+"""ResNet-50 and ResNet-101, with frozen batch norms and the parameter names of torchvision.
+
+Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions beside a shortcut. The norm stands right after its convolution: it folds into it."""
+
+    def __init__(self, c_in: int, width: int, stride: int):
+        super().__init__()
+        c_out = 4 * width
+        self.conv1 = nn.Conv2d(c_in, width, 1, bias=False)
+        self.bn1 = FrozenBatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = FrozenBatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, c_out, 1, bias=False)
+        self.bn3 = FrozenBatchNorm2d(c_out)
+        self.downsample = None
+        if stride != 1 or c_in != c_out:
+            self.downsample = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), FrozenBatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.conv1(x)).relu_()
+        y = self.bn2(self.conv2(y)).relu_()
+        y = self.bn3(self.conv3(y))
+        return (y + (x if self.downsample is None else self.downsample(x))).relu_()
+
+
+class ResNet(nn.Module):
+    """Images to features at strides 4, 8, 16, 32, of 256, 512, 1024, 2048 channels in those published.
+
+    Args:
+        blocks: of each stage; (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101.
+        stem: channels before the first stage, whose maps have four times as many; 64 in those two.
+    """
+
+    def __init__(self, blocks: tuple[int, ...], stem: int = 64):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, stem, 7, 2, padding=3, bias=False)
+        self.bn1 = FrozenBatchNorm2d(stem)
+        self.channels, c_in = [], stem
+        for i, count in enumerate(blocks):
+            width = stem << i
+            first = Bottleneck(c_in, width, 1 if i == 0 else 2)
+            c_in = 4 * width
+            self.add_module(
+                f"layer{i + 1}", nn.Sequential(first, *(Bottleneck(c_in, width, 1) for _ in range(count - 1)))
+            )
+            self.channels.append(c_in)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Image [B, 3, H, W] to one map [B, C, H / stride, W / stride] per stage."""
+        x = self.bn1(self.conv1(x)).relu_()
+        x = F.max_pool2d(x, 3, 2, padding=1)
+        found = []
+        for i in range(len(self.channels)):
+            x = getattr(self, f"layer{i + 1}")(x)
+            found.append(x)
+        return found

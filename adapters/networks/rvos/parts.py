@@ -1,0 +1,144 @@
+"""What ReferFormer, MUTR and SOC are made of beside their transformer: sizes, features, queries, words, masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rvos_ensemble.adapters.networks.dynamic_masks import Kernels, dynamic_masks
+from rvos_ensemble.adapters.networks.fpn import Words
+from rvos_ensemble.adapters.networks.interface import Text
+from rvos_ensemble.adapters.networks.layers import Attention, Size, sine_wave, to_map
+
+STRIDE = 4  # of the masks
+
+Levels = Sequence[tuple[Tensor, Size]]  # tokens [B, h * w, C] of the encoder with their (h, w), at strides 8, 16, 32
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of a network. What has a default is the same in all published ones.
+
+    Args:
+        queries: Q of a frame.
+        layers: of the decoder.
+        encoder_layers: of the encoder.
+        mask_channels: of the features that masks are drawn from.
+        width: C.
+        hidden: channels inside the feed-forward parts.
+        points: that deformable attention looks at, per level and head.
+        temporal: layers of the module that makes queries of the clip, in its encoder and in its decoder.
+    """
+
+    queries: int
+    layers: int
+    encoder_layers: int
+    mask_channels: int = 256
+    width: int = 256
+    hidden: int = 2048
+    points: int = 4
+    temporal: int = 3
+
+
+@dataclass(frozen=True)
+class Features:
+    """A clip without text: about 20 MB per frame of 360x640 (ReferFormer, MUTR), 7 MB (SOC).
+
+    In training several clips of T frames each, one after the other: there are then clips * T rows of everything.
+
+    Args:
+        tokens: [T, S, C] of the levels at strides 8, 16, 32, 64, one after the other.
+        sizes: (h, w) of the levels.
+        fine: what the pixel decoder needs at stride 4, tokens [T, h4 * w4, C].
+        fine_size: (h4, w4).
+        size: (h, w) of the frames.
+        clips: how many.
+    """
+
+    tokens: Tensor
+    sizes: list[Size]
+    fine: Tensor
+    fine_size: Size
+    size: Size
+    clips: int = 1
+
+    def __len__(self) -> int:
+        return len(self.tokens) // self.clips
+
+    def rows(self, words: Words) -> Tensor:
+        """The row of each frame under each expression, int64 [E * T].
+
+        Args:
+            words: of expressions, equally many of each clip, clip by clip.
+        """
+        frames = torch.arange(len(self.tokens), device=self.tokens.device).view(self.clips, -1)
+        return frames.repeat_interleave(len(words.states) // self.clips, 0).flatten()
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What the transformer found for E expressions in T frames.
+
+    Args:
+        logits: [E, T, Q, classes].
+        boxes: [E, T, Q, 4].
+        centres: [E, T, Q, 2] in 0..1, from which the masks measure.
+        states: [E, T, Q, C], from which the masks' kernels come.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    centres: Tensor
+    states: Tensor
+
+
+class Resizer(nn.Module):
+    """States of the language model to the width of the network."""
+
+    def __init__(self, c_in: int, channels: int):
+        super().__init__()
+        self.fc = nn.Linear(c_in, channels)
+        self.layer_norm = nn.LayerNorm(channels, eps=1e-12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer_norm(self.fc(x))
+
+
+class Fusion(nn.Module):
+    """What each token of a frame finds among the words, [B, S, C]; what is done with it the networks differ in."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.multihead_attn = Attention(channels)
+
+    def forward(self, x: Tensor, words: Words) -> Tensor:
+        return self.multihead_attn(x, words.states + words.position, words.states, words.seen)
+
+
+def levels_of(tokens: Tensor, features: Features) -> Levels:
+    """The encoder's levels at strides 8, 16, 32 out of their tokens, one after the other."""
+    lengths = [h * w for h, w in features.sizes[:3]]
+    return list(zip(tokens.split(lengths, 1), features.sizes, strict=False))
+
+
+def resize_words(text: Text, resizer: Resizer) -> Words:
+    """Expressions through a resizer, each word with its place in its own sentence."""
+    states, there = resizer(text.states), ~text.padding
+    place = there.cumsum(1) / (there.sum(1, keepdim=True) + 1e-6) * (2 * math.pi)
+    return Words(states, sine_wave(place, states.shape[2]), there[:, None, None], resizer(text.sentence))
+
+
+def level_maps(levels: Levels, rows: Tensor) -> list[Tensor]:
+    """Maps [B, C, h, w] of some of the frames."""
+    return [to_map(x[rows], size) for x, size in levels]
+
+
+def masks_of(
+    rows: Tensor, features: Tensor, kernels: Kernels, centres: Tensor, conv: nn.Conv2d | None = None
+) -> Tensor:
+    """Mask logits [B, K, h4, w4] of the frames `rows` [B], from their features [B, C, h4, w4]; see `dynamic_masks`."""
+    return dynamic_masks(features, Kernels(*(k[rows] for k in kernels)), centres[rows], STRIDE, conv)

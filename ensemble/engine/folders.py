@@ -1,0 +1,177 @@
+"""Folders of ours: known by a mark that only we write, used by one process at a time, or shared by runs as a store."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from rvos_ensemble.adapters.core.disk import read_file
+from rvos_ensemble.adapters.core.errors import InputError
+
+MARK = ".rvos_ensemble"  # the file in a folder of ours; it is also the lock
+MAGIC = "rvos-ensemble: folder of a"
+KINDS = {"run": "run", "evaluation": "evaluation", "training": "training", "store": "store of runs"}
+
+
+@contextlib.contextmanager
+def owned(folder: Path, kind: str) -> Iterator[None]:
+    """Makes a folder this process's own for a while; the lock goes with the process, however it ends.
+
+    A folder that is new, and still holds nothing when the work is refused, is taken away again.
+
+    Args:
+        folder: where results go. It is ours when it bears our mark, and becomes ours when it is new or empty.
+        kind: a key of `KINDS`; results of two kinds never share a folder.
+
+    Raises:
+        InputError: somebody else's folder, one of another kind, one that cannot be written, or another process is at
+            work there.
+    """
+    file = _locked(folder, kind, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if file is None:
+        raise InputError(f"{folder}: another run is working in this folder; wait for it, or give out=DIR")
+    with file:
+        try:
+            yield
+        finally:
+            _leave_nothing(folder)
+
+
+@contextlib.contextmanager
+def shared(store: Path) -> Iterator[None]:
+    """A store that other runs may use at the same time; the first to come clears away what killed ones left half.
+
+    Raises:
+        InputError: a folder that is no store, or cannot be written.
+    """
+    if file := _locked(store, "store", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with file:
+            clear(store, "*/")
+    with _locked(store, "store", fcntl.LOCK_SH):
+        yield
+
+
+def clear(folder: Path, *where: str) -> None:
+    """Removes the temporary files of processes that are gone, in the folder and in those that patterns name."""
+    for leftover in [f for pattern in ("", *where) for f in folder.glob(f"{pattern}.*.tmp")]:
+        with contextlib.suppress(OSError):  # of another user: it does no harm
+            remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder with all it holds; what is not there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def private(folder: Path, rests: bool = False) -> Iterator[Path]:
+    """A folder within an owned one, under a name that no process before this one knows.
+
+    A worker that outlives its run, on any machine, finds the folder renamed and can no longer write into it. The
+    content is kept from one owner to the next; an empty folder is removed.
+
+    Args:
+        folder: its plain name.
+        rests: whether it is renamed to its plain name when the owner is done.
+    """
+    hidden = f".{folder.name}-"
+    own = folder.with_name(f"{hidden}{secrets.token_hex(4)}")
+    left = sorted(folder.parent.glob(f"{hidden}*"), key=lambda p: p.stat().st_mtime)
+    if rests and folder.is_dir():
+        left.append(folder)
+    for old in left[:-1]:  # there is never more than one, unless somebody copied it
+        remove(old)
+    if left:
+        left[-1].rename(own)
+    else:
+        own.mkdir()
+    try:
+        yield own
+    finally:
+        if rests:
+            own.rename(folder)
+        else:
+            with contextlib.suppress(OSError):
+                own.rmdir()
+
+
+def _locked(folder: Path, kind: str, lock: int) -> IO[bytes] | None:
+    """The open mark of a folder, with a lock on it that goes when it is closed; None where another process has one.
+
+    Raises:
+        InputError: see `owned`.
+    """
+    while True:
+        try:
+            _mark(folder, kind)
+            file = _open(folder / MARK)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be used: {error.strerror or error}; give another folder") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            file.close()
+            raise InputError(f"{folder}: cannot be written by you; give another folder, or let its group write")
+        try:
+            fcntl.flock(file, lock)
+        except OSError:
+            file.close()
+            return None
+        if _is(folder / MARK, file):
+            return file
+        file.close()  # its owner has taken the mark away meanwhile
+
+
+def _mark(folder: Path, kind: str) -> None:
+    """Marks a folder that is new or empty.
+
+    Raises:
+        InputError: it is somebody else's, or ours for something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; give another one")
+    mark = folder / MARK
+    if not mark.exists():
+        if folder.is_dir() and any(p.name != MARK for p in folder.iterdir()):
+            raise InputError(
+                f"{folder}: not empty, and not the folder of an earlier {KINDS[kind]} (without the mark {MARK} that we "
+                "leave in ours); nothing in it was touched: give another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), open(mark, "x", encoding="utf-8") as file:
+            file.write(f"{MAGIC} {KINDS[kind]}\nWithout this file the folder counts as somebody else's.\n")
+        return
+    found = read_file(mark, first=200).decode("utf-8", "replace").split("\n")[0]
+    if found and found != f"{MAGIC} {KINDS[kind]}":  # an empty one is just being written
+        what = found.removeprefix(f"{MAGIC} ") if found.startswith(MAGIC) else "something else"
+        raise InputError(f"{folder}: the folder of a {what}, expected that of a {KINDS[kind]}; give another folder")
+
+
+def _open(mark: Path) -> IO[bytes]:
+    """For reading and writing, which locks on a network need; for reading where it belongs to another of the group."""
+    try:
+        return open(mark, "r+b")
+    except PermissionError:
+        return open(mark, "rb")
+
+
+def _is(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Takes the mark, and the folder, away again where nothing else is in it."""
+    with contextlib.suppress(OSError):
+        if [p.name for p in folder.iterdir()] == [MARK]:
+            (folder / MARK).unlink()
+            folder.rmdir()

@@ -1,0 +1,162 @@
+"""What has been computed: one file per step and clip, under a key of everything it was made from.
+
+Same key, reuse; anything changed, recompute. Writes are atomic; an entry that does not match its own checksum counts as
+absent and is computed again.
+
+Layout of an entry: the magic line, the length of the header (8 bytes, little endian), the header (json), the frames,
+and a 32-byte BLAKE2b of all that. A frame is compressed by itself: binary masks as packed bits, the small logits of a
+network as they are, upsampled again when they are read, others as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from zlib_ng import zlib_ng
+
+from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.adapters.core.masks import LazyMasks, Masks, MaskSequence
+from rvos_ensemble.adapters.core.prediction import Objects, Prediction
+from rvos_ensemble.adapters.inference.logits import LogitMasks
+
+MAGIC = b"rvos-ensemble masks 1\n"
+DIGEST = 32
+
+
+def key_of(*parts) -> str:
+    """A key of json values: equal values, equal key.
+
+    >>> key_of("vote", {"threshold": 3, "inputs": ["soc"]}) == key_of("vote", {"inputs": ["soc"], "threshold": 3})
+    True
+    >>> key_of(1) == key_of(1.0)  # a count of votes is not a share of them
+    False
+    """
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries, `CLIP/STEP-KEY.masks`."""
+
+    folder: Path
+
+    def path(self, clip: str, step: str, key: str) -> Path:
+        return self.folder / clip / f"{step}-{key}.masks"
+
+    def save(self, clip: str, step: str, key: str, prediction: Prediction) -> None:
+        """Keeps a prediction. Expressions that share one masks object share its bytes on disk.
+
+        A store that a group may write is written so that the group may write on.
+        """
+        path, group = self.path(clip, step, key), self.folder.stat().st_mode & 0o070
+        if not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+            if group & 0o020:
+                path.parent.chmod(self.folder.stat().st_mode & 0o7777)
+        atomic_write(path, encode(prediction), 0o600 | group & 0o060 if group & 0o020 else None)
+
+    def load(self, clip: str, step: str, key: str) -> Prediction | None:
+        """The prediction kept under that key, None where there is none or the file is damaged."""
+        try:
+            return decode(self.path(clip, step, key).read_bytes())
+        except (OSError, DamagedEntry):  # not there, or not to be read: it is computed again
+            return None
+
+
+class DamagedEntry(ValueError):
+    """An entry that is not what was written."""
+
+
+def encode(prediction: Prediction) -> bytes:
+    """A prediction as the bytes of an entry."""
+    blobs: list[bytes] = []
+    offset = 0
+    masks, index, sequences = [], {}, {}
+    for expression, sequence in prediction.items():
+        if id(sequence.masks) not in index:
+            index[id(sequence.masks)] = len(masks)
+            frames, grown = [], {}
+            kept = sequence.masks
+            if isinstance(kept, LogitMasks):
+                grown = {"grown": {"size": kept.size, "rule": kept.rule, "inside": kept.inside}}
+                kept = kept.logits
+            for t in range(len(sequence)):
+                frame = kept[t]
+                raw = np.packbits(frame, axis=1) if frame.dtype == bool else np.ascontiguousarray(frame)
+                blobs.append(zlib_ng.compress(raw, 1))
+                frames.append([offset, len(blobs[-1])])
+                offset += len(blobs[-1])
+            masks.append({"shape": list(kept.shape), "dtype": kept.dtype.str, "frames": frames, **grown})
+        scores = None if sequence.scores is None else [float(s) for s in sequence.scores]
+        sequences[expression] = {
+            "masks": index[id(sequence.masks)],
+            "kind": sequence.kind,
+            "total": sequence.total,
+            "scores": scores,
+            "notes": dict(sequence.notes),
+        }
+    kind = {"objects": True} if isinstance(prediction, Objects) else {}
+    header = json.dumps({"masks": masks, "sequences": sequences, **kind}).encode()
+    body = b"".join([MAGIC, len(header).to_bytes(8, "little"), header, *blobs])
+    return body + hashlib.blake2b(body, digest_size=DIGEST).digest()
+
+
+def decode(data: bytes) -> Prediction:
+    """The prediction in an entry; masks are decompressed when read.
+
+    Raises:
+        DamagedEntry: the bytes do not match their checksum.
+    """
+    view = memoryview(data)
+    if not data.startswith(MAGIC) or hashlib.blake2b(view[:-DIGEST], digest_size=DIGEST).digest() != view[-DIGEST:]:
+        raise DamagedEntry("checksum does not match")
+    start = len(MAGIC) + 8
+    end = start + int.from_bytes(view[len(MAGIC) : start], "little")
+    header = json.loads(data[start:end])
+    blobs = view[end:-DIGEST]
+    masks = [_masks(m, blobs) for m in header["masks"]]
+    sequences = {
+        name: MaskSequence(
+            masks[s["masks"]],
+            s["kind"],
+            s["total"],
+            None if s["scores"] is None else np.float32(s["scores"]),
+            s["notes"],
+        )
+        for name, s in header["sequences"].items()
+    }
+    return Objects(sequences) if header.get("objects") else sequences
+
+
+def _masks(about: dict[str, Any], blobs: memoryview) -> Masks:
+    dtype = np.dtype(about["dtype"])
+    kept = LazyMasks(tuple(about["shape"]), dtype, _Frames(blobs, about["frames"], about["shape"], dtype))
+    grown = about.get("grown")
+    if grown is None:
+        return kept
+    return LogitMasks(kept, tuple(grown["size"]), grown["rule"], grown["inside"] and tuple(grown["inside"]))
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Reads frame t out of the bytes of an entry."""
+
+    blobs: memoryview
+    spans: Sequence[tuple[int, int]]
+    shape: Sequence[int]
+    dtype: np.dtype
+
+    def __call__(self, t: int) -> np.ndarray:
+        offset, length = self.spans[t]
+        raw = zlib_ng.decompress(self.blobs[offset : offset + length])
+        _, height, width = self.shape
+        if self.dtype == bool:
+            bits = np.frombuffer(raw, np.uint8).reshape(height, -1)
+            return np.unpackbits(bits, axis=1, count=width).view(bool)
+        return np.frombuffer(raw, self.dtype).reshape(height, width)

@@ -1,0 +1,57 @@
+"""J and F of every frame of every source and step of a clip: computed once, kept beside the clip's record."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.ensemble.metrics import scores as metrics
+
+FrameScores: TypeAlias = dict[str, dict[str, metrics.Scores]]
+"""{source or step: {expression: J and F of every frame}}."""
+
+
+def score(clip: Clip, results: Mapping[str, Prediction]) -> FrameScores:
+    """J and F of every source and step, for every expression that has ground truth."""
+    scores: FrameScores = {}
+    for e in clip.expressions:
+        truth = clip.truth.read(e.id) if clip.truth else None
+        if truth is None:
+            continue
+        ready = {n: p[e.id] for n, p in results.items() if p[e.id].kind != "votes"}
+        for name, found in metrics.score_many(ready, truth).items():
+            scores.setdefault(name, {})[e.id] = found
+    return scores
+
+
+def means_of(scores: FrameScores) -> dict[str, dict[str, dict[str, float]]]:
+    """Means over frames, {source or step: {expression: {"J": mean, "F": mean}}}."""
+    return {n: {e: {"J": s.mean().J, "F": s.mean().F} for e, s in of.items()} for n, of in scores.items()}
+
+
+def pack_scores(scores: FrameScores, frames: int) -> bytes:
+    """The bytes of `clips/CLIP.npz`: `steps` [S], `expressions` [E], `scores` float64 [S, E, 2, T], NaN where none."""
+    expressions = list(dict.fromkeys(e for of in scores.values() for e in of))
+    values = np.full((len(scores), len(expressions), 2, frames), np.nan)
+    for s, of in enumerate(scores.values()):
+        for e, found in of.items():
+            values[s, expressions.index(e)] = found.J, found.F
+    file = io.BytesIO()
+    np.savez_compressed(file, steps=np.array([*scores], str), expressions=np.array(expressions, str), scores=values)
+    return file.getvalue()
+
+
+def read_scores(file: Path) -> FrameScores:
+    """J and F of every frame of a clip that a run has scored, from its `clips/CLIP.npz`."""
+    with np.load(file) as file:
+        steps, expressions, values = file["steps"].tolist(), file["expressions"].tolist(), file["scores"]
+    return {
+        step: {e: metrics.Scores(*both) for e, both in zip(expressions, of, strict=True) if not np.isnan(both).all()}
+        for step, of in zip(steps, values, strict=True)
+    }

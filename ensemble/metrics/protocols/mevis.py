@@ -1,0 +1,100 @@
+"""MeViS: expressions of motion, which may refer to several objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.datasets import mevis
+from rvos_ensemble.adapters.files.coco_rle import decode
+from rvos_ensemble.ensemble.fusion.bits import pack
+from rvos_ensemble.ensemble.metrics.protocols import expressions
+from rvos_ensemble.ensemble.metrics.protocols.expressions import Key, Truth, Video
+from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol, Result
+from rvos_ensemble.ensemble.metrics.scores import PIXELS_AT_A_TIME
+
+
+class Mevis(Protocol):
+    """MeViS: J and F per expression against the union of its objects, mean over expressions.
+
+    gt is the data set's folder with `SPLIT/meta_expressions.json` and `SPLIT/mask_dict.json`, or the folder of the
+    split itself. No pictures are needed. pred is a folder or zip of `VIDEO/EXPRESSION/FRAME.png`, 0/255 or 0/1.
+
+    Options:
+        missing: frames and expressions that pred does not have: "zero" (they score 0), "error" or "empty" masks. The
+            official script scores a missing video 0, and drops an expression with a missing frame from the mean.
+        empty_empty, average, legacy_decay: as those of the protocol ref_youtube_vos.
+        split, meta, videos: as those of the data set mevis.
+
+    Source: Ding et al., MeViS: A Large-scale Benchmark for Video Segmentation with Motion Expressions, ICCV 2023.
+    """
+
+    defaults = {
+        **expressions.OPTIONS,
+        "missing": expressions.OPTIONS["missing"].at("zero"),
+        "split": expressions.OPTIONS["split"].at("valid_u"),
+    }
+
+    def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        s = self.settings
+        root, split = (gt.parent, gt.name) if (gt / "meta_expressions.json").is_file() else (gt, s.split)
+        clips = mevis.Mevis(root=str(root), split=split, meta=s.meta, videos=s.videos).clips()
+        videos = [
+            Video(
+                clip.name,
+                clip.frames,
+                [e for e in clip.expressions if e.id in clip.truth.annotations],
+                RleParts(clip.truth.runs, f"{clip.truth.path}: video {clip.name!r}"),
+                dict(clip.truth.annotations),
+            )
+            for clip in clips
+            if clip.truth is not None
+        ]
+        if not videos:
+            raise InputError(
+                f"{root / split}: nothing to score: expected mask_dict.json, and anno_id of each expression in "
+                "meta_expressions.json; only the splits train and valid_u are published with them"
+            )
+        left = len(clips) - len(videos)
+        notes = [f"{left} of {len(clips)} videos have no ground truth and do not count"] if left else []
+        return expressions.evaluate(s, videos, pred, workers, notes)
+
+
+@dataclass(frozen=True)
+class RleParts(Truth):
+    """Run lengths of a video.
+
+    Attributes:
+        runs: {annotation: one RLE a frame, None where the object is not to be seen}.
+        where: its name for messages.
+    """
+
+    runs: Mapping[str, Sequence[dict | None]]
+    where: str
+
+    def parts(
+        self, keys: Sequence[Key], size: tuple[int, int] | None, problems: list[str]
+    ) -> Iterator[tuple[range, tuple[int, int], dict[Key, np.ndarray]]]:
+        own = next((rle.get("size") for rles in self.runs.values() for rle in rles if isinstance(rle, dict)), None)
+        height, width = own or size or (1, 1)  # (1, 1): nothing to see on either side
+        count = len(next(iter(self.runs.values())))
+        step = max(1, PIXELS_AT_A_TIME // (height * width))
+        for start in range(0, count, step):
+            frames = range(start, min(start + step, count))
+            masks = {}
+            for i, rles in self.runs.items():
+                masks[i] = np.zeros((len(frames), height, (width + 7) // 8), np.uint8)
+                for n, t in enumerate(frames):
+                    if rles[t] is None:
+                        continue
+                    try:
+                        where = f"{self.where}, annotation {i!r}, frame number {t}"
+                        masks[i][n] = pack(decode(rles[t], (height, width), where))
+                    except InputError as error:
+                        problems += error.problems
+            yield frames, (height, width), {key: reduce(np.bitwise_or, [masks[i] for i in key]) for key in keys}

@@ -1,0 +1,59 @@
+"""Ref-DAVIS17: the unsupervised protocol of DAVIS 2017, once for each annotator of the expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.ensemble.metrics.protocols import davis
+from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import FOLDERS
+from rvos_ensemble.ensemble.metrics.protocols.protocol import MEASURES, Protocol, Result
+from rvos_ensemble.ensemble.metrics.protocols.trees import Tree, find_tree, open_tree
+
+ANNOTATORS = ("anno_0", "anno_1", "anno_2", "anno_3")
+
+
+class RefDavis17(Protocol):
+    """Ref-DAVIS17: davis2017_unsup for each of four annotators' expressions, and the mean of the four.
+
+    gt is a DAVIS root, itself or in a folder `DAVIS`, or the converted `valid/Annotations/VIDEO/FRAME.png`; the field
+    scores with `Annotations_unsupervised`. pred is a folder or zip of `anno_0/VIDEO/FRAME.png` to `anno_3/...`, label
+    maps in which value i is the object of the i-th expression. With the Hungarian assignment, which is the field's
+    default, it costs nothing to mistake one object for another.
+
+    Options: those of davis2017_unsup.
+
+    Source: Khoreva et al., Video Object Segmentation with Language Referring Expressions, ACCV 2018; the evaluation as
+    in ReferFormer (Wu et al., CVPR 2022) and those who followed.
+    """
+
+    defaults = davis.OF_PROPOSALS
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return davis.relations(given)
+
+    def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        folders = (*FOLDERS, *(f"DAVIS/{folder}" for folder in FOLDERS), "valid/Annotations", "DAVIS/Annotations/480p")
+        results = davis.evaluate(self.settings, gt, _annotators(open_tree(pred, "pred")), folders, workers)
+        rows = pd.concat([r.rows.assign(annotator=name) for name, r in results.items()], ignore_index=True)
+        rows.insert(0, "annotator", rows.pop("annotator"))
+        means = {measure: float(np.mean([r.summary[measure] for r in results.values()])) for measure in MEASURES}
+        each = {f"J&F {name}": r.summary["J&F-Mean"] for name, r in results.items()}
+        notes = dict.fromkeys(note for r in results.values() for note in r.notes)
+        return Result(rows, {**means, **each}, tuple(notes))
+
+
+def _annotators(start: Tree) -> dict[str, Tree]:
+    tree = find_tree(start, ANNOTATORS)
+    there = tree.videos() if tree else []
+    if absent := [name for name in ANNOTATORS if name not in there]:
+        raise InputError(
+            f"{start.where}: no {', '.join(absent)}; expected label maps anno_K/VIDEO/FRAME.png of four annotators. "
+            "A single one is scored by protocol=davis2017_unsup"
+        )
+    return {name: Tree(tree.storage, f"{tree.top}{name}/") for name in ANNOTATORS}

@@ -1,0 +1,50 @@
+"""The parts that a recipe names: which kinds there are, and how one is made from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rvos_ensemble import adapters, propagators
+from rvos_ensemble.adapters.core.adapter import Adapter
+from rvos_ensemble.adapters.core.component import Component, available, find, make
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.propagators.core.propagator import Propagator
+
+KINDS: dict[str, tuple[type[Component], Any, str]] = {
+    "adapter": (Adapter, adapters, "rvos_ensemble.adapters"),
+    "propagator": (Propagator, propagators, "rvos_ensemble.propagators"),
+    "dataset": (Dataset, adapters.datasets, "rvos_ensemble.datasets"),
+}
+
+
+def class_of(kind: str, name: str) -> type[Component]:
+    """The class of the component of that name.
+
+    Raises:
+        InputError: there is none; those there are, are listed.
+    """
+    return find(name, *KINDS[kind])
+
+
+def make_component(kind: str, settings: Any, where: str) -> Component:
+    """The component that `{kind: NAME, settings...}` describes.
+
+    Raises:
+        InputError: no such component, or settings it does not take.
+    """
+    if not isinstance(settings, Mapping) or kind not in settings:
+        raise InputError(f"{where}: expected {{{kind}: NAME, settings...}}, found {shown(settings)}")
+    if not isinstance(settings[kind], str):
+        raise InputError(f"{where}: {kind} is {shown(settings[kind])}, expected a name or the path of a .py file")
+    try:
+        return make(class_of(kind, settings[kind]), {k: v for k, v in settings.items() if k != kind})
+    except InputError as e:
+        raise InputError(f"{where}: {p}" for p in e.problems) from None
+
+
+def components(kind: str) -> dict[str, str]:
+    """{name: one line} of all components of a kind."""
+    return available(*KINDS[kind])

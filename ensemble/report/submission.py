@@ -1,0 +1,140 @@
+"""The zip that the challenge server takes: streamed, and checked against the data set's list before it counts.
+
+Layouts: Ref-YouTube-VOS `Annotations/VIDEO/EXPRESSION/FRAME.png`, MeViS the same without the top folder. A mask is a
+single-channel 8-bit PNG, 0 or 255, of the clip's size. Servers answer a wrong zip with NaN scores and no reason.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.files.storage import files_in, read_member, zip_file
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all members: the same masks give the same bytes
+SHOWN = 20  # problems listed before "and N more"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a submission must hold.
+
+    Attributes:
+        videos: how many.
+        expressions: how many.
+        masks: how many PNG files.
+    """
+
+    videos: int
+    expressions: int
+    masks: int
+
+
+def plan(clips: Sequence[Clip]) -> Plan:
+    """Counts what the data set asks for, without touching a picture.
+
+    Ref-YouTube-VOS: valid 202 videos, 834 expressions, 22 046 masks; test 305, 1262, 32 724.
+    """
+    return Plan(
+        len(clips),
+        sum(len(c.expressions) for c in clips),
+        sum(len(c.expressions) * len(c) for c in clips),
+    )
+
+
+def members(clip: Clip, root: str) -> list[str]:
+    """Names of the clip's files inside the zip, in order."""
+    return [f"{root}{clip.name}/{e.id}/{frame}.png" for e in clip.expressions for frame in clip.frames]
+
+
+def write(path: Path, clips: Sequence[Clip], root: str, pictures: Iterable[Iterator[bytes]]) -> Plan:
+    """Streams the PNGs into a zip, checks it, and only then gives it its name.
+
+    Args:
+        path: of the zip.
+        clips: all clips of the data set, in order.
+        root: top folder inside the zip, with its slash, or "".
+        pictures: for every clip, its PNGs in the order of `members`.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        InputError: the zip is not what the data set asks for; nothing is left under its name.
+    """
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+                for clip, data in zip(clips, pictures, strict=True):
+                    for name, picture in zip(members(clip, root), data, strict=True):
+                        archive.writestr(zipfile.ZipInfo(name, EPOCH), picture)
+            file.flush()
+            os.fsync(file.fileno())
+        problems = check(Path(temporary), clips, root)
+        if problems:
+            raise InputError([f"{path} was not written: it would be refused", *problems])
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return plan(clips)
+
+
+def check(path: Path, clips: Sequence[Clip], root: str = "Annotations/") -> list[str]:
+    """Everything for which a server would refuse, or silently misread, a submission zip from anywhere.
+
+    Every mask of every expression there once, nothing else, single-channel 8-bit 0/255 of the clip's size, no damage.
+
+    Returns:
+        One line a problem, at most a few dozen; empty when the zip is right.
+    """
+    try:
+        archive = zip_file(path)
+    except InputError as e:
+        return [f"{path}: not a zip: {str(e).removeprefix(f'{path}: ')}"]
+    with archive:
+        infos = {i.filename: i for i in files_in(archive)}
+        counts = Counter(i.filename for i in files_in(archive))
+        wanted = {name: clip for clip in clips for name in members(clip, root)}
+        problems = []
+        if wanted and infos.keys().isdisjoint(wanted):
+            first = next(iter(infos), "nothing")
+            example = next(iter(wanted))
+            return [f"{path}: wrong layout: it starts with {first!r}, expected names such as {example!r}"]
+        problems += [f"{path}: {n} is missing" for n in wanted if n not in infos]
+        problems += [f"{path}: {n} does not belong there" for n in sorted(infos.keys() - wanted.keys())]
+        problems += [f"{path}: {n} is there twice" for n in sorted(n for n, count in counts.items() if count > 1)]
+        for name in (n for n in infos if n in wanted):
+            if len(problems) > SHOWN:
+                break
+            problems += _check_picture(archive, infos[name], wanted[name], path)
+    more = len(problems) - SHOWN
+    return problems if more <= 0 else [*problems[:SHOWN], f"and {more} more"]
+
+
+def _check_picture(archive: zipfile.ZipFile, info: zipfile.ZipInfo, clip: Clip, path: Path) -> list[str]:
+    name = info.filename
+    try:
+        picture = png.decode(read_member(archive, info, f"{path}: {name}"), f"{path}: {name}")
+    except InputError as e:
+        return e.problems
+    if picture.palette or picture.bits != 8:
+        kind = "palette" if picture.palette else "grey"
+        return [f"{path}: {name} is {picture.bits}-bit {kind}, expected 8-bit grey"]
+    if picture.values.shape != tuple(clip.size):
+        return [f"{path}: {name} is {picture.values.shape} (HxW), expected {tuple(clip.size)}"]
+    low, high = int(picture.values.min()), int(picture.values.max())
+    odd = (picture.values != 0) & (picture.values != 255)
+    return [f"{path}: {name} has values between {low} and {high}, expected 0 and 255"] if odd.any() else []

@@ -1,0 +1,234 @@
+"""The steps of the top-down system: candidates, their tracklets, and which of them an expression means.
+
+Source: Liang et al., "Rethinking Cross-modal Interaction from a Top-down Perspective for Referring Video Object
+Segmentation", arXiv 2106.01061.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core.prediction import Objects, Prediction
+from rvos_ensemble.adapters.core.settings import number, shown, switch, texts, whole
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.datasets.frames import few
+from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, TOKENIZER
+from rvos_ensemble.ensemble.fusion import tracklets
+from rvos_ensemble.ensemble.steps.step import INPUT, INPUTS, Step
+
+if TYPE_CHECKING:
+    from rvos_ensemble.ensemble.steps.grounder import Grounder
+
+
+class Candidates(Step):
+    """Every mask of the segmenters in K uniformly sampled frames, as a candidate of its own.
+
+    `propagate` with `key_frame: given` makes a tracklet of each.
+
+    Settings:
+        inputs: segmenters, sources of objects; several are pooled.
+        k: how many frames; each moves to the nearest one in which anything was found.
+        min_score: candidates below it are left out.
+        most: of one frame and segmenter, the best ones.
+    """
+
+    op = "candidates"
+    takes = gives = "objects"
+    defaults = {
+        "inputs": INPUTS,
+        "k": whole(tracklets.KEY_FRAMES, least=1),
+        "min_score": number(0.0, least=0, most=1),
+        "most": whole(20, least=1),
+    }
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("binary", scores=True, key_frame=True, objects=True)
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        s = self.settings
+        sources = {name: inputs[name] for name in self.inputs}
+        frames = tracklets.key_frames(sources, len(clip), s["k"])
+        return tracklets.candidates(sources, frames, s["min_score"], s["most"])
+
+
+class Tracklets(Step):
+    """The best of propagated candidates, those that are the same object left out: tracklet-NMS (eq. 3).
+
+    Settings:
+        input: the propagated candidates.
+        scores_from: the candidates as they were; a tracklet's score is its candidate's confidence times the mean
+            probability of its propagation.
+        max_iou: two tracklets that overlap more over the whole video are the same; 1 for no NMS.
+        keep: how many at most; null for all.
+    """
+
+    op = "tracklets"
+    takes = gives = "objects"
+    defaults = {
+        "input": INPUT,
+        "scores_from": INPUTS,
+        "max_iou": number(0.5, least=0, most=1),
+        "keep": whole(tracklets.MOST, least=1, null=True),
+    }
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        if len(given.get("scores_from", [1])) != 1:
+            yield f"scores_from is {shown(given['scores_from'])}, expected the candidates"
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return known[self.settings["input"]]
+
+    @property
+    def inputs(self) -> list[str]:
+        return [self.settings["input"], *self.settings["scores_from"]]
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        s = self.settings
+        tracks, candidates = (inputs[name] for name in self.inputs)
+        if set(tracks) != set(candidates):
+            raise InputError(f"step {self.name}: {self.inputs[0]} is not made of the candidates of {self.inputs[1]}")
+        names, sequences = list(tracks), list(tracks.values())
+        scores = [tracklets.tracklet_score(candidates[name], tracks[name]) for name in names]
+        iou = tracklets.tracklet_iou(sequences) if s["max_iou"] < 1 else np.zeros((len(names),) * 2)
+        kept = tracklets.nms(iou, scores, s["max_iou"], s["keep"] or len(names))
+        notes = {i: {**sequences[i].notes, "tracklet_score": round(scores[i], 6)} for i in kept}
+        return Objects((names[i], sequences[i].with_(notes=notes[i])) for i in kept)
+
+    def describe(self) -> str:
+        s = self.settings
+        return f"tracklets of {s['input']}, at most {s['keep'] or 'all'}, IoU <= {s['max_iou']}"
+
+
+OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames_per_step")  # of a `Grounder`, in its order
+
+
+class Ground(Step):
+    """For every expression the object that it means, by a network that sees the objects and reads the words (eq. 4-6).
+
+    Settings:
+        input: tracklets, or with `each_frame` objects as a segmenter finds them.
+        weights: of the grounding network, one or several: their probabilities are averaged.
+        each_frame: every frame chooses for itself among the objects that it has, as image-level methods do; else the
+            object of the highest probability, averaged over frames, is taken through the clip.
+        frames: at so many of them, uniformly sampled, the network looks; null for all.
+        short_side: pixels of the frames that it sees; null: as it was trained.
+        tokenizer: folder with the tokenizer's files; null: ours, or the cache of Hugging Face.
+        device, precision: as of the models, see docs/models.md.
+        frames_per_step: frames at once: memory, not numbers.
+    """
+
+    op = "ground"
+    takes, gives = "objects", "expressions"
+    defaults = {
+        "input": INPUT,
+        "weights": texts(what="one or several checkpoints"),
+        "each_frame": switch(False),
+        "frames": whole(None, least=1),
+        "short_side": whole(None, least=1, most=1 << 14),
+        "tokenizer": TOKENIZER,
+        "device": DEVICE,
+        "precision": PRECISION,
+        "frames_per_step": whole(8, least=1),
+    }
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """Opens the files: what is wrong with them is told before anything is computed."""
+        if not {"weights", *OPTIONS} <= given.keys():
+            return []
+        try:
+            self.__dict__["grounder"] = _opened(given)
+        except InputError as error:
+            return error.problems
+        return []
+
+    @property
+    def inputs(self) -> list[str]:
+        return [self.settings["input"]]
+
+    @cached_property
+    def grounder(self) -> Grounder:
+        """The networks."""
+        return _opened(self.settings)
+
+    @property
+    def uses_gpu(self) -> bool:
+        return self.grounder.device.type == "cuda"
+
+    def problems(self, clip: Clip) -> list[str]:
+        strange = self.grounder.strange([e.text for e in clip.expressions])
+        if not strange:
+            return []
+        return [
+            f"clip {clip.name!r}: {self.settings['weights']} knows only the words of `shapes`, and not all of these: "
+            f"{few(strange)}. Give weights of a network that reads them, see docs/topdown.md"
+        ]
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        if self.settings["each_frame"]:
+            return Traits("binary", scores=True, key_frame=False)
+        return replace(known[self.settings["input"]], objects=False)
+
+    def fingerprint(self, clip: Clip) -> str:
+        return f"{self.grounder.fingerprint} {clip.fingerprint}"
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        objects = inputs[self.settings["input"]]
+        if not objects:
+            nothing = LazyMasks((len(clip), *clip.size), np.dtype(bool), _Nothing(tuple(clip.size)))
+            empty = MaskSequence(nothing, scores=np.zeros(len(clip), np.float32), notes={"object": None})
+            return {e.id: empty for e in clip.expressions}
+        if self.settings["each_frame"]:
+            return self._each_frame(clip, objects)
+        found = self.grounder.probabilities(clip, objects, self.settings["frames"]).mean(1)  # [E, P]
+        names = list(objects)
+        prediction = {}
+        for e, probability in zip(clip.expressions, found, strict=True):
+            best = int(probability.argmax())
+            chosen = objects[names[best]]
+            notes = {**chosen.notes, "object": names[best], "probability": round(float(probability[best]), 4)}
+            prediction[e.id] = chosen.with_(notes=notes)
+        return prediction
+
+    def _each_frame(self, clip: Clip, objects: Objects) -> Prediction:
+        """Frame by frame the best of the objects that are there; P is its probability among them."""
+        names = list(objects)
+        there = np.array([[s.mask(t).any() for s in objects.values()] for t in range(len(clip))])  # [T, P]
+        found = self.grounder.probabilities(clip, objects, None, there)
+        prediction = {}
+        for e, probability in zip(clip.expressions, found, strict=True):  # [T, P]
+            best = [names[i] for i in probability.argmax(1)]
+            masks = (objects[name].mask(t) for t, name in enumerate(best))
+            scores = probability.max(1) * there.any(1)
+            prediction[e.id] = MaskSequence.binary(masks, scores, score_source="probability of the object in the frame")
+        return prediction
+
+    def describe(self) -> str:
+        s = self.settings
+        weights = [s["weights"]] if isinstance(s["weights"], str) else s["weights"]
+        by = " and ".join(str(w).rpartition("/")[2] for w in weights)
+        return f"{s['input']} grounded{', frame by frame,' if s['each_frame'] else ''} by {by}"
+
+
+class _Nothing:
+    """Empty masks of a size."""
+
+    def __init__(self, size: tuple[int, int]):
+        self.size = size
+
+    def __call__(self, t: int) -> np.ndarray:
+        return np.zeros(self.size, bool)
+
+
+def _opened(settings: Mapping[str, Any]) -> Grounder:
+    from rvos_ensemble.ensemble.steps.grounder import Grounder  # here, because torch takes its time to load
+
+    weights = settings["weights"]
+    return Grounder([weights] if isinstance(weights, str) else weights, *(settings[k] for k in OPTIONS))

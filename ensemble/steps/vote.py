@@ -1,0 +1,177 @@
+"""The step `vote`: binary masks of models, and of expressions of the same object, are added up and thresholded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.settings import REQUIRED, choice, either, listed, number, switch, table, whole
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble.fusion import votes as fusion
+from rvos_ensemble.ensemble.fusion.grouping import SETTINGS, check_settings, group_expressions, possible_sizes
+from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
+
+COUNT = (whole(least=1), number(above=0, most=1))  # of votes, or a share of them
+WEIGHT = whole(most=1000)
+
+
+class Vote(Step):
+    """Sums binary masks over models, and over expressions of the same object, and thresholds (Eq. 3).
+
+    Settings:
+        inputs: the models' predictions; the first is the one that `leftover: first` trusts.
+        across: `expressions` sums over the expressions of a group too and gives each of them the result.
+        threshold: a count of votes (int) or a share of them (float in (0, 1]); null keeps the vote map itself.
+        weights: votes each input has, whole numbers.
+        leftover: an expression alone in its group: `vote` like the others, `first` takes the first input as it is, or
+            a threshold of its own (3 of the 4 votes that are left).
+        leftover_double_sigmoid: with `leftover: first`, takes every probability above 0 as foreground: in the winners'
+            released code UNINEXT's probabilities pass through a second sigmoid there. Their float32 said p > 1.2e-7;
+            our 8 bits say p > 1/510.
+        grouping: {rule, file, min_iou}, the recipe's own where it is not given; see `ensemble/fusion/grouping.py`.
+    """
+
+    op = "vote"
+    version = 2  # 2: pairs where the data set lists pairs
+    defaults = {
+        "inputs": INPUTS,
+        "across": choice(None, "expressions"),
+        "threshold": either(REQUIRED, *COUNT, null=True, what="a count (3), a share (0.5) or null"),
+        "weights": listed(WEIGHT, None, least=1),
+        "leftover": either("vote", choice("vote", "first"), *COUNT, what="vote, first, or a threshold"),
+        "leftover_double_sigmoid": switch(False),
+        "grouping": table(None, below=SETTINGS),
+    }
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        if given.get("grouping") and given.get("across"):
+            try:
+                check_settings(given["grouping"], "grouping")
+            except InputError as error:
+                yield from error.problems
+        if {"inputs", "weights"} <= given.keys():
+            try:
+                fusion.check_weights(len(given["inputs"]), given["weights"])
+            except ValueError as error:
+                yield str(error)
+
+    def fingerprint(self, clip: Clip) -> str:
+        return "in pairs" if self.settings["across"] and clip.in_pairs else ""
+
+    def problems(self, clip: Clip) -> list[str]:
+        """A grouping that does not fit the clip; a count of votes that the groups of the clip do not have."""
+        if self.settings["across"] is None:
+            possible = [{1}]
+        else:
+            try:
+                possible = possible_sizes(clip, **(self.settings["grouping"] or {}))
+            except InputError as error:
+                return error.problems
+        refused = [[p for size in sorted(sizes) for p in self._count_problems(clip, size)] for sizes in possible]
+        if not all(refused):  # of some groupings nothing is: the masks will tell
+            return []
+        return [*dict.fromkeys(p for problems in refused for p in problems)]
+
+    def _count_problems(self, clip: Clip, group: int) -> list[str]:
+        """Why a group of so many expressions cannot vote."""
+        if self._takes_first(group):
+            return []
+        try:
+            self.votes_needed(clip, group, self._total(group))
+        except InputError as error:  # as a run says it; who reads `problems` says the step's name
+            return [p.removeprefix(f"step {self.name}: ") for p in error.problems]
+        return []
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        return vote_maps(self, self.inputs, known)
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        s = self.settings
+        if s["threshold"] is None:  # an expression alone in its group may be thresholded all the same
+            same = s["across"] is None or s["leftover"] == "vote"
+            return Traits("votes" if same else None, scores=False if same else None, key_frame=False)
+        first = s["across"] is not None and s["leftover"] == "first"
+        scored = not first or known[self.inputs[0]].all().scores is True
+        return Traits("binary", scores=True if scored else None, key_frame=False)
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        s = self.settings
+        models = [inputs[name] for name in self.inputs]
+        groups = [[e.id] for e in clip.expressions]
+        if s["across"] == "expressions":
+            groups = group_expressions(clip, models, **(s["grouping"] or {}))
+        result = {}
+        for group in groups:
+            if self._takes_first(len(group)):
+                first = models[0][group[0]]
+                accident = s["leftover_double_sigmoid"]
+                masks = (first.prob_at(t) > 0 if accident else first.mask(t) for t in range(len(first)))
+                fused = MaskSequence.binary(masks, first.scores)
+            else:
+                fused = self._vote(clip, [model[i] for i in group for model in models], len(group))
+            notes = {"group": list(group)} if s["across"] else {}
+            result |= {i: fused.with_(notes={**fused.notes, **notes}) for i in group}
+        return {e.id: result[e.id] for e in clip.expressions}
+
+    def votes_needed(self, clip: Clip, group: int, total: int) -> int | None:
+        """How many votes a pixel needs in a group of that many expressions; None where the vote map is kept.
+
+        Raises:
+            InputError: a count that is more than the votes there are, or more votes than can be counted.
+        """
+        threshold = self.settings["threshold"]
+        if self.settings["across"] == "expressions" and group == 1 and self.settings["leftover"] != "vote":
+            threshold = self.settings["leftover"]
+        where = f"step {self.name}: clip {clip.name!r}, a group of {group}"
+        if total > fusion.MOST_VOTES:
+            raise InputError(f"{where}: {total} votes, at most {fusion.MOST_VOTES} can be counted: lower the `weights`")
+        try:
+            return None if threshold is None else fusion.votes_needed(threshold, total)
+        except ValueError as e:
+            raise InputError(f"{where}: {e}; write the threshold as a share (0.5), or give `leftover`") from None
+
+    def _takes_first(self, group: int) -> bool:
+        """Whether a group of so many expressions is the first input's mask as it is."""
+        return self.settings["across"] == "expressions" and group == 1 and self.settings["leftover"] == "first"
+
+    def _total(self, group: int) -> int:
+        """The votes there are in a group of so many expressions."""
+        return sum(self.settings["weights"] or [1] * len(self.inputs)) * group
+
+    def _vote(self, clip: Clip, maps: list[MaskSequence], group: int) -> MaskSequence:
+        total = self._total(group)
+        needed = self.votes_needed(clip, group, total)
+        weights = fusion.check_weights(len(maps), (self.settings["weights"] or [1] * len(self.inputs)) * group)
+        if needed is None:
+            votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
+            return MaskSequence(np.stack(votes), "votes", total=total)
+        masks, scores = [], []
+        for t in range(len(clip)):
+            votes = fusion.vote_map([m.mask(t) for m in maps], weights)
+            mask = votes >= needed
+            masks.append(np.packbits(mask, axis=1))
+            scores.append(mean_inside(votes, mask) / total)
+        fused = MaskSequence(PackedMasks(np.stack(masks), clip.size[1]), scores=np.float32(scores))
+        return fused.with_(notes={"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"})
+
+    def describe(self) -> str:
+        across = ", over expressions" if self.settings["across"] else ""
+        return f"vote of {', '.join(self.inputs)}{across}, >= {self.settings['threshold']}"
+
+
+def mean_inside(values: np.ndarray, mask: np.ndarray) -> float:
+    """The mean of an image inside a mask, 0 where the mask is empty.
+
+    Args:
+        values: uint8 or uint16 [H, W].
+        mask: bool [H, W].
+    """
+    area = np.count_nonzero(mask)
+    return cv2.norm(values, cv2.NORM_L1, mask.view(np.uint8)) / area if area else 0.0

@@ -1,0 +1,110 @@
+"""How far a mask can be trusted, frame by frame, where a model gives no score: pure functions of the masks.
+
+They compare frames of one video. Across models or videos their values mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import cv2
+import numpy as np
+
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.inference.logits import confidence
+
+
+def agreement(sequences: Sequence[MaskSequence]) -> np.ndarray:
+    """Mean IoU of the masks' pairs on every frame, float64 [T] in 0..1.
+
+    One sequence is compared with its own neighbours in time. Two empty masks agree on nothing: their IoU counts 0.
+    """
+    length = len(sequences[0])
+    if len(sequences) == 1:
+        masks = (sequences[0].mask(t) for t in range(length))
+        return _of_neighbours(iou(a, b) for a, b in _pairs(masks))
+    result = np.empty(length)
+    for t in range(length):
+        masks = [s.mask(t) for s in sequences]
+        result[t] = np.mean([iou(a, b) for a, b in combinations(masks, 2)])
+    return result
+
+
+def temporal_stability(sequence: MaskSequence) -> np.ndarray:
+    """How little a mask changes around a frame, float64 [T] in 0..1.
+
+    Mean IoU with the masks before and after, each moved so that the centres of mass lie on each other, times the
+    mask's area as a share of the median area of those that are not empty (1 at most): a mask that lost its object for
+    a while is stable, too, but small.
+
+    >>> block = np.zeros((4, 1, 8), bool)
+    >>> for t in range(3):  # an object that moves; the last mask is empty
+    ...     block[t, 0, 2 * t : 2 * t + 2] = True
+    >>> temporal_stability(MaskSequence.binary(block)).tolist()
+    [1.0, 1.0, 0.5, 0.0]
+    """
+    areas = np.zeros(len(sequence))
+
+    def masks() -> Iterator[np.ndarray]:
+        for t in range(len(sequence)):
+            mask = sequence.mask(t)
+            areas[t] = np.count_nonzero(mask)
+            yield mask
+
+    steps = _of_neighbours(iou(a, centred(b, a)) for a, b in _pairs(masks()))
+    typical = np.median(areas[areas > 0]) if areas.any() else 1.0
+    return steps * np.minimum(areas / typical, 1)
+
+
+def soft_stability(sequence: MaskSequence) -> np.ndarray:
+    """IoU of the masks at probability > 0.6 and > 0.4, float64 [T] in 0..1; 0 where nothing is that probable.
+
+    Binary masks are stable wherever they are not empty: for them it says nothing.
+
+    Source: the stability score of Kirillov et al., "Segment Anything", ICCV 2023.
+
+    >>> soft_stability(MaskSequence.prob(np.uint8([[[255, 255, 120, 0]]]))).tolist()
+    [0.6666666666666666]
+    """
+    result = np.zeros(len(sequence))
+    for t in range(len(sequence)):
+        probability = sequence.prob_at(t)
+        wide = np.count_nonzero(probability > 102)  # of 255
+        result[t] = np.count_nonzero(probability > 153) / wide if wide else 0.0
+    return result
+
+
+def confidences(sequence: MaskSequence, over: str = "frame") -> np.ndarray:
+    """The mean of each frame's pixel-wise final scores, float64 [T]; see `adapters.logits.confidence`."""
+    return np.array([confidence(sequence.prob_at(t), over) for t in range(len(sequence))])
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union; 0 for two empty masks."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 0.0
+
+
+def centred(mask: np.ndarray, on: np.ndarray) -> np.ndarray:
+    """A mask moved by whole pixels, its centre of mass onto that of another; what leaves the frame is lost."""
+    here, there = (cv2.moments(m.view(np.uint8), binaryImage=True) for m in (mask, on))
+    if not here["m00"] or not there["m00"]:
+        return mask
+    dx, dy = (round(there[m] / there["m00"] - here[m] / here["m00"]) for m in ("m10", "m01"))
+    move = np.float32([[1, 0, dx], [0, 1, dy]])
+    return cv2.warpAffine(mask.view(np.uint8), move, mask.shape[::-1], flags=cv2.INTER_NEAREST).view(bool)
+
+
+def _pairs(masks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    previous = next(masks)
+    for mask in masks:
+        yield previous, mask
+        previous = mask
+
+
+def _of_neighbours(steps: Iterator[float]) -> np.ndarray:
+    """From a value for every step t to t + 1 to the mean of the steps on both sides of each frame."""
+    values = list(steps)
+    around = [values[max(0, t - 1) : t + 1] for t in range(len(values) + 1)]
+    return np.array([np.mean(a) if a else 0.0 for a in around])

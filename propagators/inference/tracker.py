@@ -1,0 +1,199 @@
+"""The bookkeeping of a video: which frames each sequence remembers, in what order things happen on a frame.
+
+A *bank* is one identity bank with its memory: up to 10 objects that compete for pixels. It corresponds to one official
+engine; here any number of them share the features of a frame and go through the network as one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rvos_ensemble.propagators.networks.memory import LongTermMemory, Ragged, Tokens
+from rvos_ensemble.propagators.networks.network import Features, Reading, VOSNetwork
+
+
+@dataclass
+class Cohort:
+    """Banks that remember the same frames: one memory, its rows in the order of the banks.
+
+    Attributes:
+        banks: their numbers.
+        long: long-term memory.
+        short: tokens of the previous frame, of every block.
+        last: frame count at the latest addition to the long-term memory.
+        pending: the reading of the current frame and the rows in it, until the masks of the frame are known.
+    """
+
+    banks: list[int]
+    long: LongTermMemory
+    short: list[Tokens]
+    last: int
+    pending: tuple[Reading, list[int]] | None = None
+
+    def rows(self, index: list[int]) -> Cohort:
+        """Some of its banks as a cohort of their own."""
+        pending = self.pending and (self.pending[0], [self.pending[1][i] for i in index])
+        banks = [self.banks[i] for i in index]
+        return Cohort(banks, self.long.rows(index), [t.rows(index) for t in self.short], self.last, pending)
+
+
+class Tracker:
+    """Carries labels of many banks from frame to frame: `step`, then `update`, with `reference` where masks are given.
+
+    Args:
+        network: in inference form.
+        memory_gap: frames between two additions to the long-term memory; None keeps references only.
+        max_memory_frames: long-term memory at most, per bank.
+        batch: banks at most in one pass through the network; more take several passes.
+    """
+
+    def __init__(self, network: VOSNetwork, memory_gap: int | None, max_memory_frames: int = 24, batch: int = 16):
+        self.network, self.gap, self.max_memory_frames, self.batch = network, memory_gap, max_memory_frames, batch
+        self.cohorts: list[Cohort] = []
+        self.resting: list[Cohort] = []  # not propagated until a reference wakes them
+        self.objects: dict[int, int] = {}  # of each bank
+        self.frame = 0
+
+    @property
+    def banks(self) -> list[int]:
+        """All banks, in the order of `step`'s logits."""
+        return [b for cohort in self.cohorts for b in cohort.banks]
+
+    @torch.no_grad()
+    def reference(self, features: Features, labels: Tensor, banks: Sequence[int], objects: Sequence[int]) -> None:
+        """Gives the labels of a frame: a bank's first, or further ones, which join its long-term memory.
+
+        Args:
+            features: of the frame.
+            labels: [B, H, W] at the input's size, 0 for background, else 1..objects.
+            banks: B numbers.
+            objects: how many objects each has, 10 at most.
+        """
+        row = {bank: i for i, bank in enumerate(banks)}
+        known = self._take(row) + self._take(row, self.resting)
+        histories = [(c.banks, c.long) for c in known]
+        histories.append(([b for b in banks if b not in self.objects], None))
+        self.objects.update(zip(banks, objects, strict=True))
+        for members, long in histories:
+            # a memory that exists is one batch already; new banks start in batches that fit
+            size = len(members) if long is not None else self.batch
+            for start in range(0, len(members), size):
+                part = members[start : start + size]
+                index = [row[b] for b in part]
+                ids = self.network.identify(labels[index], max(objects[i] for i in index))
+                _, tokens = self.network.refer(features, ids)
+                memory = LongTermMemory(self.max_memory_frames) if long is None else long
+                memory.append(tokens, reference=True)
+                self.cohorts.append(Cohort(list(part), memory, tokens, self.frame))
+
+    def rest(self) -> None:
+        """Lets all banks rest with what they remember, until a reference wakes them."""
+        self.resting += self.cohorts
+        self.cohorts = []
+
+    @torch.no_grad()
+    def step(self, features: Features, without: Collection[int] = ()) -> Tensor | None:
+        """Goes to the next frame.
+
+        Args:
+            features: of the frame.
+            without: banks to leave out, because `reference` gives their labels at this frame.
+
+        Returns:
+            Logits at stride 4, [B, 1 + most objects, H / 4, W / 4], rows in the order of `banks` (those left out come
+            last there and have no row); None where no bank is left. Logits of ids that a bank has not are -1e10.
+        """
+        self.frame += 1
+        waiting = self._take(without)
+        most, logits = max((self.objects[b] for b in self.banks), default=1) or 1, []
+        for chunk in self._chunks():
+            reading = self._read(features, chunk)
+            found = self.network.decode(reading, most)
+            unused = -1e10 if found.dtype == torch.float32 else -1e4
+            for i, bank in enumerate(b for cohort in chunk for b in cohort.banks):
+                found[i, self.objects[bank] + 1 :] = unused
+            logits.append(found)
+        self.cohorts += waiting
+        return torch.cat(logits) if logits else None
+
+    @torch.no_grad()
+    def update(self, labels: Tensor) -> None:
+        """Remembers the frame of the last `step` under these labels [B, H, W], rows as in its logits."""
+        readings: dict[int, tuple[Reading, list[Cohort]]] = {}
+        for cohort in self.cohorts:
+            if cohort.pending is not None:
+                readings.setdefault(id(cohort.pending[0]), (cohort.pending[0], []))[1].append(cohort)
+        start = 0
+        for reading, size in self._readings:
+            part = labels[start : start + size]
+            start += size
+            if id(reading) not in readings:  # all its banks were given references since
+                continue
+            ids = self.network.identify(part, max(self.objects.values()))
+            tokens = self.network.remember(reading, ids)
+            for cohort in readings[id(reading)][1]:
+                rows, cohort.pending = cohort.pending[1], None
+                cohort.short = tokens if rows == list(range(size)) else [t.rows(rows) for t in tokens]
+                if self.gap is not None and self.frame - cohort.last >= self.gap:
+                    cohort.long.append(cohort.short, reference=False)
+                    cohort.last = self.frame
+        self._readings = []
+
+    def _read(self, features: Features, chunk: list[Cohort]) -> Reading:
+        """The transformer for some cohorts at once."""
+        layers = range(len(chunk[0].short))
+        long = [Ragged([(len(c.banks), c.long.layer(i)) for c in chunk]) for i in layers]
+        short = [_together([(len(c.banks), c.short[i]) for c in chunk]) for i in layers]
+        reading = self.network.propagate(features, long, short)
+        start = 0
+        for cohort in chunk:
+            cohort.pending = reading, list(range(start, start + len(cohort.banks)))
+            start += len(cohort.banks)
+        self._readings.append((reading, start))
+        return reading
+
+    def _chunks(self) -> list[list[Cohort]]:
+        """Cohorts in order, in chunks of `batch` banks at most."""
+        self._readings: list[tuple[Reading, int]] = []
+        chunks: list[list[Cohort]] = []
+        count = 0
+        for cohort in self.cohorts:
+            if not chunks or count + len(cohort.banks) > self.batch:
+                chunks.append([])
+                count = 0
+            chunks[-1].append(cohort)
+            count += len(cohort.banks)
+        return chunks
+
+    def _take(self, banks: Collection[int], cohorts: list[Cohort] | None = None) -> list[Cohort]:
+        """Removes these banks from the running cohorts, or those given, and returns them; cohorts split as needed."""
+        cohorts = self.cohorts if cohorts is None else cohorts
+        taken, left = [], []
+        for cohort in cohorts:
+            inside = [i for i, b in enumerate(cohort.banks) if b in banks]
+            if len(inside) in (0, len(cohort.banks)):
+                (taken if inside else left).append(cohort)
+            else:
+                taken.append(cohort.rows(inside))
+                left.append(cohort.rows([i for i, b in enumerate(cohort.banks) if b not in banks]))
+        cohorts[:] = left
+        return taken
+
+
+def _together(parts: list[tuple[int, Tokens]]) -> Tokens:
+    """Tokens of one frame for all cohorts; what depends on the image alone is one tensor in all and stays shared."""
+    if len(parts) == 1:
+        return parts[0][1]
+
+    def join(tensors: list[Tensor]) -> Tensor:
+        if all(x is tensors[0] for x in tensors):
+            return tensors[0]
+        return torch.cat([x.expand(n, -1, -1) for (n, _), x in zip(parts, tensors, strict=True)])
+
+    tokens = [t for _, t in parts]
+    values = zip(*(t.values for t in tokens), strict=True)
+    return Tokens(join([t.key for t in tokens]), tuple(join(list(v)) for v in values))

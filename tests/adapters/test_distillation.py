@@ -1,0 +1,130 @@
+"""A video backbone taught by a network of single frames: how things move, what is learned, and what comes out."""
+
+import numpy as np
+import pytest
+import torch
+from test_train_segmenters import training
+from test_train_uninext import clip_of
+
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.networks.backbones.swin import Swin, WindowAttention
+from rvos_ensemble.adapters.training.distillation import HALF, look_nearby, ways_of
+from rvos_ensemble.adapters.training.loop import loop
+from rvos_ensemble.adapters.training.loop.export import export
+from rvos_ensemble.adapters.training.segmenters import losses, trainee
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A file of a teacher, and a trainee that has it."""
+    path = tmp_path_factory.mktemp("teacher") / "weights.pth"
+    torch.save(training("soc", seed=3).checkpoint(training("soc", seed=3).network.state_dict()), path)
+    learner = training("soc", "video_swin_nano", clip_of(4), teacher=str(path), freeze_norms=False)
+    return path, learner
+
+
+def square(places, size=20, shape=(100, 160)):
+    """A square at (x, y) of each frame; None: not there."""
+    masks = torch.zeros(1, len(places), *shape)
+    for mask, place in zip(masks[0], places, strict=True):
+        if place:
+            mask[place[1] : place[1] + size, place[0] : place[0] + size] = 1
+    return masks
+
+
+def test_ways_are_those_that_things_go():
+    ways, known = ways_of(square([(10, 30), (40, 30), (40, 28), None, (5, 5)]))
+    long, short = 0.3 / (0.3 + HALF), 0.02 / (0.02 + HALF)
+    assert torch.allclose(ways[0, 0], torch.tensor([0, 0, long, 0])), "nothing is before the first frame"
+    assert torch.allclose(ways[0, 1], torch.tensor([long, 0, 0, -short])), "came from the left, goes up a little"
+    assert known[0].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_the_way_of_what_is_hidden_by_half_is_not_known():
+    masks = square([(10, 30), (40, 30)])
+    masks[0, 1, :, :50] = 0
+    assert not ways_of(masks)[1].any()
+    assert not ways_of(square([(10, 30), (40, 30)], size=3))[1].any(), "nor that of a dot"
+
+
+def test_ways_are_the_same_at_any_size_and_backwards():
+    masks = square([(10, 30), (40, 34), (80, 50)])
+    ways, known = ways_of(masks)
+    larger, _ = ways_of(masks.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.allclose(ways, larger, atol=1e-5)
+    backwards, known_too = ways_of(masks.flip(1))
+    to_and_from = backwards.flip(1)[..., [2, 3, 0, 1]]
+    assert torch.allclose(to_and_from, -ways, atol=1e-5)
+    assert (known_too.flip(1)[..., [2, 3, 0, 1]] == known).all()
+
+
+def test_heads_look_at_places_of_their_own_in_three_frames():
+    torch.manual_seed(0)
+    body = Swin(24, (2, 4, 8, 16), (2, 2, 2, 1), video=True)
+    look_nearby(body)
+    at = []
+    for attention in (m for m in body.modules() if isinstance(m, WindowAttention)):
+        z, y, x = np.unravel_index(attention.relative_position_bias_table.argmax(0).numpy(), (15, 13, 13))
+        at += zip(z - 7, y - 6, x - 6, strict=True)
+    at = np.array(at)
+    assert np.bincount(at[:, 0] + 1).tolist() == [15, 14, 15] and abs(at[:, 1:]).max() <= 2
+    assert len({tuple(place) for place in at}) > 15
+    index = body.layers[0].blocks[0].attn.relative_position_index
+    bias = body.layers[0].blocks[0].attn.bias(8 * 49)[0, 0]
+    query = 4 * 49 + 24  # the middle of the fifth frame
+    assert bias[query].argmax() // 49 == 5 and index.shape == (392, 392), "the first head: one frame back or on"
+
+
+def test_it_learns_to_see_and_keeps_the_rest(taught, tmp_path):
+    path, learner = taught
+    batch = learner.collate([learner.samples()[0]])
+    before = {k: v.clone() for k, v in learner.network.state_dict().items()}
+    first = {k: v.item() for k, v in learner.losses(batch, 0).items()}
+    settings = {"batch": 1, "steps": 40, "lr": 3e-3, "clip": 1.0, "ema": 0.0, "validate_every": 40, "save_every": 40}
+    loop.fit(learner, settings, tmp_path)
+    last = {k: v.item() for k, v in learner.losses(batch, 0).items()}
+    assert set(last) == {"hint", "motion"} and all(last[k] < 0.6 * first[k] for k in last)
+    assert learner.network.imitation.right(learner.network, batch) > 0.8, "it has this clip by heart"
+
+    changed = {k for k, v in learner.network.state_dict().items() if not torch.equal(v, before[k])}
+    assert all(k.startswith(("backbone.", "input_proj.", "spatial_decoder.", "imitation.")) for k in changed)
+    teacher = torch.load(path)["model"]
+    held = [
+        k for k in teacher if k.startswith(("text_encoder.", "transformer.", "voc.")) and teacher[k].is_floating_point()
+    ]
+    assert len(held) > 50 and all(torch.equal(before[k], teacher[k]) for k in held), "the rest is the teacher's"
+
+    made = open_checkpoint(tmp_path / "weights.pth")
+    assert (made.model, made.backbone) == ("soc", "video_swin_nano"), "strictly: no head of the training in it"
+    small = open_checkpoint(export(tmp_path / "weights.pth", tmp_path / "small.safetensors"))
+    left_out = {k.removeprefix("backbone.0.body.") for k in made.weights.keys() - small.weights.keys()}
+    assert len(left_out) == 7 and all(k.endswith("attn.relative_position_index") for k in left_out)
+    again = small.network("last").backbone[0].body.state_dict()
+    assert all(torch.equal(again[k], made.weights["backbone.0.body." + k]) for k in left_out), "it follows from windows"
+    goes_on = training("soc", "video_swin_nano", clip_of(4), weights=str(tmp_path / "weights.pth"))
+    own = goes_on.network.backbone[0].body.layers[1].blocks[0].attn.qkv.weight
+    assert torch.equal(own, learner.network.backbone[0].body.layers[1].blocks[0].attn.qkv.weight)
+    assert all(v.isfinite() for v in losses(goes_on.network, goes_on.collate([goes_on.samples()[0]])).values())
+
+
+def test_validation_tells_masks_and_motion(taught):
+    _, learner = taught
+    learner.score = lambda found, true: float((found == true).mean())
+    learner.settings = learner.settings | {"validate_clips": 1}
+    with torch.no_grad():
+        found = learner.validate(learner.network.eval())
+    assert set(found) == {"J&F", "Motion"} and 0 <= found["Motion"] <= 1
+
+
+def test_a_teacher_of_another_kind_is_refused(taught):
+    path, _ = taught
+    with pytest.raises(InputError, match="holds weights of soc, expected mutr"):
+        training("mutr", "video_swin_nano", teacher=str(path))
+
+
+def test_frames_lie_close_together_with_a_teacher(taught):
+    path, _ = taught
+    small = {"variant": "video_swin_nano", "text_width": 32, "text_layers": 1}
+    assert trainee("soc", {**small, "teacher": str(path)}).clips.spread is False
+    assert trainee("soc", small).clips.spread is True

@@ -1,0 +1,241 @@
+"""The sentences of `shapes` are true, of one object alone: read off the drawn ids, not off what made them."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rvos_ensemble.adapters.datasets.shapes.clips import film
+from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SPLITS
+from rvos_ensemble.adapters.datasets.shapes.sentences import VOCABULARY
+from rvos_ensemble.adapters.datasets.shapes.things import COLOURS, PATTERNS, SHAPES
+
+SIZE = (72, 128)
+HEIGHTS = np.array([128 / 72, 1])  # (x, y) of the frame in frame heights
+
+
+def shoot(seed: int, index: int, level=None, frames: int = 24, split: str = "train", most: int = 4):
+    return film(split, seed, index, level, np.linspace(0, 1, frames), SIZE, least=0, most=most)
+
+
+class Seen:
+    """What the ids of a clip tell about each of its objects; nothing is taken from paths."""
+
+    def __init__(self, ids: np.ndarray, count: int, columns: bool = False):
+        masks = np.stack([ids == k for k in range(1, count + 1)], axis=1)  # [T, N, H, W]
+        self.areas = masks.sum((2, 3))
+        h, w = ids.shape[1:]
+        x = (masks.sum(2) * (np.arange(w) + 0.5)).sum(2) / np.maximum(self.areas, 1) / w
+        y = (masks.sum(3) * (np.arange(h) + 0.5)).sum(2) / np.maximum(self.areas, 1) / h
+        self.centres = np.stack([x, y], axis=2)  # [T, N, 2]; meaningless without area
+        self.edge = np.stack(
+            [masks[:, :, 0].any(2), masks[:, :, -1].any(2), masks[..., 0].any(2), masks[..., -1].any(2)]
+        ).any(0)  # [T, N]: touches the edge of the frame
+        near = [[cv2.dilate(m.view(np.uint8), np.ones((5, 5))).astype(bool) for m in frame] for frame in masks]
+        self.meets = np.array(
+            [[not np.isin(ids[t][n], (0, k)).all() for k, n in enumerate(row, 1)] for t, row in enumerate(near)]
+        )  # [T, N]: another object is next to it
+        self.free = ~self.meets & ~self.edge & (self.areas > 0)  # nothing hides a part of it
+        self.columns = columns
+        if columns:  # they are not in the ids
+            self.free &= self.areas > 0.9 * self.areas.max(0)
+
+    def all_free(self, k: int) -> bool:
+        return bool(self.free[self.areas[:, k] > 0, k].all())
+
+    def path(self, k: int) -> np.ndarray:
+        """Centres of the frames in which the object is seen, [t, 2]."""
+        return self.centres[self.areas[:, k] > 0, k]
+
+    def shift(self, k: int) -> np.ndarray:
+        path = self.path(k) * HEIGHTS
+        return path[-1] - path[0]
+
+    def far(self, k: int) -> float:
+        path = self.path(k) * HEIGHTS
+        return float(np.hypot(*(path - path[0]).T).max())
+
+
+def returned(seen: Seen, k: int) -> float:
+    path = seen.path(k) * HEIGHTS
+    away = np.hypot(*(path - path[0]).T)
+    return float(1 - away[-1] / max(away.max(), 0.12)) if away.max() > 0.12 else 0.0
+
+
+def growth(seen: Seen, k: int) -> float:
+    """Of the area from the first to the last frame, in octaves."""
+    return float(np.log2(seen.areas[-1, k] / seen.areas[0, k]))
+
+
+def gone(seen: Seen, k: int, when=slice(None)) -> float:
+    """Share of the object's greatest area that is missing in these frames at least once."""
+    return float(1 - seen.areas[when, k].min() / seen.areas[:, k].max())
+
+
+def cut(seen: Seen, k: int, when=slice(None)) -> bool:
+    """Whether in these frames almost nothing is left of it at the edge; others may be hidden, which is not leaving."""
+    alone = seen.edge[when, k] & ~seen.meets[when, k]
+    return not seen.columns and bool((alone & (seen.areas[when, k] < 0.03 * seen.areas[:, k].max())).any())
+
+
+# what is said: (how much of it an object shows, what is enough, what another of the same name may show at most)
+MEANINGS = {
+    "that moves to the left": (lambda s, k: -s.shift(k)[0], 0.25, 0.25),
+    "that moves to the right": (lambda s, k: s.shift(k)[0], 0.25, 0.25),
+    "that moves up": (lambda s, k: -s.shift(k)[1], 0.25, 0.25),
+    "that moves down": (lambda s, k: s.shift(k)[1], 0.25, 0.25),
+    "that turns back": (returned, 0.45, 0.45),
+    "that stays in place": (lambda s, k: -s.far(k), -0.15, -0.15),
+    "that hardly moves": (lambda s, k: -s.far(k), -0.15, -0.15),
+}
+GONE = {"that leaves and comes back": slice(None), "that leaves": -1, "that enters": 0, "that comes in": 0}
+for _axis, _low, _high in ((0, "on the left", "on the right"), (1, "at the top", "at the bottom")):
+    for _where, _sign in ((_low, -1), (_high, 1)):
+
+        def at(s, k, t, axis=_axis, sign=_sign):
+            return sign * (s.centres[t, k, axis] - 0.5)
+
+        starts = f"that is {_where} at first" if _axis == 0 else f"that starts {_where}"
+        MEANINGS[starts] = (lambda s, k, at=at: at(s, k, 0) if s.areas[0, k] else -9, 0.05, 0.05)
+        MEANINGS[f"that ends {_where}"] = (lambda s, k, at=at: at(s, k, -1) if s.areas[-1, k] else -9, 0.05, 0.05)
+        if _axis == 0:
+            MEANINGS[f"that is {_where} at the end"] = MEANINGS[f"that ends {_where}"]
+        MEANINGS[_where] = (
+            lambda s, k, at=at: min(at(s, k, t) for t in np.flatnonzero(s.areas[:, k])), 0.0, 0.0,
+        )  # fmt: skip
+GROWTH = {"that comes closer": 1, "that gets larger": 1, "that goes away": -1, "that gets smaller": -1}
+
+
+def parse(text: str) -> tuple[str, str]:
+    """(noun, what is said of it) of a sentence.
+
+    >>> parse("the fastest red star"), parse("the dotted one that leaves"), parse("the thing at the top")
+    (('red star', 'fastest'), ('dotted one', 'that leaves'), ('thing', 'at the top'))
+    """
+    found = re.fullmatch(r"the (?:(\w+est) )?(.+?)(?: ((?:that|at|on) .+))?", text)
+    return found[2], found[1] or found[3] or ""
+
+
+def named(noun: str, looks) -> list[int]:
+    """Objects (from 0) whose looks have every word of the noun."""
+    words = [word for word in noun.split() if word not in ("one", "thing")]
+    return [k for k, look in enumerate(looks) if all(w in (look.shape, look.colour, look.pattern) for w in words)]
+
+
+def check(shot) -> dict[str, int]:
+    """Asserts the truth of every sentence of a clip; returns how often each thing was said and checked."""
+    looks = [thing.look for thing in shot.scene.objects]
+    seen, said = Seen(shot.ids, len(looks), len(looks) < len(shot.scene.things)), {}
+    texts = [sentence.text for sentence, _ in shot.expressions]
+    assert len(set(texts)) == len(texts)
+    for sentence, own in shot.expressions:
+        k, (noun, what) = own - 1, parse(sentence.text)
+        fit = named(noun, looks)
+        assert k in fit and set(sentence.text.split()) <= set(VOCABULARY), sentence.text
+        others = [j for j in fit if j != k and seen.areas[:, j].any()]
+        where = f"{shot.scene.name}: object {own}, {sentence.text!r}"
+        if not what:
+            assert fit == [k] and sentence.by_look, where
+        elif what in MEANINGS:
+            measure, enough, most = MEANINGS[what]
+            assert len(fit) > 1 and sentence.by_look == (not what.startswith("that")), where
+            value = measure(seen, k)
+            slack = 0 if seen.all_free(k) else 0.2  # the centre of what is seen is not quite its centre
+            assert value >= enough - slack, f"{where}: {value}"
+            for j in others:
+                if seen.all_free(j):  # else its centre is not that of its pixels
+                    also = f"{where}: also {j + 1}: {measure(seen, j)} beside {value}"
+                    assert measure(seen, j) <= min(most, value), also
+        elif what in GONE:
+            assert gone(seen, k, GONE[what]) > 0.9 and not any(cut(seen, j, GONE[what]) for j in others), where
+            if what == "that leaves and comes back":
+                assert seen.areas[[0, -1], k].all() and gone(seen, k, slice(1, -1)) > 0.9, where
+        elif what == "that stays in view":
+            assert seen.areas[:, k].all() and all(seen.edge[:, j].any() or gone(seen, j) == 1 for j in others), where
+        elif what == "that is hidden for a while":
+            assert gone(seen, k) > 0.9 and seen.areas[[0, -1], k].all(), where
+            assert not seen.edge[seen.areas[:, k].argmin(), k], where
+        elif what.startswith("that passes"):
+            assert len(fit) > 1 and not sentence.by_look, where
+            covered = (np.delete(seen.areas, k, axis=1) == 0).any(1)  # or hidden, and hides another altogether
+            assert "column" in what or (seen.meets[:, k] | covered)[1:-1].any(), where
+            ends = seen.areas[[0, -1], k]
+            steady = len(shot.scene.objects[k].radius) == 1 and seen.free[[0, -1], k].all()
+            if "behind" in what and steady:
+                assert seen.areas[:, k].min() < 0.85 * ends.min(), where
+        elif what in GROWTH:
+            if seen.free[[0, -1], k].all():
+                assert GROWTH[what] * growth(seen, k) > 0.9, where
+            for j in others:
+                if seen.free[[0, -1], j].all():
+                    assert GROWTH[what] * growth(seen, j) < 0.9, where
+        elif what in ("largest", "smallest"):
+            for j in others:
+                both = seen.free[:, [k, j]].all(1)
+                larger = seen.areas[both, k] > seen.areas[both, j]
+                assert (larger == (what == "largest")).all(), where
+        elif what == "fastest":
+            lengths = {i: np.hypot(*np.diff(seen.path(i) * HEIGHTS, axis=0).T).sum() for i in (k, *others)}
+            if seen.all_free(k):
+                assert all(lengths[k] > lengths[j] for j in others if seen.all_free(j)), where
+        elif what in ("that spins", "that does not turn"):  # ids do not show it: the scene says so
+            turns = {i: abs(shot.scene.objects[i].turn) for i in (k, *others)}
+            assert turns[k] == (max if "spins" in what else min)(turns.values()), where
+            assert (turns[k] > 2) == ("spins" in what), where
+        said[what] = said.get(what, 0) + 1
+    return said
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SPLITS), st.integers(0, 2**32 - 1), st.integers(0, 2**31 - 1), st.sampled_from(LEVELS))
+def test_sentences_are_true_of_one_object(split, seed, index, level):
+    check(shoot(seed, index, level, frames=16, split=split, most=12))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(2, 6), st.floats(0, 0.6), st.floats(0.1, 0.4))
+def test_sentences_about_a_part_are_true_of_that_part(index, frames, start, length):
+    check(film("train", 0, index, None, np.linspace(start, start + length, frames), SIZE, least=0, most=12))
+
+
+@pytest.mark.slow
+def test_sentences_are_true_of_many_clips():
+    for index in range(600):
+        check(shoot(7, index, most=12))
+
+
+def test_everything_is_said_and_every_word_is_used():
+    said, words = {}, set()
+    for index in range(150):
+        shot = shoot(3, index, frames=8, most=12)
+        words |= {word for sentence, _ in shot.expressions for word in sentence.text.split()}
+        for what, times in check(shot).items():
+            said[what] = said.get(what, 0) + times
+    assert words == set(VOCABULARY) and len(VOCABULARY) == len(words) <= 120
+    assert {
+        *MEANINGS,
+        *GONE,
+        *GROWTH,
+        "that stays in view",
+        "largest",
+        "smallest",
+        "fastest",
+        "that spins",
+    } <= said.keys()
+    assert {*SHAPES, *COLOURS, *PATTERNS} <= words
+
+
+def test_a_clip_that_is_drawn_out_of_order_is_called_a_lie():
+    """The checker itself: what is true forwards is not true backwards, and other ids are other objects."""
+    lies = caught = 0
+    for index in range(30):
+        shot = shoot(5, index, frames=12)
+        count = len(shot.scene.objects)
+        for own, sentence in ((own, s) for s, own in shot.expressions if parse(s.text)[1].startswith("that moves")):
+            lies += 1
+            measure, enough, _ = MEANINGS[parse(sentence.text)[1]]
+            caught += measure(Seen(shot.ids[::-1], count), own - 1) < enough
+    assert lies > 5 and caught == lies

@@ -1,0 +1,112 @@
+"""Fusion against naive loops and the algebra it must obey."""
+
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from rvos_ensemble.ensemble.fusion import votes as fusion
+
+masks_strategy = st.integers(1, 6).flatmap(lambda n: arrays(bool, (n, 5, 7)))
+
+
+def naive_vote(masks, weights, threshold):
+    """Pixel by pixel, with fractions: the definition."""
+    out = np.zeros(masks[0].shape, bool)
+    total = sum(weights)
+    needed = Fraction(repr(threshold)) * total if isinstance(threshold, float) else threshold
+    for y, x in product(*map(range, out.shape)):
+        out[y, x] = sum(w for m, w in zip(masks, weights, strict=True) if m[y, x]) >= needed
+    return out
+
+
+@settings(deadline=None)
+@given(masks_strategy, st.data())
+def test_vote_is_the_definition(masks, data):
+    weights = data.draw(st.lists(st.integers(0, 3), min_size=len(masks), max_size=len(masks)).filter(any))
+    threshold = data.draw(
+        st.one_of(st.integers(1, sum(weights)), st.sampled_from([0.1, 0.3, 0.5, 0.6, 0.7, 0.75, 1.0]))
+    )
+    assert np.array_equal(fusion.vote(list(masks), threshold, weights), naive_vote(masks, weights, threshold))
+
+
+@given(masks_strategy, st.randoms(use_true_random=False))
+def test_vote_algebra(masks, random):
+    n = len(masks)
+    union, intersection = np.logical_or.reduce(masks), np.logical_and.reduce(masks)
+    assert np.array_equal(fusion.vote(masks, 1), union)
+    assert np.array_equal(fusion.vote(masks, n), intersection)
+    shuffled = list(masks)
+    random.shuffle(shuffled)
+    previous = union
+    for threshold in range(1, n + 1):
+        fused = fusion.vote(masks, threshold)
+        assert not (fused & ~previous).any(), "a higher threshold can only take pixels away"
+        assert np.array_equal(fused, fusion.vote(shuffled, threshold)), "order of the models does not matter"
+        previous = fused
+    assert np.array_equal(fusion.vote(masks, 1, weights=[2] * n), union)
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "needed"),
+    [(0.5, 6, 3), (0.5, 8, 4), (0.5, 3, 2), (0.75, 4, 3), (0.7, 10, 7), (0.3, 10, 3), (1.0, 7, 7), (0.01, 5, 1)],
+)
+def test_share_is_the_decimal_that_is_written(share, total, needed):
+    assert fusion.votes_needed(share, total) == needed
+
+
+def test_more_than_255_votes_do_not_wrap():
+    masks = [np.ones((2, 2), bool)] * 300
+    assert fusion.vote_map(masks).tolist() == [[300, 300]] * 2
+    assert fusion.vote_map(masks[:2], weights=[200, 100]).max() == 300
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: fusion.vote([], 1), "no masks"),
+        (lambda m: fusion.vote([m, m], 3), "a count lies in 1..2"),
+        (lambda m: fusion.vote([m, m], 0), "a count lies in 1..2"),
+        (lambda m: fusion.vote([m, m], 0.0), r"lies in \(0, 1\]"),
+        (lambda m: fusion.vote([m, m], 1.5), r"lies in \(0, 1\]"),
+        (lambda m: fusion.vote([m, m[:1]], 1), "different shapes"),
+        (lambda m: fusion.vote_map([m, m], [1]), "1 weights for 2 masks"),
+        (lambda m: fusion.vote_map([m, m], [1, -1]), "whole numbers"),
+        (lambda m: fusion.vote_map([m, m], [0, 0]), "not all 0"),
+        (lambda m: fusion.vote_map([m, m], [0.5, 1]), "whole numbers"),
+        (lambda m: fusion.soft_average([m.astype(np.uint8)], [1, 2]), "2 weights for 1 maps"),
+    ],
+)
+def test_what_cannot_be_fused_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.ones((2, 2), bool))
+
+
+@given(arrays(np.uint8, (3, 4, 4)), st.lists(st.floats(0.1, 5), min_size=3, max_size=3))
+def test_soft_average_is_the_mean_and_keeps_its_side_of_a_half(probs, weights):
+    exact = np.average(probs.astype(np.float64), axis=0, weights=weights)
+    found = fusion.soft_average(list(probs), weights)
+    assert np.abs(found - exact).max() <= 0.5 + 1e-3
+    clear = np.abs(exact - 127.5) > 1e-3
+    assert np.array_equal((found > 127)[clear], (exact > 127.5)[clear])
+
+
+def test_gated_average_takes_only_those_that_agree():
+    disc = np.zeros((20, 20), np.uint8)
+    disc[5:15, 5:15] = 255
+    near, far = disc.copy(), np.roll(disc, 5, axis=1)
+    near[5, 5] = 0
+    fused = fusion.gated_average([disc, near, far])
+    assert fused[5, 5] == 127 and fused[6, 6] == 255  # the mean of two, not of three: 127.5 is no majority
+    assert np.array_equal(fusion.gated_average([disc, far]), disc)
+
+
+def test_union_where_propagation_lost_an_object():
+    original = np.array([30, 30, 30, 0])
+    assert fusion.prefers_union(original, np.array([10, 10, 30, 90]), 2 / 3, 0.5)
+    assert not fusion.prefers_union(original, np.array([10, 30, 30, 90]), 2 / 3, 0.5)
+    assert not fusion.prefers_union(original, np.array([20, 20, 20, 0]), 2 / 3, 0.5), "exactly 2/3 is not lost"

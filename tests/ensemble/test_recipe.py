@@ -1,0 +1,168 @@
+"""Recipes: what is wrong is said before anything runs, all at once, with what would be right."""
+
+import pytest
+
+import run_ensemble
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.ensemble.recipe import recipe as recipes
+from rvos_ensemble.ensemble.recipe import recipe_files
+
+
+def problems(*arguments):
+    with pytest.raises(InputError) as caught:
+        recipes.load(list(arguments))
+    return "\n".join(caught.value.problems)
+
+
+def test_every_shipped_recipe_is_valid():
+    assert {"single", "stage1", "stage2", "lsvos2023"} <= set(recipe_files.names())
+    for name in recipe_files.names():
+        loaded = recipes.load([f"recipe={name}"])
+        assert loaded.output in loaded.steps
+        assert recipes.Recipe.build(name, loaded.config).steps.keys() == loaded.steps.keys(), "workers make the same"
+
+
+def test_lsvos2023_has_the_winners_integers():
+    steps = recipes.load(["recipe=lsvos2023"]).steps
+    votes = {n: s for n, s in steps.items() if s.op == "vote"}
+    assert {n: (s.settings["threshold"], s.settings["leftover"], s.inputs[0]) for n, s in votes.items()} == {
+        "fuse_a": (3, "first", "soc"),
+        "fuse_b": (3, "first", "uninext"),
+        "en2": (4, 3, "fuse_a_aot"),
+        "final": (4, 3, "fuse_b_deaot"),
+    }
+    assert all(s.settings["grouping"]["rule"] == "pairs" for s in votes.values())
+
+
+def test_overrides_and_inheritance(tiny):
+    child = tiny.recipe.with_name("child.yaml")
+    child.write_text("base: tiny.yaml\nsteps: {smr: {threshold: 2}, smr_flow: null}\noutput: smr\n")
+    loaded = recipes.load([f"recipe={child}", "grouping.rule=pairs", "steps.smr.leftover=first"])
+    assert list(loaded.steps) == ["smr"]
+    assert loaded.steps["smr"].settings["threshold"] == 2
+    assert loaded.steps["smr"].settings["leftover"] == "first"
+    assert loaded.steps["smr"].settings["grouping"] == {"rule": "pairs", "file": None, "min_iou": 0.3}
+    assert loaded.name == "child" and str(loaded.out) == "runs/child"
+
+
+def test_only_sources_that_are_read_are_made(tiny):
+    tiny.recipe.write_text(tiny.recipe.read_text().replace("sources:", "sources:\n  other: {adapter: no_such_thing}"))
+    assert "other" not in recipes.load([f"recipe={tiny.recipe}"]).sources
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ouput=smr"], "unknown key `ouput`, did you mean `output`? Valid: annotations, base"),
+        (["steps.smr.treshold=3"], "step smr (op vote): unknown key `treshold`, did you mean `threshold`?"),
+        (["steps.smr.op=wote"], "step smr: op is 'wote', expected one of vote, average"),
+        (["steps.smr.inputs=[soc,mutt]"], "step smr: input: unknown key `mutt`, did you mean `mutr`?"),
+        (
+            ["steps.smr.threshold=0"],
+            "step smr (op vote): setting `threshold` is 0, expected a count (3), a share (0.5) or null",
+        ),
+        (["steps.smr.threshold=1.5"], "setting `threshold` is 1.5, expected a count (3), a share (0.5) or null"),
+        (["steps.smr.weights=[1,2]"], "2 weights for 3 masks"),
+        (["steps.smr.across=time"], "setting `across` is 'time', expected one of nothing, expressions"),
+        (["steps.smr.leftover=last"], "setting `leftover` is 'last', expected vote, first, or a threshold"),
+        (["steps.smr_flow.with=flaw"], "propagators: unknown key `flaw`, did you mean `flow`?"),
+        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils'. There are: files"),
+        (["sources.soc.paht=x"], "source soc: files: unknown key `paht`, did you mean `path`?"),
+        (["propagators.flow.max_sid=3"], "propagator flow: flow: unknown key `max_sid`"),
+        (["data.splt=x"], "data: ref_youtube_vos: unknown key `splt`, did you mean `split`?"),
+        (["data.dataset=nope"], "data: no dataset is called 'nope'"),
+        (["engine.wrokers=2"], "engine: unknown key `wrokers`, did you mean `workers`?"),
+        (["engine.workers=two"], "engine: setting `workers` is 'two', expected a whole number"),
+        (["engine.workers=-1"], "engine: setting `workers` is -1, expected a whole number of at least 0"),
+        (["engine.backend=locky"], "setting `backend` is 'locky', expected one of loky"),
+        (["grouping.rule=pair"], "grouping: setting `rule` is 'pair', expected one of auto, obj_id"),
+        (["grouping.rule=file"], "rule `file` needs `grouping.file`"),
+        (["grouping.rule=file", "grouping.file=groups.json"], "groups.json: no such file"),
+        (["sources=soc"], "sources is 'soc', expected `key: value` lines"),
+        (["propagators.flow=fast"], "propagator flow: expected {propagator: NAME, settings...}, found 'fast'"),
+        (["steps.smr.inputs=3"], "step smr: input: unknown key `3`. Valid: mutr"),
+        (["steps.smr_flow.scores_from=[3]"], "step smr_flow: input: unknown key `3`. Valid: mutr"),
+        (["steps.smr_flow.with=null"], "setting `with` must be given, the name of a propagator"),
+        (["steps.smr_flow.key_frame=3"], "setting `key_frame` is 3, expected a rule, or {rule: NAME, settings...}"),
+        (["steps.smr.threshold=true"], "setting `threshold` is True, expected a count"),
+        (["grouping.min_iou=null"], "grouping: setting `min_iou` is None, expected a number at least 0 and at most 1"),
+        (["grouping=pairs"], "grouping is 'pairs', expected `key: value` lines"),
+        (["steps.smr=vote"], "step smr: expected {op: NAME, settings...}, found 'vote'"),
+        (["steps.smr.threshold=1/2"], "setting `threshold` is '1/2', expected a count (3), a share (0.5) or null"),
+        (["steps.smr.threshold=null", "output=smr"], "output smr is a vote map, no masks: give steps.smr.threshold"),
+        (
+            ["steps.smr.weights=3"],
+            "setting `weights` is 3, expected a list of 1 or more of: a whole number of at least 0",
+        ),
+        (["steps.smr_flow.scores_from=[soc,mutr]"], "key_frame argmax goes by one score, found scores_from soc, mutr"),
+        (["sources.sco.path=x"], "sources: unknown key `sco`, did you mean `soc`?"),
+        (["sources.more={adapter: files, path: x}"], "sources: unknown key `more`"),
+        (["propagators.flaw.max_side=300"], "propagators: unknown key `flaw`, did you mean `flow`?"),
+        (["source=mutr"], "no step reads `source`"),
+        (["steps.smr_flow.key_frame={rule: given, file: keys.json}"], "keys.json: no such file"),
+        (["data.expressions=[a dog, 'b"], "data: ref_youtube_vos: unknown key `expressions`"),
+        (["grouping.rules=pairs"], "grouping: unknown key `rules`"),
+        (["output=smr_flo"], "output: unknown key `smr_flo`, did you mean `smr_flow`?"),
+        (["steps.smr.inputs=[soc,smr_flow]"], "steps run in a circle: smr -> smr_flow -> smr"),
+        (["steps.soc.op=union", "steps.soc.inputs=[mutr]"], "`soc` is both a source and a step"),
+        (["steps.smr.inputs=${nowhere}"], "nowhere"),
+        (["steps.a/b.op=union", "steps.a/b.inputs=[soc]"], "step 'a/b': a name is made of"),
+        (["loose"], "argument 'loose': expected key=value"),
+    ],
+)
+def test_what_is_wrong_is_said(tiny, arguments, message):
+    assert message in problems(*tiny.arguments, *arguments)
+
+
+def test_all_problems_at_once(tiny):
+    found = problems(*tiny.arguments, "steps.smr.treshold=3", "steps.smr_flow.wiht=x", "engine.worker=1")
+    assert "treshold" in found and "wiht" in found and "worker" in found
+
+
+def test_recipes_that_are_not_there_or_not_recipes(tmp_path):
+    assert "no recipe 'stage9'. There are: lsvos2023" in problems("recipe=stage9")
+    assert "which recipe?" in problems("out=x")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("steps: [1, {")
+    assert f"{broken}: not a recipe" in problems(f"recipe={broken}")
+    broken.write_text("- a\n- b\n")
+    assert "expected `key: value` lines" in problems(f"recipe={broken}")
+    broken.write_text("base: broken.yaml\n")
+    assert "circle: broken.yaml -> broken.yaml" in problems(f"recipe={broken}")
+    assert "no data table 'nope'. There are: folder" in problems("recipe=stage1", "data=nope")
+
+
+def test_predictions_take_the_place_of_models(tiny, tmp_path, capsys):
+    arguments = ["recipe=stage1", "data=ref_youtube_vos", f"data.root={tiny.root}", f"out={tiny.out}"]
+    assert run_ensemble.main(["check", *arguments]) == 2
+    assert "soc_nano is a small network of ours that knows only the words of `shapes`" in capsys.readouterr().err
+    assert run_ensemble.main(["check", *arguments, f"predictions={tmp_path / 'nowhere'}"]) == 2
+    assert f"{tmp_path / 'nowhere' / 'soc'}: no masks there" in capsys.readouterr().err
+    given = [*arguments, f"predictions={tiny.root}/predictions"]
+    assert run_ensemble.main(["check", *given]) == 0
+    own = tmp_path / "own.yaml"
+    own.write_text(f"base: stage1\npredictions: {tiny.root}/predictions\n")
+    for config in (
+        recipe_files.resolve([*given, "sources.mutr.path=elsewhere"])[1],
+        recipe_files.resolve([f"recipe={own}", "sources.mutr.path=elsewhere"])[1],
+    ):
+        assert config["sources"]["soc"] == {"adapter": "files", "path": f"{tiny.root}/predictions/soc"}
+        assert config["sources"]["mutr"]["path"] == "elsewhere" and "predictions" not in config
+    model = recipe_files.resolve([*given, "sources.soc.adapter=soc", "sources.soc.weights=a.pth"])[1]["sources"]
+    assert model["soc"] == {"adapter": "soc", "weights": "a.pth"} and model["mutr"]["adapter"] == "files"
+
+
+def test_another_adapter_takes_nothing_over_from_the_one_it_replaces(tiny, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"base: {tiny.recipe}\nsources: {{soc: {{adapter: mutr, window: 36}}}}\n")
+    for arguments in (
+        [f"recipe={own}", "sources.soc.weights=a.pth"],
+        [f"recipe={tiny.recipe}", "sources.soc.adapter=mutr", "sources.soc.weights=a.pth", "sources.soc.window=36"],
+    ):
+        sources = recipes.load(arguments).config["sources"]
+        assert sources["soc"] == {"adapter": "mutr", "weights": "a.pth", "window": 36}
+        assert sources["mutr"] == {"adapter": "files", "path": f"{tiny.root}/predictions/mutr"}
+    same = recipes.load([f"recipe={tiny.recipe}", "sources.soc.adapter=files", "sources.soc.extra=ignore"])
+    assert same.config["sources"]["soc"]["path"] == f"{tiny.root}/predictions/soc"
+    stage1 = recipe_files.resolve(["recipe=stage1", "propagators.aot.propagator=flow", "propagators.aot.learn=0.1"])[1]
+    assert stage1["propagators"] == {"aot": {"propagator": "flow", "learn": 0.1}}

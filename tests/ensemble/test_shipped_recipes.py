@@ -1,0 +1,125 @@
+"""The shipped recipes on `shapes`, and what README and CONTRIBUTING promise, word for word."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers.simulated_files import write_predictions
+
+import run_ensemble
+from rvos_ensemble.adapters.datasets.shapes import Shapes
+from rvos_ensemble.ensemble.report import submission
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["data.clips=7", "data.frames=8", "data.size=[90,160]"]  # the seventh clip is the odd one
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Arguments for a small rendering of `shapes`."""
+    root = tmp_path_factory.mktemp("shapes") / "rendered"
+    return [*SMALL, f"data.root={root}"]
+
+
+@pytest.fixture(scope="module")
+def simulated(small, tmp_path_factory):
+    """The argument that puts simulated segmenters in place of the networks."""
+    folder = tmp_path_factory.mktemp("simulated") / "masks"
+    return f"predictions={write_predictions(rendered(small), folder)}"
+
+
+def rendered(small) -> Shapes:
+    return Shapes(root=small[-1].removeprefix("data.root="), clips=7, frames=8, size=[90, 160])
+
+
+@pytest.mark.parametrize(
+    "name,sources",
+    [(name, "files") for name in ("single", "stage1", "stage2", "lsvos2023")]
+    + [(name, "networks") for name in ("stage2", "referformer_post")],
+)
+def test_a_shipped_recipe_runs(name, sources, small, simulated, tmp_path, capsys):
+    out = tmp_path / "out"
+    given = {"networks": [], "files": [simulated]}[sources]
+    assert run_ensemble.main([f"recipe={name}", *small, *given, f"out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert ("simulated" in printed) == (sources == "files") and ("_nano" in printed), "sources say what they are"
+    assert submission.check(out / "submission.zip", rendered(small).clips()) == []
+    table = pd.read_csv(out / "metrics.csv", dtype={"expression": str})
+    steps = json.loads((out / "metrics.json").read_text())["steps"]
+    assert set(table.step) == set(steps) and table["J&F"].between(0, 1).all()
+    for row in ("J", "F"):
+        source = next(iter(steps))
+        assert steps[source][row] == pytest.approx(table[table.step == source][row].mean(), abs=1e-12)
+    notes = json.loads((out / "manifest.json").read_text())["clips"]["06_easy_odd_one_out"]["notes"]
+    ran = {n["propagator"] for step in notes.values() for n in step.values() if "propagator" in n}
+    assert ran == ({"aot", "deaot"} if name in ("stage2", "lsvos2023") else {"aot"})
+
+
+def test_a_group_is_never_told_by_the_data(small, tmp_path):
+    """In the competition nobody knows the objects; on `shapes` neither does the pipeline."""
+    clips = rendered(small).clips()
+    assert all(e.objects == () for c in clips for e in c.expressions)
+    assert all(c.truth.read(e.id) is not None for c in clips for e in c.expressions)
+
+
+def blocks(text: str) -> list[str]:
+    """The indented code blocks of a page."""
+    found = re.findall(r"(?:^(?: {4}.*)?\n)+", text, re.MULTILINE)
+    return [re.sub(r"^ {4}", "", b, flags=re.MULTILINE).strip() for b in found if b.strip()]
+
+
+def test_an_adapter_by_the_words_of_contributing(small, tmp_path, monkeypatch, capsys):
+    code, recipe, command = (
+        next(b for b in blocks((ROOT / "CONTRIBUTING.md").read_text()) if b.startswith(start))
+        for start in ("from rvos_ensemble.adapters import", "# my_recipe.yaml", "python run_ensemble.py")
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "path/to").mkdir(parents=True)
+    (tmp_path / "path/to/bright.py").write_text(code)
+    (tmp_path / "my_recipe.yaml").write_text(recipe)
+    assert run_ensemble.main([*command.split()[2:], *small, "data.videos=[06_easy_odd_one_out]"]) == 0
+    assert "\nbright " in capsys.readouterr().out
+    notes = json.loads(Path("runs/my_recipe/manifest.json").read_text())["clips"]["06_easy_odd_one_out"]["notes"]
+    assert notes["smr"]["0"]["votes"].endswith(("of 4", "of 8"))
+
+
+def test_the_template_is_an_adapter(small, tmp_path):
+    recipe = tmp_path / "template.yaml"
+    recipe.write_text(
+        "data: shapes\n"
+        f"sources: {{mine: {{adapter: {ROOT / 'adapters/TEMPLATE.py'}, threshold: 0.4}}}}\n"
+        "steps: {kept: {op: union, inputs: [mine]}}\noutput: kept\n"
+    )
+    assert (
+        run_ensemble.main([f"recipe={recipe}", *small, f"out={tmp_path / 'out'}", "data.videos=[06_easy_odd_one_out]"])
+        == 0
+    )
+
+
+def test_the_readme_names_what_there_is(capsys):
+    readme = (ROOT / "README.md").read_text()
+    assert run_ensemble.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("single", "stage1", "stage2", "lsvos2023", "ref_youtube_vos"):
+        assert f"`{name}`" in readme or f"={name}" in readme
+        assert f"  {name} " in listed
+    for link in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert (ROOT / link).exists(), link
+    command = ".venv/bin/python -m pytest"
+    assert command in readme and "-m pytest" in (ROOT / ".ci/run").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [10, 11, 12])
+def test_stage_2_beats_stage_1_beats_the_best_source(seed, tmp_path):
+    """Of simulated sources, whose errors are known, by flow; seeds that nothing was adjusted on."""
+    out = tmp_path / "out"
+    masks = write_predictions(Shapes(root=str(tmp_path / "shapes"), seed=seed), tmp_path / "masks")
+    arguments = ["recipe=stage2", f"data.seed={seed}", f"data.root={tmp_path / 'shapes'}", f"out={out}"]
+    flow = ["propagators.aot.propagator=flow", "propagators.deaot.propagator=flow", "propagators.deaot.learn=0.0"]
+    assert run_ensemble.main([*arguments, f"predictions={masks}", *flow]) == 0
+    steps = {n: s["J&F"] for n, s in json.loads((out / "metrics.json").read_text())["steps"].items()}
+    best = max(steps[n] for n in ("soc", "mutr", "referformer", "uninext"))
+    assert steps["final"] > steps["smr_aot"] > best

@@ -1,0 +1,37 @@
+"""Checkpoints with seeded weights: of AOT and DeAOT in the official layout, what the golden numbers were made with."""
+
+import zlib
+
+import numpy as np
+import torch
+
+from rvos_ensemble.adapters.networks.urvos import urvos
+from rvos_ensemble.adapters.networks.urvos.words import Words
+from rvos_ensemble.propagators.networks.network import VOSNetwork
+from rvos_ensemble.propagators.networks.variants import VARIANTS
+
+
+def seeded(key, shape):
+    """The golden weights: every tensor drawn from its own key."""
+    n = np.random.RandomState(zlib.crc32(f"1:{key}".encode())).standard_normal(tuple(shape))
+    if key.endswith("running_var"):
+        n = 1 + 0.2 * np.abs(n)
+    elif key.endswith("running_mean"):
+        n = 0.1 * n
+    elif any(s in key for s in ("relative_emb_v", "relative_position_bias_table", "mask_token")):
+        n = 0.5 * n
+    elif len(shape) >= 2:
+        n = n / np.sqrt(np.prod(shape[1:]))
+    else:
+        n = 1 + 0.1 * n if key.endswith("weight") else 0.05 * n
+    return torch.from_numpy(np.asarray(n, np.float64).astype(np.float32))
+
+
+def weights_of(name):
+    if name in urvos.VARIANTS:
+        torch.manual_seed(0)
+        return urvos.URVOS(urvos.VARIANTS[name], Words(("a", "disc", "red", "star", "that", "turns"))).state_dict()
+    with torch.device("meta"):
+        state = VOSNetwork(VARIANTS[name]).state_dict()
+    index = {k: v for k, v in VOSNetwork(VARIANTS[name]).named_buffers() if v.dtype == torch.int64}
+    return {k: index[k] if k in index else seeded(k, v.shape) for k, v in state.items()}

@@ -1,0 +1,191 @@
+"""Key-frame rules against hand-worked cases and brute force."""
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.propagators.core.key_frames import (
+    CONSTANT,
+    RULES,
+    KeyFrames,
+    agreement,
+    choose,
+    settings_of,
+    spaced,
+    uniform,
+)
+
+EMPTY, LEFT, RIGHT, FULL = (np.zeros((4, 6), bool) for _ in range(4))
+LEFT[:, :3] = RIGHT[:, 3:] = FULL[:] = True
+
+
+def sequence(scores=None, empty=(), length=None, **notes):
+    length = length or len(scores)
+    return MaskSequence.binary([EMPTY if t in empty else LEFT for t in range(length)], scores, **notes)
+
+
+def test_argmax_takes_the_earliest_of_the_best():
+    assert choose("argmax", sequence([0.1, 0.9, 0.9, 0.3])) == KeyFrames((1,), "argmax")
+
+
+@pytest.mark.parametrize("rank, frame", [(0, 2), (1, 0), (2, 3), (3, 1)])
+def test_rank_goes_down_the_scores(rank, frame):
+    assert choose({"rule": "argmax", "rank": rank}, sequence([0.7, 0.1, 0.9, 0.4])).frames == (frame,)
+
+
+def test_a_rank_beyond_the_candidates_takes_the_last_and_says_so():
+    key = choose({"rule": "argmax", "rank": 9}, sequence([0.7, 0.1, 0.9], empty={1}))
+    assert key.frames == (0,) and "only 2 candidates" in key.note
+
+
+def test_frames_without_a_mask_are_skipped_unless_told():
+    masks = sequence([0.2, 0.9, 0.5], empty={1})
+    assert choose("argmax", masks).frames == (2,)
+    assert choose({"rule": "argmax", "skip_empty": False}, masks).frames == (1,)
+    assert choose({"rule": "uniform", "k": 3}, masks).frames == (0, 2)
+
+
+def test_all_empty_still_names_a_frame_and_says_so():
+    key = choose("argmax", sequence([0.2, 0.9, 0.5], empty={0, 1, 2}))
+    assert key.frames == (1,) and "every mask is empty" in key.note
+
+
+def test_the_score_comes_from_the_source():
+    assert choose("argmax", sequence([0.9, 0.1, 0.2]), {"soc": sequence([0.1, 0.9, 0.2])}).frames == (1,)
+
+
+@pytest.mark.parametrize("rule", ["argmax", "top"])
+def test_one_score_is_wanted_where_there_are_several(rule):
+    with pytest.raises(InputError, match=f"{rule} goes by one score, found soc, mutr"):
+        choose(rule, sequence(length=2), {"soc": sequence([0.1, 0.9]), "mutr": sequence([0.9, 0.1])})
+
+
+def test_product_weighs_all_models():
+    sources = {"a": sequence([0.9, 0.6, 0.1]), "b": sequence([0.1, 0.5, 0.9])}
+    assert choose("product", sequence(length=3), sources).frames == (1,)  # 0.09, 0.30, 0.09
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12), st.integers(1, 5), st.integers(1, 5))
+def test_top_frames_are_apart_and_none_better_was_left_out(scores, k, apart):
+    scores = np.float32(scores)
+    order = np.argsort(-scores, kind="stable").tolist()
+    taken = spaced(order, k, apart)
+    assert 1 <= len(taken) <= k
+    assert all(abs(a - b) >= apart for a, b in combinations(taken, 2))
+    for t in order:  # whoever was passed over is too near a better one, or comes after the k-th
+        if t not in taken and len(taken) < k:
+            assert any(abs(t - o) < apart and order.index(o) < order.index(t) for o in taken)
+
+
+def test_top_is_in_order_of_time():
+    assert choose({"rule": "top", "k": 2}, sequence([0.9, 0.1, 0.8, 0.95])).frames == (0, 3)
+
+
+@given(st.integers(1, 60), st.integers(1, 70), st.sampled_from(["centres", "ends"]))
+def test_uniform_is_spread_over_the_clip(length, k, at):
+    frames = uniform(length, k, at)
+    assert len(set(frames)) == min(k, length) and frames == sorted(frames)
+    assert frames[0] >= 0 and frames[-1] < length
+    gaps = np.diff(frames)
+    assert not len(gaps) or gaps.max() - gaps.min() <= 1
+    assert abs(frames[0] - (length - 1 - frames[-1])) <= 1  # as much room before as after
+
+
+def test_agreement_is_the_mean_iou_of_pairs():
+    a, b, c = (MaskSequence.binary([m, FULL, EMPTY]) for m in (LEFT, RIGHT, FULL))
+    assert agreement([a, b, c]).tolist() == pytest.approx([1 / 3, 1, 0])  # IoU 0, 1/2, 1/2
+    assert choose("agreement", a, {"a": a, "b": b, "c": c}) == KeyFrames((1,), "agreement")
+
+
+def test_one_model_agrees_with_its_neighbours_in_time():
+    masks = MaskSequence.binary([LEFT, LEFT, LEFT, RIGHT, FULL])
+    assert agreement([masks]).tolist() == pytest.approx([1, 1, 0.5, 0.25, 0.5])
+    assert agreement([masks.binary([LEFT])]).tolist() == [0]
+
+
+def test_missing_scores_are_an_error_that_names_the_source():
+    sources = {"soc": sequence([0.1, 0.2]), "pngs": sequence(length=2)}
+    with pytest.raises(InputError, match=r"'cat', expression '3': pngs has no scores: .*without_scores: agreement"):
+        choose("product", sequence(length=2), sources, clip="cat", expression="3")
+
+
+@pytest.mark.parametrize("noise", [0, CONSTANT / 2])
+def test_constant_scores_are_no_scores(noise):
+    mutr = sequence([0.5, 0.5 + noise, 0.5])
+    with pytest.raises(InputError, match=r"the same score 0.5 on all frames"):
+        choose("argmax", mutr)
+
+
+def test_a_named_proxy_takes_over_and_is_recorded():
+    masks = MaskSequence.binary([LEFT, RIGHT, RIGHT, RIGHT], [0.5] * 4)
+    key = choose({"rule": "argmax", "without_scores": "agreement"}, masks)
+    assert key.frames == (2,) and key.rule == "agreement" and "same score" in key.note
+
+
+def test_a_clip_of_one_frame_has_one_answer():
+    for rule in set(RULES) - {"given", "soft", "confidence"}:  # binary masks: nothing soft about them
+        assert choose(rule, sequence([0.5])).frames == (0,)
+
+
+def test_given_by_notes():
+    assert choose("given", sequence(length=9, key_frame=4)) == KeyFrames((4,), "given")
+    assert choose("given", sequence(length=9), {"soc": sequence(length=9, key_frame=[7, 2])}).frames == (2, 7)
+    with pytest.raises(InputError, match="no source names a key frame"):
+        choose("given", sequence(length=9))
+
+
+@pytest.mark.parametrize("entry, frames", [(3, (3,)), ([5, 1], (1, 5)), ({"index_info": {"class_index": 2}}, (2,))])
+def test_given_by_file(tmp_path, entry, frames):
+    file = tmp_path / "key_frame.json"
+    file.write_text(json.dumps({"cat": {"0": entry}}))
+    assert choose({"rule": "given", "file": str(file)}, sequence(length=9), clip="cat", expression="0").frames == frames
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "not a json file"),
+        ('{"dog": {}}', "no key frame for video 'cat', expression '0'"),
+        ('{"cat": {"0": 9}}', "key frame 9, expected frame indices from 0 to 8"),
+        ('{"cat": {"0": []}}', "expected frame indices"),
+        ('{"cat": {"0": 1.5}}', "expected frame indices"),
+        ('{"cat": {"0": true}}', "expected frame indices"),
+        ('{"cat": {"0": {"index": 2}}}', "nothing at index_info.class_index"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, text, message):
+    file = tmp_path / "key_frame.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=f"key_frame.json.*{message}"):
+        choose({"rule": "given", "file": str(file)}, sequence(length=9), clip="cat", expression="0")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        choose({"rule": "given", "file": str(tmp_path / "no.json")}, sequence(length=9))
+
+
+@pytest.mark.parametrize(
+    "rule, message",
+    [
+        ("argmin", "there is no rule 'argmin'. Valid: argmax, product"),
+        ({"k": 3}, "there is no rule None"),
+        ({"rule": ["argmax"]}, "there is no rule"),
+        ({"rule": "top", "kk": 3}, "unknown key `kk`, did you mean `k`"),
+        ({"rule": "top", "k": 0}, "`k` is 0, expected a whole number of at least 1"),
+        ({"rule": "top", "k": None}, "`k` is None"),
+        ({"rule": "argmax", "rank": -1}, "`rank` is -1"),
+        ({"rule": "argmax", "rank": "best"}, "expected a whole number"),
+        ({"rule": "uniform", "at": "start"}, "expected one of centres, ends"),
+        ({"rule": "argmax", "without_scores": "guess"}, "expected one of '', agreement, temporal, soft"),
+    ],
+)
+def test_settings_are_strict(rule, message):
+    with pytest.raises(InputError, match=message):
+        settings_of(rule)

@@ -1,0 +1,25 @@
+"""The examples in docstrings give what they show."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+from rvos_ensemble import adapters, ensemble, propagators
+
+
+def modules():
+    for part in (adapters, propagators, ensemble):
+        for module in pkgutil.walk_packages(part.__path__, f"{part.__name__}."):
+            if not module.name.endswith("__main__"):
+                yield module.name
+
+
+EXAMPLES = [name for name in modules() if ">>> " in importlib.util.find_spec(name).loader.get_source(name)]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(name):
+    outcome = doctest.testmod(importlib.import_module(name))
+    assert outcome.attempted and not outcome.failed
