@@ -129,7 +129,6 @@ def list_all(arguments: Sequence[str]) -> int:
     from rvos_ensemble.adapters.core.errors import InputError
     from rvos_ensemble.ensemble.commands import evaluate
     from rvos_ensemble.ensemble.recipe import parts, recipe_files
-    from rvos_ensemble.ensemble.steps.ops import OPS
 
     if arguments:
         raise InputError(f"list takes no arguments, found {' '.join(arguments)}")
@@ -138,7 +137,7 @@ def list_all(arguments: Sequence[str]) -> int:
         "data": recipe_files.tables(),
         "adapters": parts.components("adapter"),
         "propagators": parts.components("propagator"),
-        "operations": {name: (op.__doc__ or "").split("\n")[0] for name, op in OPS.items()},
+        "operations": parts.components("op"),
         "protocols": evaluate.names(),
     }
     for title, entries in every.items():

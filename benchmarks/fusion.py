@@ -23,7 +23,7 @@ from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.files import Files
 from rvos_ensemble.ensemble.engine.clip_run import pictures
-from rvos_ensemble.ensemble.steps.ops import Vote
+from rvos_ensemble.ensemble.steps.vote import Vote
 
 H, W = 720, 1280
 SOURCES = ("soc", "mutr", "referformer")

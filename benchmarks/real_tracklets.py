@@ -26,7 +26,8 @@ from rvos_ensemble.adapters.proposals import Proposals
 from rvos_ensemble.ensemble.metrics import scores as metrics
 from rvos_ensemble.ensemble.recipe.recipe import KINDS
 from rvos_ensemble.ensemble.report.overlays import overlay
-from rvos_ensemble.ensemble.steps.topdown import Candidates, Tracklets
+from rvos_ensemble.ensemble.steps.candidates import Candidates
+from rvos_ensemble.ensemble.steps.tracklets import Tracklets
 from rvos_ensemble.propagators.core.propagate import Job, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 

@@ -24,7 +24,8 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.ensemble.fusion.tracklets import nms, tracklet_iou
-from rvos_ensemble.ensemble.steps.topdown import Candidates, Tracklets
+from rvos_ensemble.ensemble.steps.candidates import Candidates
+from rvos_ensemble.ensemble.steps.tracklets import Tracklets
 from rvos_ensemble.propagators.core.propagate import Job, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 

@@ -132,14 +132,19 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
     )
 
 
-def make(component: type[Component], settings: dict[str, Any]) -> Component:
+def make(component: type[Component], settings: dict[str, Any], *name: str) -> Component:
     """The component with its settings.
+
+    Args:
+        component: its class.
+        settings: values for some or all of its settings.
+        name: what the recipe calls it, of components that want to know.
 
     Raises:
         InputError: what is wrong with the settings; of code that is not this package's, whatever it raises.
     """
     try:
-        return component(**settings)
+        return component(*name, **settings)
     except InputError:
         raise
     except Exception as error:
@@ -183,7 +188,7 @@ def _built_in(base: type[Component], package: ModuleType) -> list[str]:
     """Files (and folders) of the package that define a component; helpers beside them are not components."""
     names = []
     for module in pkgutil.iter_modules(package.__path__):
-        if module.name == "TEMPLATE":
+        if module.name == "TEMPLATE" or f"{package.__name__}.{module.name}" == base.__module__:
             continue
         path = Path(package.__path__[0]) / module.name
         source = path / "__init__.py" if module.ispkg else path.with_suffix(".py")

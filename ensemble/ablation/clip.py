@@ -27,7 +27,7 @@ from rvos_ensemble.ensemble.engine.store import Store, key_of
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.steps.ops import Vote
+from rvos_ensemble.ensemble.steps.vote import Vote
 
 AT_A_TIME = 16  # settings whose masks are in memory together
 
@@ -154,7 +154,7 @@ def _scores_of_votes(graph: Graph, family: Sequence[str], truths) -> dict[str, d
     node = graph.nodes[family[0]]
     inputs = graph.inputs(family[0])
     step = step_of(node)
-    settings = {**step.settings, "threshold": None}
+    settings = {**vars(step.settings), "threshold": None}
     if settings["leftover"] != "first":
         settings["leftover"] = "vote"
     fused = None
@@ -202,7 +202,7 @@ def _truths(clip: Clip) -> list[tuple[MaskSequence, list[str]]]:
 
 def _family(node: Node) -> str:
     """Equal for votes whose vote maps are."""
-    settings = {**step_of(node).settings, "threshold": None}
+    settings = {**vars(step_of(node).settings), "threshold": None}
     if settings["leftover"] != "first":
         settings["leftover"] = "vote"
     return key_of(settings, list(node.inputs.values()))
@@ -210,4 +210,4 @@ def _family(node: Node) -> str:
 
 def _is_vote(node: Node) -> bool:
     step = step_of(node)
-    return isinstance(step, Vote) and step.settings["threshold"] is not None
+    return isinstance(step, Vote) and step.settings.threshold is not None

@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.prediction import Prediction, check_prediction
 from rvos_ensemble.ensemble.engine.clip_run import message_of
 from rvos_ensemble.ensemble.engine.store import Store
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.steps.ops import Propagate, Step
+from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.refine import refine
 
 RIDERS = 10  # propagate steps in one sweep: memory grows with them
@@ -72,7 +72,7 @@ class Graph:
                     self.failed[key] = reason
                     del waiting[key]
             ready = {k: n for k, n in waiting.items() if all(i in results for i in n.inputs.values())}
-            simple = next((k for k, n in ready.items() if not isinstance(step_of(n), Propagate)), None)
+            simple = next((k for k, n in ready.items() if not step_of(n).propagator), None)
             if simple:
                 done = self.attempt(simple, lambda n=ready[simple]: step_of(n).run(self.clip, by_name(n, results)))
                 done = {simple: done}
@@ -89,7 +89,7 @@ class Graph:
     def inputs(self, key: str) -> dict[str, Prediction] | None:
         """What a node reads, by name; None where that failed."""
         node = self.nodes[key]
-        if not self.pack or step_of(node).settings["leftover_double_sigmoid"]:  # which reads probabilities
+        if not self.pack or step_of(node).settings.leftover_double_sigmoid:  # which reads probabilities
             found = self.predictions(node.inputs.values())
         else:
             missing = [i for i in node.inputs.values() if i not in self.packed]
@@ -117,8 +117,8 @@ class Graph:
     def _propagate(self, ready: Mapping[str, Node], results) -> dict[str, Prediction | None]:
         """Some of the nodes that propagate with one propagator, in one sweep each way."""
         first = next(iter(ready.values()))
-        mover = first.recipe.propagators[step_of(first).settings["with"]]
-        riders = [k for k, n in ready.items() if n.recipe.propagators[step_of(n).settings["with"]] is mover]
+        mover = first.recipe.propagators[step_of(first).propagator]
+        riders = [k for k, n in ready.items() if n.recipe.propagators[step_of(n).propagator] is mover]
         riders = riders[: RIDERS if mover.independent else 1]
         jobs = {}
         for key in riders:
@@ -155,7 +155,7 @@ class Graph:
         name = self.nodes[key].name
         check_prediction(prediction, self.clip, name)
         self.computed.append(name)
-        if key not in self.inner and not isinstance(step_of(self.nodes[key]), Propagate):
+        if key not in self.inner and not getattr(step_of(self.nodes[key]), "propagator", None):
             return prediction
         self.store.save(self.clip.name, name, key, prediction)
         return self._stored(key) or prediction

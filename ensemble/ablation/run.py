@@ -25,7 +25,6 @@ from rvos_ensemble.ensemble.engine.workers import spread
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.recipe.recipe_files import resolve
 from rvos_ensemble.ensemble.report import refresh
-from rvos_ensemble.ensemble.steps.ops import Propagate
 
 KEPT = "ablation"  # scores of settings, kept from one ablation to the next
 REPORTED = 10  # weights: how many of the tried are reported on the other half
@@ -172,7 +171,7 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored:
     step = weights.vote_step(reference, options["step"])
     search, report = weights.halves(clips, options["seed"])
     settings = reference.steps[step].settings
-    start = tuple(settings["weights"] or [1] * len(settings["inputs"]))
+    start = tuple(settings.weights or [1] * len(settings.inputs))
     failed: dict[str, str] = {}
     tried: dict[weights.Weights, Row] = {}
 
@@ -183,7 +182,7 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored:
         tried.update(zip(candidates, rows[1:], strict=True))
         return [r.JF if r.expressions == rows[0].expressions else math.nan for r in rows[1:]]
 
-    share = not isinstance(settings["threshold"], int)
+    share = not isinstance(settings.threshold, int)
     found = weights.search(start, options["votes"], options["budget"], options["seed"], share, score)
     order = sorted((w for w in found if not math.isnan(found[w])), key=lambda w: -found[w])[:REPORTED]
     rows, broken = scored(report, [tried[w].variant for w in order], "report")
@@ -202,8 +201,7 @@ def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     best = best.variant.step if best else None  # sources of objects have no score: every step is a rung
     made_of: dict[str, set[str]] = {name: {name} for name in reference.sources}
     for name, step in reference.steps.items():
-        read = [step.settings["input"]] if isinstance(step, Propagate) else step.inputs
-        made_of[name] = set().union(*(made_of[i] for i in read))
+        made_of[name] = set().union(*(made_of[i] for i in step.masks_from))
     first, second, third, less = [], [], [], []
     for r in rows[1:]:
         name = r.variant.step

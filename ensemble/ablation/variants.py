@@ -16,7 +16,7 @@ from rvos_ensemble.ensemble.ablation.surgery import without_sources, without_ste
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.recipe.recipe_files import resolve
-from rvos_ensemble.ensemble.steps.ops import Propagate, Vote
+from rvos_ensemble.ensemble.steps.vote import Vote
 from rvos_ensemble.propagators.core import key_frames
 
 _MADE: dict[str, Component] = {}  # of this process
@@ -128,7 +128,7 @@ def of_steps(reference: Recipe) -> tuple[list[Variant], list[str]]:
 
 def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
     """Every rule, in all propagate steps at once, with its default settings."""
-    moving = [n for n, s in reference.steps.items() if isinstance(s, Propagate)]
+    moving = [n for n, s in reference.steps.items() if s.propagator]
     if not moving:
         raise InputError(f"ablate=key_frame: recipe {reference.name} has no propagate step")
     variants, notes = [], ["where a source has no scores, agreement decides instead (without_scores: agreement)"]
@@ -146,15 +146,15 @@ def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
 
 def of_grouping(reference: Recipe) -> tuple[list[Variant], list[str]]:
     """Every rule, in all votes across expressions."""
-    voting = {n: s for n, s in reference.steps.items() if isinstance(s, Vote) and s.settings["across"]}
+    voting = {n: s for n, s in reference.steps.items() if isinstance(s, Vote) and s.settings.across}
     if not voting:
         raise InputError(f"ablate=grouping: recipe {reference.name} has no vote with `across: expressions`")
     variants, notes = [], []
     for rule in grouping.RULES:
-        if rule == "file" and not any(s.settings["grouping"]["file"] for s in voting.values()):
+        if rule == "file" and not any(s.settings.grouping["file"] for s in voting.values()):
             notes.append("grouping=file is left out: no grouping.file is given")
             continue
-        changes = {f"steps.{n}.grouping": {**s.settings["grouping"], "rule": rule} for n, s in voting.items()}
+        changes = {f"steps.{n}.grouping": {**s.settings.grouping, "rule": rule} for n, s in voting.items()}
         variants.append(_changed(reference, f"rule={rule}", changes))
     return variants, notes
 

@@ -18,7 +18,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.steps.ops import Vote
+from rvos_ensemble.ensemble.steps.vote import Vote
 
 Weights = tuple[int, ...]
 MOST_LISTED = 100_000  # choices that are counted to see whether all of them can be tried

@@ -23,7 +23,8 @@ from rvos_ensemble.ensemble.engine.store import Store, key_of
 from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, means_of, pack_scores, score
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import clip_data, overlays
-from rvos_ensemble.ensemble.steps.ops import Propagate, Step, propagate_together
+from rvos_ensemble.ensemble.steps.step import Step
+from rvos_ensemble.propagators.core.refine import refine
 
 SIDE_FORMAT = (
     b"2"  # of the files that `_side_files` makes; raise it when one of them changes: older ones are made again
@@ -220,10 +221,10 @@ def keys_of(recipe: Recipe, clip: Clip, known: dict[int, str] | None = None) -> 
         keys[name] = known[id(adapter)]
     for name, step in recipe.steps.items():
         extra: list[Any] = [f for f in [step.fingerprint(clip)] if f]
-        if isinstance(step, Propagate):
-            propagator = recipe.propagators[step.settings["with"]]
+        if step.propagator:
+            propagator = recipe.propagators[step.propagator]
             extra = [_identity(propagator), propagator.fingerprint(), clip.fingerprint]
-        keys[name] = key_of("step", about, step.op, step.version, _settings_by_key(step, keys), extra)
+        keys[name] = key_of("step", about, _identity(step)[:4], _settings_by_key(step, keys), extra)
     return keys
 
 
@@ -256,15 +257,17 @@ def compute(recipe: Recipe, clip: Clip, keys: Mapping[str, str], record: ClipRec
     waiting = {name: step for name, step in recipe.steps.items() if not stored(name)}
     while waiting:
         ready = {n: s for n, s in waiting.items() if all(i in results for i in s.inputs)}
-        simple = next((n for n, s in ready.items() if not isinstance(s, Propagate)), None)
+        simple = next((n for n, s in ready.items() if not s.propagator), None)
         started = time.perf_counter()
         if simple:
             done = {simple: ready[simple].run(clip, results)}
         else:
-            name = next(iter(ready.values())).settings["with"]
+            name = next(iter(ready.values())).propagator
             mover = recipe.propagators[name]
-            riders = [s for s in ready.values() if s.settings["with"] == name][: None if mover.independent else 1]
-            done = propagate_together(riders, clip, results, mover, recipe.engine["cache_mb"])
+            riders = [s for s in ready.values() if s.propagator == name][: None if mover.independent else 1]
+            jobs = [job for step in riders for job in step.jobs(clip, results)]
+            moved = iter(refine(clip, jobs, mover, recipe.engine["cache_mb"]))
+            done = {step.name: step.results(results, moved) for step in riders}
         for name, prediction in done.items():
             keep(name, prediction, started)
             started = time.perf_counter()
@@ -360,7 +363,7 @@ def _identity(component: Component) -> list[Any]:
 def _settings_by_key(step: Step, keys: Mapping[str, str]) -> dict[str, Any]:
     """The settings with inputs called by their keys and without the propagator's name: names are the user's."""
     settings = {}
-    for name, value in step.settings.items():
+    for name, value in vars(step.settings).items():
         if name in ("input", "inputs", "scores_from") and value is not None:
             value = keys[value] if isinstance(value, str) else [keys[v] for v in value]
         if name != "with":

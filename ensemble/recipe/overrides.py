@@ -15,7 +15,6 @@ from omegaconf.errors import OmegaConfBaseException
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import REQUIRED, Setting, setting, table, text
 from rvos_ensemble.ensemble.recipe.parts import class_of
-from rvos_ensemble.ensemble.steps.ops import OPS
 
 NAMED = {"sources": "adapter", "propagators": "propagator"}  # tables of components: the key that says which
 
@@ -102,7 +101,7 @@ def _setting_of(path: str, given: Mapping[str, str], config: Any, top: Mapping[s
         if keys in ([], ["op"]):
             return text() if keys else table(None)
         op = given.get(f"steps.{name}.op", _at(config, "steps", name, "op"))
-        return _below(keys, OPS[op].defaults if isinstance(op, str) and op in OPS else {})
+        return _below(keys, _defaults("op", op))
     return _below(rest, top[first] if isinstance(top.get(first), dict) else {})
 
 

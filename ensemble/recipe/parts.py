@@ -11,12 +11,15 @@ from rvos_ensemble.adapters.core.component import Component, available, find, ma
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import shown
 from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.ensemble import steps
+from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
 
 KINDS: dict[str, tuple[type[Component], Any, str]] = {
     "adapter": (Adapter, adapters, "rvos_ensemble.adapters"),
     "propagator": (Propagator, propagators, "rvos_ensemble.propagators"),
     "dataset": (Dataset, adapters.datasets, "rvos_ensemble.datasets"),
+    "op": (Step, steps, "rvos_ensemble.steps"),
 }
 
 

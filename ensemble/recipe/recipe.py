@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from rvos_ensemble.adapters.core.adapter import Adapter
-from rvos_ensemble.adapters.core.component import Component, merge_settings, unknown_key
+from rvos_ensemble.adapters.core.component import Component, make, merge_settings, unknown_key
 from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import setting, shown
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.ensemble.recipe.parts import make_component
+from rvos_ensemble.ensemble.recipe.parts import class_of, components, make_component
 from rvos_ensemble.ensemble.recipe.recipe_files import DEFAULTS, ENGINE, GROUPING, TABLES, plain_defaults, read, words
-from rvos_ensemble.ensemble.steps.ops import OPS, Propagate, Step, Vote
+from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
 
 LONGEST = 120  # characters of a name: it is part of the names of files
@@ -82,7 +82,7 @@ class Recipe:
         needed += [k for k in sources if k not in needed and k in set(words(broken))]
         models = {k: _attempt(problems, part, "adapter", sources[k], f"source {k}") for k in needed}
         movers = {}
-        for key in sorted({s.settings["with"] for s in steps.values() if isinstance(s, Propagate)}):
+        for key in sorted({s.propagator for s in steps.values() if s.propagator}):
             if key not in config["propagators"]:
                 problems.append(unknown_key(key, config["propagators"], "propagators"))
                 continue
@@ -168,14 +168,32 @@ def _make_step(name: str, settings: Any, grouping: dict) -> Step:
         raise InputError([*problems, f"step {name}: expected {{op: NAME, settings...}}, found {shown(settings)}"])
     settings = dict(settings)
     op = settings.pop("op", None)
-    if not isinstance(op, str) or op not in OPS:
-        raise InputError([*problems, f"step {name}: op is {shown(op)}, expected one of {', '.join(OPS)}"])
-    if "grouping" in OPS[op].defaults and isinstance(settings.get("grouping") or {}, Mapping):
+    if not isinstance(op, str):
+        ops = ", ".join(components("op"))
+        raise InputError(
+            [*problems, f"step {name}: op is {shown(op)}, expected one of {ops}, or the path of a .py file"]
+        )
+    kind = _attempt(problems, _op, op, name)
+    if kind is None:
+        raise InputError(problems)
+    if "grouping" in kind.defaults and isinstance(settings.get("grouping") or {}, Mapping):
         settings["grouping"] = {**grouping, **(settings.get("grouping") or {})}
-    step = _attempt(problems, OPS[op], name, **settings)
+    step = _attempt(problems, make, kind, settings, name)
     if problems:
         raise InputError(problems)
     return step
+
+
+def _op(op: str, name: str) -> type[Step]:
+    """The class of a step.
+
+    Raises:
+        InputError: there is none of that name, or what is wrong with its file.
+    """
+    try:
+        return class_of("op", op)
+    except InputError as e:
+        raise InputError(f"step {name}: {p}" for p in e.problems) from None
 
 
 def _name_problems(kind: str, name: str) -> list[str]:
@@ -239,7 +257,7 @@ def _kind_problems(
             if kind != wanted
         ]
         kinds[name] = step.gives or wanted
-    if isinstance(steps.get(output), Vote) and steps[output].settings["threshold"] is None:
+    if output in steps and steps[output].gives_votes:
         problems.append(f"output {output} is a vote map, no masks: give steps.{output}.threshold")
     if kinds[output] != "expressions":
         problems.append(f"output {output} gives masks of {kinds[output]}, expected expressions: `ground` them")

@@ -12,7 +12,6 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.disk import atomic_write
 from rvos_ensemble.ensemble.engine.clip_run import ClipRecord
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.steps.ops import Propagate
 
 
 def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:
@@ -73,8 +72,8 @@ def describe(recipe: Recipe, name: str) -> str:
         label = recipe.sources[name].label()
         return f"source{f', {label}' if label else ''}"
     step = recipe.steps[name]
-    if isinstance(step, Propagate):
-        return f"{step.settings['input']} propagated by {recipe.describe_propagator(step.settings['with'])}"
+    if step.propagator:
+        return f"{step.settings.input} propagated by {recipe.describe_propagator(step.propagator)}"
     return step.describe()
 
 

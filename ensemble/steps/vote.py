@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip
@@ -14,7 +13,7 @@ from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import REQUIRED, choice, either, listed, number, switch, table, whole
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.ensemble.fusion import votes as fusion
+from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion.grouping import SETTINGS, check_settings, group_expressions, possible_sizes
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
@@ -38,7 +37,6 @@ class Vote(Step):
         grouping: {rule, file, min_iou}, the recipe's own where it is not given; see `ensemble/fusion/grouping.py`.
     """
 
-    op = "vote"
     version = 2  # 2: pairs where the data set lists pairs
     defaults = {
         "inputs": INPUTS,
@@ -49,6 +47,10 @@ class Vote(Step):
         "leftover_double_sigmoid": switch(False),
         "grouping": table(None, below=SETTINGS),
     }
+
+    @property
+    def gives_votes(self) -> bool:
+        return self.settings.threshold is None
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
         if given.get("grouping") and given.get("across"):
@@ -63,15 +65,15 @@ class Vote(Step):
                 yield str(error)
 
     def fingerprint(self, clip: Clip) -> str:
-        return "in pairs" if self.settings["across"] and clip.in_pairs else ""
+        return "in pairs" if self.settings.across and clip.in_pairs else ""
 
     def problems(self, clip: Clip) -> list[str]:
         """A grouping that does not fit the clip; a count of votes that the groups of the clip do not have."""
-        if self.settings["across"] is None:
+        if self.settings.across is None:
             possible = [{1}]
         else:
             try:
-                possible = possible_sizes(clip, **(self.settings["grouping"] or {}))
+                possible = possible_sizes(clip, **(self.settings.grouping or {}))
             except InputError as error:
                 return error.problems
         refused = [[p for size in sorted(sizes) for p in self._count_problems(clip, size)] for sizes in possible]
@@ -94,10 +96,10 @@ class Vote(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         s = self.settings
-        if s["threshold"] is None:  # an expression alone in its group may be thresholded all the same
-            same = s["across"] is None or s["leftover"] == "vote"
+        if s.threshold is None:  # an expression alone in its group may be thresholded all the same
+            same = s.across is None or s.leftover == "vote"
             return Traits("votes" if same else None, scores=False if same else None, key_frame=False)
-        first = s["across"] is not None and s["leftover"] == "first"
+        first = s.across is not None and s.leftover == "first"
         scored = not first or known[self.inputs[0]].all().scores is True
         return Traits("binary", scores=True if scored else None, key_frame=False)
 
@@ -105,18 +107,18 @@ class Vote(Step):
         s = self.settings
         models = [inputs[name] for name in self.inputs]
         groups = [[e.id] for e in clip.expressions]
-        if s["across"] == "expressions":
-            groups = group_expressions(clip, models, **(s["grouping"] or {}))
+        if s.across == "expressions":
+            groups = group_expressions(clip, models, **(s.grouping or {}))
         result = {}
         for group in groups:
             if self._takes_first(len(group)):
                 first = models[0][group[0]]
-                accident = s["leftover_double_sigmoid"]
+                accident = s.leftover_double_sigmoid
                 masks = (first.prob_at(t) > 0 if accident else first.mask(t) for t in range(len(first)))
                 fused = MaskSequence.binary(masks, first.scores)
             else:
                 fused = self._vote(clip, [model[i] for i in group for model in models], len(group))
-            notes = {"group": list(group)} if s["across"] else {}
+            notes = {"group": list(group)} if s.across else {}
             result |= {i: fused.with_(notes={**fused.notes, **notes}) for i in group}
         return {e.id: result[e.id] for e in clip.expressions}
 
@@ -126,9 +128,9 @@ class Vote(Step):
         Raises:
             InputError: a count that is more than the votes there are, or more votes than can be counted.
         """
-        threshold = self.settings["threshold"]
-        if self.settings["across"] == "expressions" and group == 1 and self.settings["leftover"] != "vote":
-            threshold = self.settings["leftover"]
+        threshold = self.settings.threshold
+        if self.settings.across == "expressions" and group == 1 and self.settings.leftover != "vote":
+            threshold = self.settings.leftover
         where = f"step {self.name}: clip {clip.name!r}, a group of {group}"
         if total > fusion.MOST_VOTES:
             raise InputError(f"{where}: {total} votes, at most {fusion.MOST_VOTES} can be counted: lower the `weights`")
@@ -139,16 +141,16 @@ class Vote(Step):
 
     def _takes_first(self, group: int) -> bool:
         """Whether a group of so many expressions is the first input's mask as it is."""
-        return self.settings["across"] == "expressions" and group == 1 and self.settings["leftover"] == "first"
+        return self.settings.across == "expressions" and group == 1 and self.settings.leftover == "first"
 
     def _total(self, group: int) -> int:
         """The votes there are in a group of so many expressions."""
-        return sum(self.settings["weights"] or [1] * len(self.inputs)) * group
+        return sum(self.settings.weights or [1] * len(self.inputs)) * group
 
     def _vote(self, clip: Clip, maps: list[MaskSequence], group: int) -> MaskSequence:
         total = self._total(group)
         needed = self.votes_needed(clip, group, total)
-        weights = fusion.check_weights(len(maps), (self.settings["weights"] or [1] * len(self.inputs)) * group)
+        weights = fusion.check_weights(len(maps), (self.settings.weights or [1] * len(self.inputs)) * group)
         if needed is None:
             votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
             return MaskSequence(np.stack(votes), "votes", total=total)
@@ -157,21 +159,10 @@ class Vote(Step):
             votes = fusion.vote_map([m.mask(t) for m in maps], weights)
             mask = votes >= needed
             masks.append(np.packbits(mask, axis=1))
-            scores.append(mean_inside(votes, mask) / total)
+            scores.append(fusion.mean_inside(votes, mask) / total)
         fused = MaskSequence(PackedMasks(np.stack(masks), clip.size[1]), scores=np.float32(scores))
         return fused.with_(notes={"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"})
 
     def describe(self) -> str:
-        across = ", over expressions" if self.settings["across"] else ""
-        return f"vote of {', '.join(self.inputs)}{across}, >= {self.settings['threshold']}"
-
-
-def mean_inside(values: np.ndarray, mask: np.ndarray) -> float:
-    """The mean of an image inside a mask, 0 where the mask is empty.
-
-    Args:
-        values: uint8 or uint16 [H, W].
-        mask: bool [H, W].
-    """
-    area = np.count_nonzero(mask)
-    return cv2.norm(values, cv2.NORM_L1, mask.view(np.uint8)) / area if area else 0.0
+        across = ", over expressions" if self.settings.across else ""
+        return f"vote of {', '.join(self.inputs)}{across}, >= {self.settings.threshold}"

@@ -21,7 +21,7 @@ from rvos_ensemble.adapters.files import coco_rle
 # of pycocotools 2.0.11 under numpy 2.4; harmless
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[1] / "helpers"
 SLOW_CASE = 10  # seconds; a longer one hangs
 START = 120  # seconds until a worker has imported everything and made its samples
 
@@ -31,10 +31,18 @@ class Worker:
 
     def __init__(self, folder: Path, first: int, last: int):
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(HERE / "helpers" / "fuzz_formats.py"), str(folder), str(first), str(last)],
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                str(HERE / "fuzz_formats.py"),
+                str(folder),
+                str(first),
+                str(last),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)])},
         )
         self.buffer = b""
 

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from helpers.ops import OPS
 
 from rvos_ensemble.adapters.core.component import available, find, merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
@@ -31,7 +32,6 @@ from rvos_ensemble.ensemble.metrics import protocols
 from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol
 from rvos_ensemble.ensemble.recipe.parts import KINDS
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.steps.ops import OPS
 from rvos_ensemble.propagators.core.key_frames import RULES, settings_of
 from rvos_ensemble.propagators.inference.sweep import TTA
 
@@ -50,7 +50,6 @@ CLASSES = {f"{kind}:{n}": find(n, *where) for kind, where in SOURCES.items() for
 TRAINERS = {f"{kind}:{name}": (kind, name) for kind, of in train.TRAINERS.items() for name in of}
 TABLES = {
     **{name: component.defaults for name, component in CLASSES.items()},
-    **{f"step:{op}": step.defaults for op, step in OPS.items()},
     **{f"rule:{name}": rule for name, rule in RULES.items()},
     **{name: {**loop.DEFAULTS, **train.trainer(*of).DEFAULTS} for name, of in TRAINERS.items()},
     "grouping": grouping.SETTINGS,
@@ -95,7 +94,7 @@ def test_every_setting_says_what_it_may_be(name):
         assert isinstance(known, Setting), f"{key} has a plain default: say what it may be"
         assert known.expected and known.spelling in ("text", "names", "yaml")
         assert default_of(known) == REQUIRED or known.problem(known.default) is None
-        if key in TEXTS and (name, key) not in (("step:vote", "weights"), ("step:average", "weights")):
+        if key in TEXTS and (name, key) not in (("op:vote", "weights"), ("op:average", "weights")):
             assert known.spelling in ("text", "names"), f"{key}=exp #2 must be read as it stands"
 
 

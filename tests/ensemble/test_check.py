@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
+from helpers.ops import OPS
 from helpers.tiny import FRAMES, T
 
 import run_ensemble
@@ -22,7 +23,6 @@ from rvos_ensemble.ensemble.engine import foreseen
 from rvos_ensemble.ensemble.fusion.grouping import RULES, group_expressions, possible_sizes
 from rvos_ensemble.ensemble.recipe import recipe
 from rvos_ensemble.ensemble.recipe.parts import KINDS, components, make_component
-from rvos_ensemble.ensemble.steps.ops import OPS
 from rvos_ensemble.propagators.core.key_frames import RULES as KEY_FRAMES
 
 ADAPTER = KINDS["adapter"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rvos_ensemble.ensemble.fusion import votes as fusion
+from rvos_ensemble.ensemble import fusion
 
 masks_strategy = st.integers(1, 6).flatmap(lambda n: arrays(bool, (n, 5, 7)))
 

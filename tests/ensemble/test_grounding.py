@@ -34,7 +34,7 @@ from rvos_ensemble.adapters.training import grounding as training
 from rvos_ensemble.adapters.training.loop import loop
 from rvos_ensemble.adapters.training.loop.export import export
 from rvos_ensemble.ensemble.steps.grounder import Grounder
-from rvos_ensemble.ensemble.steps.topdown import Ground
+from rvos_ensemble.ensemble.steps.ground import Ground
 from rvos_ensemble.propagators.core.key_frames import uniform
 
 NANO = VARIANTS["grounding_nano"]

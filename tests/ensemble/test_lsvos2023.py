@@ -13,7 +13,7 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.ensemble.recipe import recipe as recipes
-from rvos_ensemble.ensemble.steps.ops import Vote
+from rvos_ensemble.ensemble.steps.vote import Vote
 
 H, W = 6, 9
 
@@ -68,7 +68,7 @@ def ours(step, sources, count, frames):
 def test_votes_of_the_recipe_are_the_scripts(name, count, frames, double_sigmoid, seed):
     step = STEPS[name]
     if name == "fuse_b":
-        step = Vote(name, **{**step.settings, "leftover_double_sigmoid": double_sigmoid})
+        step = Vote(name, **{**vars(step.settings), "leftover_double_sigmoid": double_sigmoid})
     random = np.random.default_rng(seed)
     levels = np.array([0, 1, 127, 128, 255]) / 255  # at both sides of one half, and what a second sigmoid turns on
     sources = [[random.choice(levels, (frames, H, W)) for _ in range(count)] for _ in step.inputs]
@@ -84,8 +84,8 @@ STEPS = recipes.load(["recipe=lsvos2023"]).steps
 
 
 def test_the_accident_is_off_by_default():
-    assert STEPS["fuse_b"].settings["leftover_double_sigmoid"] is False
-    assert all(s.settings["empty_key"] == "empty" for s in STEPS.values() if s.op == "propagate")
+    assert STEPS["fuse_b"].settings.leftover_double_sigmoid is False
+    assert all(s.settings.empty_key == "empty" for s in STEPS.values() if s.op == "propagate")
 
 
 def test_a_count_that_a_left_over_can_never_reach_is_told():

@@ -25,13 +25,13 @@ def test_every_shipped_recipe_is_valid():
 def test_lsvos2023_has_the_winners_integers():
     steps = recipes.load(["recipe=lsvos2023"]).steps
     votes = {n: s for n, s in steps.items() if s.op == "vote"}
-    assert {n: (s.settings["threshold"], s.settings["leftover"], s.inputs[0]) for n, s in votes.items()} == {
+    assert {n: (s.settings.threshold, s.settings.leftover, s.inputs[0]) for n, s in votes.items()} == {
         "fuse_a": (3, "first", "soc"),
         "fuse_b": (3, "first", "uninext"),
         "en2": (4, 3, "fuse_a_aot"),
         "final": (4, 3, "fuse_b_deaot"),
     }
-    assert all(s.settings["grouping"]["rule"] == "pairs" for s in votes.values())
+    assert all(s.settings.grouping["rule"] == "pairs" for s in votes.values())
 
 
 def test_overrides_and_inheritance(tiny):
@@ -39,9 +39,9 @@ def test_overrides_and_inheritance(tiny):
     child.write_text("base: tiny.yaml\nsteps: {smr: {threshold: 2}, smr_flow: null}\noutput: smr\n")
     loaded = recipes.load([f"recipe={child}", "grouping.rule=pairs", "steps.smr.leftover=first"])
     assert list(loaded.steps) == ["smr"]
-    assert loaded.steps["smr"].settings["threshold"] == 2
-    assert loaded.steps["smr"].settings["leftover"] == "first"
-    assert loaded.steps["smr"].settings["grouping"] == {"rule": "pairs", "file": None, "min_iou": 0.3}
+    assert loaded.steps["smr"].settings.threshold == 2
+    assert loaded.steps["smr"].settings.leftover == "first"
+    assert loaded.steps["smr"].settings.grouping == {"rule": "pairs", "file": None, "min_iou": 0.3}
     assert loaded.name == "child" and str(loaded.out) == "runs/child"
 
 
@@ -55,7 +55,7 @@ def test_only_sources_that_are_read_are_made(tiny):
     [
         (["ouput=smr"], "unknown key `ouput`, did you mean `output`? Valid: annotations, base"),
         (["steps.smr.treshold=3"], "step smr (op vote): unknown key `treshold`, did you mean `threshold`?"),
-        (["steps.smr.op=wote"], "step smr: op is 'wote', expected one of vote, average"),
+        (["steps.smr.op=wote"], "step smr: no step is called 'wote'. There are: average, candidates"),
         (["steps.smr.inputs=[soc,mutt]"], "step smr: input: unknown key `mutt`, did you mean `mutr`?"),
         (
             ["steps.smr.threshold=0"],

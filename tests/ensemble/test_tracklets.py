@@ -22,7 +22,8 @@ from rvos_ensemble.adapters.simulated_proposals import SimulatedProposals
 from rvos_ensemble.ensemble.engine import store
 from rvos_ensemble.ensemble.fusion.tracklets import candidates, key_frames, nms, tracklet_iou, tracklet_score
 from rvos_ensemble.ensemble.metrics import scores as metrics
-from rvos_ensemble.ensemble.steps.topdown import Candidates, Tracklets
+from rvos_ensemble.ensemble.steps.candidates import Candidates
+from rvos_ensemble.ensemble.steps.tracklets import Tracklets
 
 T, H, W = 6, 9, 70
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 7), st.sampled_from([1, 7, 8, 63, 64, 65, 130]))

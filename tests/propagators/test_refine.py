@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers.ops import OPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_propagate import Echo, dense, moving_disc, still
@@ -12,7 +13,6 @@ import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.inference.logits import confidence
-from rvos_ensemble.ensemble.steps.ops import OPS
 from rvos_ensemble.propagators.aot import AOT
 from rvos_ensemble.propagators.core.key_frames import choose
 from rvos_ensemble.propagators.core.propagate import Job, propagate

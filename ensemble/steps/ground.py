@@ -1,8 +1,4 @@
-"""The steps of the top-down system: candidates, their tracklets, and which of them an expression means.
-
-Source: Liang et al., "Rethinking Cross-modal Interaction from a Top-down Perspective for Referring Video Object
-Segmentation", arXiv 2106.01061.
-"""
+"""The step `ground` of the top-down system: which of the objects an expression means (arXiv 2106.01061, eq. 4-6)."""
 
 from __future__ import annotations
 
@@ -17,94 +13,14 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
-from rvos_ensemble.adapters.core.settings import number, shown, switch, texts, whole
+from rvos_ensemble.adapters.core.settings import switch, texts, whole
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.datasets.frames import few
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, TOKENIZER
-from rvos_ensemble.ensemble.fusion import tracklets
-from rvos_ensemble.ensemble.steps.step import INPUT, INPUTS, Step
+from rvos_ensemble.ensemble.steps.step import INPUT, Step
 
 if TYPE_CHECKING:
     from rvos_ensemble.ensemble.steps.grounder import Grounder
-
-
-class Candidates(Step):
-    """Every mask of the segmenters in K uniformly sampled frames, as a candidate of its own.
-
-    `propagate` with `key_frame: given` makes a tracklet of each.
-
-    Settings:
-        inputs: segmenters, sources of objects; several are pooled.
-        k: how many frames; each moves to the nearest one in which anything was found.
-        min_score: candidates below it are left out.
-        most: of one frame and segmenter, the best ones.
-    """
-
-    op = "candidates"
-    takes = gives = "objects"
-    defaults = {
-        "inputs": INPUTS,
-        "k": whole(tracklets.KEY_FRAMES, least=1),
-        "min_score": number(0.0, least=0, most=1),
-        "most": whole(20, least=1),
-    }
-
-    def traits(self, known: Mapping[str, Traits]) -> Traits:
-        return Traits("binary", scores=True, key_frame=True, objects=True)
-
-    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
-        s = self.settings
-        sources = {name: inputs[name] for name in self.inputs}
-        frames = tracklets.key_frames(sources, len(clip), s["k"])
-        return tracklets.candidates(sources, frames, s["min_score"], s["most"])
-
-
-class Tracklets(Step):
-    """The best of propagated candidates, those that are the same object left out: tracklet-NMS (eq. 3).
-
-    Settings:
-        input: the propagated candidates.
-        scores_from: the candidates as they were; a tracklet's score is its candidate's confidence times the mean
-            probability of its propagation.
-        max_iou: two tracklets that overlap more over the whole video are the same; 1 for no NMS.
-        keep: how many at most; null for all.
-    """
-
-    op = "tracklets"
-    takes = gives = "objects"
-    defaults = {
-        "input": INPUT,
-        "scores_from": INPUTS,
-        "max_iou": number(0.5, least=0, most=1),
-        "keep": whole(tracklets.MOST, least=1, null=True),
-    }
-
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        if len(given.get("scores_from", [1])) != 1:
-            yield f"scores_from is {shown(given['scores_from'])}, expected the candidates"
-
-    def traits(self, known: Mapping[str, Traits]) -> Traits:
-        return known[self.settings["input"]]
-
-    @property
-    def inputs(self) -> list[str]:
-        return [self.settings["input"], *self.settings["scores_from"]]
-
-    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
-        s = self.settings
-        tracks, candidates = (inputs[name] for name in self.inputs)
-        if set(tracks) != set(candidates):
-            raise InputError(f"step {self.name}: {self.inputs[0]} is not made of the candidates of {self.inputs[1]}")
-        names, sequences = list(tracks), list(tracks.values())
-        scores = [tracklets.tracklet_score(candidates[name], tracks[name]) for name in names]
-        iou = tracklets.tracklet_iou(sequences) if s["max_iou"] < 1 else np.zeros((len(names),) * 2)
-        kept = tracklets.nms(iou, scores, s["max_iou"], s["keep"] or len(names))
-        notes = {i: {**sequences[i].notes, "tracklet_score": round(scores[i], 6)} for i in kept}
-        return Objects((names[i], sequences[i].with_(notes=notes[i])) for i in kept)
-
-    def describe(self) -> str:
-        s = self.settings
-        return f"tracklets of {s['input']}, at most {s['keep'] or 'all'}, IoU <= {s['max_iou']}"
 
 
 OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames_per_step")  # of a `Grounder`, in its order
@@ -125,7 +41,6 @@ class Ground(Step):
         frames_per_step: frames at once: memory, not numbers.
     """
 
-    op = "ground"
     takes, gives = "objects", "expressions"
     defaults = {
         "input": INPUT,
@@ -151,12 +66,12 @@ class Ground(Step):
 
     @property
     def inputs(self) -> list[str]:
-        return [self.settings["input"]]
+        return [self.settings.input]
 
     @cached_property
     def grounder(self) -> Grounder:
         """The networks."""
-        return _opened(self.settings)
+        return _opened(vars(self.settings))
 
     @property
     def uses_gpu(self) -> bool:
@@ -167,27 +82,27 @@ class Ground(Step):
         if not strange:
             return []
         return [
-            f"clip {clip.name!r}: {self.settings['weights']} knows only the words of `shapes`, and not all of these: "
+            f"clip {clip.name!r}: {self.settings.weights} knows only the words of `shapes`, and not all of these: "
             f"{few(strange)}. Give weights of a network that reads them, see docs/topdown.md"
         ]
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
-        if self.settings["each_frame"]:
+        if self.settings.each_frame:
             return Traits("binary", scores=True, key_frame=False)
-        return replace(known[self.settings["input"]], objects=False)
+        return replace(known[self.settings.input], objects=False)
 
     def fingerprint(self, clip: Clip) -> str:
         return f"{self.grounder.fingerprint} {clip.fingerprint}"
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
-        objects = inputs[self.settings["input"]]
+        objects = inputs[self.settings.input]
         if not objects:
             nothing = LazyMasks((len(clip), *clip.size), np.dtype(bool), _Nothing(tuple(clip.size)))
             empty = MaskSequence(nothing, scores=np.zeros(len(clip), np.float32), notes={"object": None})
             return {e.id: empty for e in clip.expressions}
-        if self.settings["each_frame"]:
+        if self.settings.each_frame:
             return self._each_frame(clip, objects)
-        found = self.grounder.probabilities(clip, objects, self.settings["frames"]).mean(1)  # [E, P]
+        found = self.grounder.probabilities(clip, objects, self.settings.frames).mean(1)  # [E, P]
         names = list(objects)
         prediction = {}
         for e, probability in zip(clip.expressions, found, strict=True):
@@ -212,9 +127,9 @@ class Ground(Step):
 
     def describe(self) -> str:
         s = self.settings
-        weights = [s["weights"]] if isinstance(s["weights"], str) else s["weights"]
+        weights = [s.weights] if isinstance(s.weights, str) else s.weights
         by = " and ".join(str(w).rpartition("/")[2] for w in weights)
-        return f"{s['input']} grounded{', frame by frame,' if s['each_frame'] else ''} by {by}"
+        return f"{s.input} grounded{', frame by frame,' if s.each_frame else ''} by {by}"
 
 
 class _Nothing:

@@ -1,0 +1,48 @@
+"""The step `average`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.settings import listed, number
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble import fusion
+from rvos_ensemble.ensemble.steps.step import INPUTS, Step
+
+
+class Average(Step):
+    """The weighted mean of soft masks, which keeps how sure each model is.
+
+    Settings:
+        inputs: predictions; binary ones count as 0 and 1.
+        weights: positive numbers, one an input; equal when null.
+    """
+
+    defaults = {"inputs": INPUTS, "weights": listed(number(least=0, most=1e6), None, least=1)}
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        if {"inputs", "weights"} <= given.keys():
+            try:
+                fusion.soft_average([np.zeros(1, np.uint8)] * len(given["inputs"]), given["weights"])
+            except ValueError as error:
+                yield str(error)
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("prob", scores=True, key_frame=False)
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        result = {}
+        for e in clip.expressions:
+            maps = [inputs[name][e.id] for name in self.inputs]
+            probs = np.empty((len(clip), *clip.size), np.uint8)
+            for t in range(len(clip)):
+                probs[t] = fusion.soft_average([m.prob_at(t) for m in maps], self.settings.weights)
+            scores = [fusion.mean_inside(p, p > 127) / 255 for p in probs]
+            result[e.id] = MaskSequence.prob(probs, scores, score_source="mean probability inside the mask")
+        return result

@@ -1,0 +1,46 @@
+"""The step `candidates` of the top-down system.
+
+Source: Liang et al., "Rethinking Cross-modal Interaction from a Top-down Perspective for Referring Video Object
+Segmentation", arXiv 2106.01061.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.settings import number, whole
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble.fusion import tracklets
+from rvos_ensemble.ensemble.steps.step import INPUTS, Step
+
+
+class Candidates(Step):
+    """Every mask of the segmenters in K uniformly sampled frames, as a candidate of its own.
+
+    `propagate` with `key_frame: given` makes a tracklet of each.
+
+    Settings:
+        inputs: segmenters, sources of objects; several are pooled.
+        k: how many frames; each moves to the nearest one in which anything was found.
+        min_score: candidates below it are left out.
+        most: of one frame and segmenter, the best ones.
+    """
+
+    takes = gives = "objects"
+    defaults = {
+        "inputs": INPUTS,
+        "k": whole(tracklets.KEY_FRAMES, least=1),
+        "min_score": number(0.0, least=0, most=1),
+        "most": whole(20, least=1),
+    }
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("binary", scores=True, key_frame=True, objects=True)
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        s = self.settings
+        sources = {name: inputs[name] for name in self.inputs}
+        frames = tracklets.key_frames(sources, len(clip), s.k)
+        return tracklets.candidates(sources, frames, s.min_score, s.most)

@@ -1,0 +1,63 @@
+"""The step `gated_average`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.settings import number
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble import fusion
+from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
+from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of
+from rvos_ensemble.propagators.core.key_frames import choose, forecast
+
+
+class GatedAverage(Step):
+    """On the key frame only: averages onto the first input those inputs whose mask agrees with it (2022 winners).
+
+    Other frames are the first input's. The key frame is the one that `propagate` will choose with the same rule.
+
+    Settings:
+        inputs: the best model first.
+        min_iou: how much masks must overlap to be averaged.
+        key_frame: the rule; the product of all models' scores, as the source says.
+    """
+
+    defaults = {"inputs": INPUTS, "min_iou": number(0.9, least=0, most=1), "key_frame": setting_of("product")}
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        return rule_problems(given.get("key_frame"), [*dict.fromkeys(given.get("inputs", ()))], "inputs")
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        return [
+            *vote_maps(self, self.inputs[:1], known),
+            *forecast(self.settings.key_frame, self.inputs[0], self.inputs, known, clip),
+        ]
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("prob", scores=known[self.inputs[0]].all().scores, key_frame=True)
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        result = {}
+        for e in clip.expressions:
+            models = {name: inputs[name][e.id] for name in self.inputs}
+            first = models[self.inputs[0]]
+            key = choose(self.settings.key_frame, first, models, clip=clip.name, expression=e.id)
+            fused = {
+                t: fusion.gated_average([m.prob_at(t) for m in models.values()], self.settings.min_iou)
+                for t in key.frames
+            }
+            masks = LazyMasks(
+                first.masks.shape,
+                np.dtype(np.uint8),
+                lambda t, fused=fused, first=first: fused.get(t, first.prob_at(t)),
+            )
+            notes = {**first.notes, "key_frame": list(key.frames), "key_frame_rule": key.rule}
+            result[e.id] = MaskSequence(masks, "prob", scores=first.scores, notes=notes)
+        return result

@@ -1,0 +1,62 @@
+"""The step `replace_or_union`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.settings import number, shown
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble import fusion
+from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
+from rvos_ensemble.ensemble.steps.union import unite
+
+
+class ReplaceOrUnion(Step):
+    """The propagated masks instead of the original ones, or the union of both where propagation lost an object.
+
+    Settings:
+        inputs: [original, propagated].
+        ratio: a frame is lost when propagated area < ratio * original area.
+        share: united when more than this share of the frames with an original mask are lost.
+
+    Source: ReferDINO-Plus (arXiv 2503.23509).
+    """
+
+    defaults = {"inputs": INPUTS, "ratio": number(2 / 3, least=0, most=1e6), "share": number(0.5, least=0, most=1)}
+
+    @property
+    def replacement(self) -> str:
+        return self.inputs[1]  # the propagated masks
+
+    def without(self, gone: Collection[str]) -> dict[str, Any] | None:
+        left = [i for i in self.inputs if i not in gone]
+        if len(left) == 1:
+            return {"op": "union", "inputs": left}  # a union of one is that one
+        return {"inputs": left} if left else None
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        if len(given.get("inputs", [1, 2])) != 2:
+            yield f"inputs are {shown(given['inputs'])}, expected [original, propagated]"
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        return vote_maps(self, self.inputs, known)
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """Those of the propagated masks, where no union takes their place."""
+        second = known[self.inputs[1]].all()
+        return Traits("binary" if second.kind == "binary" else None, scores=None if second.scores else second.scores)
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        result = {}
+        for e in clip.expressions:
+            pair = [inputs[name][e.id] for name in self.inputs]
+            areas = [np.array([np.count_nonzero(m.mask(t)) for t in range(len(clip))]) for m in pair]
+            united = fusion.prefers_union(*areas, self.settings.ratio, self.settings.share)
+            chosen = unite(pair) if united else pair[1]
+            result[e.id] = chosen.with_(notes={**chosen.notes, "united": united})
+        return result

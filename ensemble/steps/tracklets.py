@@ -1,0 +1,67 @@
+"""The step `tracklets` of the top-down system (arXiv 2106.01061, eq. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.prediction import Objects, Prediction
+from rvos_ensemble.adapters.core.settings import number, shown, whole
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble.fusion import tracklets
+from rvos_ensemble.ensemble.steps.step import INPUT, INPUTS, Step
+
+
+class Tracklets(Step):
+    """The best of propagated candidates, those that are the same object left out: tracklet-NMS (eq. 3).
+
+    Settings:
+        input: the propagated candidates.
+        scores_from: the candidates as they were; a tracklet's score is its candidate's confidence times the mean
+            probability of its propagation.
+        max_iou: two tracklets that overlap more over the whole video are the same; 1 for no NMS.
+        keep: how many at most; null for all.
+    """
+
+    takes = gives = "objects"
+    defaults = {
+        "input": INPUT,
+        "scores_from": INPUTS,
+        "max_iou": number(0.5, least=0, most=1),
+        "keep": whole(tracklets.MOST, least=1, null=True),
+    }
+
+    def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        if len(given.get("scores_from", [1])) != 1:
+            yield f"scores_from is {shown(given['scores_from'])}, expected the candidates"
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return known[self.settings.input]
+
+    @property
+    def inputs(self) -> list[str]:
+        return [self.settings.input, *self.settings.scores_from]
+
+    @property
+    def masks_from(self) -> list[str]:
+        return [self.settings.input]
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        s = self.settings
+        tracks, candidates = (inputs[name] for name in self.inputs)
+        if set(tracks) != set(candidates):
+            raise InputError(f"step {self.name}: {self.inputs[0]} is not made of the candidates of {self.inputs[1]}")
+        names, sequences = list(tracks), list(tracks.values())
+        scores = [tracklets.tracklet_score(candidates[name], tracks[name]) for name in names]
+        iou = tracklets.tracklet_iou(sequences) if s.max_iou < 1 else np.zeros((len(names),) * 2)
+        kept = tracklets.nms(iou, scores, s.max_iou, s.keep or len(names))
+        notes = {i: {**sequences[i].notes, "tracklet_score": round(scores[i], 6)} for i in kept}
+        return Objects((names[i], sequences[i].with_(notes=notes[i])) for i in kept)
+
+    def describe(self) -> str:
+        s = self.settings
+        return f"tracklets of {s.input}, at most {s.keep or 'all'}, IoU <= {s.max_iou}"

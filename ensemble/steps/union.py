@@ -1,0 +1,33 @@
+"""The step `union`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
+
+
+class Union(Step):
+    """Foreground wherever any input has it."""
+
+    defaults = {"inputs": INPUTS}
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        return vote_maps(self, self.inputs, known)
+
+    def traits(self, known: Mapping[str, Traits]) -> Traits:
+        return Traits("binary", scores=False, key_frame=False)
+
+    def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        return {e.id: unite([inputs[name][e.id] for name in self.inputs]) for e in clip.expressions}
+
+
+def unite(maps: Sequence[MaskSequence]) -> MaskSequence:
+    """Foreground wherever any of the sequences has it."""
+    return MaskSequence.binary(np.logical_or.reduce([m.mask(t) for m in maps]) for t in range(len(maps[0])))
