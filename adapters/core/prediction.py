@@ -1,8 +1,8 @@
-"""Prediction: the mask sequences of one source or step for one clip, and what must hold of them."""
+"""Prediction: the mask sequences of one source or step for one clip, and the checks that it must pass."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,68 +15,100 @@ Prediction: TypeAlias = dict[str, MaskSequence]
 
 
 class Objects(dict[str, MaskSequence]):
-    """The objects of a clip, whoever may mean them: {a name of its own: MaskSequence}, in any number.
+    """The objects of a clip, independent of any expression: {name of the object: MaskSequence}, any number of them.
 
-    A candidate found in one frame is a sequence that is empty elsewhere, its confidence the score of that frame.
+    A candidate that was detected in one frame is a sequence that is empty in all others; its confidence is the score of
+    that frame.
     """
 
     def __missing__(self, name: str) -> MaskSequence:
-        raise InputError(f"objects {', '.join(list(self)[:3])}... where masks of expressions are wanted: `ground` them")
+        names = ", ".join(list(self)[:3])
+        raise InputError(f"objects {names}... where masks of expressions are wanted: `ground` them")
 
 
-def check_prediction(prediction: Prediction, clip: Clip, source: str) -> Prediction:
-    """Returns the prediction when it fits the clip: every expression once, all sizes, kinds and scores right.
+def check_prediction(prediction: Prediction, clip: Clip, source: str, origin: str = "") -> Prediction:
+    """Returns the prediction if it fits the clip: every expression once, with the right sizes, kinds and scores.
 
-    Objects are called as they like.
+    The names of `Objects` are arbitrary.
+
+    Args:
+        prediction: what a source or step returned.
+        clip: the clip.
+        source: name of the source or step, for messages.
+        origin: where the user's code defines it, "my_model.py, line 8", for messages; see `own_code.origin`.
 
     Raises:
         InputError: naming everything that does not fit.
     """
+    source = f"{source} ({origin})" if origin else source
+    where = f"{source}: clip {clip.name!r}"
     if not isinstance(prediction, dict):
         raise InputError(
-            f"{source}: clip {clip.name!r}: predicted a {type(prediction).__name__}, expected "
-            "{expression id: MaskSequence}"
+            f"{where}: predicted {_kind(prediction)}, expected {{expression id: MaskSequence}}, such as "
+            "{e.id: MaskSequence.binary(masks) for e in clip.expressions}"
         )
     wanted = list(prediction) if isinstance(prediction, Objects) else [e.id for e in clip.expressions]
-    found = [f"{source}: clip {clip.name!r}: no masks for expression {i!r}" for i in wanted if i not in prediction]
+    problems = [f"{where}: no masks for expression {i!r}" for i in wanted if i not in prediction]
     for i, sequence in prediction.items():
         if i not in wanted:
-            found.append(f"{source}: clip {clip.name!r}: expression {i!r} is not in the data set (it has {wanted})")
+            problems.append(f"{where}: expression {i!r} is not in the data set (it has {wanted})")
         elif not isinstance(sequence, MaskSequence):
-            kind = type(sequence).__name__
-            found.append(
-                f"{source}: clip {clip.name!r}, expression {i!r}: a {kind}, expected a MaskSequence; "
-                "`MaskSequence.binary(masks)` makes one"
+            problems.append(
+                f"{where}, expression {i!r}: {_kind(sequence)}, expected a MaskSequence; "
+                f"`{_wrapping(sequence)}` makes one"
             )
         else:
-            found += sequence_problems(sequence, clip, i, source)
-    if found:
-        raise InputError(found)
+            problems += sequence_problems(sequence, clip, i, source)
+    if problems:
+        raise InputError(problems)
     return prediction
 
 
+def _kind(value: Any) -> str:
+    """What a wrong value is, in words: its type, and the shape and dtype of an array or tensor."""
+    name, shape = type(value).__name__, getattr(value, "shape", None)
+    if shape is None or not hasattr(value, "dtype"):
+        return f"a {name}"
+    return f"a {name} {list(shape)} of dtype {value.dtype}"
+
+
+def _wrapping(value: Any) -> str:
+    """The call that turns a value into a MaskSequence, as far as its dtype says which one."""
+    dtype = str(getattr(value, "dtype", "bool")).removeprefix("torch.")
+    if dtype == "uint8":
+        return "MaskSequence.prob(masks)"
+    return (
+        "MaskSequence.prob(quantise(masks))" if dtype.startswith(("float", "bfloat")) else "MaskSequence.binary(masks)"
+    )
+
+
 def sequence_problems(sequence: MaskSequence, clip: Clip, expression: str, source: str) -> list[str]:
-    """What is wrong with a mask sequence as a prediction of `source` for that expression; empty when nothing is."""
+    """Everything that is wrong with a mask sequence that `source` predicted for an expression; empty if it is valid."""
     where = f"{source}: clip {clip.name!r}, expression {expression!r}"
     dtypes = {"binary": (np.bool_,), "prob": (np.uint8,), "votes": (np.uint8, np.uint16)}
-    found = []
+    shape = getattr(sequence.masks, "shape", ())
+    if len(shape) != 3:
+        return [f"{where}: its masks are {_kind(sequence.masks)}, expected T masks, an array [T, H, W]"]
+    problems = []
     if len(sequence) != len(clip):
-        found.append(f"{where}: {len(sequence)} masks, expected {len(clip)}, one for every frame of the clip")
+        problems.append(f"{where}: {len(sequence)} masks, expected {len(clip)}, one for every frame of the clip")
     if sequence.size != tuple(clip.size):
-        found.append(f"{where}: masks of size {_hw(sequence.size)}, expected the clip's {_hw(clip.size)}")
+        problems.append(f"{where}: masks of size {_hw(sequence.size)}, expected the clip's {_hw(clip.size)}")
     if sequence.kind not in dtypes:
-        found.append(f"{where}: kind {sequence.kind!r}, expected one of {', '.join(dtypes)}")
+        problems.append(f"{where}: kind {sequence.kind!r}, expected one of {', '.join(dtypes)}")
     elif sequence.masks.dtype not in dtypes[sequence.kind]:
         names = " or ".join(np.dtype(d).name for d in dtypes[sequence.kind])
-        found.append(f"{where}: masks of dtype {sequence.masks.dtype}, expected {names} for kind {sequence.kind!r}")
+        problems.append(f"{where}: masks of dtype {sequence.masks.dtype}, expected {names} for kind {sequence.kind!r}")
     if sequence.kind == "votes" and (sequence.total is None or sequence.total < 1):
-        found.append(f"{where}: votes out of {sequence.total}, expected the number of votes as `total`")
+        problems.append(f"{where}: votes out of {sequence.total}, expected the number of votes as `total`")
     if sequence.scores is not None:
-        if sequence.scores.shape != (len(clip),):
-            found.append(f"{where}: scores of shape {sequence.scores.shape}, expected one a frame: ({len(clip)},)")
+        if np.shape(sequence.scores) != (len(clip),):
+            problems.append(
+                f"{where}: scores of shape {np.shape(sequence.scores)}, expected one score per frame: ({len(clip)},)"
+            )
         elif not np.isfinite(sequence.scores).all():
-            found.append(f"{where}: score of frame {int(np.argmin(np.isfinite(sequence.scores)))} is not finite")
-    return found
+            problems.append(f"{where}: score of frame {int(np.argmin(np.isfinite(sequence.scores)))} is not finite")
+    return problems
 
 
 def _hw(size) -> str:
