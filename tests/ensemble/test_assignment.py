@@ -38,7 +38,7 @@ def test_a_permutation_is_found_among_twenty():
 
 
 def test_ties_fall_as_in_scipy():
-    """`scipy.optimize.linear_sum_assignment(-value)` of scipy 1.17, which the official evaluation calls."""
+    """As the official evaluation resolves them, with `linear_sum_assignment(-value)` of SciPy 1.17."""
     assert assign(np.zeros((4, 3))) == [0, 1, 2]
     assert assign(np.float64([[0.5, 1, 0.5], [0, 1, 0.5], [1, 0, 0.5]])) == [2, 1, 0]  # [2, 0, 1] is worth as much
     assert assign(np.float64([[1, 0, 0], [0.5, 1, 0], [1, 0.5, 0], [0.5, 1, 1], [1, 0, 0]])) == [0, 1, 3]

@@ -15,7 +15,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from rvos_ensemble.adapters.core.component import Component
-from rvos_ensemble.ensemble.engine.memory import keep_freed
 from rvos_ensemble.ensemble.engine.workers import in_order
 
 MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")  # the tables of DAVIS
@@ -74,5 +73,4 @@ def spread(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, masks:
 
 def _alone(work: Callable[[Any], Any], job: Any) -> Any:
     cv2.setNumThreads(1)  # videos are the unit of parallel work
-    keep_freed()
     return work(job)
