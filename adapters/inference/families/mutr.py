@@ -1,0 +1,12 @@
+"""MUTR."""
+
+from __future__ import annotations
+
+from rvos_ensemble.adapters.inference.family import Family
+
+
+class MUTR(Family):
+    """MUTR."""
+
+    kind = "segmenter"
+    training = "rvos_ensemble.adapters.training.segmenters"

@@ -1,0 +1,12 @@
+"""SOC."""
+
+from __future__ import annotations
+
+from rvos_ensemble.adapters.inference.family import Family
+
+
+class SOC(Family):
+    """SOC."""
+
+    kind = "segmenter"
+    training = "rvos_ensemble.adapters.training.segmenters"
