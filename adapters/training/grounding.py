@@ -29,8 +29,8 @@ from rvos_ensemble.adapters.inference.weights import read_weights
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.grounding import VARIANTS, Grounding, Variant, paths_of, shares, tokenizer_of
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.loop.options import CLIPS, DATA, FILE, FRAMES, SENTENCES, SHARE, SIZE
-from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.loop.settings import CLIPS, DATA, FILE, FRAMES, SENTENCES, SHARE, SIZE
+from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.samples.samples import FolderClips, RenderedClips
 
 DEFAULTS: dict[str, Any] = {
@@ -75,7 +75,7 @@ class Item:
     target: Tensor
 
 
-class GroundingTrainee(Trainee):
+class GroundingTrainee(TrainingTask):
     """One variant of the grounding network in training.
 
     Args:

@@ -31,8 +31,8 @@ from rvos_ensemble.adapters.inference.weights import mismatches, read_weights
 from rvos_ensemble.adapters.networks.backbones.backbone import BODIES
 from rvos_ensemble.adapters.networks.uninext import uninext
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.loop.options import FILE
-from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.loop.settings import FILE
+from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.norms import unfreeze_norms, without_counts
 from rvos_ensemble.adapters.training.samples.samples import ENDLESS
 
@@ -140,7 +140,7 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
     return Looks(name, s["seed"], s["pretrained"])
 
 
-class Looks(Trainee):
+class Looks(TrainingTask):
     """The pre-training of one backbone.
 
     Args:

@@ -39,7 +39,7 @@ from rvos_ensemble.adapters.networks.rvos.parts import STRIDE, Queries
 from rvos_ensemble.adapters.networks.rvos.rvos import RVOS
 from rvos_ensemble.adapters.training.distillation import Imitation, look_nearby
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.loop.options import (
+from rvos_ensemble.adapters.training.loop.settings import (
     CLIPS,
     DATA,
     FILE,
@@ -51,7 +51,7 @@ from rvos_ensemble.adapters.training.loop.options import (
     TEXT_WIDTH,
     WEIGHT,
 )
-from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.losses import WEIGHTS, Found, Target, clip_losses, dice, focal, match
 from rvos_ensemble.adapters.training.norms import unfreeze_norms, without_counts
 from rvos_ensemble.adapters.training.parts import load_parts
@@ -123,7 +123,7 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
     return Segmenter(name, backbone, s, clips, held_out, score)
 
 
-class Segmenter(Trainee):
+class Segmenter(TrainingTask):
     """ReferFormer, MUTR or SOC in training.
 
     Args:

@@ -35,7 +35,7 @@ from rvos_ensemble.adapters.networks.layers import Size
 from rvos_ensemble.adapters.networks.uninext.dino import BiAttention, Found, Layout
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.loop.options import (
+from rvos_ensemble.adapters.training.loop.settings import (
     CLIPS,
     DATA,
     FILE,
@@ -47,7 +47,7 @@ from rvos_ensemble.adapters.training.loop.options import (
     TEXT_LAYERS,
     TEXT_WIDTH,
 )
-from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.losses import boxes_of
 from rvos_ensemble.adapters.training.parts import load_parts
 from rvos_ensemble.adapters.training.samples.language import SLOWLY, check_words, spread_words
@@ -221,7 +221,7 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
     return UninextTrainee(s, clips, held_out, score)
 
 
-class UninextTrainee(Trainee):
+class UninextTrainee(TrainingTask):
     """UNINEXT nano in training.
 
     Args:

@@ -26,8 +26,18 @@ from rvos_ensemble.adapters.inference.weights import mismatches, read_weights
 from rvos_ensemble.adapters.networks.urvos.urvos import URVOS, VARIANTS, Text
 from rvos_ensemble.adapters.networks.urvos.words import Words, split
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.loop.options import CLIPS, DATA, FILE, FRAMES, RATE, SENTENCES, SHARE, SIZE, WEIGHT
-from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.loop.settings import (
+    CLIPS,
+    DATA,
+    FILE,
+    FRAMES,
+    RATE,
+    SENTENCES,
+    SHARE,
+    SIZE,
+    WEIGHT,
+)
+from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.losses import dice
 from rvos_ensemble.adapters.training.norms import unfreeze_norms, without_counts
 from rvos_ensemble.adapters.training.samples.samples import FolderClips, RenderedClips, Sample
@@ -59,7 +69,7 @@ BODY = "backbone.0.body."  # the backbone's place among the weights of `train ba
 LENGTHS = (4, 36)  # frames of the clips that the few frames of a sample are said to be from
 
 
-class URVOSTrainee(Trainee):
+class URVOSTrainee(TrainingTask):
     """URVOS in training.
 
     Args:

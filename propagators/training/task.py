@@ -27,8 +27,8 @@ from rvos_ensemble.adapters.inference.weights import mismatches, read_weights
 from rvos_ensemble.adapters.networks.backbones.swin import SwinBlock
 from rvos_ensemble.adapters.networks.layers import DropPath
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.loop.options import CLIPS, DATA, FILE, LEVEL, RATE, SHARE, SIZE, WEIGHT
-from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.loop.settings import CLIPS, DATA, FILE, LEVEL, RATE, SHARE, SIZE, WEIGHT
+from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.norms import unfreeze_norms, without_counts
 from rvos_ensemble.adapters.training.samples import augment
 from rvos_ensemble.adapters.training.samples.collage import collage
@@ -104,7 +104,7 @@ def trainee(name: str, settings: Mapping[str, Any], score: Callable | None = Non
     return PropagatorTrainee(variant, s, videos, pictures, held_out, score)
 
 
-class PropagatorTrainee(Trainee):
+class PropagatorTrainee(TrainingTask):
     """One variant in training.
 
     Args:

@@ -78,7 +78,7 @@ def test_the_command_trains_a_backbone(tmp_path, capsys):
     assert "`data` is 'FOLDER', expected one of shapes" in capsys.readouterr().err
     other = f"pretrained={tmp_path / 'weights.pth'}"
     assert main(["train", "backbone=resnet_nano", other, *settings]) == 2
-    assert "a training with pretrained=None (now" in capsys.readouterr().err
+    assert "a run with pretrained=None (now" in capsys.readouterr().err
     with owned(tmp_path, "training"):
         assert main(["train", "backbone=resnet_nano", *settings]) == 2
     assert "another run is working in this folder" in capsys.readouterr().err

@@ -15,9 +15,10 @@ from torch import nn
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import defaults_of
-from rvos_ensemble.adapters.training.loop.averages import Averages
-from rvos_ensemble.adapters.training.loop.loop import DEFAULTS, OPTIMIZERS, fit, learning_rate
-from rvos_ensemble.adapters.training.loop.task import Trainee
+from rvos_ensemble.adapters.training.loop.averaged_weights import AveragedWeights
+from rvos_ensemble.adapters.training.loop.loop import DEFAULTS, OPTIMIZERS, fit
+from rvos_ensemble.adapters.training.loop.schedule import learning_rate
+from rvos_ensemble.adapters.training.loop.task import TrainingTask
 
 
 class Points(torch.utils.data.Dataset):
@@ -28,7 +29,7 @@ class Points(torch.utils.data.Dataset):
         return x, x @ torch.tensor([1.0, -2.0, 0.5]) + 0.3
 
 
-class Plane(Trainee):
+class Plane(TrainingTask):
     def __init__(self):
         torch.manual_seed(0)
         self.network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1))
@@ -143,18 +144,16 @@ SCRIPT = """
     import torch
     torch.set_num_threads(1)
     sys.path[:0] = {path!r}
-    from tests.test_training_loop import *
+    from test_training_loop import *
     if __name__ == "__main__":
-        fit({trainee}(), {{**SHORT, **{settings!r}}}, Path({out!r}))
+        fit({task}(), {{**SHORT, **{settings!r}}}, Path({out!r}))
 """
 
 
-def script(tmp_path, out, trainee="Still", **settings):
+def script(tmp_path, out, task="Still", **settings):
     file = tmp_path / f"{out.name}.py"
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    file.write_text(
-        textwrap.dedent(SCRIPT).format(path=[root, *sys.path], out=str(out), trainee=trainee, settings=settings)
-    )
+    file.write_text(textwrap.dedent(SCRIPT).format(path=[root, *sys.path], out=str(out), task=task, settings=settings))
     return file
 
 
@@ -176,7 +175,7 @@ class Slow(Plane):
 
 def test_a_killed_training_resumes(tmp_path):
     fit(Plane(), {**SHORT, "save_every": 1}, tmp_path / "whole")
-    file = script(tmp_path, tmp_path / "killed", trainee="Slow", save_every=1)
+    file = script(tmp_path, tmp_path / "killed", task="Slow", save_every=1)
     process = subprocess.Popen([sys.executable, str(file)], stderr=subprocess.DEVNULL)
     while not (tmp_path / "killed" / "last.pth").exists():
         assert process.poll() is None
@@ -209,7 +208,7 @@ def test_another_network_and_a_damaged_file_are_refused(tmp_path):
     with pytest.raises(InputError, match="of another network"):
         fit(other, SHORT, tmp_path)
     (tmp_path / "last.pth").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match=r"last\.pth: not the state of a training"):
+    with pytest.raises(InputError, match=r"last\.pth: not the state of a training run"):
         fit(Plane(), SHORT, tmp_path)
 
 
@@ -241,7 +240,7 @@ def test_bf16_trains(tmp_path):
 
 def test_averages_are_those_of_a_naive_loop():
     network = nn.Linear(2, 1)
-    averages = Averages(network, 5)
+    averages = AveragedWeights(network, 5)
     expected = [v.clone() for v in network.state_dict().values()]
     for count in range(1, 60):
         with torch.no_grad():

@@ -23,8 +23,9 @@ from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import BadClips, Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.datasets.folder import Folder
-from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.mevis import Mevis
+from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 from rvos_ensemble.adapters.datasets.picture_size import picture_size
 from rvos_ensemble.adapters.datasets.ref_davis17 import RefDavis17
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
@@ -335,7 +336,7 @@ def test_a_flipped_byte_of_a_saved_training_is_told(tmp_path):
     state = torch.load(path, weights_only=True)["state_dict"]["0.weight"].numpy().tobytes()
     for at in (whole.index(state), whole.index(b"settings") + 20):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        assert f"{path}: not the state of a training, or a damaged one" in failure(
+        assert f"{path}: not the state of a training run, or a damaged one" in failure(
             lambda: fit(Plane(), SHORT, tmp_path)
         )
     torch.save({"step": 3}, path)
@@ -360,22 +361,22 @@ def test_what_a_killed_training_leaves_goes_and_what_another_writes_stays(tmp_pa
 
 @pytest.mark.parametrize("name", ["last.pth", "log.jsonl"])
 def test_a_training_on_a_full_disk_names_the_file_and_leaves_no_other(tmp_path, monkeypatch, name):
-    from rvos_ensemble.adapters.training.loop import loop
+    from rvos_ensemble.adapters.training.loop import state
 
-    class Full(loop._Target):
+    class Full(state._ErrorKeepingFile):
         def write(self, data):
             self.error = OSError(errno.ENOSPC, "No space left on device")
             raise self.error
 
-    write = loop._write
+    write = state.write
 
     def full(path, content):
         with monkeypatch.context() as patch:
             if path.name == name:
-                patch.setattr(loop, "_Target", Full)
+                patch.setattr(state, "_ErrorKeepingFile", Full)
             write(path, content)
 
-    monkeypatch.setattr(loop, "_write", full)
+    monkeypatch.setattr(state, "write", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
         fit(Plane(), SHORT, tmp_path)
     assert caught.value.filename == str(tmp_path / name) and not list(tmp_path.glob(".*"))

@@ -1,4 +1,4 @@
-"""The processes of a training: one alone, or those that `torchrun` started, one a GPU."""
+"""The processes of a training run: a single one, or those that `torchrun` started, one per GPU."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rvos_ensemble.adapters.inference import device as devices
 
 
 def is_first() -> bool:
-    """Whether this process writes files and shows progress."""
+    """Whether this process has rank 0: it writes files and shows progress."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 class Processes:
-    """This process among its like.
+    """This process and its process group.
 
     Args:
-        device: setting `device`; with several processes `auto` and `cuda` take the GPU of this one's number.
+        device: the setting `device`; with several processes, `auto` and `cuda` select the GPU of the local rank.
 
     Attributes:
-        rank, count: which of how many.
-        device: where this one computes.
+        rank, count: rank of this process and size of the group.
+        device: the device of this process.
     """
 
     def __init__(self, device: str):
@@ -34,7 +34,7 @@ class Processes:
         self.device = devices.pick(device)
         if self.device.type == "cuda" and self.count > 1:
             self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(self.device)  # what names no device, as pinned memory and barriers, takes this one
+            torch.cuda.set_device(self.device)  # pinned memory and barriers use the current device
 
     def __enter__(self) -> Processes:
         if self.count > 1:
@@ -52,24 +52,24 @@ class Processes:
         return is_first()
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with gradients averaged over the processes."""
+        """Wraps a module so that its gradients are averaged over the processes."""
         if self.count == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)
 
     def no_sync(self, module: nn.Module):
-        """In this context gradients stay with each process, to be averaged with those that follow."""
+        """A context in which gradients are accumulated locally and not averaged yet."""
         return module.no_sync() if self.count > 1 else contextlib.nullcontext()
 
     def mean(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
-        """Scalars averaged over the processes; all must have the same names."""
+        """Averages scalars over the processes; all processes must pass the same names."""
         values = torch.stack([v.detach().float() for v in terms.values()])
         if self.count > 1:
             distributed.all_reduce(values)
         return dict(zip(terms, (values / self.count).tolist(), strict=True))
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Waits until all processes have reached this call."""
         if self.count > 1:
             distributed.barrier()

@@ -12,10 +12,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from rvos_ensemble.adapters.core import png
-from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.disk import exists, names_in, user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import shown
-from rvos_ensemble.adapters.datasets.frames import ImageFiles, few, is_there, names_in
+from rvos_ensemble.adapters.core.messages import first_few, shown
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural, parse, read_videos
 from rvos_ensemble.adapters.datasets.shapes.clips import film
 from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SMALLEST, SPLITS
@@ -235,11 +235,11 @@ def _videos(root: Path) -> list[_Video]:
     missing = [
         f"{folder}: no such folder, expected one folder a video in it"
         for folder in (images, annotations)
-        if not is_there(folder)
+        if not exists(folder)
     ]
     if missing:
         raise InputError(missing)
-    if is_there(images / "480p"):
+    if exists(images / "480p"):
         images, annotations = images / "480p", annotations / "480p"
     sentences = _sentences(root)
     found, problems, absent = [], [], []
@@ -256,7 +256,7 @@ def _videos(root: Path) -> list[_Video]:
         if masks:
             found.append(_Video(ImageFiles(pictures), masks, sentences.get(name, ())))
     if absent:
-        problems.append(f"{images}: {len(absent)} annotated frames have no picture: {few(absent)}")
+        problems.append(f"{images}: {len(absent)} annotated frames have no picture: {first_few(absent, 3)}")
     if problems:
         raise InputError(problems)
     if not found:
@@ -276,7 +276,7 @@ def _places(root: Path) -> tuple[Path, Path]:
 
 def _sentences(root: Path) -> dict[str, tuple[tuple[str, int], ...]]:
     """{video: its (sentence, palette index)}, of sentences about one object."""
-    meta = next((path for path in _places(root) if is_there(path)), None)
+    meta = next((path for path in _places(root) if exists(path)), None)
     if meta is None:
         return {}
     found, problems = {}, []

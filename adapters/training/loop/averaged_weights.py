@@ -1,4 +1,4 @@
-"""Weights averaged over the last steps of a training, which do better than the last ones."""
+"""An exponential moving average of the weights, which usually scores better than the last weights."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import torch
 from torch import Tensor, nn
 
 
-class Averages:
-    """An exponential moving average of a network's weights and statistics.
+class AveragedWeights:
+    """An exponential moving average of a network's weights; buffers that are not floating point are copied.
+
+    Early in a run the horizon is shorter, so that the average does not remember the initial weights.
 
     Args:
-        network: whose.
-        horizon: steps it reaches back, about; below 1 it follows the network.
+        network: the network whose weights are averaged.
+        horizon: approximate number of steps that the average covers; below 1 it follows the network.
 
     >>> network = nn.Linear(1, 1, bias=False)
-    >>> averages = Averages(network, 4)
+    >>> averages = AveragedWeights(network, 4)
     >>> _ = nn.init.zeros_(network.weight)
-    >>> averages.update(network)  # early on it reaches back less far
+    >>> averages.update(network)
     >>> bool(averages.state["weight"].abs() < 0.9)
     True
     """
@@ -28,20 +30,20 @@ class Averages:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Takes in the weights after a step."""
+        """Updates the average after an optimizer step."""
         self.count += 1
         decay = min(self.decay, self.count / (self.count + 9))
-        old: list[Tensor] = []
-        new: list[Tensor] = []
+        means: list[Tensor] = []
+        values: list[Tensor] = []
         for name, value in network.state_dict().items():
             mean = self.state[name]
             if mean.is_floating_point():
-                old.append(mean)
-                new.append(value.detach())
+                means.append(mean)
+                values.append(value.detach())
             else:
                 mean.copy_(value)
-        torch._foreach_lerp_(old, new, 1 - decay)
+        torch._foreach_lerp_(means, values, 1 - decay)
 
     def load_into(self, network: nn.Module) -> None:
-        """Gives a network of the same kind the averaged weights."""
+        """Loads the averaged weights into a network of the same architecture."""
         network.load_state_dict(self.state)
