@@ -16,13 +16,15 @@ cannot be written, 70 a fault of the program, 130, 143, 129 interrupted by Ctrl-
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 FAULT = 70  # exit code: the program is wrong, not the input (EX_SOFTWARE)
 UNREAD = 141  # the exit code of a shell's command that writes to a pipe which nobody reads
+VERBS = ("run", "check", "ablate", "evaluate", "train", "list", "weights")  # files of ensemble/commands
 SHOWN = 50  # problems that are printed
 
 
@@ -74,113 +76,7 @@ def _obey(arguments: list[str]) -> int:
         from rvos_ensemble.adapters.core.errors import InputError
 
         raise InputError(f"no command {verb!r}. There are: {', '.join(VERBS)}; key=value alone runs a recipe")
-    return VERBS[verb](arguments)
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Runs a recipe."""
-    from rvos_ensemble.ensemble.engine import pipeline
-    from rvos_ensemble.ensemble.recipe import recipe
-
-    return pipeline.run(recipe.load(arguments))
-
-
-def check(arguments: Sequence[str]) -> int:
-    """Validates a recipe and its inputs."""
-    from rvos_ensemble.adapters.core.errors import InputError
-    from rvos_ensemble.ensemble.engine import pipeline
-    from rvos_ensemble.ensemble.recipe import recipe
-
-    given = recipe.load(arguments)
-    listed = pipeline.clips_of(given)
-    found = pipeline.check(given, listed.clips, whole=True)
-    problems = [p for told in listed.bad.values() for p in told] + found.lines
-    if problems:
-        raise InputError(dict.fromkeys(problems))
-    frames = sum(len(c) * len(c.expressions) for c in found.clips)
-    expressions = sum(len(c.expressions) for c in found.clips)
-    print(f"everything is there: {len(found.clips)} clips, {expressions} expressions, {frames} masks to come")
-    return 0
-
-
-def ablate(arguments: Sequence[str]) -> int:
-    """Compares settings of a recipe."""
-    from rvos_ensemble.ensemble import ablation
-
-    return ablation.run(arguments)
-
-
-def evaluate(arguments: Sequence[str]) -> int:
-    """Scores masks from anywhere."""
-    from rvos_ensemble.ensemble.commands import evaluate
-
-    return evaluate.run(arguments)
-
-
-def train(arguments: Sequence[str]) -> int:
-    """Trains a network."""
-    from rvos_ensemble.ensemble.commands import train
-
-    return train.run(arguments)
-
-
-def list_all(arguments: Sequence[str]) -> int:
-    """Prints what a recipe can name."""
-    from rvos_ensemble.adapters.core.errors import InputError
-    from rvos_ensemble.ensemble.commands import evaluate
-    from rvos_ensemble.ensemble.recipe import parts, recipe_files
-
-    if arguments:
-        raise InputError(f"list takes no arguments, found {' '.join(arguments)}")
-    every = {
-        "recipes": recipe_files.names(),
-        "data": recipe_files.tables(),
-        "adapters": parts.components("adapter"),
-        "propagators": parts.components("propagator"),
-        "operations": parts.components("op"),
-        "protocols": evaluate.names(),
-    }
-    for title, entries in every.items():
-        print(f"{title}:")
-        for name, line in entries.items():
-            print(f"  {name:18} {line}")
-    return 0
-
-
-def weights(arguments: Sequence[str]) -> int:
-    """Prints the published checkpoints, or what a file is; or writes a training's weights as those that are shipped."""
-    from rvos_ensemble.adapters.core.errors import InputError
-    from rvos_ensemble.adapters.inference import published as models
-    from rvos_ensemble.adapters.inference.weights import read_weights
-    from rvos_ensemble.adapters.training.loop import export as of_models
-    from rvos_ensemble.propagators.inference import published as movers
-    from rvos_ensemble.propagators.training import export as of_movers
-
-    if not arguments:
-        print(f"{models.table()}\n\n{movers.table()}")
-        return 0
-    verb, *files = arguments
-    if (verb, len(files)) not in (("verify", 1), ("export", 2)):
-        found = " ".join(arguments)
-        raise InputError(f"weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`, found {found!r}")
-    moves = any(name.startswith("LSTT.") for name in read_weights(files[0]))
-    if verb == "verify":
-        print((movers if moves else models).verify(files[0]))
-    else:
-        written = (of_movers if moves else of_models.export)(*files)
-        print(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
-    return 0
-
-
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {
-    "run": run,
-    "check": check,
-    "ablate": ablate,
-    "evaluate": evaluate,
-    "train": train,
-    "list": list_all,
-    "weights": weights,
-}
+    return importlib.import_module(f"rvos_ensemble.ensemble.commands.{verb}").run(arguments)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from PIL import Image
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.files import Files
-from rvos_ensemble.ensemble.engine.clip_run import pictures
+from rvos_ensemble.ensemble.report.annotations import pictures
 from rvos_ensemble.ensemble.steps.vote import Vote
 
 H, W = 720, 1280

@@ -13,7 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rvos_ensemble.ensemble.engine import clip_run
+from rvos_ensemble.ensemble.engine.graph import Graph, nodes_of
+from rvos_ensemble.ensemble.engine.keys import keys_of
+from rvos_ensemble.ensemble.engine.store import Store
 from rvos_ensemble.ensemble.recipe import recipe
 from rvos_ensemble.ensemble.report.overlays import overlay
 
@@ -26,8 +28,10 @@ def main(arguments: list[str]) -> None:
     name, expression, *shown = (a for a in arguments[1:] if "=" not in a)
     made = recipe.load(given)
     clip = next(c for c in made.dataset.clips() if c.name == name)
-    record = clip_run.ClipRecord(clip.name)
-    results = clip_run.compute(made, clip, clip_run.keys_of(made, clip), record)
+    keys = keys_of(made, clip)
+    graph = Graph(clip, Store(made.store), nodes_of(made, keys, keys))
+    by_key = graph.predictions(keys.values())
+    results = {name: by_key[key] for name, key in keys.items() if key in by_key}
     frames = np.linspace(0, len(clip) - 1, COLUMNS).round().astype(int)
     rows = [_row(clip, frames, "ground truth", clip.truth.read(expression))]
     for step in shown:

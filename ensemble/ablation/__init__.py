@@ -1,5 +1,1 @@
-"""What each threshold, weight, model and step of a recipe is worth: `python run_ensemble.py ablate recipe=...`."""
-
-from rvos_ensemble.ensemble.ablation.run import run
-
-__all__ = ["run"]
+"""What each threshold, weight, model and step of a recipe is worth; the command is `ensemble/commands/ablate.py`."""

@@ -1,7 +1,7 @@
 """One clip through all settings of an ablation: what they share is computed once, and of the rest only scores.
 
 Votes that no other step reads are never made into masks: settings that differ in the threshold alone are one vote map,
-see `sweep`.
+see `ensemble/metrics/threshold_sweep.py`.
 """
 
 from __future__ import annotations
@@ -9,25 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-
-import cv2
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.disk import atomic_write
-from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.ensemble.ablation.graph import Graph, Node, step_of
-from rvos_ensemble.ensemble.ablation.variants import build
-from rvos_ensemble.ensemble.engine.clip_run import keys_of, message_of
-from rvos_ensemble.ensemble.engine.gpus import take_gpu
+from rvos_ensemble.ensemble.engine.built import built
+from rvos_ensemble.ensemble.engine.failures import message_of
+from rvos_ensemble.ensemble.engine.graph import Graph, Node, nodes_of
+from rvos_ensemble.ensemble.engine.keys import keys_of
 from rvos_ensemble.ensemble.engine.store import Store, key_of
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.steps.vote import Vote
+from rvos_ensemble.ensemble.steps.step import Step
 
 AT_A_TIME = 16  # settings whose masks are in memory together
 
@@ -52,72 +48,84 @@ class ClipScores:
     computed: list[str] = field(default_factory=list)
 
 
-def score_clip(name: str, plan: str, folder: Path, gpus: int, clip: Clip) -> ClipScores:
+def score_clip(name: str, configs: str, wanted: Sequence[str], folder: Path, gpus: int, clip: Clip) -> ClipScores:
     """Scores every setting on a clip. Never raises for what is wrong with the clip: the result says so.
 
     Args:
         name: of the recipe.
-        plan: json [[config, step to score], ...].
-        folder: where scores are kept from one call to the next, one file a clip.
+        configs: resolved recipes, one per setting, as the json text of a list.
+        wanted: the source or step of each that is scored.
+        folder: where scores are kept from one call to the next, one file per clip.
         gpus: how many there are for the recipe's components; 0 where none uses one.
         clip: with ground truth.
     """
-    cv2.setNumThreads(1)  # clips are the unit of parallel work
     try:
-        return _score(_built(name, plan, gpus), folder, clip)
+        return _score(built(name, configs, gpus), wanted, folder, clip)
     except (Exception, SystemExit) as e:  # one bad video never sinks the others
         return ClipScores(clip.name, "failed", message_of(e), len(clip))
 
 
-@lru_cache(maxsize=2)
-def _built(name: str, plan: str, gpus: int) -> list[tuple[Recipe, str]]:
-    """The recipes in a worker."""
-    if gpus:
-        take_gpu(gpus)
-    return [(build(name, config), step) for config, step in json.loads(plan)]
-
-
-def _score(settings: Sequence[tuple[Recipe, str]], folder: Path, clip: Clip) -> ClipScores:
+def _score(recipes: Sequence[Recipe], names: Sequence[str], folder: Path, clip: Clip) -> ClipScores:
     result = ClipScores(clip.name, frames=len(clip))
     nodes: dict[str, Node] = {}
     wanted: dict[int, str] = {}
     known: dict[int, str] = {}
-    for i, (recipe, step) in enumerate(settings):
+    for i, (recipe, name) in enumerate(zip(recipes, names, strict=True)):
         try:
             keys = keys_of(recipe, clip, known)
-        except Exception as e:  # a file that a setting names, for one
+        except Exception as e:  # a file that a setting names, for example
             result.errors[i] = message_of(e)
             continue
-        wanted[i] = keys[step]
-        above = [step]  # and what it is made of, nothing else
-        while above:
-            name = above.pop()
-            inputs = recipe.steps[name].inputs if name in recipe.steps else []
-            above += inputs
-            nodes.setdefault(keys[name], Node(recipe, name, {n: keys[n] for n in inputs}))
+        wanted[i] = keys[name]
+        nodes = nodes_of(recipe, keys, [name]) | nodes
     kept = _Kept(folder / f"{clip.name}.json", clip.truth.fingerprint())
     todo = [key for key in dict.fromkeys(wanted.values()) if key not in kept.scores]
-    failed: dict[str, str] = {}
     if todo:
-        graph = Graph(clip, Store(settings[0][0].store), nodes, failed)
-        inner = graph.inner
-        masks = [k for k in todo if k in inner or not _is_vote(nodes[k])]
-        votes = [k for k in todo if k not in masks]
-        truths = _truths(clip)
+        graph = Graph(clip, Store(recipes[0].store), nodes, save_all=False)
+        maps = {k: _vote_map(nodes[k]) for k in todo if k not in graph.inner}
+        maps = {k: step for k, step in maps.items() if step}
+        masks, truths = [k for k in todo if k not in maps], _truths(clip)
         for start in range(0, len(masks), AT_A_TIME):
             kept.add(_scores_of_masks(graph.predictions(masks[start : start + AT_A_TIME]), truths))
         families: dict[str, list[str]] = {}
-        for key in votes:
-            families.setdefault(_family(nodes[key]), []).append(key)
-        graph.pack = len(families) > 2  # read again and again: worth unpacking once
+        for key, step in maps.items():
+            families.setdefault(key_of(step.op, vars(step.settings), list(nodes[key].inputs.values())), []).append(key)
+        inputs = _Inputs(graph, pack=len(families) > 2)
         for family in families.values():
-            kept.add(_scores_of_votes(graph, family, truths))
+            kept.add(_scores_of_votes(graph, inputs, family, truths))
         result.computed = graph.computed
-    for i, key in wanted.items():
-        if key in failed:
-            result.errors[i] = failed[key]
-    result.scores = [kept.scores.get(wanted.get(i, "")) for i in range(len(settings))]
+        result.errors |= {i: graph.failures[k].message for i, k in wanted.items() if k in graph.failures}
+    result.scores = [kept.scores.get(wanted.get(i, "")) for i in range(len(recipes))]
     return result
+
+
+class _Inputs:
+    """What vote steps read. With `pack`, inputs that are read again and again stay in memory, one bit per pixel."""
+
+    def __init__(self, graph: Graph, pack: bool):
+        self.graph, self.pack = graph, pack
+        self.packed: dict[str, Prediction] = {}
+
+    def of(self, key: str) -> dict[str, Prediction] | None:
+        """The inputs of a node by name; None where one failed."""
+        node, graph = self.graph.nodes[key], self.graph
+        if not self.pack or node.step.reads_probabilities:
+            results = graph.predictions(node.inputs.values())
+        else:
+            missing = [i for i in node.inputs.values() if i not in self.packed]
+            for i, prediction in graph.predictions(missing).items():
+                self.packed[i] = {e: _packed(s) for e, s in prediction.items()}
+            results = self.packed
+        if reason := next((graph.failures[i] for i in node.inputs.values() if i in graph.failures), None):
+            graph.failures[key] = reason
+            return None
+        return node.by_name(results)
+
+
+def _packed(sequence: MaskSequence) -> MaskSequence:
+    """Its masks in memory, as votes read them."""
+    masks = PackedMasks.pack(sequence.mask(t) for t in range(len(sequence)))
+    return sequence.with_(masks=masks, kind="binary")
 
 
 class _Kept:
@@ -149,32 +157,24 @@ def _scores_of_masks(predictions: Mapping[str, Prediction], truths) -> dict[str,
     return scores
 
 
-def _scores_of_votes(graph: Graph, family: Sequence[str], truths) -> dict[str, dict[str, tuple[float, float]]]:
-    """The same of vote steps that differ in their thresholds alone: one vote map, all thresholds."""
-    node = graph.nodes[family[0]]
-    inputs = graph.inputs(family[0])
-    step = step_of(node)
-    settings = {**vars(step.settings), "threshold": None}
-    if settings["leftover"] != "first":
-        settings["leftover"] = "vote"
+def _scores_of_votes(
+    graph: Graph, inputs: _Inputs, family: Sequence[str], truths
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """The scores of vote steps that differ in their thresholds alone: one vote map, all thresholds in one pass."""
+    first, node = family[0], graph.nodes[family[0]]
+    read = inputs.of(first)
     fused = None
-    if inputs is not None:
-        fused = graph.attempt(family[0], lambda: Vote(step.name, **settings).run(graph.clip, inputs))
+    if read is not None:
+        fused = graph.attempt(first, lambda: node.step.vote_map().run(graph.clip, read))
     if fused is None:
-        graph.failed |= dict.fromkeys(family, graph.failed[family[0]])
+        graph.failures |= dict.fromkeys(family, graph.failures[first])
         return {}
     graph.computed.append(node.name)
     needed: dict[str, dict[str, int | None]] = {}
     for key in family:
-        of_step = step_of(graph.nodes[key])
-        try:
-            needed[key] = {
-                e: of_step.votes_needed(graph.clip, len(s.notes.get("group", [e])), s.total)
-                for e, s in fused.items()
-                if s.kind == "votes"
-            }
-        except InputError as e:
-            graph.failed[key] = message_of(e)
+        votes = graph.attempt(key, lambda step=graph.nodes[key].step: _votes_needed(step, graph.clip, fused))
+        if votes is not None:
+            needed[key] = votes
     scores: dict[str, dict[str, tuple[float, float]]] = {key: {} for key in needed}
     for truth, ids in truths:
         maps = {id(fused[e].masks): fused[e] for e in ids}  # expressions of one group share theirs
@@ -200,14 +200,14 @@ def _truths(clip: Clip) -> list[tuple[MaskSequence, list[str]]]:
     return list(found.values())
 
 
-def _family(node: Node) -> str:
-    """Equal for votes whose vote maps are."""
-    settings = {**vars(step_of(node).settings), "threshold": None}
-    if settings["leftover"] != "first":
-        settings["leftover"] = "vote"
-    return key_of(settings, list(node.inputs.values()))
+def _votes_needed(step: Step, clip: Clip, fused: Prediction) -> dict[str, int | None]:
+    """How many votes the step needs for every expression that has a vote map."""
+    return {
+        e: step.votes_needed(clip, len(s.notes.get("group", [e])), s.total)
+        for e, s in fused.items()
+        if s.kind == "votes"
+    }
 
 
-def _is_vote(node: Node) -> bool:
-    step = step_of(node)
-    return isinstance(step, Vote) and step.settings.threshold is not None
+def _vote_map(node: Node) -> Step | None:
+    return node.step.vote_map() if node.step else None

@@ -11,12 +11,11 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.ensemble.ablation.recipe_edits import without_sources, without_step
 from rvos_ensemble.ensemble.ablation.settings import Request, full_path
-from rvos_ensemble.ensemble.ablation.surgery import without_sources, without_step
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.recipe.recipe_files import resolve
-from rvos_ensemble.ensemble.steps.vote import Vote
 from rvos_ensemble.propagators.core import key_frames
 
 _MADE: dict[str, Component] = {}  # of this process
@@ -146,7 +145,7 @@ def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
 
 def of_grouping(reference: Recipe) -> tuple[list[Variant], list[str]]:
     """Every rule, in all votes across expressions."""
-    voting = {n: s for n, s in reference.steps.items() if isinstance(s, Vote) and s.settings.across}
+    voting = {n: s for n, s in reference.steps.items() if s.groups_expressions}
     if not voting:
         raise InputError(f"ablate=grouping: recipe {reference.name} has no vote with `across: expressions`")
     variants, notes = [], []

@@ -18,7 +18,6 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.steps.vote import Vote
 
 Weights = tuple[int, ...]
 MOST_LISTED = 100_000  # choices that are counted to see whether all of them can be tried
@@ -31,7 +30,7 @@ def vote_step(recipe: Recipe, wanted: str | None) -> str:
         InputError: the output needs none, or none such.
     """
     needed = recipe.needed()
-    votes = [n for n, s in recipe.steps.items() if n in needed and isinstance(s, Vote) and len(s.inputs) > 1]
+    votes = [n for n, s in recipe.steps.items() if n in needed and s.counts_votes and len(s.inputs) > 1]
     if not votes:
         raise InputError(
             f"ablate=weights: output {recipe.output} of recipe {recipe.name} needs no vote over several inputs"

@@ -62,11 +62,18 @@ class Store:
         atomic_write(path, encode(prediction), 0o600 | group & 0o060 if group & 0o020 else None)
 
     def load(self, clip: str, step: str, key: str) -> Prediction | None:
-        """The prediction kept under that key, None where there is none or the file is damaged."""
-        try:
-            return decode(self.path(clip, step, key).read_bytes())
-        except (OSError, DamagedEntry):  # not there, or not to be read: it is computed again
-            return None
+        """The prediction kept under that key; None where there is none, or the file is damaged.
+
+        An entry of another name and the same key is as good: names are chosen freely.
+        """
+        path = self.path(clip, step, key)
+        others = [] if path.exists() else sorted(path.parent.glob(f"*-{key}.masks"))
+        for entry in (path, *others):
+            try:
+                return decode(entry.read_bytes())
+            except (OSError, DamagedEntry):  # absent or unreadable: it is computed again
+                continue
+        return None
 
 
 class DamagedEntry(ValueError):

@@ -22,13 +22,12 @@ import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.disk import atomic_write
-from rvos_ensemble.ensemble.engine.clip_run import ClipRecord
 from rvos_ensemble.ensemble.engine.results import Place
 from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, read_scores
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import clip_data
+from rvos_ensemble.ensemble.report.record import ClipRecord
 from rvos_ensemble.ensemble.report.table import describe, scores_frame, summary
-from rvos_ensemble.ensemble.steps.vote import Vote
 
 PAGE_BYTES = 12 * 2**20  # of report.html at most, unless the scores alone take more
 FOLDER = Path(__file__).parent
@@ -145,7 +144,7 @@ def telling(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
 def _step(recipe: Recipe, name: str, means: list[float] | None) -> dict[str, Any]:
     about = {"name": name, "what": describe(recipe, name), "source": name in recipe.sources, "means": means}
     step = recipe.steps.get(name)
-    if isinstance(step, Vote):  # of these masks the page counts the votes
+    if step.counts_votes:  # of these masks the page counts the votes
         about |= {"inputs": step.inputs, "weights": step.settings.weights or [1] * len(step.inputs)}
     return about
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.disk import atomic_write
-from rvos_ensemble.ensemble.engine.clip_run import ClipRecord
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.report.record import ClipRecord
 
 
 def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.adapters.core.settings import switch, texts, whole
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.adapters.datasets.frames import few
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, TOKENIZER
 from rvos_ensemble.ensemble.steps.step import INPUT, Step
 
@@ -83,7 +83,7 @@ class Ground(Step):
             return []
         return [
             f"clip {clip.name!r}: {self.settings.weights} knows only the words of `shapes`, and not all of these: "
-            f"{few(strange)}. Give weights of a network that reads them, see docs/topdown.md"
+            f"{first_few(strange, 3)}. Give weights of a network that reads them, see docs/topdown.md"
         ]
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.core.settings import number, shown
+from rvos_ensemble.adapters.core.settings import number
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps

@@ -36,6 +36,9 @@ class Step(Component):
     gives: ClassVar[str | None] = "expressions"  # what its result has masks of; None: the same as its inputs
     propagator: str | None = None  # the recipe's name of the propagator that it needs; see `PropagatingStep`
     gives_votes: bool = False  # True: its result is a vote map, which has no masks
+    counts_votes: ClassVar[bool] = False  # True: its inputs have whole numbers of votes as `weights`
+    groups_expressions: bool = False  # True: it fuses expressions of the same object, by the rule of `grouping`
+    reads_probabilities: bool = True  # False: masks of its inputs suffice
 
     def __init__(self, step_name: str = "", /, **settings):
         self.step_name = step_name or self.op
@@ -101,6 +104,14 @@ class Step(Component):
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """Its prediction of the clip, from those of its inputs."""
         raise NotImplementedError
+
+    def vote_map(self) -> Step | None:
+        """The step whose vote map this step thresholds; None where it does not threshold votes.
+
+        Steps with equal vote maps are scored by an ablation in one pass over all their thresholds; they say in
+        `votes_needed(clip, group, total)` how many votes each of them needs.
+        """
+        return None
 
     def problems(self, clip: Clip) -> list[str]:
         """What it will not be able to do with a clip, as far as that can be said before there are masks."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
-from rvos_ensemble.adapters.core.settings import number, shown, whole
+from rvos_ensemble.adapters.core.settings import number, whole
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble.fusion import tracklets
 from rvos_ensemble.ensemble.steps.step import INPUT, INPUTS, Step

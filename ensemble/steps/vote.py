@@ -48,9 +48,25 @@ class Vote(Step):
         "grouping": table(None, below=SETTINGS),
     }
 
+    counts_votes = True
+
     @property
     def gives_votes(self) -> bool:
         return self.settings.threshold is None
+
+    @property
+    def groups_expressions(self) -> bool:
+        return self.settings.across == "expressions"
+
+    @property
+    def reads_probabilities(self) -> bool:
+        return self.settings.leftover_double_sigmoid
+
+    def vote_map(self) -> Vote | None:
+        if self.gives_votes:
+            return None
+        leftover = "first" if self.settings.leftover == "first" else "vote"  # its threshold is applied to the map
+        return Vote(self.name, **{**vars(self.settings), "threshold": None, "leftover": leftover})
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
         if given.get("grouping") and given.get("across"):

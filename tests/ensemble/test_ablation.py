@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.ablation import settings, surgery, weights
+from rvos_ensemble.ensemble.ablation import recipe_edits, settings, weights
 from rvos_ensemble.ensemble.ablation.clip import score_clip
 from rvos_ensemble.ensemble.ablation.table import Row, best_of, picture, row, verdict
 from rvos_ensemble.ensemble.ablation.variants import Variant
@@ -248,7 +248,7 @@ def test_with_a_share_only_proportions_are_tried_and_few_are_tried_all():
 
 def test_what_is_left_without_a_source_or_step(tiny):
     recipe = load([*tiny.arguments, "steps.smr.weights=[3,2,1]"])
-    without = surgery.without_sources(recipe, ["soc"])
+    without = recipe_edits.without_sources(recipe, ["soc"])
     assert without["steps"]["smr"] | {"threshold": 0} == {
         "op": "vote",
         "inputs": ["mutr", "referformer"],
@@ -258,10 +258,10 @@ def test_what_is_left_without_a_source_or_step(tiny):
     }
     assert without["steps"]["smr_flow"]["scores_from"] is None and set(without["sources"]) == {"mutr", "referformer"}
     assert without["steps"]["smr_flow"]["key_frame"]["without_scores"] == "agreement"
-    assert surgery.without_step(recipe, "smr")["steps"]["smr_flow"]["input"] == "soc"
-    assert surgery.without_step(recipe, "smr_flow")["output"] == "smr"
+    assert recipe_edits.without_step(recipe, "smr")["steps"]["smr_flow"]["input"] == "soc"
+    assert recipe_edits.without_step(recipe, "smr_flow")["output"] == "smr"
     with pytest.raises(InputError, match="nothing is left of smr_flow"):
-        surgery.without_sources(recipe, ["soc", "mutr", "referformer"])
+        recipe_edits.without_sources(recipe, ["soc", "mutr", "referformer"])
     assert recipe.config["steps"]["smr"]["inputs"] == ["soc", "mutr", "referformer"], "the recipe stays as it was"
 
 
@@ -491,5 +491,5 @@ def test_ranges_are_lists():
 def test_a_clip_that_cannot_be_read_is_a_record_not_an_exception(tiny):
     recipe = load(tiny.arguments)
     clip = recipe.dataset.clips()[0]
-    record = score_clip("tiny", json.dumps([[{**recipe.config, "output": "nowhere"}, "smr"]]), str(tiny.out), 0, clip)
+    record = score_clip("tiny", json.dumps([{**recipe.config, "output": "nowhere"}]), ["smr"], str(tiny.out), 0, clip)
     assert record.status == "failed" and "nowhere" in record.error and record.frames == T

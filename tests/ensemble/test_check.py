@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.core.component import Component, available, find, ma
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.ensemble.engine import foreseen
+from rvos_ensemble.ensemble.engine import clips as engine_clips
 from rvos_ensemble.ensemble.fusion.grouping import RULES, group_expressions, possible_sizes
 from rvos_ensemble.ensemble.recipe import recipe
 from rvos_ensemble.ensemble.recipe.parts import KINDS, components, make_component
@@ -391,10 +391,10 @@ def test_vote_maps_are_no_masks():
         "propagate": {"input": "maps", "with": "f", "key_frame": "first"},
         "gated_average": {"inputs": ["maps", "a"], "key_frame": "first"},
     }.items():
-        found = foreseen.input_problems(a, {"maps": maps, "s": OPS[op]("s", **settings)}, clip_of(1))
+        found = engine_clips.input_problems(a, {"maps": maps, "s": OPS[op]("s", **settings)}, clip_of(1))
         assert found == ["step s: input maps is a vote map, which has no masks: give steps.maps.threshold"], op
     average = OPS["average"]("s", inputs=["maps"])
-    assert foreseen.input_problems(a, {"maps": maps, "s": average}, clip_of(1)) == []
+    assert engine_clips.input_problems(a, {"maps": maps, "s": average}, clip_of(1)) == []
 
 
 # ----------------------------------------------------------------------------------------------- of a recipe, by check

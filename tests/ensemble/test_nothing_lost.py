@@ -443,9 +443,9 @@ def test_no_escape_bytes_reach_the_terminal(tiny, capsys):
 
 
 def test_a_fault_of_the_program_is_one_sentence(tiny, capsys, monkeypatch):
-    from rvos_ensemble.ensemble.engine import pipeline
+    from rvos_ensemble.ensemble.commands import run as run_command
 
-    monkeypatch.setattr(pipeline, "clips_of", lambda recipe: 1 / 0)
+    monkeypatch.setattr(run_command, "list_clips", lambda recipe: 1 / 0)
     assert run(tiny) == run_ensemble.FAULT == 70
     told = capsys.readouterr().err
     assert len(told.splitlines()) == 1 and "ZeroDivisionError" in told

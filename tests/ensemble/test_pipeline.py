@@ -21,7 +21,8 @@ from PIL import Image
 
 import run_ensemble
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from rvos_ensemble.ensemble.engine import pipeline
+from rvos_ensemble.ensemble.commands import run as run_command
+from rvos_ensemble.ensemble.engine.clips import Checked
 from rvos_ensemble.ensemble.engine.folders import shared
 from rvos_ensemble.ensemble.report import submission
 
@@ -496,8 +497,8 @@ def test_of_what_holds_nothing_is_checked_or_started(tiny, monkeypatch):
     assert run(tiny) == 0
     before = tree(tiny.out)
     checked = []
-    monkeypatch.setattr(pipeline, "_run_clips", None)
-    monkeypatch.setattr(pipeline, "check", lambda _, clips: checked.extend(clips) or pipeline.Checked(clips, {}))
+    monkeypatch.setattr(run_command, "_run_clips", None)
+    monkeypatch.setattr(run_command, "check", lambda _, clips: checked.extend(clips) or Checked(clips, {}))
     assert run(tiny) == 0 and tree(tiny.out) == before and not checked
 
 

@@ -23,14 +23,13 @@ import run_ensemble
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.ensemble import report
-from rvos_ensemble.ensemble.engine import clip_run
-from rvos_ensemble.ensemble.engine.clip_run import ClipRecord
 from rvos_ensemble.ensemble.engine.results import Place
 from rvos_ensemble.ensemble.metrics import scores as metrics
-from rvos_ensemble.ensemble.metrics.frame_scores import pack_scores, read_scores
+from rvos_ensemble.ensemble.metrics.frame_scores import means_of, pack_scores, read_scores
 from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.ensemble.report import clip_data, overlays, page
 from rvos_ensemble.ensemble.report.page import _notes
+from rvos_ensemble.ensemble.report.record import ClipRecord, read_record
 
 HOSTILE = '</script><img src=x onerror="window.hacked = 1"><!-- <script> & "quotes" \u2028'
 ODD = 'b #1 100% "<i>"'  # a clip of that name: legal for a file, special in addresses and pages
@@ -332,7 +331,7 @@ def test_the_panels_show_the_right_frames(web, done):
         assert np.abs(hot[votes == 0] - 0.55 * bare[votes == 0]).max() <= 1
         greens = [hot[votes == v][:, 1].mean() for v in range(1, 7) if (votes == v).any()]
         assert greens == sorted(greens), "more votes, more heat"
-        keys = clip_run.read_record(done.out / "clips/a.json").notes["smr_flow"]["0"]["key_frames"]
+        keys = read_record(done.out / "clips/a.json").notes["smr_flow"]["0"]["key_frames"]
         marked = web.run(
             "[...document.querySelectorAll('.panel')].find((p) => p.textContent.startsWith('smr_flow'))"
             ".querySelector('canvas').classList.contains('key')"
@@ -370,7 +369,7 @@ def test_the_film_strip_and_the_curve(web, done):
     assert np.abs(np.array(curve["J"]) / 100 - found.J).max() <= 0.0005 + 1e-9
     assert np.abs(np.array(curve["F"]) / 100 - found.F).max() <= 0.0005 + 1e-9
     assert web.run("document.querySelectorAll('.curve polyline').length") == 2
-    keys = clip_run.read_record(done.out / "clips/a.json").notes["smr_flow"]["0"]["key_frames"]
+    keys = read_record(done.out / "clips/a.json").notes["smr_flow"]["0"]["key_frames"]
     assert web.run("document.querySelectorAll('.curve line.key').length") == len(keys) > 0
     assert web.run("document.querySelectorAll('.strip canvas.key').length") == len(keys)
 
@@ -622,7 +621,7 @@ def big_report(tiny):
         }
         notes = {n: {e.id: {"key_frames": [3], "group": ["0", "1"]} for e in clip.expressions} for n in names}
         clips.append(Clip(name, clip.frames, clip.expressions, clip.images))
-        records.append(clip_run.ClipRecord(name, scores=clip_run.means_of(scores), notes=notes))
+        records.append(ClipRecord(name, scores=means_of(scores), notes=notes))
         for file, content in {
             f"clips/{name}.npz": pack_scores(scores, FRAMES_EACH),
             clip_data.file_name(name): f'receive("{name}",\n{templates[count]}\n)\n'.encode(),

@@ -1,4 +1,4 @@
-"""Runs a recipe: checks everything, takes the clips through it side by side, and hands out the results."""
+"""Runs a recipe: checks everything, takes the clips through it in parallel, and publishes the results."""
 
 from __future__ import annotations
 
@@ -7,37 +7,32 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import cv2
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from rvos_ensemble.adapters.core.clip import BadClips, Clip
+from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.disk import atomic_write
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble import report
-from rvos_ensemble.ensemble.engine import foreseen, results
-from rvos_ensemble.ensemble.engine.clip_run import (
-    ClipRecord,
-    held,
-    load_result,
-    message_of,
-    picture_names,
-    pictures,
-    run_clip,
-)
+from rvos_ensemble.ensemble.engine import results
+from rvos_ensemble.ensemble.engine.built import built
+from rvos_ensemble.ensemble.engine.clips import Listed, check, list_clips
+from rvos_ensemble.ensemble.engine.failures import print_some
 from rvos_ensemble.ensemble.engine.folders import owned, private, remove, shared
-from rvos_ensemble.ensemble.engine.gpus import take_gpu
 from rvos_ensemble.ensemble.engine.results import Place
 from rvos_ensemble.ensemble.engine.workers import pace, spread
-from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.recipe.recipe import Recipe, load
 from rvos_ensemble.ensemble.report import submission
+from rvos_ensemble.ensemble.report.annotations import picture_names, pictures
+from rvos_ensemble.ensemble.report.clip_results import load_result, reusable, run_clip
+from rvos_ensemble.ensemble.report.record import ClipRecord
 
 PACKAGES = (
     "numpy",
@@ -52,110 +47,15 @@ PACKAGES = (
     "pycocotools",
     "pandas",
 )
-SHOWN = 10  # problems or failures printed before "and N more"
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What `check` found.
-
-    Attributes:
-        clips: those that were checked.
-        problems: {clip: what is wrong with its frames, annotations or mask files}.
-    """
-
-    clips: list[Clip]
-    problems: dict[str, list[str]]
-
-    @property
-    def lines(self) -> list[str]:
-        return list(dict.fromkeys(p for found in self.problems.values() for p in found))
+def run(arguments: Sequence[str]) -> int:
+    """Runs the recipe that the arguments describe; see `run_recipe`."""
+    return run_recipe(load(arguments))
 
 
-@dataclass(frozen=True)
-class Listed:
-    """The clips of a data set.
-
-    Attributes:
-        clips: those that can be read.
-        bad: {clip: what is wrong with it}, of those that cannot even be listed.
-    """
-
-    clips: list[Clip]
-    bad: dict[str, list[str]] = field(default_factory=dict)
-
-
-def clips_of(recipe: Recipe) -> Listed:
-    """All clips of the data set.
-
-    Raises:
-        InputError: it cannot be read, or has none that can.
-    """
-    try:
-        recipe.dataset.prepare()
-        listed = Listed(recipe.dataset.clips())
-    except BadClips as error:
-        if not error.clips:
-            raise
-        listed = Listed(error.clips, error.bad)
-    if not listed.clips:
-        raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
-    return listed
-
-
-def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked:
-    """Validates clips and every input of the recipe that belongs to them; computes nothing.
-
-    Args:
-        recipe, clips: what is to be done, and with what.
-        whole: every mask and picture is read, not only names and headers.
-    """
-    problems: dict[str, list[str]] = {}
-    look = partial(_problems, recipe, whole=whole)
-    with ThreadPoolExecutor(recipe.engine["workers"] if whole else 1) as pool:
-        looked = pool.map(look, clips)
-        for clip, found in tqdm(
-            zip(clips, looked, strict=True), "checking", len(clips), leave=False, unit="clip", mininterval=pace()
-        ):
-            if found:
-                problems[clip.name] = found
-    return Checked(list(clips), problems)
-
-
-def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
-    """What is wrong with a clip and its inputs. Any error found here fails this clip only, not the run.
-
-    Where names and headers already show a fault, all masks are read as well, so that all faults are reported together.
-    """
-    found: list[str] = []
-
-    def attempt(where: str, look: Callable[[], list[str]]) -> None:
-        try:
-            told = [str(p) for p in look()]
-        except Exception as e:
-            told = e.problems if isinstance(e, InputError) else [message_of(e)]
-        found.extend(p if p.startswith(where) else f"{where}{p}" for p in told)
-
-    attempt("", clip.problems)
-    if whole or found:
-        attempt("", clip.inspect)
-    try:
-        sized = bool(clip.size)
-    except (InputError, OSError):  # a first frame without a size: told already
-        return found
-    for name, adapter in recipe.sources.items() if sized else ():
-        before = len(found)
-        attempt(f"source {name}: ", lambda adapter=adapter: adapter.check([clip]))
-        if whole or len(found) > before:
-            attempt(f"source {name}: ", lambda adapter=adapter: adapter.inspect(clip))
-    for name, step in recipe.steps.items():
-        attempt(f"step {name}: ", lambda step=step: step.problems(clip))
-    attempt("", lambda: foreseen.input_problems(recipe.sources, recipe.steps, clip))
-    return list(dict.fromkeys(found))
-
-
-def run(recipe: Recipe) -> int:
-    """Runs the recipe, or what is left of it.
+def run_recipe(recipe: Recipe) -> int:
+    """Runs a recipe, or what is left of it.
 
     Clips that have not changed since an earlier run are neither checked nor computed again. Published results stay
     until the results that replace them are complete.
@@ -170,8 +70,8 @@ def run(recipe: Recipe) -> int:
     with owned(recipe.out, "run"), private(recipe.out / results.PENDING) as pending:
         results.recover(recipe.out, pending)
         try:
-            listed = clips_of(recipe)
-            found = _held(recipe, pending, listed.clips)
+            listed = list_clips(recipe)
+            found = _reusable(recipe, pending, listed.clips)
             checked = check(recipe, [c for c in listed.clips if c.name not in found])
             problems = {**listed.bad, **checked.problems}
             if len(problems) == len(listed.clips) + len(listed.bad):
@@ -223,18 +123,18 @@ def _run(
     return 1 if failed else 0
 
 
-def _held(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, tuple[ClipRecord, Place]]:
+def _reusable(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, tuple[ClipRecord, Place]]:
     """What an earlier run has done and still holds: files are read and hashed, side by side."""
     places = [Place(pending, True), Place(recipe.out)]
     with ThreadPoolExecutor(recipe.engine["workers"]) as pool:
-        looked = pool.map(partial(held, recipe, places), clips)
+        looked = pool.map(partial(reusable, recipe, places), clips)
         found = tqdm(looked, "what is done", len(clips), leave=False, unit="clip", mininterval=pace())
         return {clip.name: held for clip, held in zip(clips, found, strict=True) if held}
 
 
 def _run_clips(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
     """All clips through the recipe, side by side; {clip: what became of it}."""
-    work = partial(_work, recipe.name, json.dumps(recipe.config), recipe.gpus, pending)
+    work = partial(_work, recipe.name, json.dumps([recipe.config]), recipe.gpus, pending)
     return spread(clips, work, ClipRecord, recipe.engine, recipe.name, partial(_keep_trace, recipe.out / "errors"))
 
 
@@ -247,17 +147,8 @@ def _keep_trace(folder: Path, record: ClipRecord) -> None:
             print(f"note: {e}", file=sys.stderr)
 
 
-def _work(name: str, config: str, gpus: int, pending: Path, clip: Clip) -> ClipRecord:
-    cv2.setNumThreads(1)  # clips are the unit of parallel work
-    return run_clip(_built(name, config, gpus), pending, clip)
-
-
-@lru_cache(maxsize=4)
-def _built(name: str, config: str, gpus: int) -> Recipe:
-    """The recipe in a worker: models are loaded once a process, on a GPU of its own where models use GPUs."""
-    if gpus:
-        take_gpu(gpus)
-    return Recipe.build(name, json.loads(config))
+def _work(name: str, configs: str, gpus: int, pending: Path, clip: Clip) -> ClipRecord:
+    return run_clip(built(name, configs, gpus)[0], pending, clip)
 
 
 def _hand_out(
@@ -343,11 +234,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def print_some(lines: Sequence[str]) -> None:
-    """The first few lines, for problems of which there may be thousands."""
-    for line in lines[:SHOWN]:
-        print(line, file=sys.stderr)
-    if len(lines) > SHOWN:
-        print(f"and {len(lines) - SHOWN} more", file=sys.stderr)

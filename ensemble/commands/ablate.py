@@ -19,7 +19,8 @@ from rvos_ensemble.ensemble.ablation.clip import ClipScores, score_clip
 from rvos_ensemble.ensemble.ablation.settings import Request, read
 from rvos_ensemble.ensemble.ablation.table import Row
 from rvos_ensemble.ensemble.ablation.variants import Variant
-from rvos_ensemble.ensemble.engine import pipeline
+from rvos_ensemble.ensemble.engine.clips import check, list_clips
+from rvos_ensemble.ensemble.engine.failures import print_some
 from rvos_ensemble.ensemble.engine.folders import clear, owned, private, shared
 from rvos_ensemble.ensemble.engine.workers import spread
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
@@ -92,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
         _write(reference, request.name or "lists", title, found)
     if failed:
         print(f"\n{len(failed)} clips are left out:", file=sys.stderr)
-        pipeline.print_some([f"  {name}: {why}" for name, why in sorted(failed.items())])
+        print_some([f"  {name}: {why}" for name, why in sorted(failed.items())])
     return 1 if failed else 0
 
 
@@ -114,8 +115,8 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
             built = variants.build(reference.name, v.config).sources
             changed = {n: a for n, a in built.items() if v.config["sources"][n] != reference.config["sources"].get(n)}
             sources |= {f"{n} ({v.label})" if n in sources else n: a for n, a in changed.items()} if changed else {}
-    listed = pipeline.clips_of(reference)
-    checked = pipeline.check(replace(reference, sources=sources), listed.clips)
+    listed = list_clips(reference)
+    checked = check(replace(reference, sources=sources), listed.clips)
     problems = {**listed.bad, **checked.problems}
     if len(checked.problems) == len(checked.clips):
         raise InputError(dict.fromkeys(p for told in problems.values() for p in told))
@@ -133,10 +134,10 @@ def _score(
     reference: Recipe, kept: Path, clips: Sequence[Clip], compared: Sequence[Variant], title: str
 ) -> dict[str, ClipScores]:
     """{clip: scores of all settings}."""
-    plan = json.dumps([[v.config, v.step] for v in compared])
+    configs, wanted = json.dumps([v.config for v in compared]), [v.step for v in compared]
     recipes = [variants.build(reference.name, v.config) for v in compared]
     widest = max(recipes, key=lambda r: r.gpus)  # a setting may need GPUs where the recipe as it is does not
-    work = partial(score_clip, reference.name, plan, kept, widest.gpus)
+    work = partial(score_clip, reference.name, configs, wanted, kept, widest.gpus)
     return spread(clips, work, ClipScores, widest.engine, title)
 
 

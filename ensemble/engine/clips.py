@@ -1,0 +1,155 @@
+"""The clips of a data set, and everything that can be found wrong with them before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from tqdm import tqdm
+
+from rvos_ensemble.adapters.core.adapter import Adapter
+from rvos_ensemble.adapters.core.clip import BadClips, Clip
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble.engine.failures import message_of
+from rvos_ensemble.ensemble.engine.workers import pace
+from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.steps.step import Step
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The clips of a data set.
+
+    Attributes:
+        clips: those that can be read.
+        bad: {clip: its problems}, of those that cannot even be listed.
+    """
+
+    clips: list[Clip]
+    bad: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The outcome of `check`.
+
+    Attributes:
+        clips: those that were checked.
+        problems: {clip: what is wrong with its frames, annotations or mask files}.
+    """
+
+    clips: list[Clip]
+    problems: dict[str, list[str]]
+
+    @property
+    def lines(self) -> list[str]:
+        """All problems, each once."""
+        return list(dict.fromkeys(p for problems in self.problems.values() for p in problems))
+
+
+def list_clips(recipe: Recipe) -> Listed:
+    """All clips of the recipe's data set.
+
+    Raises:
+        InputError: it cannot be read, or has no clip that can.
+    """
+    try:
+        recipe.dataset.prepare()
+        listed = Listed(recipe.dataset.clips())
+    except BadClips as error:
+        if not error.clips:
+            raise
+        listed = Listed(error.clips, error.bad)
+    if not listed.clips:
+        raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
+    return listed
+
+
+def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked:
+    """Validates clips and every input of the recipe that belongs to them; computes nothing.
+
+    Args:
+        recipe: the recipe.
+        clips: the clips.
+        whole: every mask and picture is read, not only names and headers.
+    """
+    problems: dict[str, list[str]] = {}
+    with ThreadPoolExecutor(recipe.engine["workers"] if whole else 1) as pool:
+        results = pool.map(partial(_problems, recipe, whole=whole), clips)
+        for clip, found in tqdm(
+            zip(clips, results, strict=True), "checking", len(clips), leave=False, unit="clip", mininterval=pace()
+        ):
+            if found:
+                problems[clip.name] = found
+    return Checked(list(clips), problems)
+
+
+def inspect(recipe: Recipe, clip: Clip) -> list[str]:
+    """Everything that is wrong with the content of a clip and of the recipe's mask files; all of it is read."""
+    problems: list[str] = []
+    parts = [("", clip.inspect), *((f"source {n}: ", partial(a.inspect, clip)) for n, a in recipe.sources.items())]
+    for where, read in parts:
+        try:
+            problems += [f"{where}{p}" for p in read()]
+        except Exception as error:  # of an adapter of the user's
+            problems.append(f"{where}{message_of(error)}")
+    return problems
+
+
+def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
+    """What is wrong with a clip and its inputs. Any error raised here fails this clip only, not the run.
+
+    Where names and headers already show a fault, all masks are read as well, so that all faults are reported together.
+    """
+    problems: list[str] = []
+
+    def attempt(where: str, look: Callable[[], list[str]]) -> None:
+        try:
+            lines = [str(p) for p in look()]
+        except Exception as error:
+            lines = error.problems if isinstance(error, InputError) else [message_of(error)]
+        problems.extend(line if line.startswith(where) else f"{where}{line}" for line in lines)
+
+    attempt("", clip.problems)
+    if whole or problems:
+        attempt("", clip.inspect)
+    try:
+        sized = bool(clip.size)
+    except (InputError, OSError):  # a first frame without a size: reported already
+        return problems
+    for name, adapter in recipe.sources.items() if sized else ():
+        before = len(problems)
+        attempt(f"source {name}: ", partial(adapter.check, [clip]))
+        if whole or len(problems) > before:
+            attempt(f"source {name}: ", partial(adapter.inspect, clip))
+    for name, step in recipe.steps.items():
+        attempt(f"step {name}: ", partial(step.problems, clip))
+    attempt("", lambda: input_problems(recipe.sources, recipe.steps, clip))
+    return list(dict.fromkeys(problems))
+
+
+def input_problems(sources: Mapping[str, Adapter], steps: Mapping[str, Step], clip: Clip) -> list[str]:
+    """What steps will refuse of their inputs, one sentence each; no mask is computed or read.
+
+    Args:
+        sources: of the recipe.
+        steps: of the recipe, in an order in which they can be computed.
+        clip: with a size.
+    """
+    known = _Known({name: partial(adapter.traits, clip) for name, adapter in sources.items()})
+    known.makers |= {name: lambda s=step: s.traits(known) for name, step in steps.items()}
+    return [f"step {name}: {problem}" for name, step in steps.items() for problem in step.input_problems(clip, known)]
+
+
+class _Known(dict[str, Traits]):
+    """{source or step: what is known of its masks}, computed on first access."""
+
+    def __init__(self, makers: dict[str, Callable[[], Traits]]):
+        self.makers = makers
+
+    def __missing__(self, name: str) -> Traits:
+        self[name] = self.makers[name]()
+        return self[name]
