@@ -14,14 +14,15 @@ import numpy as np
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import read_json, user_path
+from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import Stamp, file_hash, file_stamp
+from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
+from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.core.prediction import Objects
-from rvos_ensemble.adapters.core.settings import shown, text
+from rvos_ensemble.adapters.core.settings import text
 from rvos_ensemble.adapters.files.coco_rle import Rle, checked_runs, decode
-from rvos_ensemble.adapters.files.reader import some
 from rvos_ensemble.adapters.files.scores import load_json
 from rvos_ensemble.adapters.files.storage import Folder, Zip
 
@@ -187,7 +188,7 @@ class Json:
     def _frames(self, clip: Clip) -> dict[int, list[tuple[Rle, float]]]:
         videos = _detections(self.file, self.images)
         if clip.name not in videos:
-            raise InputError(f"{self.file[0]}: no proposals of video {clip.name!r}; it has {some(videos)}")
+            raise InputError(f"{self.file[0]}: no proposals of video {clip.name!r}; it has {first_few(videos)}")
         return {t: videos[clip.name][f] for t, f in enumerate(clip.frames) if f in videos[clip.name]}
 
 

@@ -15,10 +15,10 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import text, whole
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.adapters.datasets.frames import few
 from rvos_ensemble.adapters.inference.logits import LogitMasks, confidence
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
 
@@ -79,7 +79,8 @@ class URVOS(Adapter):
             return []
         strange = {c.name: [e.text for e in c.expressions if words.unknown(e.text)] for c in clips}
         return [
-            f"clip {name!r}: {self.settings.weights} knows only the words of `shapes`, not all of these: {few(texts)}"
+            f"clip {name!r}: {self.settings.weights} knows only the words of `shapes`, not all of these: "
+            f"{first_few(texts, 3)}"
             for name, texts in strange.items()
             if texts
         ]

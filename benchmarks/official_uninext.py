@@ -145,7 +145,7 @@ def official(o: argparse.Namespace) -> None:
 def ours(o: argparse.Namespace) -> None:
     """Runs the adapter on what the official side left, and compares."""
     from rvos_ensemble.adapters import Clip, Expression
-    from rvos_ensemble.adapters.datasets.frames import ImageFiles
+    from rvos_ensemble.adapters.datasets.image_files import ImageFiles
     from rvos_ensemble.adapters.uninext import UNINEXT
 
     expressions = tuple(Expression("clip", str(i), text) for i, text in enumerate(EXPRESSIONS))

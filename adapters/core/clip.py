@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rvos_ensemble.adapters.core.disk import half_character, name_problem
+from rvos_ensemble.adapters.core.disk import name_problem
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.json_text import lone_surrogate
 from rvos_ensemble.adapters.core.masks import Truth
-from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.core.messages import shown
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Clip:
             f"{this}, expression {shown(e.id)}: its text has half a character (a lone surrogate such as \\ud800), "
             "which no file can hold; write the text in UTF-8"
             for e in self.expressions
-            if half_character(e.text)
+            if lone_surrogate(e.text)
         ]
         if problems:
             raise InputError(problems)

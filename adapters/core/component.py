@@ -18,8 +18,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.own_code import defaults_problem, failure, import_file
-from rvos_ensemble.adapters.core.settings import REQUIRED, setting, shown
+from rvos_ensemble.adapters.core.settings import REQUIRED, setting
 
 __all__ = ["REQUIRED", "Component", "available", "find", "make", "merge_settings", "unknown_key"]
 

@@ -1,39 +1,42 @@
-"""Files: bounded reads of bytes that nobody vouches for, and writes that are whole or not at all.
+"""Files: bounded reads of untrusted bytes, and writes that are complete or do not happen.
 
-Everything that a user's file holds comes in through `read_file` and `read_json`, and whatever is wrong with it is an
-`InputError` that names the file.
+Every byte of a user's file is read through `read_file` or `open_file`; whatever is wrong with the file becomes an
+`InputError` that names it. Every file that must never be seen half written is written by `atomic_write`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
-import json
 import os
 import re
 import secrets
 import stat
-from collections import Counter
-from itertools import chain
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.core.messages import shown
 
-MOST_BYTES = 1 << 32  # of a file that is read whole
-NAME_BYTES = 240  # of a name that becomes a file's: systems take 255, and suffixes are put behind it
+MOST_BYTES = 1 << 32  # of a file that is read into memory
+NAME_BYTES = 240  # of a name that becomes a file name: file systems take 255, and suffixes are appended
+
+Content: TypeAlias = bytes | str | Callable[[BinaryIO], Any]
+"""What `atomic_write` writes: all bytes or text, or a function that writes into the open file."""
 
 
 def read_file(path: str | os.PathLike, most: int = MOST_BYTES, first: int | None = None) -> bytes:
     """The bytes of a file.
 
     Args:
-        path: of a regular file; a pipe or device is refused, and nobody waits for it.
-        most: bytes that it may have; a larger one is refused before it is read.
-        first: so many bytes from its beginning only.
+        path: a regular file; a pipe or device is refused without waiting for it.
+        most: the size in bytes above which the file is refused before it is read.
+        first: reads only this many bytes from the beginning.
 
     Raises:
-        InputError: it cannot be read, is no file, or is too large.
+        InputError: it cannot be read, is not a regular file, or is too large.
     """
     with open_file(path) as file:
         try:
@@ -42,13 +45,13 @@ def read_file(path: str | os.PathLike, most: int = MOST_BYTES, first: int | None
                 raise InputError(_too_large(path, f"{size:,} bytes", most))
             if first is not None:
                 return file.read(first) or b""
-            return _all_of(file, path, size, most)
+            return _read_to_end(file, path, size, most)
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def open_file(path: str | os.PathLike) -> io.FileIO:
-    """A regular file opened for reading, unbuffered.
+    """Opens a regular file for reading, unbuffered.
 
     Raises:
         InputError: it cannot be opened, or is a folder, pipe, socket or device.
@@ -57,7 +60,7 @@ def open_file(path: str | os.PathLike) -> io.FileIO:
         file = io.FileIO(path, "rb", opener=_open)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a zero byte in its name, or half a character
+    except ValueError as error:  # the name has a zero byte or a lone surrogate
         raise InputError(f"{shown(str(path))}: cannot be read: {error}") from error
     mode = os.fstat(file.fileno()).st_mode
     if not stat.S_ISREG(mode):
@@ -66,10 +69,10 @@ def open_file(path: str | os.PathLike) -> io.FileIO:
     return file
 
 
-def _all_of(file: io.FileIO, path: str | os.PathLike, size: int, most: int) -> bytes:
-    """Reads to the end; a file can grow, and those of /proc do not say their size."""
+def _read_to_end(file: io.FileIO, path: str | os.PathLike, size: int, most: int) -> bytes:
+    """Reads everything, also of a file that grows meanwhile, or in /proc, where files state no size."""
     data = file.read(size + 1) or b""
-    if len(data) == size and not file.read(1):  # as good as always: the system hands out up to 2 GB at once
+    if len(data) == size and not file.read(1):  # almost always: the system returns up to 2 GB at once
         return data
     parts, length = [data], len(data)
     file.seek(length)
@@ -77,7 +80,7 @@ def _all_of(file: io.FileIO, path: str | os.PathLike, size: int, most: int) -> b
         parts.append(block)
         length += len(block)
         if length > most:
-            raise InputError(_too_large(path, "more bytes than it says", most))
+            raise InputError(_too_large(path, "more bytes than it states", most))
     return b"".join(parts)
 
 
@@ -89,103 +92,50 @@ def _too_large(path: str | os.PathLike, size: str, most: int) -> str:
 
 
 def _open(path, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer must not be waited for
+    return os.open(path, flags | os.O_NONBLOCK)  # without it, opening a pipe waits for a writer
 
 
 def kind_of(mode: int) -> str:
-    """What a thing on disk is that is no file, in a word, by its `st_mode`."""
+    """The kind of a file system entry that is not a regular file, as a word, from its `st_mode`."""
     names = {stat.S_ISDIR: "folder", stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket"}
     return next((name for test, name in names.items() if test(mode)), "device")
 
 
-def read_json(path: str | os.PathLike, most: int = MOST_BYTES, said: str = "not a json file") -> Any:
-    """The content of a json file; see `parse_json`."""
-    return parse_json(read_file(path, most), str(path), said)
-
-
-DEPTH = 64  # levels of lists and objects in each other; no format here has ten
-
-
-def parse_json(data: bytes | str, where: str, said: str = "not a json file") -> Any:
-    """Json in UTF-8, read strictly.
-
-    Args:
-        data: all of it.
-        where: file name, for messages.
-        said: of what is no json.
+def names_in(folder: Path) -> list[str]:
+    """Names of the entries of a folder, sorted, without hidden ones.
 
     Raises:
-        InputError: not json, not UTF-8, a key twice in one object, objects in each other without end, numbers beyond
-            all measure, or half a character (a lone surrogate), with its place.
+        InputError: the folder does not exist or cannot be read.
     """
-    written = isinstance(data, bytes)
-    if written:
-        try:
-            data = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where}: not UTF-8 (byte {error.start}), expected a json file in UTF-8") from error
-    twice: list[str] = []
-
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(found)
-        if len(made) < len(found) and not twice:
-            twice.append(Counter(key for key, _ in found).most_common(1)[0][0])
-        return made
-
     try:
-        content = json.loads(data, object_pairs_hook=pairs)
-        deep = _deeper_than(content, DEPTH)
-    except RecursionError:
-        deep = True
-    except ValueError as error:
-        raise InputError(f"{where}: {said} ({len(data)} characters): {error}") from error
-    if deep:
-        raise InputError(f"{where}: lists or objects in each other more than {DEPTH} deep; nothing here has that")
-    if twice:
-        raise InputError(f"{where}: the key {shown(twice[0])} is there twice in one object; which one counts?")
-    if ("\\u" in data and re.search(r"\\u[dD][89a-fA-F]", data)) or not (written or data.isascii()):
-        place = half_character(content)
-        if place is not None:
-            raise InputError(
-                f"{where}: {place}: half a character (a lone surrogate such as \\ud800), which no file can hold; "
-                "write the text in UTF-8"
-            )
-    return content
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: no such folder") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def half_character(content: Any, place: str = "at the top") -> str | None:
-    """Where in a content there is a text with a lone surrogate, in words; None: nowhere."""
-    if isinstance(content, str):
-        return place if re.search(r"[\ud800-\udfff]", content) else None
-    below = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    for key, value in below:
-        here = shown(key) if place == "at the top" else f"{place}, {shown(key)}"
-        if found := half_character(key, f"key {here}") or half_character(value, here):
-            return found
-    return None
-
-
-def _deeper_than(content: Any, most: int) -> bool:
-    level = [content]
-    for _ in range(most):
-        dicts = [value.values() for value in level if type(value) is dict]
-        below = chain(*dicts, *(value for value in level if type(value) is list))
-        level = [value for value in below if type(value) in (dict, list)]
-        if not level:
-            return False
+def exists(path: Path) -> bool:
+    """Whether a path exists; True as well where the system does not say, so that the reader reports the reason."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        pass
     return True
 
 
-def user_path(given: str | os.PathLike) -> Path:
-    """The path that a person wrote: `~/` and `~name/` are homes where there are such; anything else is as it stands."""
-    text = str(given)
+def user_path(written: str | os.PathLike) -> Path:
+    """The path that a user wrote, with `~/` and `~name/` expanded where such a home exists."""
+    text = str(written)
     if text.startswith("~") and "/" in text:
         text = os.path.expanduser(text)
     return Path(text)
 
 
 def name_problem(name: str, what: str) -> str | None:
-    """Why a name cannot become the name of a file, in words; None where it can.
+    """Why a name cannot become a file name, in words; None where it can.
 
     >>> name_problem("a/b", "clip"), name_problem("a", "clip")
     ("clip 'a/b' cannot be a file name", None)
@@ -202,42 +152,93 @@ def name_problem(name: str, what: str) -> str | None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a file of a folder that only counts when all of its files are there.
+    """Writes a file of a folder that only counts when all of its files are present.
 
     Raises:
-        OSError: it cannot be written; the path is in the error.
+        OSError: it cannot be written; the error carries the path.
     """
-    try:
+    with _errors_name(path):
         path.write_bytes(data)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def atomic_write(path: Path, data: bytes | str, mode: int | None = None, make: bool = True) -> None:
-    """Writes the whole file or nothing: a temporary file beside it, fsync, rename.
+def atomic_write(path: Path, content: Content, mode: int | None = None, make: bool = True) -> None:
+    """Writes a complete file or leaves the old one: temporary file beside it, fsync, rename.
 
     Args:
         path: of the file.
-        data: all of it.
-        mode: who may read and write it; what the umask says where it is None.
-        make: whether the folder is made where it is missing.
+        content: all of it, or a function that writes it into an open, seekable file. That file's `name` is the
+            temporary path, so that the function can also verify what it wrote; if it raises, nothing is published.
+        mode: permission bits; None leaves them to the umask.
+        make: whether to create a missing folder.
 
     Raises:
-        OSError: it cannot be written; the path is in the error.
+        OSError: it cannot be written; the error carries `path`.
     """
-    data = data.encode() if isinstance(data, str) else data
     if make:
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # shorter than a name may be, whatever `path` is called
     try:
-        with open(temporary, "xb") as file:
+        with _errors_name(path):
+            file = _Output(temporary, path)
+        with file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # `remove_leftovers` leaves a locked file alone
             if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+                os.fchmod(file.fileno(), mode)  # before the content can be read
+            file.fill(content)
+            with _errors_name(path):
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files that killed processes left in a folder; an `atomic_write` in progress keeps its file."""
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", name):
+            with contextlib.suppress(OSError), open(folder / name, "rb+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (folder / name).unlink()
+
+
+class _Output(io.FileIO):
+    """The temporary file of `atomic_write`: a write is complete or raises, with the path of the file that is meant."""
+
+    def __init__(self, temporary: Path, path: Path):
+        super().__init__(temporary, "x+b")
+        self.path, self.error = path, None
+
+    def fill(self, content: Content) -> None:
+        """Writes the content; an error of the disk is raised as it is, though PyTorch's writer replaces it."""
+        try:
+            if callable(content):
+                content(self)
+            else:
+                self.write(content.encode() if isinstance(content, str) else content)
+        except Exception:
+            if self.error is not None:
+                raise self.error from None
+            raise
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            with _errors_name(self.path):
+                while len(left):
+                    left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+            raise
+        return size
+
+
+@contextlib.contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Lets every OSError carry this path."""
+    try:
+        yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)

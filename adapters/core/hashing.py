@@ -1,33 +1,62 @@
-"""The identity of a file: its stamp, which is cheap, and its hash."""
+"""Hashes, all BLAKE2b in hex, and the stamp of a file, by which a hash is computed only once per process."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
 from rvos_ensemble.adapters.core.disk import kind_of, open_file
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.core.messages import shown
+
+BLOCK = 1 << 20  # bytes read at once
 
 Stamp: TypeAlias = tuple[str, int, int]
-"""(path, size, mtime in ns): the same stamp means the same contents, so that what was read can be kept."""
+"""(path, size, mtime in ns): as long as the stamp is the same, so is the content, and results can be cached by it."""
+
+
+def digest(data: bytes | str, size: int = 16) -> str:
+    """The hash of bytes, or of a text in UTF-8, of `size` bytes."""
+    return hashlib.blake2b(data.encode() if isinstance(data, str) else data, digest_size=size).hexdigest()
+
+
+def content_hash(path: str | Path) -> str:
+    """The hash of a file's bytes, which are read now.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    result = hashlib.blake2b(digest_size=16)
+    with open_file(path) as file:
+        try:
+            while block := file.read(BLOCK):
+                result.update(block)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return result.hexdigest()
+
+
+def contents_hash(paths: Iterable[str | Path]) -> str:
+    """A hash that changes whenever the content or the order of the files does."""
+    return digest(" ".join(map(content_hash, paths)))
 
 
 def file_stamp(path: str | Path) -> Stamp:
     """The stamp of a file.
 
     Raises:
-        InputError: there is none, or a folder, pipe or device in its place.
+        InputError: it does not exist, or is a folder, pipe or device.
     """
     try:
         status = os.stat(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a zero byte in its name
+    except ValueError as error:  # the name has a zero byte
         raise InputError(f"{shown(str(path))}: cannot be read: {error}") from error
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: a {kind_of(status.st_mode)}, expected a file")
@@ -36,16 +65,9 @@ def file_stamp(path: str | Path) -> Stamp:
 
 @lru_cache(maxsize=64)
 def file_hash(stamp: Stamp) -> str:
-    """blake2b of a whole file.
+    """`content_hash` of the file with this stamp, cached.
 
     Raises:
         InputError: it cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    with open_file(stamp[0]) as file:
-        try:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        except OSError as error:
-            raise InputError(f"{stamp[0]}: cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
+    return content_hash(stamp[0])

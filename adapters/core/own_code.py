@@ -17,7 +17,8 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import Setting, shown
+from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.settings import Setting
 
 
 def import_file(name: str, what: str) -> tuple[ModuleType, Path]:

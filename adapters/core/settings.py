@@ -16,20 +16,16 @@ A value is null only where the default is, or where `null=True` says so.
 from __future__ import annotations
 
 import math
-import re
-import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import yaml
-
-from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import LONE_SURROGATE, shown
+from rvos_ensemble.adapters.core.yaml_text import read_yaml
 
 REQUIRED = "???"  # OmegaConf's own mark for "must be given"
 LARGEST = 2**31 - 1  # of whole numbers, where nothing smaller is said: what every library below takes
 LONGEST = 4096  # characters of a text: what systems take as a path
-HALF = re.compile(r"[\ud800-\udfff]")  # half a character: what is not UTF-8 on a command line becomes such
 
 Spelling = Literal["text", "names", "yaml"]
 
@@ -46,6 +42,7 @@ class Setting:
             `{a: b}`, "yaml" as in a file.
         null: whether the value may be null.
         below: of a table {its key: default or `Setting`}, as far as they are known: how `key.below=value` is read.
+        endings: of a path, what may follow it in the name of its file ("" for nothing); None if it is not a path.
     """
 
     default: Any
@@ -54,6 +51,7 @@ class Setting:
     spelling: Spelling = "yaml"
     null: bool = False
     below: Mapping[str, Any] = field(default_factory=dict)
+    endings: tuple[str, ...] | None = None
 
     def at(self, default: Any) -> Setting:
         """The same with another default."""
@@ -64,7 +62,7 @@ class Setting:
         required = isinstance(self.default, str) and self.default == REQUIRED
         if isinstance(value, str) and value == REQUIRED:
             return f"must be given, {self.expected}"
-        if isinstance(value, str) and HALF.search(value):
+        if isinstance(value, str) and LONE_SURROGATE.search(value):
             return f"is {shown(value)}, which is not UTF-8 and cannot be written into results; rename it"
         if isinstance(value, str) and len(value) > LONGEST:
             return f"is {shown(value)}, {len(value)} characters, at most {LONGEST} are taken"
@@ -95,48 +93,6 @@ class Setting:
         return read_yaml(given, names=self.spelling == "names")
 
 
-def read_yaml(given: str, names: bool = False) -> Any:
-    """The value of a text in YAML.
-
-    Args:
-        given: the text.
-        names: scalars are texts: 0123 and no are ids of videos.
-
-    Raises:
-        InputError: not YAML.
-
-    >>> read_yaml("2e-4"), read_yaml("[a, 1]"), read_yaml("[no, 0123]", names=True)
-    (0.0002, ['a', 1], ['no', '0123'])
-    """
-    try:
-        return yaml.load(given, _Names if names else _Values)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{shown(given)} cannot be read: {str(error).splitlines()[0]}") from None
-
-
-class _Names(yaml.BaseLoader):
-    """YAML whose scalars are texts."""
-
-
-class _Values(yaml.SafeLoader):
-    """YAML as recipes are read by OmegaConf: 1e-4 is a number, 2024-01-01 a text."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, shape) for tag, shape in resolvers if not tag.endswith((":timestamp", ":float"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Values.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*([eE][-+]?[0-9]+)?)$"
-        r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
-
-
 def text(default: Any = REQUIRED, null: bool = False, what: str = "") -> Setting:
     """A path, a name, a sentence: any text but an empty one, unless the default is empty too.
 
@@ -151,6 +107,16 @@ def text(default: Any = REQUIRED, null: bool = False, what: str = "") -> Setting
         "text",
         null,
     )
+
+
+def path(default: Any = REQUIRED, null: bool = False, what: str = "", endings: tuple[str, ...] = ("",)) -> Setting:
+    """A file or folder that is read. In a recipe, a relative path is also looked for beside the recipe file.
+
+    Args:
+        default, null, what: see `text`.
+        endings: of the file's name, which the path may leave out: ("", ".json") finds masks.json by "masks".
+    """
+    return replace(text(default, null, what), endings=endings)
 
 
 def choice(*values: Any) -> Setting:
@@ -242,6 +208,7 @@ def listed(
         what or f"a list of {count}{of.expected}",
         lambda v: isinstance(v, (list, tuple)) and least <= len(v) <= most and all(of.problem(i) is None for i in v),
         null=null,
+        endings=of.endings,
     )
 
 
@@ -263,6 +230,7 @@ def either(default: Any, *settings: Setting, null: bool = False, what: str = "")
         spelling if any(s.spelling != "text" for s in settings) else "text",
         null=null or any(s.null for s in settings),
         below={key: value for s in settings for key, value in s.below.items()},
+        endings=next((s.endings for s in settings if s.endings), None),
     )
 
 
@@ -301,31 +269,6 @@ def defaults_of(defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {key: default_of(value) for key, value in defaults.items()}
 
 
-class _Short(reprlib.Repr):
-    def __init__(self):
-        super().__init__()
-        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 4, 80, 80, 40
-        self.maxlist = self.maxtuple = self.maxset = self.maxdict = 6
-
-    def repr_int(self, value: int, level: int) -> str:
-        return super().repr_int(value, level) if abs(value) < 10**40 else f"a number of {value.bit_length()} bits"
-
-
-_SHORT = _Short()
-
-
-def shown(value: Any) -> str:
-    """A value for a message: short, and made safely of anything that a file may hold.
-
-    >>> shown("x"), shown([1, 2]), shown(list(range(99)))
-    ("'x'", '[1, 2]', '[0, 1, 2, 3, 4, 5, ...]')
-    """
-    try:
-        return _SHORT.repr(value).encode("utf-8", "backslashreplace").decode()
-    except Exception:  # of a value whose own description fails
-        return f"a {type(value).__name__}"
-
-
 def _or(words: tuple[str, ...], rest: str) -> str:
     return f"{', '.join(words)} or {rest}" if words else rest
 
@@ -339,7 +282,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and "\0" not in value and not HALF.search(value)
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value and not LONE_SURROGATE.search(value)
 
 
 def _is_name(value: Any) -> bool:

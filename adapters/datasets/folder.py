@@ -13,12 +13,15 @@ import yaml
 from omegaconf import OmegaConf
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import read_file, read_json, user_path
+from rvos_ensemble.adapters.core.disk import exists, names_in, read_file, user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.settings import anything, either, listed, names, table, text
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth, few, is_there, names_in
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import make_clips, natural, parse, subset
+from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MOST_BYTES = 1 << 26  # of a file of expressions
@@ -55,7 +58,7 @@ class Folder(Dataset):
         described = set(expressions) if isinstance(expressions, dict) else set()
         top, videos = _videos(root, described | _names(self.settings.videos))
         if unknown := sorted(described - videos.keys()):
-            raise InputError(f"{where}: expressions of {few(unknown)}, which {top} does not have")
+            raise InputError(f"{where}: expressions of {first_few(unknown, 3)}, which {top} does not have")
 
         def make(name: str, pictures: tuple[Path, ...] | InputError) -> Clip:
             if isinstance(pictures, InputError):
@@ -67,7 +70,7 @@ class Folder(Dataset):
             frames, parsed = parse(name, entry, where)
             images, annotations = ImageFiles(pictures), root / "Annotations" / name
             truth = None
-            if is_there(annotations):
+            if exists(annotations):
                 paths = tuple(annotations / f"{frame}.png" for frame in frames)
                 truth = PaletteTruth(paths, {e.id: e.objects for e in parsed}, images)
             return Clip(name, frames, parsed, images, truth)
@@ -86,9 +89,9 @@ def _videos(root: Path, named: set[str]) -> tuple[Path, dict[str, tuple[Path, ..
     Every folder in `JPEGImages` is a video. Where videos lie among other things, those are that have pictures, are
     named, or cannot be looked into.
     """
-    if not is_there(root):
+    if not exists(root):
         raise InputError(f"{root}: no such folder, given as `root`")
-    nested = is_there(root / "JPEGImages")
+    nested = exists(root / "JPEGImages")
     top = root / "JPEGImages" if nested else root
     videos: dict[str, tuple[Path, ...] | InputError] = {}
     for name in names_in(top):
@@ -103,7 +106,7 @@ def _videos(root: Path, named: set[str]) -> tuple[Path, dict[str, tuple[Path, ..
         others = [name for name, pictures in videos.items() if pictures == () and name not in named]
         videos = {name: pictures for name, pictures in videos.items() if name not in others}
         if videos and (others := [name for name in others if name != "Annotations"]):
-            print(f"note: {top}: folders without pictures are passed over: {few(others)}", file=sys.stderr)
+            print(f"note: {top}: folders without pictures are passed over: {first_few(others, 3)}", file=sys.stderr)
     if not videos:
         raise InputError(f"{top}: no videos; expected a folder of {', '.join(SUFFIXES)} pictures for each")
     return top, videos

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rvos_ensemble.adapters.core.clip import BadClips, Clip, Expression
-from rvos_ensemble.adapters.core.disk import half_character, name_problem, read_json
+from rvos_ensemble.adapters.core.disk import name_problem
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.core.json_text import lone_surrogate, read_json
+from rvos_ensemble.adapters.core.messages import shown
 
 
 def read_videos(path: Path) -> dict[str, dict]:
@@ -111,7 +112,7 @@ def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tu
             problems.append(f"{at}: {problem}")
         if not isinstance(e, dict) or not isinstance(e.get("exp"), str):
             problems.append(f"{at}: expression {shown(i)} has no text `exp`")
-        elif half_character(e["exp"]):
+        elif lone_surrogate(e["exp"]):
             problems.append(
                 f"{at}: the text of expression {shown(i)} has half a character (a lone surrogate such as \\ud800), "
                 "which no file can hold; write it in UTF-8"

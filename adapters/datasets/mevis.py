@@ -14,13 +14,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip, Frames
-from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.disk import exists, user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
-from rvos_ensemble.adapters.core.settings import names, shown, text
+from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.settings import names, text
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.adapters.datasets.frames import ImageFiles, is_there
-from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
+from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
 from rvos_ensemble.adapters.files.coco_rle import checked_runs, decode
 
 
@@ -53,11 +55,11 @@ class Mevis(Dataset):
         """
         media = user_path(self.settings.root) / self.settings.split
         meta = user_path(self.settings.meta or media / "meta_expressions.json")
-        if not is_there(meta):
+        if not exists(meta):
             raise InputError(f"{meta}: no such file; is {self.settings.split!r} a split of the MeViS in `root`?")
         videos = subset(read_videos(meta), self.settings.videos, meta)
         masks = media / "mask_dict.json"
-        runs = read_json(masks) if is_there(masks) else None
+        runs = read_json(masks) if exists(masks) else None
 
         def make(name: str, entry: Any) -> Clip:
             frames, expressions = parse(name, entry, meta)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
-from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.disk import exists, names_in, read_file, user_path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import names, text
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth, is_there, names_in, read_bytes
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import make_clips, subset
+from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 
 ANNOTATORS = ("Davis17_annot1", "Davis17_annot1_full_video", "Davis17_annot2", "Davis17_annot2_full_video")
@@ -45,14 +46,14 @@ class RefDavis17(Dataset):
             InputError: naming every list and text that is missing or malformed.
         """
         settings, root = self.settings, user_path(self.settings.root)
-        if is_there(root / "meta_expressions"):
+        if exists(root / "meta_expressions"):
             return RefYoutubeVOS(root=str(root), split=settings.split, videos=settings.videos).clips()
-        davis = root / "DAVIS" if is_there(root / "DAVIS") else root
+        davis = root / "DAVIS" if exists(root / "DAVIS") else root
         listing = davis / "ImageSets" / "2017" / f"{'val' if settings.split == 'valid' else settings.split}.txt"
-        names = read_bytes(listing).decode("ascii", "replace").split()
+        names = read_file(listing).decode("ascii", "replace").split()
         texts = _read_texts(root / "davis_text_annotations")
         folders = [settings.annotations] if settings.annotations else ANNOTATIONS
-        truths = [davis / folder / "480p" for folder in folders if is_there(davis / folder / "480p")]
+        truths = [davis / folder / "480p" for folder in folders if exists(davis / folder / "480p")]
         if settings.annotations and not truths:
             raise InputError(f"{davis / settings.annotations / '480p'}: no such folder, given as `annotations`")
 
@@ -78,7 +79,7 @@ def _read_texts(folder: Path) -> list[dict[str, list[tuple[str, str]]]]:
     for annotator in ANNOTATORS:
         path, videos = folder / f"{annotator}.txt", {}
         try:
-            lines = _decode(read_bytes(path)).split("\n")
+            lines = _decode(read_file(path)).split("\n")
         except InputError as error:
             problems += error.problems
             continue

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.disk import exists, user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import names, shown, text
+from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.settings import names, text
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth, is_there
-from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_json, read_videos, subset
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
+from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
+from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 
 VALID = frozenset(Path(__file__).with_name("ref_youtube_vos_valid.txt").read_text(encoding="ascii").split())
 
@@ -49,7 +52,7 @@ class RefYoutubeVOS(Dataset):
         videos = _split_of(read_videos(meta), split, meta, root)
         videos = subset(videos, self.settings.videos, meta)
         media = root / split
-        if split == "test" and not is_there(media):
+        if split == "test" and not exists(media):
             media = root / "valid"  # its pictures lie there when the 507 were not taken apart
         annotations = media / "Annotations"
         secret = _secret_objects(root, split, self.settings.obj_ids)
@@ -61,7 +64,7 @@ class RefYoutubeVOS(Dataset):
             known = {e.id: object_ids(told.get(e.id), where) or e.objects for e in expressions}
             known = {i: objects for i, objects in known.items() if objects}
             truth = None
-            if known and is_there(annotations):
+            if known and exists(annotations):
                 truth = PaletteTruth(tuple(annotations / name / f"{frame}.png" for frame in frames), known, images)
             return Clip(name, frames, expressions, images, truth, in_pairs=True)
 
@@ -73,10 +76,10 @@ def _meta_file(root: Path, split: str, given: str | None) -> Path:
         return user_path(given)
     folder = root / "meta_expressions"
     wanted = folder / split / "meta_expressions.json"
-    if is_there(wanted):
+    if exists(wanted):
         return wanted
     valid = folder / "valid" / "meta_expressions.json"
-    if split == "test" and is_there(valid) and read_videos(valid).keys() > VALID:
+    if split == "test" and exists(valid) and read_videos(valid).keys() > VALID:
         return valid
     splits = sorted(path.parent.name for path in folder.glob("*/meta_expressions.json"))
     there = f"there are the splits {', '.join(splits)}" if splits else f"there are no splits in {folder}"
@@ -86,7 +89,7 @@ def _meta_file(root: Path, split: str, given: str | None) -> Path:
 def _split_of(videos: dict, split: str, meta: Path, root: Path) -> dict:
     """The split's videos: the official valid file holds test videos too, any other file is taken whole."""
     test = root / "meta_expressions" / "test" / "meta_expressions.json"
-    if split == "valid" and is_there(test):
+    if split == "valid" and exists(test):
         taken = read_videos(test).keys()
         rest = {name: entry for name, entry in videos.items() if name not in taken}
         if not rest or (videos.keys() >= VALID and rest.keys() != VALID):
@@ -102,7 +105,7 @@ def _split_of(videos: dict, split: str, meta: Path, root: Path) -> dict:
 
 def _secret_objects(root: Path, split: str, given: str | None) -> dict[str, dict]:
     path = user_path(given) if given else root / "meta_expressions" / split / "obj_ids.json"
-    if given is None and not is_there(path):
+    if given is None and not exists(path):
         return {}
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):

@@ -15,9 +15,10 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.disk import name_problem, user_path, write_file
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
-from rvos_ensemble.adapters.core.settings import shown, switch, text, texts, whole
+from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.settings import switch, text, texts, whole
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.adapters.datasets.frames import ImageFiles
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural, parse
 from rvos_ensemble.adapters.datasets.video_frames import VideoFrames
 from rvos_ensemble.adapters.datasets.whole_folder import WholeFolder, files_in, tidy

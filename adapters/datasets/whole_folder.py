@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvos_ensemble.adapters.core.disk import parse_json, read_file, write_file
+from rvos_ensemble.adapters.core.disk import read_file, write_file
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.json_text import parse_json
 
 MOST_BYTES = 1 << 28  # of a stamp: that of a million files has 80 MB
 _compared: dict[str, tuple] = {}  # folders whose digests this process has compared, and their files at that time

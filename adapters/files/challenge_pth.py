@@ -16,8 +16,8 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import Stamp, file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
-from rvos_ensemble.adapters.core.settings import shown
-from rvos_ensemble.adapters.files.reader import Reader, some
+from rvos_ensemble.adapters.core.messages import first_few, shown
+from rvos_ensemble.adapters.files.reader import Reader
 from rvos_ensemble.adapters.files.scores import as_scores
 from rvos_ensemble.adapters.files.torch_file import dense, is_packed, reason, verify_checksums
 from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
@@ -69,7 +69,7 @@ class ChallengePth(Reader):
         return file_hash(file_stamp(path)) if path else ""
 
     def holds(self) -> str:
-        return f"it has {some(video for path in self.paths for video in _load(file_stamp(path)))}"
+        return f"it has {first_few(video for path in self.paths for video in _load(file_stamp(path)))}"
 
     def _path(self, clip: Clip) -> str | None:
         found = [path for path in self.paths if clip.name in _load(file_stamp(path))]
@@ -145,7 +145,7 @@ def _shown(entry: Any) -> str:
     if not isinstance(entry, dict):
         return f"a {type(entry).__name__}"
     masks = entry.get(MASKS)
-    return f"a dict of {some(entry)}" + ("" if masks is None else f", whose {MASKS} is {_kind_of(masks)}")
+    return f"a dict of {first_few(entry)}" + ("" if masks is None else f", whose {MASKS} is {_kind_of(masks)}")
 
 
 def _kind_of(masks: Any) -> str:

@@ -19,8 +19,8 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import Stamp, file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
-from rvos_ensemble.adapters.core.settings import shown
-from rvos_ensemble.adapters.files.reader import Reader, some
+from rvos_ensemble.adapters.core.messages import first_few, shown
+from rvos_ensemble.adapters.files.reader import Reader
 from rvos_ensemble.adapters.files.scores import as_scores, load_json
 
 SCORES = "scores"  # the one name beside those of videos
@@ -213,7 +213,7 @@ class CocoRle(Reader):
         return file_hash(file_stamp(self.path))
 
     def holds(self) -> str:
-        return f"it has {some(self._videos())}"
+        return f"it has {first_few(self._videos())}"
 
     def _videos(self) -> dict[str, Any]:
         return _videos(file_stamp(self.path))

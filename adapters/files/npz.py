@@ -19,8 +19,8 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence, PackedMasks
-from rvos_ensemble.adapters.core.settings import shown
-from rvos_ensemble.adapters.files.reader import Reader, some
+from rvos_ensemble.adapters.core.messages import first_few, shown
+from rvos_ensemble.adapters.files.reader import Reader
 from rvos_ensemble.adapters.files.scores import as_scores
 from rvos_ensemble.adapters.files.storage import Folder, open_zip
 from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
@@ -46,7 +46,7 @@ class Npz(Reader):
         return file_hash(file_stamp(self.path))
 
     def holds(self) -> str:
-        return f"it has {some(dict.fromkeys(key.rpartition('/')[0] for key in self._keys()))}"
+        return f"it has {first_few(dict.fromkeys(key.rpartition('/')[0] for key in self._keys()))}"
 
     def _keys(self) -> list[str]:
         """VIDEO/EXPRESSION of every array of masks."""
@@ -74,7 +74,7 @@ class NpzTree(Reader):
 
     def holds(self) -> str:
         folders, files = Folder(self.root).entries("")
-        return f"at the top: {some(folders + files)}"
+        return f"at the top: {first_few(folders + files)}"
 
     def _path(self, clip: Clip, expression: Expression) -> str:
         return os.path.join(self.root, clip.name, f"{expression.id}.npz")
@@ -149,7 +149,7 @@ def _open(path: str):
 def _member(path: str, key: str) -> zipfile.ZipInfo:
     archive, name = _open(path), f"{key}.npy"
     if name not in archive.members:
-        raise InputError(f"{path}: no array `{key}`; it has {some(archive.members)}")
+        raise InputError(f"{path}: no array `{key}`; it has {first_few(archive.members)}")
     if name in archive.twice:
         raise InputError(f"{path}: {key}: twice in the file")
     return archive.members[name]

@@ -16,7 +16,8 @@ from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
-from rvos_ensemble.adapters.files.reader import Reader, some
+from rvos_ensemble.adapters.core.messages import first_few
+from rvos_ensemble.adapters.files.reader import Reader
 from rvos_ensemble.adapters.files.storage import Folder, Zip
 from rvos_ensemble.adapters.files.values import two_valued
 
@@ -89,8 +90,8 @@ class PngMasks(Reader):
         found = self.storage.problems()
         if len(layouts) > 1:
             found.append(
-                f"{self.storage.root}: mixed layouts: a folder per expression in video {some(layouts['expressions'])}; "
-                f"one PNG per frame in video {some(layouts['ids'])}"
+                f"{self.storage.root}: mixed layouts: a folder per expression in video "
+                f"{first_few(layouts['expressions'])}; one PNG per frame in video {first_few(layouts['ids'])}"
             )
         return found
 
@@ -106,7 +107,7 @@ class PngMasks(Reader):
 
     def holds(self) -> str:
         folders, files = self.storage.entries("")
-        return f"expected a folder of that name at the top or in Annotations/; at the top: {some(folders + files)}"
+        return f"expected a folder of that name at the top or in Annotations/; at the top: {first_few(folders + files)}"
 
     def _video(self, clip: Clip) -> str | None:
         """The folder of a clip, or None.
@@ -142,8 +143,8 @@ class PngMasks(Reader):
         pictures = [f for f in files if f.endswith(".png")]
         if folders and pictures:
             raise InputError(
-                f"{self.storage.where(at)}: both folders ({some(folders)}) and PNG files ({some(pictures)}); expected "
-                "either a folder per expression or one PNG of object ids per frame"
+                f"{self.storage.where(at)}: both folders ({first_few(folders)}) and PNG files ({first_few(pictures)}); "
+                "expected either a folder per expression or one PNG of object ids per frame"
             )
         return "ids" if pictures else "expressions"
 
@@ -152,8 +153,8 @@ class PngMasks(Reader):
         if not valid or len(valid) != len(expression.objects):
             raise InputError(
                 f"{self.storage.root}: one PNG of object ids per frame, but the data set gives no ids from 1 to 255 "
-                f"for clip {expression.clip!r}, expression {expression.id!r} (only {some(expression.objects)}); say "
-                "`objects: any` where every id belongs to it, or give a folder per expression"
+                f"for clip {expression.clip!r}, expression {expression.id!r} (only {first_few(expression.objects)}); "
+                "say `objects: any` where every id belongs to it, or give a folder per expression"
             )
         return tuple(map(int, valid))
 
@@ -166,7 +167,7 @@ class PngMasks(Reader):
             )
         if self.extra == "error" and (more := sorted(there - wanted) + [f"{f}/" for f in folders]):
             found.append(
-                f"{self.storage.where(at)}: {some(more)} not among the frames of the data set; "
+                f"{self.storage.where(at)}: {first_few(more)} not among the frames of the data set; "
                 "pass over such ones with `extra: ignore`"
             )
         if found:
@@ -202,7 +203,7 @@ class _Frames:
             return values != 0
         if values.max() == 255 and not ((values > 0) & (values < 255)).any():
             raise InputError(
-                f"{where}: a 0/255 mask, expected object ids ({some(self.foreground)} for this expression); say "
+                f"{where}: a 0/255 mask, expected object ids ({first_few(self.foreground)} for this expression); say "
                 "`objects: any` where every expression of the video means whatever is not 0"
             )
         mask = values == self.foreground[0]

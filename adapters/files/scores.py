@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import read_json
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import Stamp, file_stamp
-from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.messages import shown
 
 
 @lru_cache(maxsize=16)

@@ -14,8 +14,8 @@ from torch import Tensor
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.datasets.frames import few
 from rvos_ensemble.adapters.inference import device, preprocess
 from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.logits import LogitMasks
@@ -89,8 +89,8 @@ class Model:
             return []
         return [
             f"clip {clip.name!r}: {self.settings.weights} is a small network of ours that knows only the words of "
-            f"`shapes`, and not all of these: {few(strange)}. Give `weights` of the official code, or masks on disk "
-            "with predictions=FOLDER"
+            f"`shapes`, and not all of these: {first_few(strange, 3)}. Give `weights` of the official code, or masks "
+            "on disk with predictions=FOLDER"
         ]
 
     def predict(self, clip: Clip) -> Prediction:

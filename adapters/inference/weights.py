@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.disk import atomic_write, user_path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import file_stamp
-from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.torch_file import dense, is_packed, reason, verify_checksums
 
 CONTAINERS = (  # where the weights lie among optimizers and counters; averaged weights come first
@@ -126,13 +126,7 @@ def write_weights(weights: Mapping[str, Tensor], path: Path) -> Path:
         raise InputError(
             f"{path}: {len(lost)} weights are more than fp16 can hold, such as {lost[0]}; train on, or ship fp32"
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary)
-        os.chmod(temporary, 0o644)  # safetensors makes it the owner's alone
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_write(path, save(tensors), mode=0o644, make=False)
     return path
 
 
@@ -149,18 +143,12 @@ def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ..
         ("unknown weights are in it", sorted(found.keys() - expected.keys())),
     ):
         if keys:
-            problems.append(f"{what}: {some(keys)}")
+            problems.append(f"{what}: {first_few(keys, SHOWN)}")
     other = [k for k in sorted(expected.keys() & found.keys()) if tuple(found[k].shape) != expected[k]]
     problems += [f"{k} has shape {tuple(found[k].shape)}, expected {expected[k]}" for k in other[:SHOWN]]
     if len(other) > SHOWN:
         problems.append(f"and {len(other) - SHOWN} more have another shape")
     return problems
-
-
-def some(keys: list[str]) -> str:
-    """The first names of a long list."""
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return f"{', '.join(keys[:SHOWN])}{more}"
 
 
 def shape_of(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...]:

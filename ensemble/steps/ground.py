@@ -1,4 +1,4 @@
-"""The step `ground` of the top-down system: which of the objects an expression means (arXiv 2106.01061, eq. 4-6)."""
+"""The step `ground` of the top-down system: chooses the object of an expression (arXiv 2106.01061, eq. 4-6)."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from rvos_ensemble.ensemble.steps.grounder import Grounder
 
 
-OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames_per_step")  # of a `Grounder`, in its order
+OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames_per_step")  # arguments of `Grounder`, in this order
 
 
 class Ground(Step):
-    """For every expression the object that it means, by a network that sees the objects and reads the words (eq. 4-6).
+    """Chooses one object for each expression by a network that sees the objects and reads the words.
 
     Settings:
-        input: tracklets, or with `each_frame` objects as a segmenter finds them.
-        weights: of the grounding network, one or several: their probabilities are averaged.
-        each_frame: every frame chooses for itself among the objects that it has, as image-level methods do; else the
-            object of the highest probability, averaged over frames, is taken through the clip.
-        frames: at so many of them, uniformly sampled, the network looks; null for all.
-        short_side: pixels of the frames that it sees; null: as it was trained.
-        tokenizer: folder with the tokenizer's files; null: ours, or the cache of Hugging Face.
-        device, precision: as of the models, see docs/models.md.
-        frames_per_step: frames at once: memory, not numbers.
+        input: tracklets, or with `each_frame` the objects of a segmenter.
+        weights: checkpoint of the grounding network, or several, whose probabilities are averaged.
+        each_frame: True: each frame chooses among its own objects, as image-level methods do. False: the object with
+            the highest probability, averaged over frames, is used for the whole clip.
+        frames: number of uniformly sampled frames that the network sees; null for all.
+        short_side: short side of the network's input in pixels; null for the size of the training.
+        tokenizer: folder with the tokenizer's files; null for the included one or the Hugging Face cache.
+        device, precision: as for the models, see docs/models.md.
+        frames_per_step: frames per forward pass; affects memory, not results.
     """
 
     takes, gives = "objects", "expressions"
@@ -54,12 +54,12 @@ class Ground(Step):
         "frames_per_step": whole(8, least=1),
     }
 
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        """Opens the files: what is wrong with them is told before anything is computed."""
-        if not {"weights", *OPTIONS} <= given.keys():
+    def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        """Also opens the files, so that their problems are reported before anything is computed."""
+        if not {"weights", *OPTIONS} <= values.keys():
             return []
         try:
-            self.__dict__["grounder"] = _opened(given)
+            self.__dict__["grounder"] = _opened(values)
         except InputError as error:
             return error.problems
         return []
@@ -83,7 +83,7 @@ class Ground(Step):
             return []
         return [
             f"clip {clip.name!r}: {self.settings.weights} knows only the words of `shapes`, and not all of these: "
-            f"{first_few(strange, 3)}. Give weights of a network that reads them, see docs/topdown.md"
+            f"{first_few(strange, 3)}. Use weights of a network that knows them, see docs/topdown.md"
         ]
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
@@ -102,10 +102,10 @@ class Ground(Step):
             return {e.id: empty for e in clip.expressions}
         if self.settings.each_frame:
             return self._each_frame(clip, objects)
-        found = self.grounder.probabilities(clip, objects, self.settings.frames).mean(1)  # [E, P]
+        probabilities = self.grounder.probabilities(clip, objects, self.settings.frames).mean(1)  # [E, P]
         names = list(objects)
         prediction = {}
-        for e, probability in zip(clip.expressions, found, strict=True):
+        for e, probability in zip(clip.expressions, probabilities, strict=True):
             best = int(probability.argmax())
             chosen = objects[names[best]]
             notes = {**chosen.notes, "object": names[best], "probability": round(float(probability[best]), 4)}
@@ -113,15 +113,15 @@ class Ground(Step):
         return prediction
 
     def _each_frame(self, clip: Clip, objects: Objects) -> Prediction:
-        """Frame by frame the best of the objects that are there; P is its probability among them."""
+        """The most probable of the objects visible in each frame; its score P is this probability."""
         names = list(objects)
-        there = np.array([[s.mask(t).any() for s in objects.values()] for t in range(len(clip))])  # [T, P]
-        found = self.grounder.probabilities(clip, objects, None, there)
+        visible = np.array([[s.mask(t).any() for s in objects.values()] for t in range(len(clip))])  # [T, P]
+        probabilities = self.grounder.probabilities(clip, objects, None, visible)
         prediction = {}
-        for e, probability in zip(clip.expressions, found, strict=True):  # [T, P]
+        for e, probability in zip(clip.expressions, probabilities, strict=True):  # [T, P]
             best = [names[i] for i in probability.argmax(1)]
             masks = (objects[name].mask(t) for t, name in enumerate(best))
-            scores = probability.max(1) * there.any(1)
+            scores = probability.max(1) * visible.any(1)
             prediction[e.id] = MaskSequence.binary(masks, scores, score_source="probability of the object in the frame")
         return prediction
 
@@ -133,7 +133,7 @@ class Ground(Step):
 
 
 class _Nothing:
-    """Empty masks of a size."""
+    """Empty masks of one size."""
 
     def __init__(self, size: tuple[int, int]):
         self.size = size
@@ -143,7 +143,7 @@ class _Nothing:
 
 
 def _opened(settings: Mapping[str, Any]) -> Grounder:
-    from rvos_ensemble.ensemble.steps.grounder import Grounder  # here, because torch takes its time to load
+    from rvos_ensemble.ensemble.steps.grounder import Grounder  # imported here because loading torch is slow
 
     weights = settings["weights"]
     return Grounder([weights] if isinstance(weights, str) else weights, *(settings[k] for k in OPTIONS))

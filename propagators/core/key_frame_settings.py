@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from rvos_ensemble.adapters.core.component import merge_settings
-from rvos_ensemble.adapters.core.disk import read_json, user_path
+from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import Setting, choice, either, shown, switch, table, text, whole
+from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.settings import Setting, choice, either, switch, table, text, whole
 
 RANK, SKIP_EMPTY = whole(0), switch(True)
 WITHOUT_SCORES = choice("", "agreement", "temporal", "soft")

@@ -21,9 +21,10 @@ from rvos_ensemble.adapters.core.component import find
 from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.folder import Folder
-from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural, object_ids
 from rvos_ensemble.adapters.datasets.mevis import Mevis
+from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 from rvos_ensemble.adapters.datasets.ref_davis17 import ANNOTATORS, RefDavis17
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import VALID, RefYoutubeVOS
 

@@ -30,7 +30,7 @@ from rvos_ensemble.adapters.datasets.picture_size import picture_size
 from rvos_ensemble.adapters.datasets.ref_davis17 import RefDavis17
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.training.loop.loop import fit
-from rvos_ensemble.adapters.training.samples.samples import FolderClips
+from rvos_ensemble.adapters.training.samples.folder import FolderClips
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "n" * 250  # a name that a file can have, and its results cannot
@@ -313,7 +313,7 @@ def test_wrong_folders_of_a_training_are_told_together(tmp_path):
     (tmp_path / "Annotations" / "notes.txt").write_text("")
     told = failure(lambda: FolderClips(tmp_path, 2))
     assert "JPEGImages/b: no such folder" in told and "Annotations/c: cannot be read" in told
-    assert "1 annotated frames have no picture" in told
+    assert "1 annotated frames have no image" in told
     loop = tmp_path / "loop"
     loop.symlink_to("loop")
     assert "loop" in failure(lambda: FolderClips(loop, 2))
@@ -322,7 +322,7 @@ def test_wrong_folders_of_a_training_are_told_together(tmp_path):
 def test_what_a_training_cannot_read_is_told(tmp_path):
     write_pictures(tmp_path / "JPEGImages" / "a", FRAMES[:2])
     write_annotations(tmp_path / "Annotations" / "a", FRAMES[:2], LABELS[:5])
-    assert "5x16 (HxW), expected 12x16 like its pictures" in failure(lambda: FolderClips(tmp_path, 2)[0])
+    assert "5x16 (HxW), expected 12x16 like its images" in failure(lambda: FolderClips(tmp_path, 2)[0])
     video = {"frames": FRAMES[:2], "expressions": {"0": {"exp": "x", "obj_id": "dog"}, "1": {"exp": "x", "obj_id": 0}}}
     write_json(tmp_path / "meta_expressions.json", {"videos": {"a": video, "b": {}}})
     told = failure(lambda: FolderClips(tmp_path, 2))
@@ -348,9 +348,9 @@ def test_a_flipped_byte_of_a_saved_training_is_told(tmp_path):
 def test_what_a_killed_training_leaves_goes_and_what_another_writes_stays(tmp_path):
     import fcntl
 
-    left = [tmp_path / f".{name}.{os.getpid() + k}.tmp" for k, name in enumerate(["last.pth", "weights.pth"])]
+    left = [tmp_path / ".0123456789abcdef.tmp", tmp_path / ".fedcba9876543210.tmp"]
     others = [tmp_path / ".last.pth.swp", tmp_path / ".other.12.tmp"]
-    live = tmp_path / ".last.pth.1.tmp"
+    live = tmp_path / ".0011223344556677.tmp"
     for path in (*left, *others, live):
         path.write_bytes(b"x")
     with open(live, "rb+") as file:
@@ -361,22 +361,20 @@ def test_what_a_killed_training_leaves_goes_and_what_another_writes_stays(tmp_pa
 
 @pytest.mark.parametrize("name", ["last.pth", "log.jsonl"])
 def test_a_training_on_a_full_disk_names_the_file_and_leaves_no_other(tmp_path, monkeypatch, name):
-    from rvos_ensemble.adapters.training.loop import state
+    import io
 
-    class Full(state._ErrorKeepingFile):
+    from rvos_ensemble.adapters.core import disk
+
+    class FullDisk(io.FileIO):
         def write(self, data):
-            self.error = OSError(errno.ENOSPC, "No space left on device")
-            raise self.error
+            if self.path.name == name:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
 
-    write = state.write
+    class Output(disk._Output, FullDisk):
+        pass
 
-    def full(path, content):
-        with monkeypatch.context() as patch:
-            if path.name == name:
-                patch.setattr(state, "_ErrorKeepingFile", Full)
-            write(path, content)
-
-    monkeypatch.setattr(state, "write", full)
+    monkeypatch.setattr(disk, "_Output", Output)
     with pytest.raises(OSError, match="No space left on device") as caught:
         fit(Plane(), SHORT, tmp_path)
     assert caught.value.filename == str(tmp_path / name) and not list(tmp_path.glob(".*"))

@@ -363,7 +363,7 @@ def test_videos_of_the_split_and_of_the_option(masks):
     assert semi(masks / "davis", masks / "semi", split="two").rows["video"].unique().tolist() == ["void", "plain"]
     result = semi(masks / "davis", masks / "semi", videos=["plain"])
     assert result.rows["video"].unique().tolist() == ["plain"]
-    assert "not in gt and passed over: 4 videos of pred: gaps, late, odd, ..." in result.notes[0]
+    assert "not in gt and passed over: 4 videos of pred: gaps, late, odd and 1 more" in result.notes[0]
     with pytest.raises(InputError, match="no video 'nowhere'"):
         semi(masks / "davis", masks / "semi", videos="nowhere")
 

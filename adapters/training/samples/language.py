@@ -10,7 +10,7 @@ from torch import nn
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.networks.text import Language
-from rvos_ensemble.adapters.training.samples.samples import FolderClips
+from rvos_ensemble.adapters.training.samples.folder import FolderClips
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -46,7 +46,7 @@ def check_words(tokenizer: Tokenizer, language: Language, clips: FolderClips) ->
     if strange:
         raise InputError(
             f"{clips.root}: its sentences have {len(strange)} words that the tokenizer does not know: "
-            f"{first_few(list(strange), 3)}; give `tokenizer=FOLDER`, such as that of {language.name}, here and in recipes"
+            f"{first_few(strange, 3)}; give `tokenizer=FOLDER`, such as that of {language.name}, here and in recipes"
         )
 
 

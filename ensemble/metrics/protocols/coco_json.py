@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rvos_ensemble.adapters.core.disk import read_json
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.png import MAX_PIXELS
-from rvos_ensemble.adapters.core.settings import shown
-from rvos_ensemble.adapters.datasets.frames import FEW
+from rvos_ensemble.adapters.datasets.file_problems import FEW
 from rvos_ensemble.adapters.files.coco_rle import DIGITS, Rle, numbers, plain
 
 TRUTH = '{"images": [{"id", "height", "width"}], "annotations": [{"image_id", "segmentation": RLE, "area"}]}'

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.settings import choice, names, switch, text, whole
 from rvos_ensemble.adapters.datasets.meta import subset
-from rvos_ensemble.adapters.files.reader import some
 from rvos_ensemble.ensemble.metrics.protocols.assignment import assign
 from rvos_ensemble.ensemble.metrics.protocols.inventory import LABELS, check_layout, missing, settle_missing, strays
 from rvos_ensemble.ensemble.metrics.protocols.objects import VOID, Pairs, score_objects
@@ -166,14 +166,16 @@ def _objects(video: str, pairs: Pairs, first: np.ndarray, options: SimpleNamespa
     late = [i for i in seen if i > highest]
     if late:
         found.notes.append(
-            f"video {video}: object {some(late)} is not in the first frame and was not scored, as in the official code;"
-            " late_objects=vosbench scores it"
+            f"video {video}: object {first_few(late)} is not in the first frame and was not scored, as in the official "
+            "code; late_objects=vosbench scores it"
         )
     if gaps and options.void != "object":
         told = "was left out; the official code scores it 1 (gaps=count)"
         if options.gaps == "count":
             told = "counts as an object that is never to be seen (gaps=skip leaves it out)"
-        found.notes.append(f"video {video}: the numbers of gt have gaps: there is no object {some(gaps)}. It {told}")
+        found.notes.append(
+            f"video {video}: the numbers of gt have gaps: there is no object {first_few(gaps)}. It {told}"
+        )
     found.notes = list(dict.fromkeys(found.notes))  # once for all predictions
     return [i for i in range(1, highest + 1) if options.gaps == "count" or i not in gaps]
 
@@ -183,8 +185,8 @@ def _by_number(job: Job, name: str, pairs: Pairs, objects: list[int], problems: 
     unknown = [i for i in pairs.proposals() if i not in objects]
     if unknown and job.options.unknown_ids == "error":
         problems.append(
-            f"{_first_file(job, name, pairs, unknown[0])}: object {some(unknown)}, expected the objects of the ground "
-            f"truth: {some(objects, 10)}; unknown_ids=ignore passes over others"
+            f"{_first_file(job, name, pairs, unknown[0])}: object {first_few(unknown)}, expected the objects of the "
+            f"ground truth: {first_few(objects, 10)}; unknown_ids=ignore passes over others"
         )
     for i in objects:
         scores = pairs.scores(i, i, job.options.empty_empty)
@@ -244,6 +246,6 @@ def _videos(truth: Tree, options: SimpleNamespace) -> list[str]:
         if "ImageSets" in truth.storage.entries(root)[0]:
             listed = truth.storage.read(listing).decode("ascii", "replace").split()
             if absent := sorted(set(listed) - set(names)):
-                raise InputError(f"{truth.where}: no annotations of {some(absent)}, which {listing} lists")
+                raise InputError(f"{truth.where}: no annotations of {first_few(absent)}, which {listing} lists")
             names = listed
     return list(subset(dict.fromkeys(names), options.videos, truth.where))

@@ -13,8 +13,8 @@ import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Expression
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.settings import choice, names, switch, text
-from rvos_ensemble.adapters.files.reader import some
 from rvos_ensemble.adapters.files.values import two_valued
 from rvos_ensemble.ensemble.fusion.bits import pack
 from rvos_ensemble.ensemble.metrics.jf import Prepared
@@ -197,4 +197,4 @@ def _stray_expressions(tree: Tree, videos: Sequence[Video]) -> list[str]:
     for v in videos:
         known = {e.id for e in v.expressions}
         more += [f"{v.name}/{i}" for i in tree.storage.entries(tree.top + v.name)[0] if i not in known]
-    return [f"not in gt and passed over: {len(more)} expressions of pred: {some(more, 3)}"] if more else []
+    return [f"not in gt and passed over: {len(more)} expressions of pred: {first_few(more, 3)}"] if more else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.files.reader import some
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.ensemble.metrics.protocols.trees import Masks, Tree
 
 LABELS, BINARY = "a label map per frame, VIDEO/FRAME.png", "a mask per expression, VIDEO/EXPRESSION/FRAME.png"
@@ -23,15 +23,15 @@ def check_layout(tree: Tree, videos: Sequence[str], expected: str) -> list[str]:
         pictures = [f for f in files if f.endswith(".png")]
         if folders and pictures:
             problems.append(
-                f"{tree.storage.where(tree.top + video)}: both folders ({some(folders, 3)}) and PNG files "
-                f"({some(pictures, 3)}): mixed layouts; expected {expected}"
+                f"{tree.storage.where(tree.top + video)}: both folders ({first_few(folders, 3)}) and PNG files "
+                f"({first_few(pictures, 3)}): mixed layouts; expected {expected}"
             )
         elif pictures if expected == BINARY else folders:
             other.append(video)
     if other:
         found = LABELS if expected == BINARY else BINARY
         problems.append(
-            f"{tree.where}: {found} in video {some(other, 3)}; this protocol expects {expected}. "
+            f"{tree.where}: {found} in video {first_few(other, 3)}; this protocol expects {expected}. "
             f"`run_ensemble.py list` shows which protocol takes which"
         )
     return problems
@@ -42,9 +42,9 @@ def strays(tree: Tree, videos: Collection[str]) -> list[str]:
     folders, files = tree.storage.entries(tree.top)
     notes = []
     if more := sorted(set(folders) - set(videos)):
-        notes.append(f"not in gt and passed over: {len(more)} videos of pred: {some(more, 3)}")
+        notes.append(f"not in gt and passed over: {len(more)} videos of pred: {first_few(more, 3)}")
     if files:
-        notes.append(f"passed over: {len(files)} files beside the videos of pred: {some(files, 3)}")
+        notes.append(f"passed over: {len(files)} files beside the videos of pred: {first_few(files, 3)}")
     return notes
 
 
@@ -65,10 +65,10 @@ def missing(tree: Tree, masks: Mapping[str, Masks], frames: Mapping[str, Sequenc
         elif gone:
             sentences.append(
                 f"{tree.storage.where(tree.top + name)}: {len(gone)} of {len(of_one)} frames are missing: "
-                f"{some([f'{frame}.png' for frame in gone])}"
+                f"{first_few([f'{frame}.png' for frame in gone])}"
             )
     if absent:
-        sentences.insert(0, f"{tree.where}: {len(absent)} of {len(masks)} {what} are missing: {some(absent)}")
+        sentences.insert(0, f"{tree.where}: {len(absent)} of {len(masks)} {what} are missing: {first_few(absent)}")
     return sentences
 
 

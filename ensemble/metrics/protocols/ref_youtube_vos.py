@@ -11,10 +11,11 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.settings import choice, text
 from rvos_ensemble.adapters.datasets import ref_youtube_vos
-from rvos_ensemble.adapters.datasets.frames import ImageFiles, PaletteTruth
-from rvos_ensemble.adapters.files.reader import some
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
+from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 from rvos_ensemble.ensemble.metrics.protocols import expressions
 from rvos_ensemble.ensemble.metrics.protocols.expressions import Key, Truth, Video
 from rvos_ensemble.ensemble.metrics.protocols.objects import Labels
@@ -56,7 +57,7 @@ class RefYoutubeVos(Protocol):
                 gone = [f for f in clip.frames if f not in found.frames]
                 problems.append(
                     f"{clip.truth.paths[0].parent}: {absent} of {len(clip)} annotations are missing: "
-                    f"{some([f'{f}.png' for f in gone])}; unannotated=skip leaves such frames out"
+                    f"{first_few([f'{f}.png' for f in gone])}; unannotated=skip leaves such frames out"
                 )
             elif absent:
                 notes.append(f"video {clip.name}: {absent} of {len(clip)} frames have no annotation and do not count")

@@ -17,9 +17,9 @@ import numpy as np
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.datasets.meta import natural
 from rvos_ensemble.adapters.files.png_masks import DEPTH, ON_THE_WAY
-from rvos_ensemble.adapters.files.reader import some
 from rvos_ensemble.adapters.files.storage import Folder, Zip
 
 Storage: TypeAlias = Folder | Zip
@@ -154,8 +154,8 @@ def prediction_tree(start: Tree, videos: Collection[str]) -> Tree:
     if tree := find_tree(start, videos):
         return tree
     raise InputError(
-        f"{start.where}: none of the {len(videos)} videos of the ground truth ({some(sorted(videos), 3)}) is in it; "
-        f"expected a folder for each at the top or in Annotations/; at the top: {_holds(start)}"
+        f"{start.where}: none of the {len(videos)} videos of the ground truth ({first_few(sorted(videos), 3)}) is in "
+        f"it; expected a folder for each at the top or in Annotations/; at the top: {_holds(start)}"
     )
 
 
@@ -171,7 +171,7 @@ def find_tree(start: Tree, folders: Collection[str]) -> Tree | None:
         if len(found) > 1:
             places = " and ".join(storage.where(at) for at in found)
             raise InputError(
-                f"{start.where}: {some(wanted, 3)} in several places: {places}; give the one that is meant"
+                f"{start.where}: {first_few(wanted, 3)} in several places: {places}; give the one that is meant"
             )
         if found:
             return Tree(storage, found[0])
@@ -186,4 +186,4 @@ def find_tree(start: Tree, folders: Collection[str]) -> Tree | None:
 
 def _holds(tree: Tree) -> str:
     folders, files = tree.storage.entries(tree.top)
-    return some(folders + files)
+    return first_few(folders + files)

@@ -13,7 +13,7 @@ import pandas as pd
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import choice, names, text, whole
-from rvos_ensemble.adapters.datasets.frames import ImageFiles
+from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import read_videos
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.files import Files
