@@ -1,4 +1,4 @@
-"""Folders of ours: known by a mark that only we write, used by one process at a time, or shared by runs as a store."""
+"""Output folders: recognised by a marker file of this package, used by one process at a time or shared."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import IO
 from rvos_ensemble.adapters.core.disk import read_file
 from rvos_ensemble.adapters.core.errors import InputError
 
-MARK = ".rvos_ensemble"  # the file in a folder of ours; it is also the lock
+MARK = ".rvos_ensemble"  # the marker file in each of our folders; it is also the lock
 MAGIC = "rvos-ensemble: folder of a"
 KINDS = {"run": "run", "evaluation": "evaluation", "training": "training", "store": "store of runs"}
 
 
 @contextlib.contextmanager
 def owned(folder: Path, kind: str) -> Iterator[None]:
-    """Makes a folder this process's own for a while; the lock goes with the process, however it ends.
+    """Locks an output folder for this process; the lock is released with the process, however it ends.
 
-    A folder that is new, and still holds nothing when the work is refused, is taken away again.
+    A new folder that is still empty when the work is refused is removed again.
 
     Args:
-        folder: where results go. It is ours when it bears our mark, and becomes ours when it is new or empty.
+        folder: where results go. It is ours when it has our marker file, and becomes ours when it is new or empty.
         kind: a key of `KINDS`; results of two kinds never share a folder.
 
     Raises:
-        InputError: somebody else's folder, one of another kind, one that cannot be written, or another process is at
-            work there.
+        InputError: the folder belongs to somebody else, is of another kind, cannot be written, or is in use by another
+            process.
     """
     file = _locked(folder, kind, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if file is None:
@@ -45,10 +45,10 @@ def owned(folder: Path, kind: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def shared(store: Path) -> Iterator[None]:
-    """A store that other runs may use at the same time; the first to come clears away what killed ones left half.
+    """Locks a store that other runs may use at the same time; the first one removes what killed runs left incomplete.
 
     Raises:
-        InputError: a folder that is no store, or cannot be written.
+        InputError: the folder is not a store, or cannot be written.
     """
     if file := _locked(store, "store", fcntl.LOCK_EX | fcntl.LOCK_NB):
         with file:
@@ -58,14 +58,14 @@ def shared(store: Path) -> Iterator[None]:
 
 
 def clear(folder: Path, *where: str) -> None:
-    """Removes the temporary files of processes that are gone, in the folder and in those that patterns name."""
+    """Removes temporary files of processes that have ended, in the folder and in subfolders that patterns name."""
     for leftover in [f for pattern in ("", *where) for f in folder.glob(f"{pattern}.*.tmp")]:
-        with contextlib.suppress(OSError):  # of another user: it does no harm
+        with contextlib.suppress(OSError):  # it belongs to another user and does no harm
             remove(leftover)
 
 
 def remove(path: Path) -> None:
-    """Removes a file, a link or a folder with all it holds; what is not there is fine."""
+    """Removes a file, a link or a folder with all its content; a missing one is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -74,21 +74,21 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def private(folder: Path, rests: bool = False) -> Iterator[Path]:
-    """A folder within an owned one, under a name that no process before this one knows.
+    """A folder within an owned one, under a name that no earlier process knows.
 
     A worker that outlives its run, on any machine, finds the folder renamed and can no longer write into it. The
     content is kept from one owner to the next; an empty folder is removed.
 
     Args:
         folder: its plain name.
-        rests: whether it is renamed to its plain name when the owner is done.
+        rests: whether it gets its plain name back when the owner has finished.
     """
     hidden = f".{folder.name}-"
     own = folder.with_name(f"{hidden}{secrets.token_hex(4)}")
     left = sorted(folder.parent.glob(f"{hidden}*"), key=lambda p: p.stat().st_mtime)
     if rests and folder.is_dir():
         left.append(folder)
-    for old in left[:-1]:  # there is never more than one, unless somebody copied it
+    for old in left[:-1]:  # never more than one, unless somebody copied it
         remove(old)
     if left:
         left[-1].rename(own)
@@ -105,7 +105,7 @@ def private(folder: Path, rests: bool = False) -> Iterator[Path]:
 
 
 def _locked(folder: Path, kind: str, lock: int) -> IO[bytes] | None:
-    """The open mark of a folder, with a lock on it that goes when it is closed; None where another process has one.
+    """The open marker file of a folder, locked until it is closed; None where another process holds the lock.
 
     Raises:
         InputError: see `owned`.
@@ -126,14 +126,14 @@ def _locked(folder: Path, kind: str, lock: int) -> IO[bytes] | None:
             return None
         if _is(folder / MARK, file):
             return file
-        file.close()  # its owner has taken the mark away meanwhile
+        file.close()  # its owner has removed the marker meanwhile
 
 
 def _mark(folder: Path, kind: str) -> None:
-    """Marks a folder that is new or empty.
+    """Writes the marker file into a folder that is new or empty.
 
     Raises:
-        InputError: it is somebody else's, or ours for something else.
+        InputError: the folder belongs to somebody else, or is ours for another purpose.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give another one")
@@ -149,13 +149,13 @@ def _mark(folder: Path, kind: str) -> None:
             file.write(f"{MAGIC} {KINDS[kind]}\nWithout this file the folder counts as somebody else's.\n")
         return
     found = read_file(mark, first=200).decode("utf-8", "replace").split("\n")[0]
-    if found and found != f"{MAGIC} {KINDS[kind]}":  # an empty one is just being written
+    if found and found != f"{MAGIC} {KINDS[kind]}":  # an empty marker is just being written
         what = found.removeprefix(f"{MAGIC} ") if found.startswith(MAGIC) else "something else"
         raise InputError(f"{folder}: the folder of a {what}, expected that of a {KINDS[kind]}; give another folder")
 
 
 def _open(mark: Path) -> IO[bytes]:
-    """For reading and writing, which locks on a network need; for reading where it belongs to another of the group."""
+    """Opens it for reading and writing, as network locks need; for reading where it belongs to another group member."""
     try:
         return open(mark, "r+b")
     except PermissionError:
@@ -170,7 +170,7 @@ def _is(path: Path, file: IO[bytes]) -> bool:
 
 
 def _leave_nothing(folder: Path) -> None:
-    """Takes the mark, and the folder, away again where nothing else is in it."""
+    """Removes the marker file and the folder where nothing else is in it."""
     with contextlib.suppress(OSError):
         if [p.name for p in folder.iterdir()] == [MARK]:
             (folder / MARK).unlink()

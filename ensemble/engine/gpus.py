@@ -1,4 +1,4 @@
-"""GPUs shared out among worker processes: one each, also between runs on one machine."""
+"""Distributes GPUs among worker processes: one each, also across several runs on one machine."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-_held: dict[int, IO] = {}  # {GPU of this process: its lock}, open as long as the process lives; the lock goes with it
+_held: dict[int, IO] = {}  # {GPU of this process: its lock file}, open and locked as long as the process lives
 
 
 def take_gpu(count: int, folder: Path | None = None) -> int:
-    """Makes one of the machine's GPUs this process's own, the default for everything torch does on CUDA.
+    """Reserves one of the machine's GPUs for this process and makes it torch's default CUDA device.
 
-    The first that no other worker holds, and the same one ever after; where all are held, as when more workers were
-    asked for than there are GPUs, processes are spread evenly.
+    The process takes the first GPU that no other worker holds, and keeps it. Where all are taken, because there are
+    more workers than GPUs, processes are distributed evenly.
 
     Args:
-        count: how many GPUs there are.
-        folder: where the lock files lie; the machine's folder for temporary files.
+        count: number of GPUs.
+        folder: where the lock files lie; by default the machine's folder for temporary files.
 
     Returns:
         Its number.
     """
-    import torch  # takes its time to load; runs without a GPU never come here
+    import torch  # slow to import, and needed only with a GPU
 
     folder = folder or Path(tempfile.gettempdir())
     taken = next(iter(_held), None)

@@ -1,12 +1,11 @@
-"""The results of a run: those in the making, in a folder of their own, and those that are published.
+"""The results of a run: pending ones in a folder of their own, and published ones.
 
     OUT/Annotations/CLIP/...  OUT/clips/CLIP.json ...  OUT/submission.zip ...      published
-    OUT/.pending-XXXXXXXX/clips/CLIP/...   OUT/.pending-XXXXXXXX/top/...           in the making
+    OUT/.pending-XXXXXXXX/clips/CLIP/...   OUT/.pending-XXXXXXXX/top/...           pending
 
-Whatever becomes of a run, what is published stays until all that takes its place is there. Then a plan is written,
-which is the moment from which on the new results count, and files are renamed. A process that is killed in between
-leaves the plan, and the next one carries it out. While the pictures change there is no submission.zip: the two never
-disagree.
+Published results stay until everything that replaces them has been written. Then a plan is written, from which moment
+on the new results count, and files are renamed. If the process is killed in between, the next run finds the plan and
+carries it out. While pictures are being replaced there is no submission.zip, so that the two never disagree.
 """
 
 from __future__ import annotations
@@ -37,18 +36,18 @@ TOP = ("metrics.csv", "metrics.json", "report.html", "manifest.json", "config.ya
 
 @dataclass(frozen=True)
 class Place:
-    """Where the results of clips lie.
+    """A folder with results of clips.
 
     Attributes:
-        root: folder of the run, or the pending one in it.
-        pending: whether it is the latter.
+        root: folder of the run, or the pending folder in it.
+        pending: True for the pending folder.
     """
 
     root: Path
     pending: bool = False
 
     def path(self, clip: str, part: str) -> Path:
-        """Of one of `PARTS`, or of a file below it."""
+        """The path of one of `PARTS`, or of a file below it."""
         if self.pending:
             return self.root / "clips" / clip / part
         first, *below = part.split("/")
@@ -57,18 +56,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Draft:
-    """Results of a clip while they are written: they take their place in one step, when all of them are there."""
+    """Results of a clip while they are written; they become pending results in one step, when all are complete."""
 
     pending: Path
     clip: str
 
     @property
     def folder(self) -> Path:
+        """The folder of the draft."""
         return self.pending / "new" / self.clip
 
     def __enter__(self) -> Draft:
         remove(self.folder)
-        self.folder.mkdir()  # not its parents: they are gone when the run is no longer this worker's
+        self.folder.mkdir()  # not its parents: they no longer exist once the run that this worker belongs to has ended
         return self
 
     def __exit__(self, kind, *_) -> None:
@@ -89,7 +89,7 @@ class Draft:
 
 
 def prepare(pending: Path) -> None:
-    """Makes the folders within the pending one; what a killed run left half is removed."""
+    """Creates the folders within the pending one; removes what a killed run left incomplete."""
     for name in ("new", "top"):
         remove(pending / name)
     for name in ("new", "top", "clips"):
@@ -97,13 +97,13 @@ def prepare(pending: Path) -> None:
 
 
 def discard(pending: Path) -> None:
-    """Forgets all that is pending."""
+    """Removes everything that is pending."""
     for path in pending.iterdir():
         remove(path)
 
 
 def tidy(pending: Path) -> None:
-    """Leaves of a run that ended only what a rerun can use; of one that ended while it published, all."""
+    """Keeps only what a rerun can use; everything, where the run ended while it published."""
     if (pending / PLAN).exists():
         return
     for name in ("new", "top"):
@@ -114,7 +114,7 @@ def tidy(pending: Path) -> None:
 
 
 def are_complete(out: Path) -> bool:
-    """Whether what is published is all of a run in which no clip failed."""
+    """Whether the published results are those of a run in which no clip failed."""
     try:
         clips = json.loads((out / "manifest.json").read_bytes())["clips"]
         return bool(clips) and all(clip["status"] != "failed" for clip in clips.values())
@@ -123,13 +123,13 @@ def are_complete(out: Path) -> bool:
 
 
 def publish(out: Path, pending: Path, fresh: Iterable[str], clips: Iterable[str], keep: Sequence[str]) -> None:
-    """Puts new results in the place of those that were there.
+    """Replaces the published results by the pending ones.
 
     Args:
         out: folder of the run.
-        pending: folder with the new ones; `top` in it holds those of `TOP` that the results have.
-        fresh: clips whose results are pending; those of all others stay as they are.
-        clips: all that the results are of; what there is of others is removed.
+        pending: the pending folder; `top` in it holds those files of `TOP` that the new results have.
+        fresh: clips whose results are pending; those of other clips stay unchanged.
+        clips: all clips of the results; results of any other clip are removed.
         keep: those of `FOLDERS` that the results have.
     """
     place = Place(pending, True)
@@ -144,7 +144,7 @@ def publish(out: Path, pending: Path, fresh: Iterable[str], clips: Iterable[str]
 
 
 def recover(out: Path, pending: Path) -> None:
-    """Ends the publication that a killed process began."""
+    """Completes the publication that a killed process began."""
     try:
         plan = json.loads((pending / PLAN).read_bytes())
         if plan.pop("digest") != key_of(plan):
@@ -155,10 +155,10 @@ def recover(out: Path, pending: Path) -> None:
 
 
 def _carry_out(out: Path, pending: Path, plan: dict) -> None:
-    """Of every step it does not matter whether a process that was killed has done it before."""
+    """Carries out a plan; every step may have been done before by a process that was killed."""
     left = {clip: parts for clip, parts in plan["fresh"].items() if Place(pending, True).path(clip, "").is_dir()}
     stale = list(_stale(out, plan))
-    if left or stale:  # between here and the end the pictures and the zip would not be of the same results
+    if left or stale:  # from here to the end the pictures and the zip would disagree
         remove(out / ZIP)
     for path in stale:
         remove(path)
@@ -173,7 +173,7 @@ def _carry_out(out: Path, pending: Path, plan: dict) -> None:
 
 
 def _stale(out: Path, plan: dict) -> Iterator[Path]:
-    """What the new results do not have: folders that are no longer wanted, clips of other data."""
+    """What the new results do not include: folders that are no longer wanted, clips of other data."""
     names = set(plan["clips"])
     for folder in FOLDERS:
         if folder not in plan["keep"]:
@@ -184,14 +184,14 @@ def _stale(out: Path, plan: dict) -> Iterator[Path]:
 
 
 def _take_over(out: Path, pending: Path, clip: str, parts: Sequence[str]) -> None:
-    """The pending results of a clip become the published ones; what these have more is removed."""
+    """Publishes the pending results of a clip; parts that they lack are removed."""
     for part in PARTS:
         new, target = Place(pending, True).path(clip, part), Place(out).path(clip, part)
         if part not in parts:
             remove(target)
         elif new.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.is_dir():  # folders are not replaced in one step: the old one steps aside
+            if target.is_dir():  # a folder cannot be replaced in one step: the old one is moved away first
                 remove(pending / OLD)
                 target.rename(pending / OLD)
             os.replace(new, target)

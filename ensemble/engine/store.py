@@ -1,11 +1,11 @@
-"""What has been computed: one file per step and clip, under a key of everything it was made from.
+"""The store of intermediate results: one file per step and clip, under a key of everything the result depends on.
 
-Same key, reuse; anything changed, recompute. Writes are atomic; an entry that does not match its own checksum counts as
+The same key means the result can be reused. Writes are atomic. An entry that does not match its own checksum counts as
 absent and is computed again.
 
 Layout of an entry: the magic line, the length of the header (8 bytes, little endian), the header (json), the frames,
-and a 32-byte BLAKE2b of all that. A frame is compressed by itself: binary masks as packed bits, the small logits of a
-network as they are, upsampled again when they are read, others as they are.
+and a 32-byte BLAKE2b digest of all that. Each frame is compressed by itself: binary masks as packed bits, the
+low-resolution logits of a network as they are (they are upsampled when they are read), everything else as it is.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rvos_ensemble.adapters.core.masks import LazyMasks, Masks, MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.adapters.inference.logits import LogitMasks
 
-MAGIC = b"rvos-ensemble masks 1\n"
+MAGIC = b"rvos-ensemble masks 2\n"
 DIGEST = 32
 
 
 def key_of(*parts) -> str:
-    """A key of json values: equal values, equal key.
+    """A key made of json values; equal values give equal keys.
 
     >>> key_of("vote", {"threshold": 3, "inputs": ["soc"]}) == key_of("vote", {"inputs": ["soc"], "threshold": 3})
     True
@@ -47,12 +47,13 @@ class Store:
     folder: Path
 
     def path(self, clip: str, step: str, key: str) -> Path:
+        """The file of an entry."""
         return self.folder / clip / f"{step}-{key}.masks"
 
     def save(self, clip: str, step: str, key: str, prediction: Prediction) -> None:
-        """Keeps a prediction. Expressions that share one masks object share its bytes on disk.
+        """Writes a prediction. Expressions that share one masks object share its bytes on disk.
 
-        A store that a group may write is written so that the group may write on.
+        In a store that its group may write, new files may be written by the group as well.
         """
         path, group = self.path(clip, step, key), self.folder.stat().st_mode & 0o070
         if not path.parent.is_dir():
@@ -62,9 +63,9 @@ class Store:
         atomic_write(path, encode(prediction), 0o600 | group & 0o060 if group & 0o020 else None)
 
     def load(self, clip: str, step: str, key: str) -> Prediction | None:
-        """The prediction kept under that key; None where there is none, or the file is damaged.
+        """The prediction with that key; None where there is none, or its file is damaged.
 
-        An entry of another name and the same key is as good: names are chosen freely.
+        An entry with the same key and another name is equally valid, because users choose names freely.
         """
         path = self.path(clip, step, key)
         others = [] if path.exists() else sorted(path.parent.glob(f"*-{key}.masks"))
@@ -77,7 +78,7 @@ class Store:
 
 
 class DamagedEntry(ValueError):
-    """An entry that is not what was written."""
+    """The bytes of an entry are not those that were written."""
 
 
 def encode(prediction: Prediction) -> bytes:
@@ -88,10 +89,10 @@ def encode(prediction: Prediction) -> bytes:
     for expression, sequence in prediction.items():
         if id(sequence.masks) not in index:
             index[id(sequence.masks)] = len(masks)
-            frames, grown = [], {}
+            frames, upsampling = [], {}
             kept = sequence.masks
             if isinstance(kept, LogitMasks):
-                grown = {"grown": {"size": kept.size, "rule": kept.rule, "inside": kept.inside}}
+                upsampling = {"upsampling": {"size": kept.size, "rule": kept.rule, "inside": kept.inside}}
                 kept = kept.logits
             for t in range(len(sequence)):
                 frame = kept[t]
@@ -99,7 +100,7 @@ def encode(prediction: Prediction) -> bytes:
                 blobs.append(zlib_ng.compress(raw, 1))
                 frames.append([offset, len(blobs[-1])])
                 offset += len(blobs[-1])
-            masks.append({"shape": list(kept.shape), "dtype": kept.dtype.str, "frames": frames, **grown})
+            masks.append({"shape": list(kept.shape), "dtype": kept.dtype.str, "frames": frames, **upsampling})
         scores = None if sequence.scores is None else [float(s) for s in sequence.scores]
         sequences[expression] = {
             "masks": index[id(sequence.masks)],
@@ -143,16 +144,17 @@ def decode(data: bytes) -> Prediction:
 
 def _masks(about: dict[str, Any], blobs: memoryview) -> Masks:
     dtype = np.dtype(about["dtype"])
-    kept = LazyMasks(tuple(about["shape"]), dtype, _Frames(blobs, about["frames"], about["shape"], dtype))
-    grown = about.get("grown")
-    if grown is None:
+    kept = LazyMasks(tuple(about["shape"]), dtype, _EntryFrames(blobs, about["frames"], about["shape"], dtype))
+    upsampling = about.get("upsampling")
+    if upsampling is None:
         return kept
-    return LogitMasks(kept, tuple(grown["size"]), grown["rule"], grown["inside"] and tuple(grown["inside"]))
+    inside = upsampling["inside"] and tuple(upsampling["inside"])
+    return LogitMasks(kept, tuple(upsampling["size"]), upsampling["rule"], inside)
 
 
 @dataclass(frozen=True)
-class _Frames:
-    """Reads frame t out of the bytes of an entry."""
+class _EntryFrames:
+    """Reads frame t from the bytes of an entry."""
 
     blobs: memoryview
     spans: Sequence[tuple[int, int]]

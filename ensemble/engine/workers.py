@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.core.lifetime import end_with
 
 
 class Record(Protocol):
-    """What became of a clip."""
+    """The outcome of a clip."""
 
     clip: str
     status: str
@@ -27,15 +27,15 @@ class Record(Protocol):
 
 
 R = TypeVar("R", bound=Record)
-ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # the run answers them, and its workers end with it
+ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # the run handles them, and its workers end with it
 DIED = (
-    "its worker process died, and again when it was tried alone: most likely memory ran out, or a library crashed on "
-    "this clip; the other clips go on without it. Look at its files, or try fewer engine.workers, then run again"
+    "its worker process died, and died again when the clip was tried alone: most likely memory ran out, or a library "
+    "crashed on this clip; the other clips are not affected. Check its files or use fewer engine.workers, and run again"
 )
 
 
 def in_order(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
-    """`work(job)` of every job, in order, in processes of this machine.
+    """`work(job)` for every job, in order, in processes of this machine.
 
     Raises:
         InputError: a process died.
@@ -59,18 +59,18 @@ def spread(
     title: str,
     done: Callable[[R], None] = lambda record: None,
 ) -> dict[str, R]:
-    """All clips through `work`, side by side, with a progress bar; {clip: what became of it}.
+    """Processes all clips in parallel, with a progress bar; returns {clip: its record}.
 
-    A process that dies costs one clip: those that were in the works are tried again, each alone, and the one that
-    kills its process a second time is the failed one. The rest goes on in new processes.
+    A process that dies costs one clip: the clips that were being processed are tried again, each alone, and one that
+    kills its process a second time has failed. The others continue in new processes.
 
     Args:
         clips: at least one.
-        work: what to do with a clip, in a process of its own.
-        record: makes its result, from (clip, "failed", reason), for a clip whose process died.
-        engine: see `recipe_files.ENGINE`.
+        work: processes one clip, in a worker process.
+        record: makes the record of a clip whose process died, from (clip, "failed", reason, frames).
+        engine: see `schema.ENGINE`.
         title: of the progress bar.
-        done: told in this process of every clip that is through.
+        done: called in this process with the record of every clip that is finished.
     """
     workers = min(engine["workers"], len(clips))
     backend = "sequential" if workers == 1 and engine["backend"] == "loky" else engine["backend"]
@@ -80,21 +80,21 @@ def spread(
         tqdm(total=sum(len(c) for c in clips), desc=title, unit="frame", mininterval=pace()) as bar,
     ):
 
-        def through(found: R) -> None:
-            records[found.clip] = found
-            done(found)
-            bar.update(found.frames)
+        def finish(result: R) -> None:
+            records[result.clip] = result
+            done(result)
+            bar.update(result.frames)
             failed = sum(r.status == "failed" for r in records.values())
             bar.set_postfix_str(f"{len(records)}/{len(clips)} clips" + (f", {failed} failed" if failed else ""))
 
         left = list(clips)
         while left:
             suspects: list[Clip] = []
-            if not _together(left, work, backend, workers, suspects, through):
+            if not _together(left, work, backend, workers, suspects, finish):
                 suspects = [c for c in suspects if c.name not in records] or left[:1]
                 for clip in suspects:
-                    if not _together([clip], work, backend, workers, [], through):
-                        through(record(clip.name, "failed", f"clip {clip.name}: {DIED}", len(clip)))
+                    if not _together([clip], work, backend, workers, [], finish):
+                        finish(record(clip.name, "failed", f"clip {clip.name}: {DIED}", len(clip)))
             left = [c for c in left if c.name not in records]
     return records
 
@@ -105,15 +105,15 @@ def _together(
     backend: str,
     workers: int,
     begun: list[Clip],
-    through: Callable[[R], None],
+    finish: Callable[[R], None],
 ) -> bool:
-    """Clips side by side until all are through, or a process has died.
+    """Processes clips in parallel until all are finished, or a process has died.
 
     Args:
-        begun: filled with the clips that were handed out.
+        begun: filled with the clips that were handed to workers.
 
     Returns:
-        Whether all are through.
+        Whether all are finished.
     """
     work = _Worker(work, os.getpid() if backend == "loky" else None)
 
@@ -123,9 +123,9 @@ def _together(
             yield joblib.delayed(work)(clip)
 
     as_they_come = "list" if backend == "ray" else "generator_unordered"  # Ray's backend knows no generators
-    # no clip is handed out before there is a process for it: what was handed out when one died is what it worked on
+    # a clip is handed out only when a process is free: when one dies, it was working on a clip that was handed out
     parallel = joblib.Parallel(
-        n_jobs=max(workers, 2) if backend == "loky" else workers,  # joblib takes one worker for none
+        n_jobs=max(workers, 2) if backend == "loky" else workers,  # joblib runs one worker in this process
         return_as=as_they_come,
         batch_size=1,
         pre_dispatch=workers,
@@ -133,8 +133,8 @@ def _together(
     try:
         with _endings_are_ours():
             results = parallel(jobs())
-        for found in results:
-            through(found)
+        for result in results:
+            finish(result)
     except Exception as error:
         if not _is_death(error):
             raise
@@ -143,12 +143,12 @@ def _together(
 
 
 def _is_death(error: Exception) -> bool:
-    """Whether an exception says that a process died: Dask and Ray, which may not be installed, have their own."""
+    """Whether an exception means that a process died; Dask and Ray, which are optional, have their own types."""
     return isinstance(error, BrokenProcessPool) or type(error).__name__ in ("KilledWorker", "WorkerCrashedError")
 
 
 class _Worker:
-    """What runs in a worker: `work`, in a process that ends with the one that started it."""
+    """`work` in a worker process that ends with the process that started it."""
 
     def __init__(self, work: Callable[[Any], Any], parent: int | None):
         self.work, self.parent = work, parent
@@ -161,9 +161,9 @@ class _Worker:
 
 @contextlib.contextmanager
 def _endings_are_ours() -> Iterator[None]:
-    """Processes and threads that are started here are deaf to Ctrl-C and the like: one line is said, by this one.
+    """Processes and threads that are started within ignore Ctrl-C and similar signals: this process handles them alone.
 
-    A signal of this moment is answered at its end.
+    A signal that arrives meanwhile is handled at the end.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     try:
@@ -174,7 +174,7 @@ def _endings_are_ours() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _backend(name: str, workers: int) -> Iterator[None]:
-    """Makes a joblib backend the one in force; Dask and Ray are installed by those who have a cluster."""
+    """Activates a joblib backend; Dask and Ray are optional, for users with a cluster."""
     with contextlib.ExitStack() as stack:
         try:
             if name == "ray":
@@ -193,5 +193,5 @@ def _backend(name: str, workers: int) -> Iterator[None]:
 
 
 def pace() -> float:
-    """Seconds between two updates of a progress bar: a log file wants fewer lines than a terminal."""
+    """Seconds between two updates of a progress bar: a log file should get fewer lines than a terminal."""
     return 0.1 if sys.stderr.isatty() else 30.0
