@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.settings import default_of
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.metrics.bootstrap import paired_interval
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.recipe.recipe_files import DEFAULTS
+from rvos_ensemble.ensemble.recipe.schema import DEFAULTS
 from rvos_ensemble.ensemble.report.plot import Bar, bars, curves
 
 Scores = Mapping[str, Mapping[str, tuple[float, float]]]  # {clip: {expression: (J, F)}}

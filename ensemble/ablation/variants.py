@@ -14,8 +14,8 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.ablation.recipe_edits import without_sources, without_step
 from rvos_ensemble.ensemble.ablation.settings import Request, full_path
 from rvos_ensemble.ensemble.fusion import grouping
+from rvos_ensemble.ensemble.recipe.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.recipe.recipe_files import resolve
 from rvos_ensemble.propagators.core import key_frames
 
 _MADE: dict[str, Component] = {}  # of this process

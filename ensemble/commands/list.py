@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.commands import evaluate
-from rvos_ensemble.ensemble.recipe import parts, recipe_files
+from rvos_ensemble.ensemble.recipe import components, loading
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -18,11 +18,11 @@ def run(arguments: Sequence[str]) -> int:
     if arguments:
         raise InputError(f"list takes no arguments, found {' '.join(arguments)}")
     names = {
-        "recipes": recipe_files.names(),
-        "data": recipe_files.tables(),
-        "adapters": parts.components("adapter"),
-        "propagators": parts.components("propagator"),
-        "operations": parts.components("op"),
+        "recipes": loading.names(),
+        "data": loading.tables(),
+        "adapters": components.list_components("adapter"),
+        "propagators": components.list_components("propagator"),
+        "operations": components.list_components("op"),
         "protocols": evaluate.names(),
     }
     for title, entries in names.items():

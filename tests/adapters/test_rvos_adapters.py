@@ -33,7 +33,7 @@ from rvos_ensemble.adapters.referformer import ReferFormer
 from rvos_ensemble.adapters.soc import SOC
 from rvos_ensemble.adapters.uninext import UNINEXT
 from rvos_ensemble.ensemble.engine.store import decode
-from rvos_ensemble.ensemble.recipe import parts
+from rvos_ensemble.ensemble.recipe import components
 
 CLASSES = {"referformer": ReferFormer, "mutr": MUTR, "soc": SOC, "uninext": UNINEXT}
 SHORT = {"referformer": 64, "mutr": 64, "soc": 64, "uninext": 190}  # UNINEXT needs 900 cells for its queries
@@ -419,11 +419,11 @@ def test_files_start_without_torch():
     """A recipe that reads masks from files waits for no model's libraries."""
     code = (
         "import sys\n"
-        "from rvos_ensemble.ensemble.recipe import parts, recipe\n"
+        "from rvos_ensemble.ensemble.recipe import components, recipe\n"
         "from rvos_ensemble.adapters import mutr, referformer, soc, uninext\n"
         "flow = [f'propagators.{name}.propagator=flow' for name in ('aot', 'deaot')]\n"
         "recipe.load(['recipe=stage2', 'predictions=masks', *flow])\n"
-        "parts.components('adapter')\n"
+        "components.list_components('adapter')\n"
         "print({'torch', 'transformers'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -431,7 +431,7 @@ def test_files_start_without_torch():
 
 
 def test_the_models_are_listed_by_their_first_line():
-    listed = parts.components("adapter")
+    listed = components.list_components("adapter")
     assert listed["uninext"].startswith("UNINEXT, R50, ConvNeXt-L, ViT-H: needs `weights`")
     assert {*CLASSES, "files"} <= listed.keys()
 

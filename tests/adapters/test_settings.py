@@ -30,7 +30,7 @@ from rvos_ensemble.ensemble.commands import evaluate, train
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.metrics import protocols
 from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol
-from rvos_ensemble.ensemble.recipe.parts import KINDS
+from rvos_ensemble.ensemble.recipe.components import KINDS
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.propagators.core.key_frames import RULES, settings_of
 from rvos_ensemble.propagators.inference.sweep import TTA

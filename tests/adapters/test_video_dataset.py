@@ -10,7 +10,7 @@ from PIL import Image
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.datasets.video import Video
-from rvos_ensemble.ensemble.recipe import recipe_files
+from rvos_ensemble.ensemble.recipe import loading
 
 H, W, T = 48, 64, 7
 BLOCK = """
@@ -132,9 +132,9 @@ def test_the_demo_writes_masks_and_an_overlay(clip_file, tmp_path, capsys):
 
 
 def test_what_is_said_goes_before_what_is_implied(clip_file):
-    _, config = recipe_files.resolve(
+    _, config = loading.resolve(
         ["recipe=single", f"data.video={clip_file}", "data.expressions=[x]", "overlays=gif"]
     )
     assert config["overlays"] == "gif" and config["data"]["dataset"] == "video"
-    _, config = recipe_files.resolve(["recipe=single"])
+    _, config = loading.resolve(["recipe=single"])
     assert config.get("overlays") is None and config["data"]["dataset"] == "shapes"

@@ -22,7 +22,7 @@ from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble.engine import clips as engine_clips
 from rvos_ensemble.ensemble.fusion.grouping import RULES, group_expressions, possible_sizes
 from rvos_ensemble.ensemble.recipe import recipe
-from rvos_ensemble.ensemble.recipe.parts import KINDS, components, make_component
+from rvos_ensemble.ensemble.recipe.components import KINDS, list_components, make_component
 from rvos_ensemble.propagators.core.key_frames import RULES as KEY_FRAMES
 
 ADAPTER = KINDS["adapter"]
@@ -138,7 +138,7 @@ def test_a_broken_entry_point_is_told_and_hides_nothing(value, words, entry, cap
     entry(value)
     (problem,) = problems_of(find, "mine", *ADAPTER)
     assert problem.startswith(f"entry point mine = {value}: ") and words in problem
-    assert components("adapter")["mine"].startswith("cannot be used: entry point mine")
+    assert list_components("adapter")["mine"].startswith("cannot be used: entry point mine")
     assert "files" in available(*ADAPTER)
     assert run_ensemble.main(["list"]) == 0
     assert "mine" in capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_an_entry_point_that_works(entry, monkeypatch):
     module.A = type("A", (Adapter,), {"__module__": "installed", "__doc__": "One line.", "defaults": {"k": 1}})
     monkeypatch.setitem(sys.modules, "installed", module)
     entry("installed:A")
-    assert make(find("mine", *ADAPTER), {"k": 2}).settings.k == 2 and components("adapter")["mine"] == "One line."
+    assert make(find("mine", *ADAPTER), {"k": 2}).settings.k == 2 and list_components("adapter")["mine"] == "One line."
 
 
 def test_names_that_python_uses_are_settings_like_others():
@@ -392,7 +392,7 @@ def test_vote_maps_are_no_masks():
         "gated_average": {"inputs": ["maps", "a"], "key_frame": "first"},
     }.items():
         found = engine_clips.input_problems(a, {"maps": maps, "s": OPS[op]("s", **settings)}, clip_of(1))
-        assert found == ["step s: input maps is a vote map, which has no masks: give steps.maps.threshold"], op
+        assert found == ["step s: input maps is a vote map, which has no masks: set steps.maps.threshold"], op
     average = OPS["average"]("s", inputs=["maps"])
     assert engine_clips.input_problems(a, {"maps": maps, "s": average}, clip_of(1)) == []
 

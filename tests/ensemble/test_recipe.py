@@ -4,8 +4,8 @@ import pytest
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.ensemble.recipe import loading
 from rvos_ensemble.ensemble.recipe import recipe as recipes
-from rvos_ensemble.ensemble.recipe import recipe_files
 
 
 def problems(*arguments):
@@ -15,8 +15,8 @@ def problems(*arguments):
 
 
 def test_every_shipped_recipe_is_valid():
-    assert {"single", "stage1", "stage2", "lsvos2023"} <= set(recipe_files.names())
-    for name in recipe_files.names():
+    assert {"single", "stage1", "stage2", "lsvos2023"} <= set(loading.names())
+    for name in loading.names():
         loaded = recipes.load([f"recipe={name}"])
         assert loaded.output in loaded.steps
         assert recipes.Recipe.build(name, loaded.config).steps.keys() == loaded.steps.keys(), "workers make the same"
@@ -143,12 +143,12 @@ def test_predictions_take_the_place_of_models(tiny, tmp_path, capsys):
     own = tmp_path / "own.yaml"
     own.write_text(f"base: stage1\npredictions: {tiny.root}/predictions\n")
     for config in (
-        recipe_files.resolve([*given, "sources.mutr.path=elsewhere"])[1],
-        recipe_files.resolve([f"recipe={own}", "sources.mutr.path=elsewhere"])[1],
+        loading.resolve([*given, "sources.mutr.path=elsewhere"])[1],
+        loading.resolve([f"recipe={own}", "sources.mutr.path=elsewhere"])[1],
     ):
         assert config["sources"]["soc"] == {"adapter": "files", "path": f"{tiny.root}/predictions/soc"}
         assert config["sources"]["mutr"]["path"] == "elsewhere" and "predictions" not in config
-    model = recipe_files.resolve([*given, "sources.soc.adapter=soc", "sources.soc.weights=a.pth"])[1]["sources"]
+    model = loading.resolve([*given, "sources.soc.adapter=soc", "sources.soc.weights=a.pth"])[1]["sources"]
     assert model["soc"] == {"adapter": "soc", "weights": "a.pth"} and model["mutr"]["adapter"] == "files"
 
 
@@ -164,5 +164,5 @@ def test_another_adapter_takes_nothing_over_from_the_one_it_replaces(tiny, tmp_p
         assert sources["mutr"] == {"adapter": "files", "path": f"{tiny.root}/predictions/mutr"}
     same = recipes.load([f"recipe={tiny.recipe}", "sources.soc.adapter=files", "sources.soc.extra=ignore"])
     assert same.config["sources"]["soc"]["path"] == f"{tiny.root}/predictions/soc"
-    stage1 = recipe_files.resolve(["recipe=stage1", "propagators.aot.propagator=flow", "propagators.aot.learn=0.1"])[1]
+    stage1 = loading.resolve(["recipe=stage1", "propagators.aot.propagator=flow", "propagators.aot.learn=0.1"])[1]
     assert stage1["propagators"] == {"aot": {"propagator": "flow", "learn": 0.1}}

@@ -1,5 +1,5 @@
 """Every kind of step that comes with the package, {op: class}."""
 
-from rvos_ensemble.ensemble.recipe.parts import class_of, components
+from rvos_ensemble.ensemble.recipe.components import class_of, list_components
 
-OPS = {name: class_of("op", name) for name in components("op")}
+OPS = {name: class_of("op", name) for name in list_components("op")}

@@ -1,4 +1,4 @@
-"""The parts that a recipe names: which kinds there are, and how one is made from its settings."""
+"""The components that a recipe names: which kinds exist, and how one is made from its settings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from rvos_ensemble import adapters, propagators
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.component import Component, available, find, make
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import shown
+from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.ensemble import steps
 from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
 
+# the key of a recipe that names a component -> its base class, the package of the built-in ones, the entry point group
 KINDS: dict[str, tuple[type[Component], Any, str]] = {
     "adapter": (Adapter, adapters, "rvos_ensemble.adapters"),
     "propagator": (Propagator, propagators, "rvos_ensemble.propagators"),
@@ -24,10 +25,14 @@ KINDS: dict[str, tuple[type[Component], Any, str]] = {
 
 
 def class_of(kind: str, name: str) -> type[Component]:
-    """The class of the component of that name.
+    """The class of a component.
+
+    Args:
+        kind: a key of `KINDS`.
+        name: of the component, or the path of a .py file.
 
     Raises:
-        InputError: there is none; those there are, are listed.
+        InputError: no component has that name (the message lists those that exist), or its file is broken.
     """
     return find(name, *KINDS[kind])
 
@@ -36,7 +41,7 @@ def make_component(kind: str, settings: Any, where: str) -> Component:
     """The component that `{kind: NAME, settings...}` describes.
 
     Raises:
-        InputError: no such component, or settings it does not take.
+        InputError: no such component, or settings that it does not accept.
     """
     if not isinstance(settings, Mapping) or kind not in settings:
         raise InputError(f"{where}: expected {{{kind}: NAME, settings...}}, found {shown(settings)}")
@@ -48,6 +53,6 @@ def make_component(kind: str, settings: Any, where: str) -> Component:
         raise InputError(f"{where}: {p}" for p in e.problems) from None
 
 
-def components(kind: str) -> dict[str, str]:
-    """{name: one line} of all components of a kind."""
+def list_components(kind: str) -> dict[str, str]:
+    """{name: its description in one line} of all components of a kind."""
     return available(*KINDS[kind])

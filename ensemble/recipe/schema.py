@@ -1,0 +1,87 @@
+"""What a recipe may contain: its keys, their defaults, and what each of them accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import REQUIRED, Setting, choice, either, path, setting, table, text, whole
+from rvos_ensemble.ensemble.fusion import grouping
+from rvos_ensemble.ensemble.recipe.components import class_of
+from rvos_ensemble.propagators.core.propagate import CACHE_MB
+
+OVERLAYS = ("mp4", "gif")  # formats of the videos
+BACKENDS = ("loky", "sequential", "dask", "ray")
+# Every key that a recipe may have, with its default.
+DEFAULTS: dict[str, Any] = {
+    "base": text(None),  # another recipe, over which this one is merged
+    "data": either("shapes", text(), table()),  # the name or file of a data table, or {dataset: ..., settings}
+    "source": text(None),  # the only source of recipes that run a single model: ${source}
+    "sources": table({}, null=True),  # {name: {adapter: ..., settings}}
+    "predictions": path(None),  # folder with the masks of every source: DIR/SOURCE is read, and no model runs
+    "propagators": table({}, null=True),  # {name: {propagator: ... (by default the name itself), settings}}
+    "grouping": table({}, null=True),  # which expressions mean the same object; see GROUPING
+    "steps": table({}, null=True),  # {name: {op: ..., settings}}
+    "output": text(),  # the step or source whose masks are the result
+    "out": text(None),  # folder of the results; by default runs/RECIPE
+    "store": text(None),  # folder of intermediate results, which runs may share; by default OUT/store
+    "annotations": True,  # write the PNG tree; if false, masks are written only into the zip
+    "submission": True,  # write submission.zip
+    "report": True,  # write report.html
+    "overlays": choice(None, False, *OVERLAYS),  # a video of every expression's output, overlays/CLIP/EXPRESSION.mp4
+    "engine": table({}, null=True),  # how clips are distributed over processes; see ENGINE
+}
+GROUPING = grouping.SETTINGS
+ENGINE = {
+    "backend": choice(*BACKENDS),
+    "workers": whole(0, most=4096),  # 0: one per GPU if a component uses GPUs, otherwise one per core
+    "cache_mb": whole(CACHE_MB),  # of frames and their features that a worker keeps from one sweep for the other
+}
+TABLES = ("sources", "propagators", "grouping", "steps", "engine")  # keys that hold a table
+# keys that hold components, or a table of them -> the key below that names the component
+COMPONENTS = {"data": "dataset", "sources": "adapter", "propagators": "propagator", "steps": "op"}
+
+
+def setting_at(keys: Sequence[str], value_at: Callable[..., Any]) -> Setting:
+    """What a recipe accepts at a place.
+
+    Args:
+        keys: the place, such as ("sources", "soc", "weights").
+        value_at: called as value_at(*keys), the value at another place, None if it is empty: which component has the
+            setting is written beside it.
+
+    Returns:
+        The setting. For keys that do not exist any text is accepted, so that building the recipe refuses the key.
+    """
+    first, *rest = keys
+    if not rest:
+        return setting(DEFAULTS.get(first, text()))
+    if first not in COMPONENTS:
+        return _below(rest, {"grouping": GROUPING, "engine": ENGINE}.get(first, {}))
+    kind, place = COMPONENTS[first], [first]
+    if first != "data":
+        place.append(rest.pop(0))
+    if rest in ([], [kind]):
+        return text() if rest else table(None)
+    name = value_at(*place, kind) or (place[-1] if kind == "propagator" else None)
+    return _below(rest, _defaults(kind, name))
+
+
+def _defaults(kind: str, name: Any) -> Mapping[str, Any]:
+    """The settings of a component, none if it cannot be used: the error is reported when the recipe is built."""
+    try:
+        return class_of(kind, name).defaults if isinstance(name, str) else {}
+    except InputError:
+        return {}
+
+
+def _below(keys: Sequence[str], known: Mapping[str, Any]) -> Setting:
+    """The setting at a place within a table; a key that the table does not describe accepts what a file may hold."""
+    first, *rest = keys
+    if first not in known:
+        return text()
+    here = setting(known[first])
+    if not rest:
+        return here
+    return _below(rest, here.below) if rest[0] in here.below else Setting(REQUIRED, "a value", lambda v: True)
