@@ -1,7 +1,7 @@
-"""One clip through all settings of an ablation: what they share is computed once, and of the rest only scores.
+"""Scores one clip with all settings of an ablation; what the settings share is computed once.
 
-Votes that no other step reads are never made into masks: settings that differ in the threshold alone are one vote map,
-see `ensemble/metrics/threshold_sweep.py`.
+Votes that no other step reads are never turned into masks: settings that differ only in the threshold share one vote
+map, see `ensemble/metrics/threshold_sweep.py`.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import Step
 
-AT_A_TIME = 16  # settings whose masks are in memory together
+AT_A_TIME = 16  # number of settings whose masks are in memory together
 
 
 @dataclass
 class ClipScores:
-    """What became of a clip.
+    """The scores of a clip.
 
     Attributes:
-        clip, status, error, frames: as of a `ClipRecord`.
-        scores: for each setting {expression: (J, F)}, the means over frames; None where it failed.
-        errors: {setting's number: why}.
+        clip, status, error, frames: as in `ClipRecord`.
+        scores: for each setting {expression: (J, F)}, means over frames; None where the setting failed.
+        errors: {index of a setting: why it failed}.
         computed: sources and steps that were computed, not taken from the store.
     """
 
@@ -129,7 +129,7 @@ def _packed(sequence: MaskSequence) -> MaskSequence:
 
 
 class _Kept:
-    """Scores of a clip on disk, {key of a result: {expression: (J, F)}}: what is there is not scored again."""
+    """Scores of a clip on disk, {key of a result: {expression: (J, F)}}; a result is scored once."""
 
     def __init__(self, file: Path, truth: str):
         self.file, self.truth = file, truth
@@ -144,11 +144,13 @@ class _Kept:
         self.scores |= scores
         plain = {key: {e: list(jf) for e, jf in of.items()} for key, of in self.scores.items()}
         table = {"truth": self.truth, "digest": key_of(plain), "scores": plain}
-        atomic_write(self.file, json.dumps(table), make=False)  # gone when the ablation is no longer this worker's
+        atomic_write(
+            self.file, json.dumps(table), make=False
+        )  # the folder is gone once the ablation of this worker has ended
 
 
 def _scores_of_masks(predictions: Mapping[str, Prediction], truths) -> dict[str, dict[str, tuple[float, float]]]:
-    """{key: {expression: (J, F)}} of masks; vote maps have no masks and give nothing."""
+    """{key: {expression: (J, F)}} of masks; vote maps have no masks and are left out."""
     scores: dict[str, dict[str, tuple[float, float]]] = {}
     for truth, ids in truths:
         ready = {(k, e): p[e] for k, p in predictions.items() for e in ids if p[e].kind != "votes"}
@@ -190,7 +192,7 @@ def _scores_of_votes(
 
 
 def _truths(clip: Clip) -> list[tuple[MaskSequence, list[str]]]:
-    """The ground truths of a clip, each once and in memory, with the expressions it is the truth of."""
+    """The distinct ground truths of a clip, in memory, with the expressions that each belongs to."""
     found: dict[bytes, tuple[MaskSequence, list[str]]] = {}
     for e in clip.expressions:
         truth = clip.truth.read(e.id)

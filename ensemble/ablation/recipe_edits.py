@@ -1,11 +1,11 @@
-"""Recipes with a part taken out, as resolved configs.
+"""Recipes without one of their parts, as resolved configs.
 
-Without a source: every step goes on with the inputs that are left, and their weights; a step none of whose inputs is
-left goes too. A key frame that went by the scores of what is gone goes by those of the masks themselves, or by
-agreement where these say nothing: a single model's vote is sure everywhere.
+Without a source, every step keeps the inputs that are left and their weights; a step without any input is removed.
+A key frame that was chosen by the scores of a removed source is chosen by those of the masks themselves, or by
+agreement where these are not informative: the vote of a single model has the score 1 everywhere. See `Step.without`.
 
-Without a step: whoever read it reads what it was made from. Of a `propagate` that is its input; of `replace_or_union`
-the propagated masks; of every fusion its first input, the one that `leftover: first` trusts as well.
+Without a step, its readers read `Step.replacement`: the input of a propagation, the propagated masks of
+`replace_or_union`, the first input of every fusion, which is also the one that `leftover: first` trusts.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
         InputError: nothing of the output is left.
     """
     config, dead = deepcopy(recipe.config), set(gone)
-    changed = set(gone)  # what is gone, or no longer what it was
+    changed = set(gone)  # names that are removed, or whose result differs
     for name, step in recipe.steps.items():  # in an order in which inputs come first
         if changed.isdisjoint(step.inputs):
-            continue  # unchanged to the letter: its results are in the store
+            continue  # keeps its key: its results are in the store
         changed.add(name)
         changes = step.without(dead)
         if changes is None:

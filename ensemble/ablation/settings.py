@@ -1,4 +1,4 @@
-"""What a person asks of `ablate`: a list of values for any key of the recipe, or an ablation by its name."""
+"""The arguments of `ablate`: a list of values for any key of the recipe, or a named ablation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rvos_ensemble.adapters.core.settings import listed, text, whole
 from rvos_ensemble.adapters.core.yaml_text import read_yaml
 
 NAMED = {
-    "sources": "one source less in every vote; one source only; each source as it is",
-    "steps": "the recipe built up from its best source, and with one step less",
-    "weights": "votes of each source of a vote step, searched on one half of the clips, reported on the other",
+    "sources": "every vote without one source; with one source only; each source by itself",
+    "steps": "the recipe built up from its best source, and without each step",
+    "weights": "votes of each input of a vote step, searched on one half of the clips, reported on the other",
     "key_frame": "every rule of propagators/core/key_frames.py, in all propagate steps",
     "grouping": "every rule of ensemble/fusion/grouping.py",
 }
@@ -23,24 +23,24 @@ NAMED = {
 # Settings of the ablation itself, as ablate.NAME=VALUE, with their defaults.
 OPTIONS: dict[str, Any] = {
     "seed": whole(0),  # of the bootstrap, of the split in halves, and of the search
-    "limit": whole(512, least=1),  # settings that a grid may have at most
+    "limit": whole(512, least=1),  # largest number of settings in a grid
     "resamples": whole(10_000, least=100, most=10_000_000),  # of the bootstrap
-    "budget": whole(64, least=1),  # weights: settings that the search may try
-    # weights: what the weight of a source may be
+    "budget": whole(64, least=1),  # weights: number of settings that the search may try
+    # weights: values that the weight of an input may have
     "votes": listed(whole(most=255), [0, 1, 2, 3], least=2, what="a list of at least two whole numbers"),
-    "step": text(None),  # weights: which vote; the output, or the last vote before it
+    "step": text(None),  # weights: which vote step; by default the output, or the last vote before it
 }
-KEYS = ("source", "sources", "propagators", "grouping", "steps", "output")  # of a recipe, that may be swept
+KEYS = ("source", "sources", "propagators", "grouping", "steps", "output")  # of a recipe; these may be swept
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked.
+    """A parsed command.
 
     Attributes:
-        recipe: the arguments that say which recipe, `key=value` each.
-        name: of a named ablation, None for lists.
-        lists: {path of a key as it was given: values to try}.
+        recipe: the arguments that define the recipe, `key=value` each.
+        name: of a named ablation; None for lists.
+        lists: {path of a key as written: values to try}.
         options: see OPTIONS.
     """
 
@@ -51,10 +51,10 @@ class Request:
 
 
 def read(arguments: Sequence[str]) -> Request:
-    """Sorts the arguments of the command.
+    """Parses the arguments of the command.
 
     Raises:
-        InputError: neither lists nor a name, both, a name that does not exist, a list that is empty or no list.
+        InputError: neither lists nor a name, both, an unknown name, an empty list, or a value that is no list.
     """
     own = [a for a in arguments if re.match(r"ablate[.=]", a)]
     name, lists, options, problems = None, {}, {}, []
@@ -83,20 +83,20 @@ def read(arguments: Sequence[str]) -> Request:
     except InputError as e:
         problems += e.problems
     if not problems:
-        problems = _senseless(name, lists, options)
+        problems = _contradictions(name, lists, options)
     if problems:
         raise InputError(problems)
     return Request([a for a in arguments if a not in own], name, lists, options)
 
 
 def full_path(path: str, config: Mapping[str, Any]) -> str:
-    """The path of a key in the recipe; the name of a step stands for `steps.NAME`.
+    """The full path of a key in the recipe; a step may be written without `steps.`.
 
     >>> full_path("final.threshold", {"steps": {"final": {}}})
     'steps.final.threshold'
 
     Raises:
-        InputError: no such key or step, or one that cannot be swept.
+        InputError: there is no such key or step, or it cannot be swept.
     """
     first, _, rest = path.partition(".")
     steps = [name for name, settings in config["steps"].items() if settings is not None]
@@ -114,7 +114,7 @@ def full_path(path: str, config: Mapping[str, Any]) -> str:
     return f"steps.{path}"
 
 
-def _senseless(name: str | None, lists: Mapping, options: Mapping) -> list[str]:
+def _contradictions(name: str | None, lists: Mapping, options: Mapping) -> list[str]:
     problems = []
     if name is None and not lists:
         named = "; ".join(f"ablate={n}: {what}" for n, what in NAMED.items())
@@ -128,10 +128,10 @@ def _senseless(name: str | None, lists: Mapping, options: Mapping) -> list[str]:
 
 
 def _range(item: Any) -> list:
-    """`1..8` as its numbers; anything else as it is.
+    """The numbers of a range such as `1..8`; any other item unchanged.
 
     >>> _range("1..3"), _range("runs")
     ([1, 2, 3], ['runs'])
     """
-    found = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", item) if isinstance(item, str) else None
-    return list(range(int(found[1]), int(found[2]) + 1)) if found else [item]
+    ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", item) if isinstance(item, str) else None
+    return list(range(int(ends[1]), int(ends[2]) + 1)) if ends else [item]

@@ -1,4 +1,4 @@
-"""What an ablation found: rows, the table for the terminal, ablation.csv, ablation.svg and best.yaml."""
+"""The results of an ablation: rows, the table for the terminal, ablation.csv, ablation.svg and best.yaml."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MOST_BARS = 40
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. Scores and differences are in 0..1; NaN where there is nothing to say.
+    """A row of the table. Scores and differences are in 0..1, NaN where they are undefined.
 
     Attributes:
         variant: the setting.
         J, F, JF: means over expressions.
-        delta: J&F less the reference's, on the expressions that both have.
+        delta: J&F minus that of the reference, on the expressions that both have.
         low, high: ends of its 95 % interval.
-        clips, expressions: how many were scored.
-        error: why some were not, of the first clip.
-        scores: of every expression.
+        clips, expressions: number of scored ones.
+        error: why a clip was not scored; that of the first such clip.
+        scores: J and F of every expression.
     """
 
     variant: Variant
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def mark(self) -> str:
-        """`~` where the interval holds 0, `?` where there is none."""
+        """`~` where the interval contains 0, `?` where there is no interval."""
         if math.isnan(self.low):
             return "?"
         return "~" if self.low <= 0 <= self.high else ""
@@ -68,7 +68,7 @@ def row(variant: Variant, scores: Scores, reference: Scores, seed: int, resample
 
 
 def difference(scores: Scores, other: Scores, seed: int, resamples: int) -> tuple[float, float, float]:
-    """Mean of J&F less the other's, on the expressions that both have, and the ends of its 95 % interval."""
+    """Mean difference of J&F, on the expressions that both have, and the ends of its 95 % interval."""
     differences = {
         clip: [sum(of[e]) / 2 - sum(other[clip][e]) / 2 for e in of if e in other[clip]]
         for clip, of in scores.items()
@@ -79,34 +79,35 @@ def difference(scores: Scores, other: Scores, seed: int, resamples: int) -> tupl
 
 
 def climb(rows: Sequence[Row], seed: int, resamples: int) -> list[str]:
-    """Of rows that build on each other: what each is worth beside those before it, nearest first, in words.
+    """Each row's gain over all earlier rows, nearest first, one sentence per row.
 
-    Beside all of them, because a row of a paper may be several of ours: "+ stage I and AOT" is a vote and what follows.
+    All earlier rows are compared because one row of a paper may be several of ours: "+ stage I and AOT" is a vote and a
+    propagation.
     """
 
-    def beside(before: Row, after: Row) -> str:
+    def gain_over(before: Row, after: Row) -> str:
         gain, low, high = (100 * v for v in difference(after.scores, before.scores, seed, resamples))
         interval = "one clip is too few for an interval" if math.isnan(low) else f"95 % [{low:+.2f}, {high:+.2f}]"
         return f"{gain:+.2f} on {before.variant.label}, {interval}"
 
     return [
-        f"{after.variant.label}: J&F " + "; ".join(beside(before, after) for before in reversed(rows[:i]))
+        f"{after.variant.label}: J&F " + "; ".join(gain_over(before, after) for before in reversed(rows[:i]))
         for i, after in enumerate(rows[1:], start=1)
     ]
 
 
 def scored_on_all(rows: Sequence[Row]) -> list[Row]:
-    """The rows that were scored on all that the first, the reference, was; itself first."""
+    """The rows that were scored on as many clips and expressions as the reference, which is the first row."""
     return [r for r in rows if (r.clips, r.expressions) == (rows[0].clips, rows[0].expressions)]
 
 
 def best_of(rows: Sequence[Row]) -> Row:
-    """The row with the highest J&F among those that were scored on all."""
-    return max(scored_on_all(rows), key=lambda r: r.JF)  # the first of equals: the reference, if it is one of them
+    """The row with the highest J&F among `scored_on_all`."""
+    return max(scored_on_all(rows), key=lambda r: r.JF)  # of equal rows the first: the reference, if it is among them
 
 
 def verdict(rows: Sequence[Row], best: Row) -> str:
-    """What the best row is worth, in words."""
+    """One sentence about the gain of the best row."""
     if best is rows[0]:
         return f"Best: {REFERENCE}. None of the {len(rows) - 1} settings scores higher."
     if best.low == best.high == 0:
@@ -138,7 +139,7 @@ def text(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
             line += f"  only {r.clips} clips: {_first_line(r.error)}"
         lines.append(line.rstrip())
     if any(r.mark == "~" for r in rows[1:]):
-        lines.append("~ the interval holds 0: not distinguishable from the first row")
+        lines.append("~ the interval contains 0: not distinguishable from the first row")
     return "\n".join([*lines, *(f"note: {n}" for n in notes)])
 
 
@@ -167,7 +168,7 @@ def frame(name: str, rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def picture(title: str, rows: Sequence[Row]) -> str:
-    """ablation.svg: curves where one number is swept (or two), else a bar a row."""
+    """ablation.svg: curves where one or two numbers are swept, otherwise one bar per row."""
     scored, first = [r for r in rows[1:] if r.expressions], rows[0]
     note = f"{first.clips} clips, {first.expressions} expressions; 95 % paired bootstrap over clips"
     parameters = list(scored[0].variant.parameters) if scored else []
@@ -184,7 +185,7 @@ def picture(title: str, rows: Sequence[Row]) -> str:
     if len(scored) > MOST_BARS:
         note = f"the best {MOST_BARS} of {len(scored)}; {note}"
     drawn = [Bar(r.variant.label, *(100 * v for v in (r.delta, r.low, r.high))) for r in shown]
-    return bars(title, drawn or [Bar("nothing was scored", math.nan)], f"J&F less that of {REFERENCE}, percent", note)
+    return bars(title, drawn or [Bar("nothing was scored", math.nan)], f"J&F minus that of {REFERENCE}, percent", note)
 
 
 def _curves(title: str, swept: str, other: str | None, groups, first: Row, note: str) -> str:
@@ -204,7 +205,7 @@ def _curves(title: str, swept: str, other: str | None, groups, first: Row, note:
 
 
 def best_yaml(recipe: Recipe, best: Row, how: Sequence[str]) -> str:
-    """The best setting as a recipe file: its results go beside the ablation, its store is the same."""
+    """The best setting as a recipe file, with results beside those of the ablation and the same store."""
     config = {k: v for k, v in best.variant.config.items() if v is not None and v != default_of(DEFAULTS.get(k, "???"))}
     config |= {"output": best.variant.step, "out": str(recipe.out / "best"), "store": str(recipe.store)}
     config["steps"] = {n: s for n, s in best.variant.config["steps"].items() if s is not None}

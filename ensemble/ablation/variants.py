@@ -1,4 +1,4 @@
-"""The settings that an ablation compares: each a resolved recipe, and the step of it that is scored."""
+"""The settings that an ablation compares: resolved recipes, each with the source or step that is scored."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _MADE: dict[str, Component] = {}  # of this process
 
 
 def build(name: str, config: dict[str, Any]) -> Recipe:
-    """A recipe whose sources and propagators are shared with others of the process: weights are loaded once."""
+    """A recipe that shares components with the other recipes of this process, so that weights are loaded once."""
     return Recipe.build(name, config, _MADE)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table.
+    """One setting.
 
     Attributes:
-        label: what it is, short.
+        label: a short name for tables.
         config: the resolved recipe.
-        step: whose masks are scored.
-        parameters: {path of a key: value}, where it is keys that differ from the reference.
+        step: the source or step whose masks are scored.
+        parameters: {path of a key: value} of the keys that are swept.
     """
 
     label: str
@@ -44,10 +44,10 @@ class Variant:
 
 
 def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[str]]:
-    """Every combination of the listed values, and what a reader should know about them.
+    """Every combination of the listed values, and notes for the reader.
 
     Raises:
-        InputError: keys that do not exist, values that a recipe refuses, a grid above the limit.
+        InputError: unknown keys, values that a recipe refuses, a grid above the limit.
     """
     number, limit = prod(len(v) for v in request.lists.values()), request.options["limit"]
     if number > limit:
@@ -84,7 +84,7 @@ def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[s
 
 
 def of_sources(reference: Recipe) -> tuple[list[Variant], list[str]]:
-    """Without each source; with it only; and its masks as they are, where they are of expressions."""
+    """The recipe without each source, with it only, and each source by itself, where it predicts expressions."""
     variants, notes, names = [], [], list(reference.sources)
     for what in ("without", "only"):
         for name in names if len(names) > 1 else ():
@@ -96,14 +96,14 @@ def of_sources(reference: Recipe) -> tuple[list[Variant], list[str]]:
                 notes += [f"{what} {name}: {problem}" for problem in e.problems]
             else:
                 variants.append(Variant(f"{what} {name}", config, reference.output))
-    told = [n for n, adapter in reference.sources.items() if not adapter.objects]
-    return variants + [Variant(f"{n} as it is", reference.config, n) for n in told], notes
+    scored = [n for n, adapter in reference.sources.items() if not adapter.objects]
+    return variants + [Variant(f"{n} as it is", reference.config, n) for n in scored], notes
 
 
 def of_steps(reference: Recipe) -> tuple[list[Variant], list[str]]:
     """Every source and step by itself, then the recipe without each step that its output needs.
 
-    What gives masks of objects has no score; what cannot be left out is told.
+    Sources and steps that give masks of objects cannot be scored; a note names every step that cannot be left out.
     """
     alone, less, notes = [], [], []
     for name in [*reference.sources, *reference.steps]:
@@ -126,14 +126,14 @@ def of_steps(reference: Recipe) -> tuple[list[Variant], list[str]]:
 
 
 def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
-    """Every rule, in all propagate steps at once, with its default settings."""
-    moving = [n for n, s in reference.steps.items() if s.propagator]
-    if not moving:
+    """Every key-frame rule with its default settings, in all propagating steps at once."""
+    propagating = [n for n, s in reference.steps.items() if s.propagator]
+    if not propagating:
         raise InputError(f"ablate=key_frame: recipe {reference.name} has no propagate step")
     variants, notes = [], ["where a source has no scores, agreement decides instead (without_scores: agreement)"]
     for rule, defaults in key_frames.RULES.items():
         setting = {"rule": rule} | ({"without_scores": "agreement"} if "without_scores" in defaults else {})
-        variant = _changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in moving})
+        variant = _changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in propagating})
         try:
             build(reference.name, variant.config)
         except InputError as e:
@@ -144,7 +144,7 @@ def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
 
 
 def of_grouping(reference: Recipe) -> tuple[list[Variant], list[str]]:
-    """Every rule, in all votes across expressions."""
+    """Every grouping rule, in all votes across expressions."""
     voting = {n: s for n, s in reference.steps.items() if s.groups_expressions}
     if not voting:
         raise InputError(f"ablate=grouping: recipe {reference.name} has no vote with `across: expressions`")
@@ -159,13 +159,13 @@ def of_grouping(reference: Recipe) -> tuple[list[Variant], list[str]]:
 
 
 def of_weights(reference: Recipe, step: str, weights: tuple[int, ...]) -> Variant:
-    """One choice of the votes that each input of a vote step has."""
+    """One choice of weights for the inputs of a vote step."""
     label = " ".join(f"{n}:{w}" for n, w in zip(reference.steps[step].inputs, weights, strict=True))
     return _changed(reference, label, {f"steps.{step}.weights": list(weights)})
 
 
 def _changed(reference: Recipe, label: str, changes: dict[str, Any]) -> Variant:
-    """The reference with `steps.NAME.KEY` set."""
+    """The reference with some `steps.NAME.KEY` changed."""
     config = deepcopy(reference.config)
     for path, value in changes.items():
         step, _, key = path.removeprefix("steps.").rpartition(".")
@@ -174,10 +174,10 @@ def _changed(reference: Recipe, label: str, changes: dict[str, Any]) -> Variant:
 
 
 def _reachable(config: dict[str, Any], path: str) -> list[str]:
-    """Lets a swept count above the votes of a lone expression ask that expression for all of its votes.
+    """Sets `leftover` where a swept count is above the votes of an expression that is alone in its group.
 
-    A run refuses such a count and asks for `leftover`; a sweep over the votes of a pair gives it itself, in the
-    config, so that the best setting can be run as it is. What the recipe says of `leftover` is never changed.
+    A run refuses such a count and asks for `leftover`; a sweep over the votes of a pair sets it in the config, so that
+    the best setting can be run as it is. A `leftover` of the recipe is never changed.
     """
     top, _, rest = path.partition(".")
     name, _, key = rest.rpartition(".")

@@ -1,8 +1,9 @@
-"""How many votes each source of a vote step should have: chosen on one half of the clips, reported on the other.
+"""Searches the number of votes of each input of a vote step on one half of the clips and reports on the other half.
 
-With four sources and weights 0..3 there are 256 choices, and the best of many looks better than it is on the clips it
-was chosen on. So clips are split in halves by a seed; the search sees one half only, and what it chose is scored on
-the other. Weights that are multiples of each other are the same vote with a share as threshold, and tried once.
+With four inputs and weights 0..3 there are 256 choices, and the best of many choices scores better on the clips it was
+chosen on than on others. Therefore the clips are split in halves by a seed; the search uses one half only, and its
+choice is scored on the other. With a share as threshold, weights in the same proportion are the same vote and are tried
+once.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ MOST_LISTED = 100_000  # choices that are counted to see whether all of them can
 
 
 def vote_step(recipe: Recipe, wanted: str | None) -> str:
-    """The vote whose weights are searched: the one named, else the output, else the last one before it.
+    """The vote step whose weights are searched: the one named, else the output, else the last vote before it.
 
     Raises:
-        InputError: the output needs none, or none such.
+        InputError: the output needs no such step.
     """
     needed = recipe.needed()
     votes = [n for n, s in recipe.steps.items() if n in needed and s.counts_votes and len(s.inputs) > 1]
@@ -41,7 +42,7 @@ def vote_step(recipe: Recipe, wanted: str | None) -> str:
 
 
 def halves(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], list[Clip]]:
-    """Two halves of the clips, by the seed alone; the first may have one more.
+    """Two halves of the clips, determined by the seed alone; the first may have one clip more.
 
     Raises:
         InputError: fewer than four clips.
@@ -56,18 +57,18 @@ def halves(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], list[Clip]]:
 def search(
     start: Weights, choices: Sequence[int], budget: int, seed: int, shares: bool, score: Callable[[list[Weights]], list]
 ) -> dict[Weights, float]:
-    """Tries weights: all of them where the budget allows, else random ones, then neighbours of the best so far.
+    """Tries all weights where the budget allows; otherwise random weights, then neighbours of the best so far.
 
     Args:
-        start: those of the recipe, tried first.
+        start: the weights of the recipe, which are tried first.
         choices: values that a weight may have.
-        budget: how many to try.
-        seed: of the random ones.
-        shares: the threshold is a share of the votes, so that only the proportion of weights counts.
-        score: weights -> a number each, higher is better; NaN where they cannot be.
+        budget: number of weights to try.
+        seed: of the random weights.
+        shares: the threshold is a share of the votes, so that only the proportion of weights matters.
+        score: list of weights -> one number each, higher is better, NaN where a recipe refuses them.
 
     Returns:
-        {weights: score}, in the order they were tried.
+        {weights: score}, in the order in which they were tried.
     """
     inputs, choices, plain = len(start), sorted(choices), simplest if shares else tuple
     tried: dict[Weights, float] = {}
@@ -93,7 +94,7 @@ def search(
     while len(tried) < budget:
         best = max(tried, key=lambda w: -np.inf if np.isnan(tried[w]) else tried[w])
         if not attempt(_neighbours(best, choices)) and not attempt(random(8 * budget)):
-            break  # a hilltop, and nothing new elsewhere
+            break  # a local maximum, and no untried weights elsewhere
     return tried
 
 

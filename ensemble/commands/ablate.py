@@ -1,4 +1,4 @@
-"""The command `ablate`: which settings to compare, their scores clip by clip, and what is written of them."""
+"""The command `ablate`: chooses the settings to compare, scores them clip by clip, and writes the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import refresh
 
 KEPT = "ablation"  # scores of settings, kept from one ablation to the next
-REPORTED = 10  # weights: how many of the tried are reported on the other half
+REPORTED = 10  # weights: number of tried settings that are reported on the other half
 
 NAMED = {
     "sources": variants.of_sources,
@@ -39,14 +39,14 @@ NAMED = {
 
 
 @dataclass
-class Found:
-    """What an ablation gave.
+class Outcome:
+    """The results of an ablation.
 
     Attributes:
         rows: the reference first.
-        notes: what a reader should know.
-        tried: further rows for the csv, of another split.
-        how: how the best one was chosen, in words.
+        notes: for the reader.
+        tried: further rows for the csv, of the half of the clips that was searched.
+        how: how the best row was chosen, in words.
         failed: {clip: why}.
     """
 
@@ -80,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
         clear(kept)
         scored = partial(_scored, request, reference, kept)
         if request.name == "weights":
-            found = _weights(request, reference, clips, scored)
+            outcome = _weights(request, reference, clips, scored)
         else:
             rows, broken = scored(clips, compared)
             if request.name == "steps":
@@ -88,9 +88,9 @@ def run(arguments: Sequence[str]) -> int:
                 rows = [rows[0], *rungs, *rest]
                 notes = [*notes, *table.climb(rungs, request.options["seed"], request.options["resamples"])]
             how = f"the highest J&F of {len(rows)} settings, on the clips they are scored on: expect less on others"
-            found = Found(rows, notes, [], how, broken)
-        failed |= found.failed
-        _write(reference, request.name or "lists", title, found)
+            outcome = Outcome(rows, notes, [], how, broken)
+        failed |= outcome.failed
+        _write(reference, request.name or "lists", title, outcome)
     if failed:
         print(f"\n{len(failed)} clips are left out:", file=sys.stderr)
         print_some([f"  {name}: {why}" for name, why in sorted(failed.items())])
@@ -166,7 +166,7 @@ def _scored(
     return rows, failed
 
 
-def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored: Callable) -> Found:
+def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored: Callable) -> Outcome:
     """Searches on one half of the clips, reports on the other; `scored` gives rows of clips and settings."""
     options = request.options
     step = weights.vote_step(reference, options["step"])
@@ -184,15 +184,15 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored:
         return [r.JF if r.expressions == rows[0].expressions else math.nan for r in rows[1:]]
 
     share = not isinstance(settings.threshold, int)
-    found = weights.search(start, options["votes"], options["budget"], options["seed"], share, score)
-    order = sorted((w for w in found if not math.isnan(found[w])), key=lambda w: -found[w])[:REPORTED]
+    scores_of = weights.search(start, options["votes"], options["budget"], options["seed"], share, score)
+    order = sorted((w for w in scores_of if not math.isnan(scores_of[w])), key=lambda w: -scores_of[w])[:REPORTED]
     rows, broken = scored(report, [tried[w].variant for w in order], "report")
     how = (
-        f"the best of {len(found)} weights of step {step} on {len(search)} clips (seed {options['seed']}); the "
+        f"the best of {len(scores_of)} weights of step {step} on {len(search)} clips (seed {options['seed']}); the "
         f"interval is of the other {len(report)}, which the search did not see"
     )
     notes = [f"weights were searched on {len(search)} clips; this table is of the other {len(report)}, best first"]
-    return Found(rows, notes, list(tried.values()), how, failed | broken)
+    return Outcome(rows, notes, list(tried.values()), how, failed | broken)
 
 
 def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -216,9 +216,9 @@ def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     return [*first, *second, *third], less
 
 
-def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:
+def _write(recipe: Recipe, name: str, title: str, outcome: Outcome) -> None:
     """ablation.csv, ablation.svg, best.yaml, their place on report.html, and the table on the terminal."""
-    rows = found.rows
+    rows = outcome.rows
     # the search chose on the other half: the best is its first choice, not the luckiest on this one
     whole = table.scored_on_all(rows)
     best = next(iter(whole[1:]), rows[0]) if name == "weights" else table.best_of(rows)
@@ -226,13 +226,13 @@ def _write(recipe: Recipe, name: str, title: str, found: Found) -> None:
     data = recipe.config["data"]["dataset"]
     heading = f"{recipe.name} on {data}: {title}, {rows[0].clips} clips, {rows[0].expressions} expressions"
     frame = table.frame(name, rows)
-    if found.tried:
-        frame = table.pd.concat([frame, table.frame(f"{name}, the half searched", found.tried)])
-    how = [heading, f"Chosen: {found.how}.", verdict, *found.notes]
+    if outcome.tried:
+        frame = table.pd.concat([frame, table.frame(f"{name}, the half searched", outcome.tried)])
+    how = [heading, f"Chosen: {outcome.how}.", verdict, *outcome.notes]
     atomic_write(recipe.out / "ablation.csv", frame.to_csv(index=False, float_format="%.17g"))
     atomic_write(recipe.out / "ablation.svg", table.picture(heading, rows))
     atomic_write(recipe.out / "best.yaml", table.best_yaml(recipe, best, how))
     refresh(recipe.out)
-    print("\n" + table.text(f"{heading} (percent, mean over expressions)", rows, found.notes))
-    print(f"{verdict}\nChosen: {found.how}.")
+    print("\n" + table.text(f"{heading} (percent, mean over expressions)", rows, outcome.notes))
+    print(f"{verdict}\nChosen: {outcome.how}.")
     print(f"results: {recipe.out}/ablation.csv, ablation.svg, best.yaml, report.html")
