@@ -1,16 +1,16 @@
-"""Fusion of masks as pure functions: plain arrays in, plain arrays out.
+"""Fusion of masks as pure functions: arrays in, arrays out.
 
-Every function takes one array per model (and expression), all of one shape: a frame [H, W] or a sequence [T, H, W].
+Every function takes one array per model (and expression), all of the same shape: a frame [H, W] or a sequence
+[T, H, W]. Masks are bool; probabilities are uint8, where 0..255 means 0..1. Anything ambiguous raises a ValueError.
 """
 
-from rvos_ensemble.ensemble.fusion.averages import gated_average, iou, mean_inside, prefers_union, soft_average
+from rvos_ensemble.ensemble.fusion.averages import gated_average, mean_inside, prefers_union, soft_average
 from rvos_ensemble.ensemble.fusion.votes import MOST_VOTES, check_weights, vote, vote_map, votes_needed
 
 __all__ = [
     "MOST_VOTES",
     "check_weights",
     "gated_average",
-    "iou",
     "mean_inside",
     "prefers_union",
     "soft_average",

@@ -1,8 +1,8 @@
-"""Binary images at one bit a pixel, 64 pixels a word: the arithmetic below `metrics`.
+"""Binary images at one bit per pixel, 64 pixels per word: the arithmetic that `metrics` builds on.
 
-Sets of pixels are combined with `&`, `|`, `^` on whole words, and a stack of images is shifted like one long number:
-its rows lie one behind the other, with enough background around each crop that nothing runs from one row, or one
-image, into the next. A stack costs less than its images one by one, since numpy's price per call is the same.
+Sets of pixels are combined with `&`, `|`, `^` on whole words. A stack of images is shifted like one long number: its
+rows follow each other in memory, and each crop has enough background around it that no pixel moves into the next row or
+image. Processing a stack costs less than processing its images one by one, because NumPy has a fixed cost per call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def pack(masks: np.ndarray) -> np.ndarray:
-    """Bool [..., H, W] to uint8 [..., H, ceil(W / 8)], first pixel in the highest bit, as `PackedMasks` holds them.
+    """Bool [..., H, W] to uint8 [..., H, ceil(W / 8)], the first pixel in the highest bit, as in `PackedMasks`.
 
     >>> pack(np.eye(2, 9, dtype=bool)).tolist()
     [[128, 0], [64, 0]]
@@ -26,12 +26,12 @@ def pack(masks: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Bits:
-    """The same crop of N binary images; outside the crop all is background.
+    """The same crop of N binary images; all pixels outside the crop are background.
 
     Attributes:
-        words: uint64 [N, rows, words a row]; pixel x of a row is bit 63 - x % 64 of word x // 64.
-        top: image row of the first row; negative where the margin passes the image's border.
-        left: image column of the first pixel, in words; may be negative too.
+        words: uint64 [N, rows, words per row]; pixel x of a row is bit 63 - x % 64 of word x // 64.
+        top: image row of the first row; negative where the margin extends beyond the image's border.
+        left: image column of the first pixel, in words; may also be negative.
     """
 
     words: np.ndarray
@@ -44,7 +44,7 @@ class Bits:
 
         Args:
             packed: uint8 [N, H, ceil(W / 8)] of `pack`.
-            margin: pixels; `boundary` takes up 1, `dilate` another `radius`.
+            margin: in pixels; `boundary` uses 1 of it, `dilate` another `radius`.
         """
         x, y, width, height = cv2.boundingRect(np.bitwise_or.reduce(packed))  # x and width in bytes
         if not height:
@@ -60,7 +60,7 @@ class Bits:
         return _count(self.words)
 
     def count_common(self, other: Bits) -> np.ndarray:
-        """Number of pixels that are foreground in both, int64 [N]; a stack of one goes with any other."""
+        """Number of pixels that are foreground in both, int64 [N]; a stack of one is compared with every image."""
         top, left = max(self.top, other.top), max(self.left, other.left)
         bottom = min(bits.top + bits.words.shape[1] for bits in (self, other))
         right = min(bits.left + bits.words.shape[2] for bits in (self, other))
@@ -69,9 +69,9 @@ class Bits:
         return _count(a & b)
 
     def boundary(self, size: tuple[int, int]) -> Bits:
-        """Pixels whose 2x2 window (itself, right, below, below right) holds both foreground and background.
+        """Pixels whose 2x2 window (itself, right, below, below right) contains both foreground and background.
 
-        The image goes on beyond its right and bottom border as its last column and row: the border is no boundary.
+        The last column and row are repeated beyond the image's right and bottom border: the border is no boundary.
 
         Args:
             size: (H, W) of the whole image.
@@ -92,7 +92,7 @@ class Bits:
     def dilate(self, radius: int) -> Bits:
         """Pixels with a foreground pixel at Euclidean distance `radius` or less; the crop must have room for them.
 
-        The disk is a stack of horizontal runs, one a row. Longer runs are had from shorter ones.
+        The disk is a stack of horizontal runs, one per row. Longer runs are computed from shorter ones.
         """
         row = self.words.shape[2]
         run, reach = self.words.ravel(), 0
@@ -121,7 +121,7 @@ def _left(words: np.ndarray, by: int) -> np.ndarray:
 
 
 def _widen(flat: np.ndarray, by: int, keep: bool) -> np.ndarray:
-    """Every pixel moved `by` columns to the left and to the right, 0 < by < 64, and kept in its place if wanted."""
+    """Every pixel moved `by` columns to the left and to the right, 0 < by < 64, and also kept in place if `keep`."""
     moved = flat << by
     moved |= flat >> by
     moved[:-1] |= flat[1:] >> (64 - by)
@@ -133,9 +133,9 @@ def _widen(flat: np.ndarray, by: int, keep: bool) -> np.ndarray:
 
 @lru_cache
 def disk_rows(radius: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """The rows of a disk as ((pixels to each side of the centre, rows of that length), ...), short ones first.
+    """The rows of a disk as ((pixels to each side of the centre, rows of that length), ...), shortest first.
 
-    >>> disk_rows(2)  # two rows from the centre one pixel; one row from it 1 to each side; through it 2 to each side
+    >>> disk_rows(2)  # 2 rows above and below: the centre pixel only; 1 row: 1 to each side; the middle row: 2
     ((0, (2,)), (1, (1,)), (2, (0,)))
     """
     rows: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Tracklets of a clip: which candidates to start from, how good their tracklets are, and which of them are the same.
+"""Tracklets of a clip: the candidates that they start from, their scores, and the suppression of duplicates.
 
 Source: Liang et al., "Rethinking Cross-modal Interaction from a Top-down Perspective for Referring Video Object
 Segmentation", arXiv 2106.01061, 2.1.
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
+from rvos_ensemble.adapters.core.overlap import EMPTY_IS_NO_EVIDENCE, ratio
 from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.ensemble.fusion.bits import pack
 from rvos_ensemble.propagators.core.key_frames import uniform
@@ -22,39 +23,39 @@ KEY_FRAMES, MOST = 7, 10  # K and P of the paper
 
 
 def candidates(sources: Mapping[str, Objects], frames: Sequence[int], min_score: float, most: int) -> Objects:
-    """Every mask of every object in the chosen frames, as a candidate of its own.
+    """Every mask of every object in the chosen frames, each as a separate candidate.
 
     Args:
         sources: {segmenter: its objects}; an object may have masks in any number of frames.
         frames: the key frames.
-        min_score: candidates below it are left out; a segmenter without scores is sure of everything.
-        most: of one frame and segmenter, the best ones.
+        min_score: candidates with a lower score are left out; without scores, every candidate has the score 1.
+        most: the number of candidates per frame and segmenter; the best are kept.
 
     Returns:
-        {"SEGMENTER/FRAME.OBJECT": the mask in that frame, empty elsewhere}; the frame is noted as `key_frame`, its
-        score is the candidate's confidence.
+        {"SEGMENTER/FRAME.OBJECT": the mask in that frame, empty elsewhere}; the note `key_frame` holds the frame,
+        and the score of that frame is the candidate's confidence.
     """
-    found = Objects()
+    result = Objects()
     for source, objects in sources.items():
         for t in frames:
             here = [(name, s, 1.0 if s.scores is None else float(s.scores[t])) for name, s in objects.items()]
             here = [(name, s, score) for name, s, score in here if score >= min_score and s.mask(t).any()]
-            here.sort(key=lambda c: -c[2])  # stable: of equal ones the first
-            found |= {f"{source}/{t}.{name}": _only(s, t, score) for name, s, score in here[:most]}
-    return found
+            here.sort(key=lambda c: -c[2])  # stable: among equal scores the first wins
+            result |= {f"{source}/{t}.{name}": _only(s, t, score) for name, s, score in here[:most]}
+    return result
 
 
 def key_frames(sources: Mapping[str, Objects], length: int, k: int) -> list[int]:
-    """The k uniformly sampled frames, each moved to the nearest one in which a segmenter found anything.
+    """The k uniformly sampled frames, each moved to the nearest frame that has any mask.
 
     Args:
         sources: {segmenter: its objects}.
         length: frames of the clip.
-        k: how many; fewer where there are no more.
+        k: the number of key frames; fewer if fewer frames have masks.
     """
     sequences = [s for objects in sources.values() for s in objects.values()]
-    there = [t for t in range(length) if any(s.mask(t).any() for s in sequences)]
-    return sorted({min(there, key=lambda other: abs(other - t)) for t in uniform(length, k)}) if there else []
+    shown = [t for t in range(length) if any(s.mask(t).any() for s in sequences)]
+    return sorted({min(shown, key=lambda other: abs(other - t)) for t in uniform(length, k)}) if shown else []
 
 
 def tracklet_score(candidate: MaskSequence, tracklet: MaskSequence) -> float:
@@ -64,12 +65,13 @@ def tracklet_score(candidate: MaskSequence, tracklet: MaskSequence) -> float:
 
 
 def tracklet_iou(tracklets: Sequence[MaskSequence]) -> np.ndarray:
-    """IoU of all pairs over the whole video (eq. 3): sum of intersections over sum of unions; 0 for two empty ones.
+    """IoU of all pairs over the whole video (eq. 3): sum of the intersections over sum of the unions.
 
-    Frame by frame, one bit a pixel; of two masks only the rows and words that both boxes share are looked at.
+    Two empty tracklets are no duplicates (`EMPTY_IS_NO_EVIDENCE`). Masks are compared frame by frame with one bit per
+    pixel, and only in the rows and words that the boxes of both masks share.
 
     Args:
-        tracklets: N of equal length and size.
+        tracklets: N sequences of equal length and size.
 
     Returns:
         float64 [N, N].
@@ -85,14 +87,14 @@ def tracklet_iou(tracklets: Sequence[MaskSequence]) -> np.ndarray:
         common += intersections([packed(s, t) for s in tracklets])
     area = common.diagonal()
     union = area[:, None] + area[None] - common
-    return np.divide(common, union, out=np.zeros((n, n)), where=union > 0)
+    return ratio(common, union, EMPTY_IS_NO_EVIDENCE)
 
 
 def intersections(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Pixels that pairs of masks share, int64 [N, N]; on the diagonal their areas.
+    """Number of pixels that each pair of masks shares, int64 [N, N]; the diagonal holds the areas.
 
     Args:
-        masks: N packed ones, uint8 [H, B] each; see `bits.pack`.
+        masks: N packed masks, uint8 [H, B] each; see `bits.pack`.
     """
     n, (height, width) = len(masks), masks[0].shape
     bytes_ = np.zeros((n, height, -(-width // 8) * 8), np.uint8)
@@ -113,16 +115,21 @@ def intersections(masks: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def packed(sequence: MaskSequence, t: int) -> np.ndarray:
-    """The mask of a frame at one bit a pixel, uint8 [H, ceil(W / 8)]; one that is held packed is not unpacked."""
+    """The mask of a frame at one bit per pixel, uint8 [H, ceil(W / 8)]; packed masks are used as they are."""
     return sequence.masks.bits[t] if isinstance(sequence.masks, PackedMasks) else pack(sequence.mask(t))
 
 
 def nms(iou: np.ndarray, scores: Sequence[float], max_iou: float, most: int) -> list[int]:
-    """Tracklets to keep, best first: each that overlaps none kept before by more than `max_iou`, at most `most`.
+    """Greedy non-maximum suppression: drops every tracklet that overlaps a better one by more than `max_iou`.
 
     Args:
         iou: [N, N].
-        scores: N; of equal ones the first wins.
+        scores: N; among equal scores the first wins.
+        max_iou: the largest IoU of two tracklets that are both kept.
+        most: the largest number of tracklets to keep.
+
+    Returns:
+        Positions of the tracklets to keep, best first.
 
     >>> nms(np.array([[1, 0.8, 0], [0.8, 1, 0.1], [0, 0.1, 1]]), [0.5, 0.9, 0.1], max_iou=0.5, most=10)
     [1, 2]
@@ -137,7 +144,7 @@ def nms(iou: np.ndarray, scores: Sequence[float], max_iou: float, most: int) -> 
 
 
 def _only(sequence: MaskSequence, t: int, score: float) -> MaskSequence:
-    """Its mask in frame t alone."""
+    """The sequence reduced to its mask in frame t."""
     scores = np.zeros(len(sequence), np.float32)
     scores[t] = score
     masks = OneMask((len(sequence), *sequence.size), t, pack(sequence.mask(t)))
@@ -146,12 +153,12 @@ def _only(sequence: MaskSequence, t: int, score: float) -> MaskSequence:
 
 @dataclass(frozen=True)
 class OneMask:
-    """Binary masks that are empty in all frames but one. A `Masks`.
+    """Binary masks that are empty in all frames but one; implements `Masks`.
 
     Attributes:
         shape: (T, H, W).
         t: the frame that is not empty.
-        bits: its mask, packed, uint8 [H, ceil(W / 8)].
+        bits: the mask of that frame, packed, uint8 [H, ceil(W / 8)].
     """
 
     shape: tuple[int, int, int]

@@ -1,10 +1,7 @@
-"""Votes and thresholds (Eq. 3).
-
-Every function takes one array per model (and expression), all of the same shape: a frame [H, W] or a whole sequence
-[T, H, W]. Plain arrays in, plain arrays out.
+"""Votes and thresholds.
 
 Source: Luo et al., 1st place of the 5th LSVOS challenge, RVOS track (arXiv 2401.00663), Eq. 3: M = [sum of the masks
->= threshold];
+>= threshold].
 """
 
 from __future__ import annotations
@@ -16,36 +13,43 @@ from numbers import Real
 
 import numpy as np
 
-MOST_VOTES = 2**16 - 1  # that a pixel may have: what uint16 counts to
+from rvos_ensemble.ensemble.fusion.arrays import as_mask, common_shape
+
+MOST_VOTES = 2**16 - 1  # the largest number of votes per pixel that fits in uint16
 
 
 def vote_map(masks: Sequence[np.ndarray], weights: Sequence[int] | None = None) -> np.ndarray:
-    """Sums binary masks: how many votes each pixel has.
+    """Sums binary masks: the number of votes of each pixel.
 
     Args:
-        masks: bool arrays of one shape.
-        weights: votes each mask has, integers >= 0; one each when None.
+        masks: arrays of one shape, bool or integers 0/1 or 0/255.
+        weights: votes of each mask, integers >= 0; one vote each when None.
 
     Returns:
-        uint8 counts, uint16 where the total is above 255.
+        uint8 counts; uint16 where the total is above 255.
 
     Raises:
-        ValueError: no masks, shapes that differ, as many weights as there are not masks, a negative or broken weight.
+        ValueError: no masks, different shapes, floats or integers that are not a mask, a number of weights that differs
+            from the number of masks, or a weight that is negative or not a whole number.
 
     >>> a, b = np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool)
     >>> vote_map([a, b]).tolist(), vote_map([a, b], weights=[2, 1]).tolist()
     ([[1, 2, 1, 0]], [[2, 3, 1, 0]])
     """
     weights = check_weights(len(masks), weights)
-    votes = np.zeros(one_shape(masks), np.uint8 if sum(weights) <= 255 else np.uint16)
-    for mask, weight in zip(masks, weights, strict=True):
-        ones = mask.view(np.uint8) if mask.dtype == bool else mask.astype(bool).view(np.uint8)
+    votes = np.zeros(common_shape(masks), np.uint8 if sum(weights) <= 255 else np.uint16)
+    for i, (mask, weight) in enumerate(zip(masks, weights, strict=True)):
+        ones = as_mask(mask, i).view(np.uint8)
         np.add(votes, ones if weight == 1 else ones * votes.dtype.type(weight), out=votes)
     return votes
 
 
 def check_weights(masks: int, weights: Sequence[int] | None) -> list[int]:
-    """One whole number of votes for each mask.
+    """The number of votes of each mask.
+
+    Args:
+        masks: the number of masks.
+        weights: integers >= 0, one per mask; one vote each when None.
 
     Raises:
         ValueError: see `vote_map`.
@@ -55,9 +59,9 @@ def check_weights(masks: int, weights: Sequence[int] | None) -> list[int]:
     if weights is None:
         return [1] * masks
     if not isinstance(weights, Sequence) or isinstance(weights, str):
-        raise ValueError(f"weights {weights!r}: expected a list, one for each of {masks} masks")
+        raise ValueError(f"weights {weights!r}: expected a list with one weight for each of {masks} masks")
     if len(weights) != masks:
-        raise ValueError(f"{len(weights)} weights for {masks} masks: give one each")
+        raise ValueError(f"{len(weights)} weights for {masks} masks: give one weight per mask")
     if any(isinstance(w, bool) or not isinstance(w, Real) or w < 0 or w % 1 for w in weights) or not sum(weights):
         raise ValueError(f"weights {weights}: votes are whole numbers >= 0 and not all 0")
     if sum(weights) > MOST_VOTES:
@@ -69,9 +73,9 @@ def votes_needed(threshold: int | float, total: int) -> int:
     """The smallest number of votes that passes `votes >= threshold`.
 
     Args:
-        threshold: a count of votes (int, 1..total), or a share of the total (float in (0, 1]), taken as the decimal
-            number that is written: 0.7 of 10 votes is exactly 7.
-        total: the number of votes there are.
+        threshold: a count of votes (int, 1..total), or a share of the total (float in (0, 1]). A share is read as the
+            decimal number that was written: 0.7 of 10 votes is exactly 7.
+        total: the total number of votes.
 
     Raises:
         ValueError: a threshold that no pixel, or every pixel, would pass.
@@ -89,15 +93,18 @@ def votes_needed(threshold: int | float, total: int) -> int:
 
 
 def vote(masks: Sequence[np.ndarray], threshold: int | float, weights: Sequence[int] | None = None) -> np.ndarray:
-    """Fuses binary masks by vote: foreground where the votes reach the threshold (ties win).
+    """Fuses binary masks by vote: a pixel is foreground where its votes reach the threshold (`>=`).
 
     Args:
-        masks: bool arrays of one shape.
+        masks: arrays of one shape, bool or integers 0/1 or 0/255.
         threshold: a count (int) or a share of all votes (float); see `votes_needed`.
-        weights: votes each mask has.
+        weights: votes of each mask; see `vote_map`.
 
     Returns:
         bool array of that shape.
+
+    Raises:
+        ValueError: see `vote_map` and `votes_needed`.
 
     Source: arXiv 2401.00663, Eq. 3.
 
@@ -107,17 +114,3 @@ def vote(masks: Sequence[np.ndarray], threshold: int | float, weights: Sequence[
     """
     votes = vote_map(masks, weights)
     return votes >= votes_needed(threshold, sum(check_weights(len(masks), weights)))
-
-
-def one_shape(arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
-    """The shape that all arrays have.
-
-    Raises:
-        ValueError: no arrays, or shapes that differ.
-    """
-    if not len(arrays):
-        raise ValueError("nothing to fuse: no masks")
-    shapes = sorted({a.shape for a in arrays})
-    if len(shapes) > 1:
-        raise ValueError(f"masks of different shapes: {', '.join(map(str, shapes))}")
-    return shapes[0]

@@ -1,16 +1,16 @@
-"""J and F of frames, equal to the last bit to the DAVIS definition.
+"""J and F of frames, bit-exact to the DAVIS definition.
 
 J, region similarity: the Jaccard index of two masks. F, contour accuracy: the harmonic mean of precision and recall of
 boundary pixels, where a boundary pixel is right when the other boundary passes within a small radius.
 
 Source: Perazzi et al., A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation, CVPR 2016, Sec. 5;
-the boundary is that of Martin et al., Learning to Detect Natural Image Boundaries, PAMI 2004.
+boundaries are those of Martin et al., Learning to Detect Natural Image Boundaries, PAMI 2004.
 
-Traps, kept as they are because published numbers contain them:
+Pitfalls, kept because published numbers include them:
 
 - Two empty masks have J = F = 1; one empty mask has J = 0.
-- The image's border is no boundary. A mask of the full frame therefore has none, and against an empty one F = 1, J = 0.
-- Void pixels become background in both masks before boundaries are taken, so that the outline of the void counts.
+- The image's border is no boundary. A mask of the full frame therefore has none: against an empty mask F = 1, J = 0.
+- Void pixels become background in both masks before boundaries are computed, so the outline of the void counts.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.overlap import EMPTY_IS_EQUAL, ratio
 from rvos_ensemble.ensemble.fusion.bits import Bits, pack
 
 BOUND_TH = 0.008  # of the image's diagonal; DAVIS 2016
 
 
 class Prepared:
-    """One mask, or N, with all that scoring needs, each part computed at most once however often it is compared.
+    """One mask, or N, with everything that scoring needs; each part is computed at most once for all comparisons.
 
     Args:
         packed: uint8 [H, ceil(W / 8)] or [N, H, ceil(W / 8)] of `bits.pack`; bits beyond W are 0.
@@ -50,7 +51,7 @@ class Prepared:
 
     @cached_property
     def boundary(self) -> Bits:
-        """Boundary pixels, half a pixel towards the origin from the true outline."""
+        """Boundary pixels, which lie half a pixel from the true outline towards the origin."""
         return self.bits.boundary(self.size)
 
     @cached_property
@@ -65,17 +66,17 @@ class Prepared:
 
     @property
     def key(self) -> tuple:
-        """Equal for equal masks, among masks of one size and radius."""
+        """A hashable key, equal for equal masks of one size and radius."""
         return self.bits.top, self.bits.left, self.bits.words.shape, self.bits.words.tobytes()
 
 
 def prepare(masks: np.ndarray, bound_th: float = BOUND_TH, void: np.ndarray | None = None) -> Prepared:
-    """Masks made ready for any number of comparisons.
+    """Prepares masks for any number of comparisons.
 
     Args:
-        masks: bool [H, W], or [N, H, W]: nearby frames cost less together than one by one.
+        masks: bool [H, W], or [N, H, W]: N nearby frames cost less together than one by one.
         bound_th: radius of F, see `radius_of`.
-        void: bool of the same shape, pixels that do not count; give the same to both sides of a comparison.
+        void: bool of the same shape, pixels that do not count; pass the same to both sides of a comparison.
 
     Raises:
         InputError: masks that are not bool [H, W] or [N, H, W], or a void of another shape.
@@ -99,11 +100,11 @@ def j_and_f(
         J = |P & G| / |P | G|
         F = 2 p r / (p + r),  p = |bP & D(bG)| / |bP|,  r = |bG & D(bP)| / |bG|
 
-    with b the boundary of a mask and D the dilation by a disk. Both are symmetric in P and G.
+    where b is the boundary of a mask and D the dilation by a disk. Both are symmetric in P and G.
 
     Args:
         prediction: P, bool [H, W] or [N, H, W], or prepared.
-        truth: G, likewise; one mask goes with any number on the other side.
+        truth: G, likewise. One mask is compared with any number of masks on the other side.
         bound_th: radius of D for masks that are not prepared, see `radius_of`.
         void: pixels that do not count, for masks that are not prepared; bool of their shape.
 
@@ -135,35 +136,31 @@ def j_and_f(
 
 
 def j_of_counts(both: np.ndarray, either: np.ndarray) -> np.ndarray:
-    """J, float64, from the pixels in both masks and in either; int64 of one shape."""
-    return _ratio(both, either, empty=1.0)
+    """J, float64, from the number of pixels in both masks and in either; int64 of one shape."""
+    return ratio(both, either, EMPTY_IS_EQUAL)
 
 
-def f_of_counts(right: np.ndarray, length: np.ndarray, found: np.ndarray, truth_length: np.ndarray | int) -> np.ndarray:
+def f_of_counts(
+    right: np.ndarray, length: np.ndarray, matched: np.ndarray, truth_length: np.ndarray | int
+) -> np.ndarray:
     """F, float64, from counts of boundary pixels.
 
     Args:
-        right: of the prediction, those near the truth's; int64.
-        length: of the prediction.
-        found: of the truth, those near the prediction's.
-        truth_length: of the truth.
+        right: those of the prediction that are near the truth's, int64.
+        length: all of the prediction.
+        matched: those of the truth that are near the prediction's.
+        truth_length: all of the truth.
     """
     truth_length = np.asarray(truth_length)
-    precision, recall = _ratio(right, length), _ratio(found, truth_length)
-    f = _ratio(2 * precision * recall, precision + recall)
+    precision, recall = ratio(right, length, 0.0), ratio(matched, truth_length, 0.0)
+    f = ratio(2 * precision * recall, precision + recall, 0.0)
     f[(length == 0) & (truth_length == 0)] = 1.0
     return f
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarray:
-    """part / whole, float64; `empty` where the whole is 0."""
-    out = np.full(np.broadcast_shapes(part.shape, whole.shape), empty)
-    return np.divide(part, whole, out=out, where=whole != 0)
-
-
 @lru_cache
 def radius_of(size: tuple[int, int], bound_th: float = BOUND_TH) -> int:
-    """How far apart two boundaries may be, in pixels: a share of the diagonal rounded up, or pixels if 1 or more.
+    """The largest distance of matching boundary pixels: a share of the diagonal, rounded up, or pixels if 1 or more.
 
     Raises:
         InputError: negative, or pixels that are not a whole number.
@@ -177,9 +174,10 @@ def radius_of(size: tuple[int, int], bound_th: float = BOUND_TH) -> int:
 
 
 def _checked(masks: np.ndarray, what: str) -> np.ndarray:
+    """The masks, if they are bool [H, W] or [N, H, W]."""
     if masks.ndim not in (2, 3) or masks.dtype != bool:
         raise InputError(
-            f"{what} of dtype {masks.dtype} and shape {masks.shape}, expected bool [H, W] or [N, H, W]: say which "
-            "value is the object, such as `mask == 255`"
+            f"{what} of dtype {masks.dtype} and shape {masks.shape}, expected bool [H, W] or [N, H, W]: select the "
+            "object first, as in `mask == 255` or `probability > 0.5`"
         )
     return masks

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.overlap import EMPTY_IS_NO_EVIDENCE, iou
 from rvos_ensemble.adapters.inference.logits import confidence
 
 
@@ -23,11 +24,11 @@ def agreement(sequences: Sequence[MaskSequence]) -> np.ndarray:
     length = len(sequences[0])
     if len(sequences) == 1:
         masks = (sequences[0].mask(t) for t in range(length))
-        return _of_neighbours(iou(a, b) for a, b in _pairs(masks))
+        return _of_neighbours(iou(a, b, EMPTY_IS_NO_EVIDENCE) for a, b in _pairs(masks))
     result = np.empty(length)
     for t in range(length):
         masks = [s.mask(t) for s in sequences]
-        result[t] = np.mean([iou(a, b) for a, b in combinations(masks, 2)])
+        result[t] = np.mean([iou(a, b, EMPTY_IS_NO_EVIDENCE) for a, b in combinations(masks, 2)])
     return result
 
 
@@ -52,7 +53,7 @@ def temporal_stability(sequence: MaskSequence) -> np.ndarray:
             areas[t] = np.count_nonzero(mask)
             yield mask
 
-    steps = _of_neighbours(iou(a, centred(b, a)) for a, b in _pairs(masks()))
+    steps = _of_neighbours(iou(a, centred(b, a), EMPTY_IS_NO_EVIDENCE) for a, b in _pairs(masks()))
     typical = np.median(areas[areas > 0]) if areas.any() else 1.0
     return steps * np.minimum(areas / typical, 1)
 
@@ -78,12 +79,6 @@ def soft_stability(sequence: MaskSequence) -> np.ndarray:
 def confidences(sequence: MaskSequence, over: str = "frame") -> np.ndarray:
     """The mean of each frame's pixel-wise final scores, float64 [T]; see `adapters.logits.confidence`."""
     return np.array([confidence(sequence.prob_at(t), over) for t in range(len(sequence))])
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union; 0 for two empty masks."""
-    union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 0.0
 
 
 def centred(mask: np.ndarray, on: np.ndarray) -> np.ndarray:

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from rvos_ensemble.adapters.core.masks import MaskSequence, quantise
+from rvos_ensemble.adapters.core.overlap import EMPTY_IS_EQUAL, EMPTY_IS_NO_EVIDENCE, iou
 from rvos_ensemble.ensemble import fusion
+from rvos_ensemble.ensemble.fusion.same_object import as_packed, sequence_iou
+from rvos_ensemble.ensemble.fusion.tracklets import tracklet_iou
+from rvos_ensemble.ensemble.metrics.jf import j_and_f
+from rvos_ensemble.propagators.core.mask_quality import agreement
 
 masks_strategy = st.integers(1, 6).flatmap(lambda n: arrays(bool, (n, 5, 7)))
 
@@ -84,6 +90,80 @@ def test_more_than_255_votes_do_not_wrap():
 def test_what_cannot_be_fused_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.ones((2, 2), bool))
+
+
+PART = np.array([[True, False], [True, True]])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        PART,
+        PART.astype(np.uint8),
+        PART.astype(np.uint8) * np.uint8(255),
+        PART.astype(np.int64),
+        PART.astype(np.int32) * 255,
+        PART.tolist(),
+    ],
+    ids=["bool", "uint8 0/1", "uint8 0/255", "int64 0/1", "int32 0/255", "lists"],
+)
+def test_masks_may_be_bool_or_integers_of_two_values(mask):
+    empty = np.zeros_like(np.asarray(mask))
+    assert fusion.vote_map([mask, PART, empty], [1, 2, 1]).tolist() == [[3, 0], [3, 3]]
+    assert np.array_equal(fusion.vote([mask, empty], 1), PART)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (PART.astype(np.float32), r"masks\[1\] has dtype float32, expected bool, or integers .* `probability > 0.5`"),
+        (PART * 0.3, r"masks\[1\] has dtype float64"),
+        (np.uint8([[0, 1], [2, 0]]), r"masks\[1\] of dtype uint8 holds the values 0, 1, 2, .* `labels == 1`"),
+        (np.uint8([[0, 1], [255, 0]]), "holds the values 0, 1, 255"),
+        (np.uint8([[0, 3], [3, 0]]), "holds the values 0, 3"),
+        (-PART.astype(np.int64), "holds the values -1, 0"),
+        (PART.astype(str), "has dtype <U5"),
+    ],
+)
+def test_votes_of_what_is_not_a_mask_are_refused(mask, message):
+    with pytest.raises(ValueError, match=message):
+        fusion.vote_map([PART, mask])
+    with pytest.raises(ValueError, match=message):
+        fusion.vote([PART, mask], 1)
+
+
+@pytest.mark.parametrize("average", [fusion.soft_average, fusion.gated_average])
+def test_probabilities_are_uint8_or_masks(average):
+    """A float in [0, 1] used to be taken for a share of 255."""
+    soft = np.uint8([[200, 0], [255, 180]])
+    for wrong in (np.float32([[0.8, 0], [1, 0.7]]), np.float64(soft)):
+        with pytest.raises(ValueError, match=rf"probs\[1\] has dtype {wrong.dtype}, expected uint8 .* `.*quantise`"):
+            average([soft, wrong])
+    with pytest.raises(ValueError, match=r"probs\[0\] has dtype int64, expected uint8 \(0..255 means 0..1\) or bool$"):
+        average([soft.astype(np.int64), soft])
+    assert average([PART, quantise(np.float32([[0.8, 0], [1, 0.7]]))]).tolist() == [[229, 0], [255, 216]]
+    assert average([PART, PART]).tolist() == [[255, 0], [255, 255]]
+
+
+def test_a_mean_inside_needs_a_mask():
+    values = np.uint8([[9, 5], [1, 2]])
+    assert fusion.mean_inside(values, PART) == 4 and fusion.mean_inside(values, ~PART & PART) == 0
+    with pytest.raises(ValueError, match="mask has dtype uint8, expected bool"):
+        fusion.mean_inside(values, PART.astype(np.uint8))
+
+
+def test_two_empty_masks_by_the_convention_of_the_caller():
+    """Equal for scores and gates, no evidence for grouping, duplicates and agreement; see adapters/core/overlap.py."""
+    empty = np.zeros((1, 2, 2), bool)
+    sequence = MaskSequence.binary(empty)
+    assert iou(empty, empty) == iou(empty, empty, EMPTY_IS_EQUAL) == 1
+    assert iou(empty, empty, EMPTY_IS_NO_EVIDENCE) == 0
+    assert j_and_f(empty[0], empty[0]) == (1, 1)
+    assert sequence_iou(as_packed(sequence), as_packed(sequence)) == 0
+    assert tracklet_iou([sequence, sequence]).tolist() == [[0, 0], [0, 0]]
+    assert agreement([sequence, sequence]).tolist() == [0]
+    blank, soft = np.zeros((2, 2), np.uint8), np.full((2, 2), 100, np.uint8)
+    assert fusion.gated_average([blank, soft], 0.9).tolist() == [[50, 50], [50, 50]], "two empty masks agree"
 
 
 @given(arrays(np.uint8, (3, 4, 4)), st.lists(st.floats(0.1, 5), min_size=3, max_size=3))

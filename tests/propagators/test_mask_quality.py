@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence, quantise
+from rvos_ensemble.adapters.core.overlap import iou
 from rvos_ensemble.propagators.core.key_frames import choose
-from rvos_ensemble.propagators.core.mask_quality import agreement, centred, iou, soft_stability, temporal_stability
+from rvos_ensemble.propagators.core.mask_quality import agreement, centred, soft_stability, temporal_stability
 
 
 def moving(boxes, size=(40, 60)):
