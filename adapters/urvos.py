@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.core.settings import text, whole
+from rvos_ensemble.adapters.core.settings import path, whole
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.inference.logits import LogitMasks, confidence
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SETTINGS: dict[str, Any] = {
     # a file that `train segmenter=urvos` wrote, or the name of shipped ones: urvos_nano
-    "weights": text(what="weights such as urvos_nano"),
+    "weights": path(what="weights such as urvos_nano"),
     "short_side": whole(None, least=1, most=1 << 14),  # of the frames, pixels; None: as the network was trained
     "device": DEVICE,  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
     "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)

@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.core.disk import exists, names_in, read_file, user_p
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.messages import first_few
-from rvos_ensemble.adapters.core.settings import anything, either, listed, names, table, text
+from rvos_ensemble.adapters.core.settings import anything, either, listed, names, path, table
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import make_clips, natural, parse, subset
@@ -41,8 +41,8 @@ class Folder(Dataset):
     """
 
     defaults = {
-        "root": text(),
-        "expressions": either(None, text(), listed(anything()), table(), what="a list of sentences, a table or a file"),
+        "root": path(),
+        "expressions": either(None, path(), listed(anything()), table(), what="a list of sentences, a table or a file"),
         "videos": names(None),
     }
 

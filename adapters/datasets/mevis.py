@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.core.settings import names, text
+from rvos_ensemble.adapters.core.settings import names, path, text
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
@@ -40,9 +40,9 @@ class Mevis(Dataset):
     zip_root: ClassVar = ""
 
     defaults = {
-        "root": text(),
+        "root": path(),
         "split": text("valid_u"),
-        "meta": text(None),
+        "meta": path(None),
         "videos": names(None),
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.disk import exists, names_in, read_file, user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.settings import names, text
+from rvos_ensemble.adapters.core.settings import names, path, text
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import make_clips, subset
@@ -32,9 +32,9 @@ class RefDavis17(Dataset):
     """
 
     defaults = {
-        "root": text(),
+        "root": path(),
         "split": text("valid"),
-        "annotations": text(None),
+        "annotations": path(None),
         "videos": names(None),
     }
 

@@ -10,7 +10,7 @@ from rvos_ensemble.adapters.core.disk import exists, user_path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.core.settings import names, text
+from rvos_ensemble.adapters.core.settings import names, path, text
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
@@ -33,11 +33,11 @@ class RefYoutubeVOS(Dataset):
     """
 
     defaults = {
-        "root": text(),
+        "root": path(),
         "split": text("valid"),
-        "meta": text(None),
+        "meta": path(None),
         "videos": names(None),
-        "obj_ids": text(None),
+        "obj_ids": path(None),
     }
 
     def clips(self) -> list[Clip]:

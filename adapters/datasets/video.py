@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.disk import name_problem, user_path, write_file
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.core.settings import switch, text, texts, whole
+from rvos_ensemble.adapters.core.settings import path, switch, text, texts, whole
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural, parse
@@ -44,7 +44,7 @@ class Video(Dataset):
     """
 
     defaults = {
-        "video": text(),
+        "video": path(),
         "expressions": texts(what="a list of sentences"),
         "every": whole(1, least=1),
         "cache": text(".cache/video"),

@@ -33,7 +33,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.hashing import file_stamp
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction, sequence_problems
-from rvos_ensemble.adapters.core.settings import choice, text
+from rvos_ensemble.adapters.core.settings import choice, path
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.files.challenge_pth import ChallengePth
 from rvos_ensemble.adapters.files.coco_rle import CocoRle
@@ -64,10 +64,10 @@ class Files(Adapter):
 
     stored = False
     defaults = {
-        "path": text(),
+        "path": path(endings=("", *SUFFIXES)),
         "kind": choice(None, *KINDS),
-        "scores": text(None),
-        "key_frames": text(None),
+        "scores": path(None),
+        "key_frames": path(None),
         "objects": choice("expression", "any"),
         "extra": choice("error", "ignore"),
     }

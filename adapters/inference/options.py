@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from rvos_ensemble.adapters.core.settings import Setting, choice, text
+from rvos_ensemble.adapters.core.settings import Setting, choice, path
 
 DEVICE = Setting(
     "auto",
@@ -16,5 +16,5 @@ DEVICE = Setting(
     "text",
 )
 PRECISION = choice("fp32", "bf16", "fp16")
-WEIGHTS = text(what="a checkpoint of the official code, or the name of one of ours")
-TOKENIZER = text(None, what="a folder with the tokenizer's files")
+WEIGHTS = path(what="a checkpoint of the official code, or the name of one of ours")
+TOKENIZER = path(None, what="a folder with the tokenizer's files")

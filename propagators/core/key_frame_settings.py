@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.core.settings import Setting, choice, either, switch, table, text, whole
+from rvos_ensemble.adapters.core.settings import Setting, choice, either, path, switch, table, text, whole
 
 RANK, SKIP_EMPTY = whole(0), switch(True)
 WITHOUT_SCORES = choice("", "agreement", "temporal", "soft")
@@ -38,7 +38,7 @@ RULES: dict[str, dict[str, Any]] = {
     },
     "first": {"skip_empty": SKIP_EMPTY},
     "uniform": {"k": whole(1, least=1), "at": choice("centres", "ends"), "skip_empty": SKIP_EMPTY},
-    "given": {"file": text("", null=True)},
+    "given": {"file": path("", null=True)},
 }
 ONE_SCORE = ("argmax", "top")  # rules that go by the scores of one model
 BY_SCORES = (*ONE_SCORE, "product")
