@@ -144,7 +144,7 @@ def telling(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
 def _step(recipe: Recipe, name: str, means: list[float] | None) -> dict[str, Any]:
     about = {"name": name, "what": describe(recipe, name), "source": name in recipe.sources, "means": means}
     step = recipe.steps.get(name)
-    if step.counts_votes:  # of these masks the page counts the votes
+    if step is not None and step.counts_votes:  # of these masks the page counts the votes
         about |= {"inputs": step.inputs, "weights": step.settings.weights or [1] * len(step.inputs)}
     return about
 
