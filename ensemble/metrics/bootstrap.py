@@ -1,7 +1,8 @@
-"""Paired bootstrap over clips: how far a difference between two settings could be chance of the clips at hand.
+"""Paired bootstrap over clips: how much of a difference between two settings could be due to the choice of clips.
 
-Both settings are scored on the same expressions, so only the differences matter. Expressions of a clip share its
-frames and often its object: whole clips are drawn, with replacement, and the mean is over the expressions of the drawn.
+Both settings are scored on the same expressions, so only the differences matter. Expressions of a clip share its frames
+and often its object. Therefore whole clips are drawn, with replacement, and the mean is over the expressions of the
+clips drawn.
 
 Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, Sec. 13.3 (percentile interval).
 """
@@ -18,16 +19,16 @@ RESAMPLES = 10_000
 def paired_interval(
     differences: Mapping[str, Sequence[float]], seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """The interval of the mean difference.
+    """Confidence interval of the mean difference.
 
     Args:
-        differences: {clip: one difference an expression}; clips without any count for nothing.
-        seed: the same seed, the same interval, whatever the order of the clips.
-        level: share of the resampled means inside.
-        resamples: how many.
+        differences: {clip: one difference per expression}; clips without expressions are ignored.
+        seed: the same seed gives the same interval, in whatever order the clips are listed.
+        level: share of the resampled means inside the interval.
+        resamples: number of resampled means.
 
     Returns:
-        (low, high); NaN with fewer than two clips, from which nothing can be said.
+        (low, high); NaN for fewer than two clips.
 
     >>> paired_interval({"a": [0.1, 0.1], "b": [0.1]})
     (0.1, 0.1)
@@ -41,6 +42,5 @@ def paired_interval(
     sums, counts = np.array([c.sum() for c in clips]), np.array([len(c) for c in clips])
     means = (drawn @ sums) / (drawn @ counts)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return round(float(low), 12), round(
-        float(high), 12
-    )  # equal differences give equal ends, whatever the order of sums
+    # rounded, so that equal differences give equal ends in whatever order they are summed
+    return round(float(low), 12), round(float(high), 12)

@@ -1,4 +1,4 @@
-"""J and F of every frame of every source and step of a clip: computed once, kept beside the clip's record."""
+"""J and F of every frame of every source and step of a clip: computed once and stored beside the clip's record."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ def score(clip: Clip, results: Mapping[str, Prediction]) -> FrameScores:
         if truth is None:
             continue
         ready = {n: p[e.id] for n, p in results.items() if p[e.id].kind != "votes"}
-        for name, found in metrics.score_many(ready, truth).items():
-            scores.setdefault(name, {})[e.id] = found
+        for name, values in metrics.score_many(ready, truth).items():
+            scores.setdefault(name, {})[e.id] = values
     return scores
 
 
 def means_of(scores: FrameScores) -> dict[str, dict[str, dict[str, float]]]:
     """Means over frames, {source or step: {expression: {"J": mean, "F": mean}}}."""
-    return {n: {e: {"J": s.mean().J, "F": s.mean().F} for e, s in of.items()} for n, of in scores.items()}
+    return {n: {e: {"J": s.mean().J, "F": s.mean().F} for e, s in each.items()} for n, each in scores.items()}
 
 
 def pack_scores(scores: FrameScores, frames: int) -> bytes:
-    """The bytes of `clips/CLIP.npz`: `steps` [S], `expressions` [E], `scores` float64 [S, E, 2, T], NaN where none."""
-    expressions = list(dict.fromkeys(e for of in scores.values() for e in of))
+    """The bytes of `clips/CLIP.npz`: `steps` [S], `expressions` [E], `scores` float64 [S, E, 2, T], NaN where not scored."""
+    expressions = list(dict.fromkeys(e for each in scores.values() for e in each))
     values = np.full((len(scores), len(expressions), 2, frames), np.nan)
-    for s, of in enumerate(scores.values()):
-        for e, found in of.items():
-            values[s, expressions.index(e)] = found.J, found.F
+    for s, each in enumerate(scores.values()):
+        for e, frames_of_e in each.items():
+            values[s, expressions.index(e)] = frames_of_e.J, frames_of_e.F
     file = io.BytesIO()
     np.savez_compressed(file, steps=np.array([*scores], str), expressions=np.array(expressions, str), scores=values)
     return file.getvalue()
 
 
 def read_scores(file: Path) -> FrameScores:
-    """J and F of every frame of a clip that a run has scored, from its `clips/CLIP.npz`."""
-    with np.load(file) as file:
-        steps, expressions, values = file["steps"].tolist(), file["expressions"].tolist(), file["scores"]
+    """J and F of every frame of a clip that a run has scored, read from its `clips/CLIP.npz`."""
+    with np.load(file) as content:
+        steps, expressions, values = content["steps"].tolist(), content["expressions"].tolist(), content["scores"]
     return {
-        step: {e: metrics.Scores(*both) for e, both in zip(expressions, of, strict=True) if not np.isnan(both).all()}
-        for step, of in zip(steps, values, strict=True)
+        step: {e: metrics.Scores(*both) for e, both in zip(expressions, each, strict=True) if not np.isnan(both).all()}
+        for step, each in zip(steps, values, strict=True)
     }

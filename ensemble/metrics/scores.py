@@ -1,6 +1,6 @@
-"""Scores of mask sequences: J, F and J&F by frame, by sequence and over a data set.
+"""Scores of mask sequences: J, F and J&F per frame, per sequence and over a data set.
 
-What J and F of a frame are, and their traps, stands in `jf`; they are equal to the last bit to the official DAVIS code.
+`jf` defines J and F of a frame and lists their pitfalls; they are bit-exact to the official DAVIS code.
 
 Source: Perazzi et al., A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation, CVPR 2016, Sec. 5;
 Pont-Tuset et al., The 2017 DAVIS Challenge on Video Object Segmentation, arXiv 1704.00675, for J&F.
@@ -8,7 +8,7 @@ Pont-Tuset et al., The 2017 DAVIS Challenge on Video Object Segmentation, arXiv 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ __all__ = [
     "score_sequence",
 ]
 
-PIXELS_AT_A_TIME = 2**21  # 5 frames of 480x854: their crops stay in the processor's cache
+PIXELS_AT_A_TIME = 2**21  # 5 frames of 480x854: their crops fit in the processor's cache
 
 
 class Means(NamedTuple):
@@ -47,7 +47,7 @@ class Means(NamedTuple):
 class Scores:
     """J and F of every frame of a sequence.
 
-    `scores[1:-1]` leaves out the first and last frame, as semi-supervised DAVIS does.
+    `scores[1:-1]` omits the first and last frame, as semi-supervised DAVIS does.
 
     Attributes:
         J: float64 [T].
@@ -90,18 +90,18 @@ class Scores:
 
 
 def recall(values: np.ndarray) -> float:
-    """Share of the frames above 0.5 (not at 0.5). Source: Perazzi et al., CVPR 2016, Sec. 5.2."""
+    """Share of the frames above 0.5 (0.5 itself does not count). Source: Perazzi et al., CVPR 2016, Sec. 5.2."""
     return float(np.mean(values > 0.5))
 
 
 def decay(values: np.ndarray, legacy: bool = False) -> float:
-    """Mean of the first quarter of the frames less mean of the last: what is lost over time; negative is a gain.
+    """Mean of the first quarter of the frames minus the mean of the last: the loss over time; a gain is negative.
 
-    Quarters share the frame where they meet. Source: Perazzi et al., CVPR 2016, Sec. 5.2.
+    Neighbouring quarters share one frame. Source: Perazzi et al., CVPR 2016, Sec. 5.2.
 
     Args:
         values: float64 [T], J or F of every frame.
-        legacy: compute frame numbers modulo 256 as the official code does: NaN, or a wrong number, from T = 256 on.
+        legacy: compute frame numbers modulo 256 as the official code does: NaN or a wrong number for T >= 256.
 
     >>> decay(np.array([1.0, 1.0, 0.5, 0.5, 0.0]))
     0.75
@@ -134,13 +134,16 @@ def score_many(
 ) -> dict[str, Scores]:
     """J and F of every frame of many predictions of one truth.
 
-    A frame of the truth is read and prepared once for all, and masks that several predictions share are scored once.
+    Each frame of the truth is read and prepared once, and masks that several predictions share are scored once.
 
     Args:
         predictions: {name: T masks}.
         truth: T masks of the same size.
-        void: binary, T masks: pixels that do not count, as in the unsupervised protocol.
+        void: T binary masks of pixels that do not count, as in the unsupervised protocol.
         bound_th: radius of F, see `jf.radius_of`.
+
+    Returns:
+        {name: scores}.
 
     Raises:
         InputError: naming every prediction (or void) with another number of frames or another size than the truth.
@@ -169,12 +172,12 @@ def score_many(
 
 
 def dataset_mean(scores: Iterable[Scores] | Mapping[str, Scores]) -> Means:
-    """Means over expressions of each one's mean over its frames, so that long videos weigh no more than short ones.
+    """Mean over expressions of the mean over their frames; long videos weigh no more than short ones.
 
-    Source: Seo et al., URVOS (Refer-YouTube-VOS), ECCV 2020, Sec. 5; DAVIS 2017 averages over objects alike.
+    Source: Seo et al., URVOS (Refer-YouTube-VOS), ECCV 2020, Sec. 5; DAVIS 2017 averages over objects in the same way.
 
     Raises:
-        InputError: there are none.
+        InputError: no scores.
 
     >>> short, long = Scores(np.ones(1), np.ones(1)), Scores(np.zeros(9), np.ones(9))
     >>> dataset_mean([short, long])
@@ -186,18 +189,20 @@ def dataset_mean(scores: Iterable[Scores] | Mapping[str, Scores]) -> Means:
     return _means([m.J for m in means], [m.F for m in means])
 
 
-def _means(j, f) -> Means:
+def _means(j: Sequence[float] | np.ndarray, f: Sequence[float] | np.ndarray) -> Means:
+    """Means of values of J and F."""
     j, f = float(np.mean(j)), float(np.mean(f))
     return Means(j, f, (j + f) / 2)
 
 
 def _prepared(sequence: MaskSequence, frames: range, valid: np.ndarray | None, bound_th: float) -> Prepared:
+    """Some frames without the pixels that are not `valid`, prepared for comparisons."""
     packed = _packed(sequence, frames)
     return Prepared(packed if valid is None else packed & valid, sequence.size, bound_th)
 
 
 def _packed(sequence: MaskSequence, frames: range) -> np.ndarray:
-    """Some frames packed, uint8 [N, H, ceil(W / 8)]; what is held packed is not unpacked."""
+    """Some frames packed, uint8 [N, H, ceil(W / 8)]; packed masks are used as they are."""
     if isinstance(sequence.masks, PackedMasks):
         return sequence.masks.bits[frames.start : frames.stop]
     return np.stack([pack(sequence.mask(t)) for t in frames])

@@ -13,7 +13,8 @@ from rvos_ensemble.ensemble.fusion.bits import pack
 from rvos_ensemble.ensemble.metrics import threshold_sweep
 from rvos_ensemble.ensemble.metrics.jf import j_and_f
 from rvos_ensemble.ensemble.metrics.scores import score_sequence
-from rvos_ensemble.ensemble.metrics.threshold_sweep import j_and_f_of_levels, score_votes, targets
+from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes
+from rvos_ensemble.ensemble.metrics.vote_levels import j_and_f_of_levels, prepare_targets
 
 
 def random_votes(rng, truth, total):
@@ -30,7 +31,7 @@ def check(rng, height, width, total, radius):
     """One truth, one vote map, every threshold; returns their number."""
     truth = random_mask(rng, height, width)
     votes = random_votes(rng, truth, total)
-    j, f = j_and_f_of_levels(votes, total, targets(pack(truth[None]), truth.shape, radius)[0])
+    j, f = j_and_f_of_levels(votes, total, prepare_targets(pack(truth[None]), truth.shape, radius)[0])
     single = [j_and_f(votes >= t, truth, radius) for t in range(1, total + 1)]
     assert single == list(zip(j.tolist(), f.tolist(), strict=True))
     return total
@@ -63,7 +64,7 @@ def test_equals_the_definition():
         height, width, radius = int(rng.integers(1, 25)), int(rng.integers(1, 90)), int(rng.integers(1, 9))
         truth = random_mask(rng, height, width)
         votes = random_votes(rng, truth, 6)
-        j, f = j_and_f_of_levels(votes, 6, targets(pack(truth[None]), truth.shape, radius)[0])
+        j, f = j_and_f_of_levels(votes, 6, prepare_targets(pack(truth[None]), truth.shape, radius)[0])
         expected = [reference.j_and_f(votes >= t, truth, radius) for t in range(1, 7)]
         assert expected == list(zip(j.tolist(), f.tolist(), strict=True))
 
