@@ -17,19 +17,19 @@ from rvos_ensemble.ensemble.steps.step import INPUTS, Step
 
 
 class Average(Step):
-    """The weighted mean of soft masks, which keeps how sure each model is.
+    """Weighted mean of soft masks, which preserves the confidence of each model.
 
     Settings:
-        inputs: predictions; binary ones count as 0 and 1.
-        weights: positive numbers, one an input; equal when null.
+        inputs: predictions; binary masks count as 0 and 1.
+        weights: positive numbers, one per input; null for equal weights.
     """
 
     defaults = {"inputs": INPUTS, "weights": listed(number(least=0, most=1e6), None, least=1)}
 
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        if {"inputs", "weights"} <= given.keys():
+    def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        if {"inputs", "weights"} <= values.keys():
             try:
-                fusion.soft_average([np.zeros(1, np.uint8)] * len(given["inputs"]), given["weights"])
+                fusion.soft_average([np.zeros(1, np.uint8)] * len(values["inputs"]), values["weights"])
             except ValueError as error:
                 yield str(error)
 

@@ -17,15 +17,15 @@ from rvos_ensemble.ensemble.steps.step import INPUTS, Step
 
 
 class Candidates(Step):
-    """Every mask of the segmenters in K uniformly sampled frames, as a candidate of its own.
+    """Object candidates: every mask of the segmenters in K uniformly sampled frames.
 
-    `propagate` with `key_frame: given` makes a tracklet of each.
+    `propagate` with `key_frame: given` turns each candidate into a tracklet.
 
     Settings:
-        inputs: segmenters, sources of objects; several are pooled.
-        k: how many frames; each moves to the nearest one in which anything was found.
-        min_score: candidates below it are left out.
-        most: of one frame and segmenter, the best ones.
+        inputs: segmenters, which are sources of objects; several are pooled.
+        k: number of frames; each moves to the nearest frame in which an object was detected.
+        min_score: candidates with a lower score are removed.
+        most: maximum number of candidates per frame and segmenter; the best ones are kept.
     """
 
     takes = gives = "objects"

@@ -19,20 +19,21 @@ from rvos_ensemble.propagators.core.key_frames import choose, forecast
 
 
 class GatedAverage(Step):
-    """On the key frame only: averages onto the first input those inputs whose mask agrees with it (2022 winners).
+    """On the key frame only: averages the first input with the inputs that agree with it (2022 winners).
 
-    Other frames are the first input's. The key frame is the one that `propagate` will choose with the same rule.
+    All other frames are copied from the first input. The key frame is the one that `propagate` chooses with the same
+    rule.
 
     Settings:
-        inputs: the best model first.
-        min_iou: how much masks must overlap to be averaged.
-        key_frame: the rule; the product of all models' scores, as the source says.
+        inputs: predictions, the best model first.
+        min_iou: minimum IoU with the mask of the first input for a mask to be averaged.
+        key_frame: the rule; by default the product of the scores of all models, as in the paper.
     """
 
     defaults = {"inputs": INPUTS, "min_iou": number(0.9, least=0, most=1), "key_frame": setting_of("product")}
 
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        return rule_problems(given.get("key_frame"), [*dict.fromkeys(given.get("inputs", ()))], "inputs")
+    def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        return rule_problems(values.get("key_frame"), [*dict.fromkeys(values.get("inputs", ()))], "inputs")
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
         return [

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rvos_ensemble.ensemble.steps.grounder import Grounder
 
 
-OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames_per_step")  # arguments of `Grounder`, in this order
+OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames_per_step")  # `Grounder`'s arguments, in order
 
 
 class Ground(Step):
@@ -78,12 +78,12 @@ class Ground(Step):
         return self.grounder.device.type == "cuda"
 
     def problems(self, clip: Clip) -> list[str]:
-        strange = self.grounder.strange([e.text for e in clip.expressions])
-        if not strange:
+        unreadable = self.grounder.unreadable([e.text for e in clip.expressions])
+        if not unreadable:
             return []
         return [
             f"clip {clip.name!r}: {self.settings.weights} knows only the words of `shapes`, and not all of these: "
-            f"{first_few(strange, 3)}. Use weights of a network that knows them, see docs/topdown.md"
+            f"{first_few(unreadable, 3)}. Use weights of a network that knows them, see docs/topdown.md"
         ]
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.inference import device as devices
 from rvos_ensemble.adapters.inference import preprocess
-from rvos_ensemble.adapters.inference.weights import weights_file
+from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.networks import text
-from rvos_ensemble.adapters.networks.grounding import Grounding, open_grounding, paths_of, shares, tokenizer_of
+from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
 from rvos_ensemble.propagators.core.key_frames import uniform
 
 
@@ -25,14 +26,14 @@ class Grounder:
     """One or several grounding networks, whose probabilities are averaged.
 
     Args:
-        weights: checkpoints, or names of weights that come with the package.
-        tokenizer: folder; None for the networks' own.
-        short_side: pixels of the frames that the networks see; None as they were trained.
-        device, precision: where and how precisely.
-        frames_per_step: frames at once.
+        weights: checkpoints, or names of weights of this package.
+        tokenizer: its folder; None for the networks' own.
+        short_side: of the frames that the networks see, in pixels; None as they were trained.
+        device, precision: of the computation.
+        frames_per_step: frames per forward pass.
 
     Raises:
-        InputError: what is wrong with the settings, the weights or the tokenizer.
+        InputError: every problem of the settings, the weights and the tokenizer.
     """
 
     def __init__(
@@ -57,34 +58,35 @@ class Grounder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever weights or tokenizers do."""
+        """Hash of the weights and tokenizers."""
         return " ".join(file_hash(file_stamp(f)) for member in self.members for f in member.files)
 
-    def strange(self, sentences: Sequence[str]) -> list[str]:
-        """Those with words that a network of few words does not know."""
+    def unreadable(self, sentences: Sequence[str]) -> list[str]:
+        """The sentences with words that a network with a small vocabulary does not know."""
         return [s for s in sentences if any(member.unknown in member.tokens([s])[0] for member in self.members)]
 
     def probabilities(
-        self, clip: Clip, objects: Objects, looks: int | None = None, there: np.ndarray | None = None
+        self, clip: Clip, objects: Objects, frames: int | None = None, visible: np.ndarray | None = None
     ) -> np.ndarray:
-        """How probable it is, frame by frame, that an expression means an object; they sum to 1 over the objects.
+        """The probability, frame by frame, that an expression means an object; it sums to 1 over the objects.
 
         Args:
             clip: frames and expressions.
             objects: P tracklets, at least one.
-            looks: at so many frames, uniformly sampled; None for all.
-            there: bool [T, P], the objects among which every frame chooses, their paths unknown; None: all of them.
+            frames: number of frames that the networks see, uniformly sampled; None for all.
+            visible: bool [T, P], the objects among which every frame chooses, whose paths count as unknown; None: all
+                objects in every frame, with their paths.
 
         Returns:
-            float32 [E, T, P], T the frames looked at.
+            float32 [E, T, P], where T is the number of sampled frames.
         """
-        times = list(range(len(clip))) if looks is None else uniform(len(clip), looks)
+        times = list(range(len(clip))) if frames is None else uniform(len(clip), frames)
         total = 0
         for member in self.members:
-            logits = self._logits(member, clip, objects, times, there is None)
-            if there is not None:
-                logits[:, torch.from_numpy(~there[times])] = -torch.inf
-                logits[:, torch.from_numpy(~there[times].any(1))] = 0  # nothing to choose from
+            logits = self._logits(member, clip, objects, times, visible is None)
+            if visible is not None:
+                logits[:, torch.from_numpy(~visible[times])] = -torch.inf
+                logits[:, torch.from_numpy(~visible[times].any(1))] = 0  # no object to choose from
             total = total + logits.softmax(2)
         return (total / len(self.members)).numpy()
 
@@ -99,37 +101,44 @@ class Grounder:
             for start in range(0, len(times), self.step):
                 span = times[start : start + self.step]
                 covered = np.stack([[shares(s.mask(t), map_size) for s in objects.values()] for t in span])
-                masks.append(torch.from_numpy(covered).to(self.device))
+                masks.append(torch.from_numpy(covered).to(self.device))  # [t, P, h, w]
                 pooled.append(network.pool(preprocess.read(clip, span, size, "torchvision").to(self.device), masks[-1]))
             words = network.words(member.tokens([e.text for e in clip.expressions]), member.variant.language)
-            paths = paths_of(torch.cat(masks), network.points) * tracked
+            paths = paths_of(torch.cat(masks), network.points) * tracked  # [P, points, 4]
             return network(torch.cat(pooled), words, paths, self.step).float().cpu()
 
 
 class Member:
-    """One network of the ensemble, with its tokenizer."""
+    """One network of the ensemble, with its tokenizer.
 
-    def __init__(self, path: str, tokenizer: str | None, short_side: int | None):
-        self.path = weights_file(path)
-        self.network, self.variant = open_grounding(path)
+    Args:
+        weights: its checkpoint.
+        tokenizer, short_side: see `Grounder`.
+
+    Raises:
+        InputError: weights or a tokenizer that do not fit.
+    """
+
+    def __init__(self, weights: str, tokenizer: str | None, short_side: int | None):
+        checkpoint = open_checkpoint(weights, "grounding")
+        self.path, self.variant = checkpoint.path, checkpoint.variant
+        self.network = checkpoint.network()
         self.short_side = short_side or self.variant.short_side
-        self.folder = tokenizer_of(self.variant, tokenizer)
+        self.folder = self.variant.tokenizer(tokenizer)
         self.tokenizer = text.load_tokenizer(self.variant.language, self.folder)
-        # of few words: what is none of them is nothing to it; a published tokenizer spells it
-        small = self.variant.words < 1000
-        self.unknown = self.tokenizer.token_to_id(self.variant.language.unknown) if small else None
+        # a small vocabulary maps other words to one token; a published tokenizer spells them out
+        self.unknown = self.tokenizer.token_to_id(self.variant.language.unknown) if self.variant.small else None
         if self.tokenizer.get_vocab_size() != self.variant.words:
             raise InputError(
                 f"{self.folder or 'the cache'}: a tokenizer of {self.tokenizer.get_vocab_size()} entries, expected "
-                f"{self.variant.words} as {path} has"
+                f"{self.variant.words} as {weights} has"
             )
 
-    network: Grounding
-
     @property
-    def files(self) -> list:
-        """What the results depend on."""
+    def files(self) -> list[Path]:
+        """The files that the results depend on."""
         return [self.path, *text.tokenizer_files(self.variant.language, self.folder)]
 
     def tokens(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Token numbers of each sentence."""
         return text.tokenize(self.tokenizer, self.variant.language, sentences)

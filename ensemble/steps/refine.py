@@ -14,17 +14,17 @@ from rvos_ensemble.propagators.core.refine import Refinement
 
 
 class Refine(PropagatingStep):
-    """Propagates in rounds: each starts from the most confident frames of the one before (URVOS).
+    """Propagates in rounds: each starts from the most confident frames of the previous one (URVOS).
 
     Settings:
-        rounds: how many at most; fewer where a round would repeat the one before.
-        memory: frames that a round starts from, at most, the key frame among them.
-        apart: frames between two of them at least.
-        over: the pixels that the confidence of a frame is the mean of, `frame` or `mask`.
-        input, with, key_frame, scores_from, empty_key: as of `propagate`.
+        rounds: maximum number of rounds; refinement ends early if a round would repeat the previous one.
+        memory: maximum number of frames from which a round starts, including the key frame.
+        apart: minimum distance between two of these frames.
+        over: the pixels over which the confidence of a frame is averaged, `frame` or `mask`.
+        input, with, key_frame, scores_from, empty_key: as for `propagate`.
     """
 
-    version = 2  # 2: key frames stay however near to each other
+    version = 2  # 2: key frames are kept even if they are close to each other
     defaults = {
         **PropagatingStep.defaults,
         "key_frame": setting_of("confidence"),

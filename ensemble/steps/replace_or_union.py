@@ -18,12 +18,12 @@ from rvos_ensemble.ensemble.steps.union import unite
 
 
 class ReplaceOrUnion(Step):
-    """The propagated masks instead of the original ones, or the union of both where propagation lost an object.
+    """The propagated masks, or the union with the original ones if propagation lost the object.
 
     Settings:
         inputs: [original, propagated].
-        ratio: a frame is lost when propagated area < ratio * original area.
-        share: united when more than this share of the frames with an original mask are lost.
+        ratio: a frame counts as lost if propagated area < ratio * original area.
+        share: the union is used if more than this share of the frames with an original mask is lost.
 
     Source: ReferDINO-Plus (arXiv 2503.23509).
     """
@@ -37,18 +37,18 @@ class ReplaceOrUnion(Step):
     def without(self, gone: Collection[str]) -> dict[str, Any] | None:
         left = [i for i in self.inputs if i not in gone]
         if len(left) == 1:
-            return {"op": "union", "inputs": left}  # a union of one is that one
+            return {"op": "union", "inputs": left}  # the union of one input is this input
         return {"inputs": left} if left else None
 
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        if len(given.get("inputs", [1, 2])) != 2:
-            yield f"inputs are {shown(given['inputs'])}, expected [original, propagated]"
+    def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        if len(values.get("inputs", [1, 2])) != 2:
+            yield f"inputs are {shown(values['inputs'])}, expected [original, propagated]"
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
         return vote_maps(self, self.inputs, known)
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
-        """Those of the propagated masks, where no union takes their place."""
+        """The traits of the propagated masks, as far as the union has the same."""
         second = known[self.inputs[1]].all()
         return Traits("binary" if second.kind == "binary" else None, scores=None if second.scores else second.scores)
 

@@ -22,74 +22,74 @@ LISTS = ("inputs", "scores_from")  # settings that may be one name or several
 
 
 class Step(Component):
-    """A step of a recipe: `defaults` names every setting it has, `inputs` the sources and steps it reads.
+    """A step of a recipe: `defaults` lists its settings, `inputs` the sources and steps that it reads.
 
-    The recipe's `op` is the name of the class's file. A subclass in a file of the user's own works as well
+    The recipe's `op` is the name of the file of the class. A subclass in the user's own file is selected by its path
     (`op: path/to/my_step.py`).
 
     Raises:
-        InputError: unknown settings, required ones missing, values that do not fit, and what `relations` finds, all of
-            them together.
+        InputError: lists all unknown settings, missing required settings, invalid values and problems reported by
+            `relations`.
     """
 
-    takes: ClassVar[str | None] = "expressions"  # what its inputs are masks of: "expressions", "objects", None: either
-    gives: ClassVar[str | None] = "expressions"  # what its result has masks of; None: the same as its inputs
-    propagator: str | None = None  # the recipe's name of the propagator that it needs; see `PropagatingStep`
-    gives_votes: bool = False  # True: its result is a vote map, which has no masks
-    counts_votes: ClassVar[bool] = False  # True: its inputs have whole numbers of votes as `weights`
-    groups_expressions: bool = False  # True: it fuses expressions of the same object, by the rule of `grouping`
-    reads_probabilities: bool = True  # False: masks of its inputs suffice
+    takes: ClassVar[str | None] = "expressions"  # kind of its inputs: "expressions", "objects"; None for both
+    gives: ClassVar[str | None] = "expressions"  # kind of its result; None for that of its inputs
+    propagator: str | None = None  # the recipe's name of its propagator; see `PropagatingStep`
+    gives_votes: bool = False  # True: the result is a vote map, which has no masks
+    counts_votes: ClassVar[bool] = False  # True: `weights` are numbers of votes of the inputs
+    groups_expressions: bool = False  # True: fuses expressions of the same object, by the rule in `grouping`
+    reads_probabilities: bool = True  # False: reads only the binary masks of its inputs
 
     def __init__(self, step_name: str = "", /, **settings):
         self.step_name = step_name or self.op
         where = f"step {self.step_name}"
 
-        def together(given: dict[str, Any]) -> list[str]:
-            return [f"{where}: {problem}" for problem in self.relations(_listed(given))]
+        def together(values: dict[str, Any]) -> list[str]:
+            return [f"{where}: {problem}" for problem in self.relations(_listed(values))]
 
         merged = merge_settings(self.defaults, settings, f"{where} (op {self.op})", together)
         self.settings = SimpleNamespace(**_listed(merged))
 
     @property
     def op(self) -> str:
-        """What a recipe calls this kind of step: the name of its file."""
+        """The name of this kind of step in recipes: the name of its file."""
         return self.file.stem if self.file else super().name
 
     @property
     def name(self) -> str:
-        """What the recipe calls this step."""
+        """The name of this step in the recipe."""
         return self.step_name
 
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        """What is wrong with settings that do not go together, one sentence each.
+    def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        """Problems of settings that are valid alone but not in combination, one sentence each.
 
         Args:
-            given: all settings but those that are wrong by themselves, which are reported already; `inputs` and
-                `scores_from` are lists.
+            values: all settings except the invalid ones, which are already reported; `inputs` and `scores_from` are
+                lists.
         """
         return ()
 
     @property
     def inputs(self) -> list[str]:
-        """Names of the sources and steps it reads."""
+        """Names of the sources and steps that it reads."""
         return list(self.settings.inputs)
 
     @property
     def masks_from(self) -> list[str]:
-        """Those of its inputs whose masks are in its result; others only choose or score."""
+        """The inputs whose masks contribute to the result; the others only provide scores or choices."""
         return self.inputs
 
     @property
     def replacement(self) -> str:
-        """The input that takes its place where an ablation leaves the step out."""
+        """The input that replaces the step in an ablation without it."""
         return self.inputs[0]
 
     def without(self, gone: Collection[str]) -> dict[str, Any] | None:
-        """What changes in its settings when some of its inputs are left out; None where nothing is left to work on.
+        """The settings that change if some inputs are removed; None if no input remains.
 
         Args:
-            gone: names of sources and steps that no longer exist. It may be empty, where inputs are left out further
-                up and what this step reads is not what it was.
+            gone: names of the removed sources and steps. It may be empty, if inputs of an earlier step were removed and
+                the predictions that this step reads have changed.
         """
         left = [i for i in self.masks_from if i not in gone]
         if not left:
@@ -102,43 +102,43 @@ class Step(Component):
         return changes
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
-        """Its prediction of the clip, from those of its inputs."""
+        """Computes the prediction of the clip from the predictions of the inputs."""
         raise NotImplementedError
 
     def vote_map(self) -> Step | None:
-        """The step whose vote map this step thresholds; None where it does not threshold votes.
+        """The step whose vote map this step thresholds; None if it does not threshold votes.
 
-        Steps with equal vote maps are scored by an ablation in one pass over all their thresholds; they say in
-        `votes_needed(clip, group, total)` how many votes each of them needs.
+        An ablation scores steps with equal vote maps in one pass over all their thresholds.
+        `votes_needed(clip, group, total)` returns the number of votes that each of them needs.
         """
         return None
 
     def problems(self, clip: Clip) -> list[str]:
-        """What it will not be able to do with a clip, as far as that can be said before there are masks."""
+        """Reasons why the step cannot process a clip, as far as they are known without masks."""
         return []
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
-        """What is known of its masks before they are computed, from what is known of its inputs'."""
+        """The known properties of its masks before they are computed, derived from those of its inputs."""
         return Traits(objects=self.gives == "objects")
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
-        """What it will not be able to do with the inputs of a clip, as far as is known of them; no mask is read."""
+        """Reasons why the step cannot process the inputs of a clip, from their known properties; reads no mask."""
         return []
 
     def describe(self) -> str:
-        """A few words for tables."""
+        """A short description for tables."""
         return f"{self.op} of {', '.join(self.inputs)}"
 
     def fingerprint(self, clip: Clip) -> str:
-        """Changes whenever something other than settings and inputs that `run` reads does: pictures, weights."""
+        """Changes if anything that `run` reads changes apart from settings and inputs: frames, weights."""
         return ""
 
 
 class PropagatingStep(Step):
-    """A step that carries masks through the video with a propagator of the recipe.
+    """A step that propagates masks through the video with one of the recipe's propagators.
 
-    The engine collects the `jobs` of all such steps that are ready and use the same propagator, and propagates them
-    together in one sweep in each direction; `results` takes back what became of them.
+    The engine collects the `jobs` of all such steps that are ready and use the same propagator, and runs them together
+    in one sweep per direction. `results` receives the propagated masks.
     """
 
     takes = gives = None
@@ -150,9 +150,9 @@ class PropagatingStep(Step):
         "empty_key": choice("empty", "copy"),
     }
 
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        scorers = [*dict.fromkeys(given.get("scores_from") or ())]
-        return rule_problems(given.get("key_frame"), scorers, "scores_from")
+    def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        scorers = [*dict.fromkeys(values.get("scores_from") or ())]
+        return rule_problems(values.get("key_frame"), scorers, "scores_from")
 
     @property
     def propagator(self) -> str:
@@ -170,7 +170,7 @@ class PropagatingStep(Step):
         if self.settings.input in gone:
             return None
         key_frame = settings_of(self.settings.key_frame)
-        if "without_scores" in key_frame:  # the scores that chose it may be gone
+        if "without_scores" in key_frame:  # the scores that chose the key frame may be removed
             key_frame |= {"without_scores": "agreement"}
         scores = [s for s in self.settings.scores_from or [] if s not in gone] or None
         return {"scores_from": scores, "key_frame": key_frame}
@@ -187,7 +187,7 @@ class PropagatingStep(Step):
         return Traits("prob", scores=True, key_frame=of.key_frame, objects=of.objects)
 
     def jobs(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[Job]:
-        """What to propagate: one job per expression (or object) of the input, with its key frames chosen."""
+        """One job per expression (or object) of the input, with its key frames."""
         s = self.settings
         jobs, sentences = [], {e.id: e.text for e in clip.expressions}
         for name, masks in inputs[s.input].items():
@@ -198,20 +198,20 @@ class PropagatingStep(Step):
         return jobs
 
     def results(self, inputs: Mapping[str, Prediction], propagated: Iterator[MaskSequence]) -> Prediction:
-        """The propagated masks under the input's names; takes as many as it had jobs."""
+        """The propagated masks under the names of the input; takes one sequence per job from the iterator."""
         of = inputs[self.settings.input]
         return type(of)((name, next(propagated)) for name in of)
 
 
 def _listed(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with lists of names where one name may stand for a list."""
+    """The settings with each single name of LISTS converted to a list."""
     return {k: [v] if k in LISTS and isinstance(v, str) else v for k, v in settings.items()}
 
 
 def vote_maps(step: Step, names: Iterable[str], known: Mapping[str, Traits]) -> list[str]:
-    """Inputs of a step that have no masks, because they are vote maps."""
+    """One problem for each input that has no masks because it is a vote map."""
     return [
-        f"input {name} is a vote map, which has no masks: give steps.{name}.threshold"
+        f"input {name} is a vote map, which has no masks: set steps.{name}.threshold"
         for name in dict.fromkeys(names)
         if known[name].kind == "votes"
     ]

@@ -18,14 +18,14 @@ from rvos_ensemble.ensemble.steps.step import INPUT, INPUTS, Step
 
 
 class Tracklets(Step):
-    """The best of propagated candidates, those that are the same object left out: tracklet-NMS (eq. 3).
+    """Keeps the best propagated candidates and removes duplicates: tracklet-NMS (eq. 3).
 
     Settings:
         input: the propagated candidates.
-        scores_from: the candidates as they were; a tracklet's score is its candidate's confidence times the mean
-            probability of its propagation.
-        max_iou: two tracklets that overlap more over the whole video are the same; 1 for no NMS.
-        keep: how many at most; null for all.
+        scores_from: the candidates before propagation; the score of a tracklet is the confidence of its candidate
+            times the mean probability of its propagation.
+        max_iou: two tracklets with a higher IoU over the whole video are duplicates; 1 disables NMS.
+        keep: maximum number of tracklets; null for all.
     """
 
     takes = gives = "objects"
@@ -36,9 +36,9 @@ class Tracklets(Step):
         "keep": whole(tracklets.MOST, least=1, null=True),
     }
 
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        if len(given.get("scores_from", [1])) != 1:
-            yield f"scores_from is {shown(given['scores_from'])}, expected the candidates"
+    def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        if len(values.get("scores_from", [1])) != 1:
+            yield f"scores_from is {shown(values['scores_from'])}, expected the candidates"
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         return known[self.settings.input]
@@ -55,7 +55,8 @@ class Tracklets(Step):
         s = self.settings
         tracks, candidates = (inputs[name] for name in self.inputs)
         if set(tracks) != set(candidates):
-            raise InputError(f"step {self.name}: {self.inputs[0]} is not made of the candidates of {self.inputs[1]}")
+            tracks, candidates = self.inputs
+            raise InputError(f"step {self.name}: {tracks} was not computed from the candidates of {candidates}")
         names, sequences = list(tracks), list(tracks.values())
         scores = [tracklets.tracklet_score(candidates[name], tracks[name]) for name in names]
         iou = tracklets.tracklet_iou(sequences) if s.max_iou < 1 else np.zeros((len(names),) * 2)

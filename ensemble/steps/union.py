@@ -14,7 +14,7 @@ from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 
 class Union(Step):
-    """Foreground wherever any input has it."""
+    """Union: foreground where any input has foreground."""
 
     defaults = {"inputs": INPUTS}
 
@@ -29,5 +29,5 @@ class Union(Step):
 
 
 def unite(maps: Sequence[MaskSequence]) -> MaskSequence:
-    """Foreground wherever any of the sequences has it."""
+    """Foreground where any of the sequences has foreground."""
     return MaskSequence.binary(np.logical_or.reduce([m.mask(t) for m in maps]) for t in range(len(maps[0])))

@@ -1,4 +1,4 @@
-"""The step `vote`: binary masks of models, and of expressions of the same object, are added up and thresholded."""
+"""The step `vote`: sums binary masks of models, and of expressions of the same object, and thresholds the sum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion.grouping import SETTINGS, check_settings, group_expressions, possible_sizes
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
-COUNT = (whole(least=1), number(above=0, most=1))  # of votes, or a share of them
+COUNT = (whole(least=1), number(above=0, most=1))  # a number of votes, or a share of all votes
 WEIGHT = whole(most=1000)
 
 
@@ -25,19 +25,19 @@ class Vote(Step):
     """Sums binary masks over models, and over expressions of the same object, and thresholds (Eq. 3).
 
     Settings:
-        inputs: the models' predictions; the first is the one that `leftover: first` trusts.
-        across: `expressions` sums over the expressions of a group too and gives each of them the result.
-        threshold: a count of votes (int) or a share of them (float in (0, 1]); null keeps the vote map itself.
-        weights: votes each input has, whole numbers.
-        leftover: an expression alone in its group: `vote` like the others, `first` takes the first input as it is, or
-            a threshold of its own (3 of the 4 votes that are left).
-        leftover_double_sigmoid: with `leftover: first`, takes every probability above 0 as foreground: in the winners'
-            released code UNINEXT's probabilities pass through a second sigmoid there. Their float32 said p > 1.2e-7;
-            our 8 bits say p > 1/510.
-        grouping: {rule, file, min_iou}, the recipe's own where it is not given; see `ensemble/fusion/grouping.py`.
+        inputs: the predictions of the models; `leftover: first` uses the first one.
+        across: `expressions` also sums over the expressions of a group; each of them receives the result.
+        threshold: a count of votes (int) or a share of them (float in (0, 1]); null keeps the vote map.
+        weights: number of votes of each input.
+        leftover: how an expression alone in its group is treated: `vote` as the others, `first` copies the first input,
+            or a separate threshold (such as 3 of its 4 votes).
+        leftover_double_sigmoid: with `leftover: first`, treats every probability above 0 as foreground. The winners'
+            released code applies a second sigmoid to UNINEXT's probabilities in this case. In their float32 this means
+            p > 1.2e-7, in 8 bits p > 1/510.
+        grouping: {rule, file, min_iou}; by default that of the recipe; see `ensemble/fusion/grouping.py`.
     """
 
-    version = 2  # 2: pairs where the data set lists pairs
+    version = 2  # 2: pairs if the data set lists pairs
     defaults = {
         "inputs": INPUTS,
         "across": choice(None, "expressions"),
@@ -68,15 +68,15 @@ class Vote(Step):
         leftover = "first" if self.settings.leftover == "first" else "vote"  # its threshold is applied to the map
         return Vote(self.name, **{**vars(self.settings), "threshold": None, "leftover": leftover})
 
-    def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        if given.get("grouping") and given.get("across"):
+    def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        if values.get("grouping") and values.get("across"):
             try:
-                check_settings(given["grouping"], "grouping")
+                check_settings(values["grouping"], "grouping")
             except InputError as error:
                 yield from error.problems
-        if {"inputs", "weights"} <= given.keys():
+        if {"inputs", "weights"} <= values.keys():
             try:
-                fusion.check_weights(len(given["inputs"]), given["weights"])
+                fusion.check_weights(len(values["inputs"]), values["weights"])
             except ValueError as error:
                 yield str(error)
 
@@ -84,7 +84,7 @@ class Vote(Step):
         return "in pairs" if self.settings.across and clip.in_pairs else ""
 
     def problems(self, clip: Clip) -> list[str]:
-        """A grouping that does not fit the clip; a count of votes that the groups of the clip do not have."""
+        """Reports a grouping that does not fit the clip, and counts of votes that its groups cannot reach."""
         if self.settings.across is None:
             possible = [{1}]
         else:
@@ -93,17 +93,17 @@ class Vote(Step):
             except InputError as error:
                 return error.problems
         refused = [[p for size in sorted(sizes) for p in self._count_problems(clip, size)] for sizes in possible]
-        if not all(refused):  # of some groupings nothing is: the masks will tell
+        if not all(refused):  # some possible grouping works; only the masks decide
             return []
         return [*dict.fromkeys(p for problems in refused for p in problems)]
 
     def _count_problems(self, clip: Clip, group: int) -> list[str]:
-        """Why a group of so many expressions cannot vote."""
+        """Why a group of `group` expressions cannot vote."""
         if self._takes_first(group):
             return []
         try:
             self.votes_needed(clip, group, self._total(group))
-        except InputError as error:  # as a run says it; who reads `problems` says the step's name
+        except InputError as error:  # the caller adds the step's name
             return [p.removeprefix(f"step {self.name}: ") for p in error.problems]
         return []
 
@@ -112,7 +112,7 @@ class Vote(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         s = self.settings
-        if s.threshold is None:  # an expression alone in its group may be thresholded all the same
+        if s.threshold is None:  # an expression alone in its group may still be thresholded
             same = s.across is None or s.leftover == "vote"
             return Traits("votes" if same else None, scores=False if same else None, key_frame=False)
         first = s.across is not None and s.leftover == "first"
@@ -129,8 +129,8 @@ class Vote(Step):
         for group in groups:
             if self._takes_first(len(group)):
                 first = models[0][group[0]]
-                accident = s.leftover_double_sigmoid
-                masks = (first.prob_at(t) > 0 if accident else first.mask(t) for t in range(len(first)))
+                double_sigmoid = s.leftover_double_sigmoid
+                masks = (first.prob_at(t) > 0 if double_sigmoid else first.mask(t) for t in range(len(first)))
                 fused = MaskSequence.binary(masks, first.scores)
             else:
                 fused = self._vote(clip, [model[i] for i in group for model in models], len(group))
@@ -139,10 +139,10 @@ class Vote(Step):
         return {e.id: result[e.id] for e in clip.expressions}
 
     def votes_needed(self, clip: Clip, group: int, total: int) -> int | None:
-        """How many votes a pixel needs in a group of that many expressions; None where the vote map is kept.
+        """The number of votes a pixel needs in a group of `group` expressions; None if the vote map is kept.
 
         Raises:
-            InputError: a count that is more than the votes there are, or more votes than can be counted.
+            InputError: the threshold is a count above `total`, or there are more votes than can be counted.
         """
         threshold = self.settings.threshold
         if self.settings.across == "expressions" and group == 1 and self.settings.leftover != "vote":
@@ -153,14 +153,14 @@ class Vote(Step):
         try:
             return None if threshold is None else fusion.votes_needed(threshold, total)
         except ValueError as e:
-            raise InputError(f"{where}: {e}; write the threshold as a share (0.5), or give `leftover`") from None
+            raise InputError(f"{where}: {e}; write the threshold as a share (0.5), or set `leftover`") from None
 
     def _takes_first(self, group: int) -> bool:
-        """Whether a group of so many expressions is the first input's mask as it is."""
+        """Whether a group of `group` expressions copies the mask of the first input."""
         return self.settings.across == "expressions" and group == 1 and self.settings.leftover == "first"
 
     def _total(self, group: int) -> int:
-        """The votes there are in a group of so many expressions."""
+        """The total number of votes in a group of `group` expressions."""
         return sum(self.settings.weights or [1] * len(self.inputs)) * group
 
     def _vote(self, clip: Clip, maps: list[MaskSequence], group: int) -> MaskSequence:
