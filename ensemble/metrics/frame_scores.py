@@ -36,7 +36,14 @@ def means_of(scores: FrameScores) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def pack_scores(scores: FrameScores, frames: int) -> bytes:
-    """The bytes of `clips/CLIP.npz`: `steps` [S], `expressions` [E], `scores` float64 [S, E, 2, T], NaN where not scored."""
+    """The bytes of `clips/CLIP.npz`: `steps` [S], `expressions` [E], `scores` float64 [S, E, 2, T].
+
+    Scores that do not exist are NaN.
+
+    Args:
+        scores: of one clip.
+        frames: T, the number of frames of the clip.
+    """
     expressions = list(dict.fromkeys(e for each in scores.values() for e in each))
     values = np.full((len(scores), len(expressions), 2, frames), np.nan)
     for s, each in enumerate(scores.values()):

@@ -94,7 +94,7 @@ def j_and_f_of_levels(levels: np.ndarray, most: int, truth: Target) -> tuple[np.
     histogram = cv2.calcHist([crop | (inside << 7)], [0], None, [256], [0, 256]).astype(np.int64).reshape(2, 128)
     reach = histogram[:, ::-1].cumsum(axis=1)[:, ::-1][
         :, 1 : most + 1
-    ]  # number of pixels with t or more, outside and inside
+    ]  # pixels with t or more, outside and inside
     j = j_of_counts(reach[1], reach.sum(axis=0) + truth.area - reach[1])
 
     low, high = _window(crop)
