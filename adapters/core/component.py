@@ -1,7 +1,7 @@
-"""Components: swappable parts that a recipe names, with strict settings.
+"""Components: replaceable parts that a recipe names, with strict settings.
 
-A component is a class in a file. The recipe's name for it is the file's name in its folder (`adapters/soc.py` is
-`soc`), else an installed entry point, else a path to a .py file of the user's own.
+A component is a class in a file. A recipe names it by the name of its file in the package (`adapters/soc.py` is `soc`),
+by the name of an installed entry point, or by the path of a .py file of the user.
 """
 
 from __future__ import annotations
@@ -26,51 +26,53 @@ __all__ = ["REQUIRED", "Component", "available", "find", "make", "merge_settings
 
 
 class Component:
-    """A named part of a recipe: `defaults` says every setting it has.
+    """A named part of a recipe: `defaults` contains every setting it has.
 
-    Settings arrive as keyword arguments and are read as `self.settings.NAME`.
+    Settings are passed as keyword arguments and read as `self.settings.NAME`.
 
     Raises:
-        InputError: unknown settings (the valid ones are listed), required ones missing, values that do not fit, and
-            what `relations` finds, all of them together.
+        InputError: unknown settings (the message lists the valid ones), missing required settings, wrong values, and
+            the problems that `relations` reports, all of them together.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
-    file: ClassVar[Path | None] = None  # of a component of the user's own, given by path
-    version: ClassVar[int] = 1  # raise it when the same settings and inputs give another result: stored results expire
+    file: ClassVar[Path | None] = None  # the user's file that defines the class; None for a class of this package
+    version: ClassVar[int] = (
+        1  # increase it when the same settings and inputs give another result: stored results expire
+    )
 
     def __init__(self, /, **settings):
         self.settings = SimpleNamespace(**merge_settings(self.defaults, settings, self.name, self.relations))
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
-        """What is wrong with settings that do not go together, one sentence each.
+        """Problems of settings that contradict each other, one sentence each.
 
         Args:
-            given: all settings but those that are wrong by themselves, which have been told.
+            given: all settings except those whose values are wrong by themselves, which are already reported.
         """
         return ()
 
     @property
     def name(self) -> str:
-        """The name of its file, by which recipes call it."""
+        """The name of its file, by which recipes name it."""
         return type(self).__module__.rpartition(".")[2]
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether it works on a GPU; there is then one process a GPU instead of one a core."""
+        """Whether it runs on a GPU: then there is one worker process per GPU instead of one per core."""
         return False
 
 
 def merge_settings(
     defaults: dict, given: dict, where: str, relations: Callable[[dict[str, Any]], Iterable[str]] | None = None
 ) -> dict:
-    """The given settings over the defaults, checked; see `adapters/core/settings.py` for what a default may say.
+    """The given settings merged over the defaults, checked; `adapters/core/settings.py` explains what a default may be.
 
     Args:
         defaults: {setting: its default, or a `Setting`}.
         given: values for some of them.
-        where: whose they are, for messages.
-        relations: what is wrong with settings that do not go together; called with those that fit by themselves.
+        where: the component that they belong to, for messages.
+        relations: returns the problems of settings that contradict each other; called with those that are valid.
 
     Raises:
         InputError: naming every unknown key, missing value and wrong value.
@@ -100,21 +102,21 @@ def unknown_key(key: str, valid: Iterable[str], where: str) -> str:
     """
     close = difflib.get_close_matches(str(key)[:100], list(valid), 1)
     hint = f", did you mean `{close[0]}`?" if close else "."
-    told = key if isinstance(key, str) and key.isprintable() and len(key) <= 100 else shown(key)
-    return f"{where}: unknown key `{told}`{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
+    text = key if isinstance(key, str) and key.isprintable() and len(key) <= 100 else shown(key)
+    return f"{where}: unknown key `{text}`{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
 
 
 def find(name: str, base: type[Component], package: ModuleType, group: str) -> type[Component]:
-    """The component class called `name`.
+    """The class of the component called `name`.
 
     Args:
-        name: file name in the package's folder, else entry point of the group, else path of a .py file.
-        base: the class it must derive from, such as `Adapter`.
-        package: where the built-in ones live.
-        group: entry point group, such as "rvos_ensemble.adapters".
+        name: the path of a .py file, the name of a file in the package, or the name of an entry point of the group.
+        base: the class that it must derive from, such as `Adapter`.
+        package: the package of the built-in components.
+        group: the entry point group, such as "rvos_ensemble.adapters".
 
     Raises:
-        InputError: nothing of that name (what there is, is listed), or what is wrong with its file or entry point.
+        InputError: nothing has that name (the message lists all names), or its file or entry point is broken.
     """
     what = base.__name__.lower()
     if name.endswith(".py"):
@@ -128,7 +130,7 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
         if point.name == name:
             return _loaded(point, base)
     raise InputError(
-        f"no {what} is called {shown(name)}. There are: {', '.join(available(base, package, group))}; "
+        f"no {what} is called {shown(name)}. Available: {', '.join(available(base, package, group))}; "
         "or give the path of a .py file"
     )
 
@@ -139,10 +141,10 @@ def make(component: type[Component], settings: dict[str, Any], *name: str) -> Co
     Args:
         component: its class.
         settings: values for some or all of its settings.
-        name: what the recipe calls it, of components that want to know.
+        name: the name in the recipe, for components that take it (steps do).
 
     Raises:
-        InputError: what is wrong with the settings; of code that is not this package's, whatever it raises.
+        InputError: the settings are wrong; for a class of the user, any exception of its `__init__`.
     """
     try:
         return component(*name, **settings)
@@ -155,27 +157,31 @@ def make(component: type[Component], settings: dict[str, Any], *name: str) -> Co
 
 
 def available(base: type[Component], package: ModuleType, group: str) -> dict[str, str]:
-    """{name: one line about it} of every component that can be named without a path."""
-    found = {}
+    """{name: its description in one line} of every component that can be named without a path."""
+    lines = {}
     for name in _built_in(base, package):
         module = importlib.import_module(f"{package.__name__}.{name}")
-        found[name] = _first_line(_class_in(module, base, name)) or _first_line(module)
+        lines[name] = _first_line(_class_in(module, base, name)) or _first_line(module)
     for point in entry_points(group=group):
         try:
-            found[point.name] = _first_line(_loaded(point, base))
+            lines[point.name] = _first_line(_loaded(point, base))
         except InputError as error:  # a broken package must not hide the others
-            found[point.name] = f"cannot be used: {error.problems[0]}"
-    return found
+            lines[point.name] = f"cannot be used: {error.problems[0]}"
+    return lines
 
 
 def _loaded(point: EntryPoint, base: type[Component]) -> type[Component]:
-    """The class that an entry point names."""
+    """The class that an entry point names.
+
+    Raises:
+        InputError: the entry point cannot be imported, or names something else.
+    """
     where = f"entry point {point.name} = {point.value}"
     try:
         component = point.load()
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # whatever a package of other people may raise
+    except (Exception, SystemExit) as error:  # a package of the user may raise anything
         raise InputError(f"{where}: cannot be loaded: {failure(error, None)}; reinstall that package") from error
     if not isinstance(component, type) or not issubclass(component, base):
         raise InputError(f"{where}: {shown(component)}, expected a class that derives from {base.__name__}")
@@ -186,7 +192,7 @@ def _loaded(point: EntryPoint, base: type[Component]) -> type[Component]:
 
 @lru_cache
 def _built_in(base: type[Component], package: ModuleType) -> list[str]:
-    """Files (and folders) of the package that define a component; helpers beside them are not components."""
+    """Names of the files (and folders) of the package that define a component; other files beside them are helpers."""
     names = []
     for module in pkgutil.iter_modules(package.__path__):
         if module.name == "TEMPLATE" or f"{package.__name__}.{module.name}" == base.__module__:
@@ -199,6 +205,11 @@ def _built_in(base: type[Component], package: ModuleType) -> list[str]:
 
 
 def _class_in(module: ModuleType, base: type[Component], name: str) -> type[Component]:
+    """The only class of a module that derives from `base`.
+
+    Raises:
+        InputError: the module defines none or several, or its `defaults` cannot be used.
+    """
     own = [
         c
         for c in vars(module).values()
@@ -212,5 +223,6 @@ def _class_in(module: ModuleType, base: type[Component], name: str) -> type[Comp
     return own[0]
 
 
-def _first_line(thing) -> str:
+def _first_line(thing: Any) -> str:
+    """The first line of a docstring."""
     return (thing.__doc__ or "").strip().split("\n")[0]

@@ -61,7 +61,11 @@ def read(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> t
         config = _with_bases(path, ())
         if "data.video" in given:  # a video of the user's, whose result is to be watched
             data, given = data or "video", {"overlays": "mp4", **given}
-        config = _with_data(config, data)
+        table = (values or {}).get("data")
+        if isinstance(table, Mapping) and "dataset" in table:  # it replaces the recipe's own
+            config = OmegaConf.merge(config, {"data": None})
+        else:
+            config = _with_data(config, data)
         folder = DEFAULTS["predictions"].read(given["predictions"]) if "predictions" in given else None
         config = with_masks_from(folder or config.get("predictions"), config)
         overriding = nested(given, config, problems)
@@ -178,13 +182,13 @@ def _recipe_file(name: str, folder: Path) -> Path:
     for path in (folder / user_path(name), shipped) if name.endswith(SUFFIXES) else (shipped,):
         if os.path.isfile(path):
             return path
-    raise InputError(f"no recipe {name!r}. There are: {', '.join(names())}; or give the path of a .yaml file")
+    raise InputError(f"no recipe {name!r}. Available: {', '.join(names())}; or give the path of a .yaml file")
 
 
 def _data_file(name: str) -> Path:
     path = user_path(name) if name.endswith(SUFFIXES) else FOLDER / "data" / f"{name}.yaml"
     if not os.path.isfile(path):
-        raise InputError(f"no data table {name!r}. There are: {', '.join(tables())}; or give the path of a .yaml file")
+        raise InputError(f"no data table {name!r}. Available: {', '.join(tables())}; or give the path of a .yaml file")
     return path
 
 

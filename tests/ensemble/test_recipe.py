@@ -55,7 +55,7 @@ def test_only_sources_that_are_read_are_made(tiny):
     [
         (["ouput=smr"], "unknown key `ouput`, did you mean `output`? Valid: annotations, base"),
         (["steps.smr.treshold=3"], "step smr (op vote): unknown key `treshold`, did you mean `threshold`?"),
-        (["steps.smr.op=wote"], "step smr: no step is called 'wote'. There are: average, candidates"),
+        (["steps.smr.op=wote"], "step smr: no step is called 'wote'. Available: average, candidates"),
         (["steps.smr.inputs=[soc,mutt]"], "step smr: input: unknown key `mutt`, did you mean `mutr`?"),
         (
             ["steps.smr.threshold=0"],
@@ -66,7 +66,7 @@ def test_only_sources_that_are_read_are_made(tiny):
         (["steps.smr.across=time"], "setting `across` is 'time', expected one of nothing, expressions"),
         (["steps.smr.leftover=last"], "setting `leftover` is 'last', expected vote, first, or a threshold"),
         (["steps.smr_flow.with=flaw"], "propagators: unknown key `flaw`, did you mean `flow`?"),
-        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils'. There are: files"),
+        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils'. Available: command, files"),
         (["sources.soc.paht=x"], "source soc: files: unknown key `paht`, did you mean `path`?"),
         (["propagators.flow.max_sid=3"], "propagator flow: flow: unknown key `max_sid`"),
         (["data.splt=x"], "data: ref_youtube_vos: unknown key `splt`, did you mean `split`?"),
@@ -120,7 +120,7 @@ def test_all_problems_at_once(tiny):
 
 
 def test_recipes_that_are_not_there_or_not_recipes(tmp_path):
-    assert "no recipe 'stage9'. There are: lsvos2023" in problems("recipe=stage9")
+    assert "no recipe 'stage9'. Available: lsvos2023" in problems("recipe=stage9")
     assert "which recipe?" in problems("out=x")
     broken = tmp_path / "broken.yaml"
     broken.write_text("steps: [1, {")
@@ -129,7 +129,7 @@ def test_recipes_that_are_not_there_or_not_recipes(tmp_path):
     assert "expected `key: value` lines" in problems(f"recipe={broken}")
     broken.write_text("base: broken.yaml\n")
     assert "circle: broken.yaml -> broken.yaml" in problems(f"recipe={broken}")
-    assert "no data table 'nope'. There are: folder" in problems("recipe=stage1", "data=nope")
+    assert "no data table 'nope'. Available: folder" in problems("recipe=stage1", "data=nope")
 
 
 def test_predictions_take_the_place_of_models(tiny, tmp_path, capsys):
