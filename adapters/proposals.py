@@ -21,7 +21,7 @@ from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.core.prediction import Objects
-from rvos_ensemble.adapters.core.settings import text
+from rvos_ensemble.adapters.core.settings import path
 from rvos_ensemble.adapters.files.coco_rle import Rle, checked_runs, decode
 from rvos_ensemble.adapters.files.scores import load_json
 from rvos_ensemble.adapters.files.storage import Folder, Zip
@@ -51,7 +51,7 @@ class Proposals(Adapter):
 
     stored = False
     objects = True
-    defaults = {"path": text(), "images": text(None)}
+    defaults = {"path": path(), "images": path(None)}
 
     def predict(self, clip: Clip) -> Objects:
         return Objects(self._reader().objects(clip))
@@ -199,7 +199,7 @@ def _detections(file: Stamp, images: Stamp | None) -> Detections:
     Raises:
         InputError: not json, or a detection without mask, score or frame.
     """
-    content = read_json(file[0], said="cannot be read as json")
+    content = read_json(file[0], complaint="cannot be read as json")
     rows = _coco_rows(content, images, file[0]) if isinstance(content, list) else _own_rows(content, file[0])
     found: Detections = {}
     for number, (video, frame, rle, score) in enumerate(rows):

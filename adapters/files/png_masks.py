@@ -18,18 +18,16 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.files.reader import Reader
-from rvos_ensemble.adapters.files.storage import Folder, Zip
+from rvos_ensemble.adapters.files.storage import Storage
 from rvos_ensemble.adapters.files.values import two_valued
-
-ON_THE_WAY = ("Annotations", "valid", "valid_u", "test", "train")  # folders that are looked into
-DEPTH = 4
+from rvos_ensemble.adapters.files.video_folders import find_parent
 
 
 @dataclass(frozen=True)
 class PngMasks(Reader):
     """Reads PNG trees and zips."""
 
-    storage: Folder | Zip
+    storage: Storage
     kind: str | None
     objects: str
     extra: str
@@ -110,33 +108,9 @@ class PngMasks(Reader):
         return f"expected a folder of that name at the top or in Annotations/; at the top: {first_few(folders + files)}"
 
     def _video(self, clip: Clip) -> str | None:
-        """The folder of a clip, or None.
-
-        Raises:
-            InputError: there are several, or it cannot be read.
-        """
-        found, level, unreadable = [], [""], []
-        for _ in range(DEPTH):
-            below = []
-            for at in level:
-                try:
-                    folders, files = self.storage.entries(at)
-                    if clip.name in files:
-                        self.storage.entries(f"{at}{clip.name}")  # a link to itself, for example: says why not
-                except InputError as error:
-                    unreadable += error.problems
-                    continue
-                if clip.name in folders:
-                    found.append(f"{at}{clip.name}")
-                alone = len(folders) == 1
-                below += [f"{at}{f}/" for f in folders if f != clip.name and (alone or f in ON_THE_WAY)]
-            level = below
-        if unreadable and not found:
-            raise InputError(unreadable)
-        if len(found) > 1:
-            places = " and ".join(self.storage.where(f) for f in found)
-            raise InputError(f"{self.storage.root}: video {clip.name!r} is there more than once: {places}")
-        return found[0] if found else None
+        """The folder of a clip; None if there is none."""
+        parent = find_parent(self.storage, [clip.name])
+        return None if parent is None else f"{parent}{clip.name}"
 
     def _layout(self, at: str) -> Literal["expressions", "ids"]:
         folders, files = self.storage.entries(at)
@@ -183,7 +157,7 @@ class _Frames:
             no ids: whatever is not 0.
     """
 
-    storage: Folder | Zip
+    storage: Storage
     names: tuple[str, ...]
     size: tuple[int, int]
     foreground: Literal["prob"] | tuple[int, ...] | None

@@ -23,7 +23,7 @@ def load_json(stamp: Stamp) -> dict[str, Any]:
     Raises:
         InputError: not json, or not a mapping.
     """
-    data = read_json(stamp[0], said="cannot be read as json")
+    data = read_json(stamp[0], complaint="cannot be read as json")
     if not isinstance(data, dict):
         raise InputError(f"{stamp[0]}: a json {type(data).__name__}, expected an object: {{video: ...}}")
     return data

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 from rvos_ensemble.adapters.core.disk import open_file, read_file
 from rvos_ensemble.adapters.core.errors import InputError
@@ -127,7 +128,7 @@ class Zip:
 class _OpenZip:
     def __init__(self, path: str):
         self.file = zip_file(path)
-        infos = files_in(self.file)
+        infos = zip_members(self.file)
         names = [_plain(i.filename) for i in infos]
         self.members = dict(zip(names, infos, strict=True))
         self.twice = {name for name, count in Counter(names).items() if count > 1}
@@ -202,7 +203,7 @@ def zip_file(path: str | Path) -> zipfile.ZipFile:
         raise InputError(f"{path}: cannot be read as a zip: {str(error) or type(error).__name__}") from error
 
 
-def files_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def zip_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Its members that are no folders, in order."""
     return [info for info in archive.infolist() if not info.filename.endswith("/")]
 
@@ -246,3 +247,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def is_junk(name: str) -> bool:
     """Litter of file managers: hidden files, and the like of `__MACOSX`."""
     return name.startswith(".") or name in JUNK
+
+
+Storage: TypeAlias = Folder | Zip
+"""Where masks lie; both have the same operations."""

@@ -6,18 +6,18 @@ single-channel 8-bit PNG, 0 or 255, of the clip's size. Servers answer a wrong z
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.disk import atomic_write
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.files.storage import files_in, read_member, zip_file
+from rvos_ensemble.adapters.files.storage import read_member, zip_file, zip_members
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all members: the same masks give the same bytes
 SHOWN = 20  # problems listed before "and N more"
@@ -71,24 +71,16 @@ def write(path: Path, clips: Sequence[Clip], root: str, pictures: Iterable[Itera
         InputError: the zip is not what the data set asks for; nothing is left under its name.
     """
     path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
-                for clip, data in zip(clips, pictures, strict=True):
-                    for name, picture in zip(members(clip, root), data, strict=True):
-                        archive.writestr(zipfile.ZipInfo(name, EPOCH), picture)
-            file.flush()
-            os.fsync(file.fileno())
-        problems = check(Path(temporary), clips, root)
-        if problems:
+
+    def fill(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+            for clip, data in zip(clips, pictures, strict=True):
+                for name, picture in zip(members(clip, root), data, strict=True):
+                    archive.writestr(zipfile.ZipInfo(name, EPOCH), picture)
+        if problems := check(Path(file.name), clips, root):
             raise InputError([f"{path} was not written: it would be refused", *problems])
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+
+    atomic_write(path, fill, mode=0o644)
     return plan(clips)
 
 
@@ -105,8 +97,8 @@ def check(path: Path, clips: Sequence[Clip], root: str = "Annotations/") -> list
     except InputError as e:
         return [f"{path}: not a zip: {str(e).removeprefix(f'{path}: ')}"]
     with archive:
-        infos = {i.filename: i for i in files_in(archive)}
-        counts = Counter(i.filename for i in files_in(archive))
+        infos = {i.filename: i for i in zip_members(archive)}
+        counts = Counter(i.filename for i in zip_members(archive))
         wanted = {name: clip for clip in clips for name in members(clip, root)}
         problems = []
         if wanted and infos.keys().isdisjoint(wanted):

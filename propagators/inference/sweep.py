@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.settings import listed, number, switch, table, text, whole
 from rvos_ensemble.adapters.inference import device
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, WEIGHTS
@@ -31,7 +31,7 @@ TTA: dict[str, Any] = {
 }
 DEFAULTS: dict[str, Any] = {
     "weights": WEIGHTS,  # a checkpoint of the official code, or the name of weights that come with the package
-    # such as r50_deaotl; None takes what the file holds: see `checkpoint.recognise` of AOT-B and -L
+    # such as r50_deaotl; None takes what the file holds: see `VOSFamily.variant` on AOT-B and -L
     "variant": text(None),
     # of the input, pixels; None: as the variant was tested, 1040 for the official ones
     "max_long_edge": whole(None, least=32, most=1 << 14),
@@ -85,8 +85,7 @@ class Model:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the weights."""
-        with weights_file(self.settings["weights"]).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(file)
+        return file_hash(file_stamp(weights_file(self.settings["weights"])))
 
     def autocast(self):
         """The context that computes in the chosen precision."""
@@ -247,13 +246,6 @@ def _best(p: Tensor) -> Tensor:
         label = torch.where(p[:, i] > best, i, label)
         best = torch.maximum(best, p[:, i])
     return label
-
-
-def _hash(file) -> str:  # Python 3.10
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def relations(given: dict[str, Any], family: str) -> Iterator[str]:

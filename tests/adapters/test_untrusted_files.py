@@ -16,7 +16,7 @@ from helpers.tiny import FRAMES, MODELS, H, T, W
 
 import run_ensemble
 from rvos_ensemble.adapters import Clip, Expression, InputError
-from rvos_ensemble.adapters.core import disk, png
+from rvos_ensemble.adapters.core import disk, json_text, png
 from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.files import Files
@@ -246,7 +246,7 @@ def test_a_damaged_remark_is_told_by_check(tiny, capsys, about):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b'{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        (b'{"a": 1, "a": 2}', "one object has the key 'a' twice"),
         (b"[" * 100_000, "more than 64 deep"),
         (b"[" * 300 + b"]" * 300, "more than 64 deep"),
         (b'{"a": ' + b"1" * 5000 + b"}", "digits"),
@@ -260,26 +260,26 @@ def test_a_damaged_remark_is_told_by_check(tiny, capsys, about):
 def test_json_is_read_strictly(tmp_path, text, words):
     path = tmp_path / "x.json"
     path.write_bytes(text)
-    said = failure(lambda: disk.read_json(path))
+    said = failure(lambda: json_text.read_json(path))
     assert said.startswith(f"{path}: ") and words in said
 
 
 def test_duplicate_keys_of_many_are_found_quickly():
     keys = ",".join(f'"{i}": 0' for i in range(200_000))
-    assert "twice" in failure(lambda: disk.parse_json(f'{{{keys}, "199999": 1}}', "x.json"))
+    assert "twice" in failure(lambda: json_text.parse_json(f'{{{keys}, "199999": 1}}', "x.json"))
 
 
 def test_what_json_may_hold():
     content = {"é": ["\N{GRINNING FACE}", 1, 2.5, None, True], "n": [[[[0]]]]}
-    assert disk.parse_json(json.dumps(content), "x") == content
-    assert disk.parse_json(b"\xef\xbb\xbf{}", "x") == {}
+    assert json_text.parse_json(json.dumps(content), "x") == content
+    assert json_text.parse_json(b"\xef\xbb\xbf{}", "x") == {}
 
 
 @pytest.mark.parametrize("name", ["meta_expressions", "obj_ids"])
 def test_json_of_a_data_set(tiny, capsys, name):
     path = tiny.root / "meta_expressions" / "valid" / f"{name}.json"
     path.write_text(path.read_text()[:-1] + ', "a": {}, "a": {}}')
-    assert f"{path}: the key 'a' is there twice" in refused(["check", *tiny.arguments], capsys)
+    assert f"{path}: one object has the key 'a' twice" in refused(["check", *tiny.arguments], capsys)
 
 
 @pytest.mark.parametrize(

@@ -273,8 +273,8 @@ def test_a_grouping_file_that_does_not_fit_is_told(content, words, tmp_path):
         ("folder", "Is a directory"),
         (b"\xff\xfe", "not UTF-8"),
         (b"[1]", "a list, expected {clip"),
-        (b'{"v": [["0"]], "v": [["0"]]}', "the key 'v' is there twice"),
-        (b"[" * 100_000, "in each other"),
+        (b'{"v": [["0"]], "v": [["0"]]}', "one object has the key 'v' twice"),
+        (b"[" * 100_000, "nested more than 64 deep"),
         (b'{"v": [["\\ud800"]]}', "half a character"),
     ],
 )

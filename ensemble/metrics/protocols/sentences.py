@@ -15,7 +15,6 @@ as in the code of MTTR (Botach et al., CVPR 2022), which ReferFormer, SOC and ot
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import math
 from collections.abc import Iterable, Mapping
@@ -28,7 +27,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.hashing import digest, file_hash, file_stamp
 from rvos_ensemble.ensemble.metrics.protocols.coco_json import ImageId, Scored, Truth, read_predictions, read_truth
 from rvos_ensemble.ensemble.metrics.protocols.protocol import Result
 
@@ -81,7 +80,7 @@ def list_hash(samples: Iterable[ImageId]) -> str:
     >>> list_hash(["v_a_f_1", "v_b_f_2"]) == list_hash(["v_b_f_2", "v_a_f_1"])
     True
     """
-    return hashlib.blake2b("\n".join(sorted(map(str, samples))).encode(), digest_size=8).hexdigest()
+    return digest("\n".join(sorted(map(str, samples))), size=8)
 
 
 def best_overlaps(

@@ -10,7 +10,6 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
@@ -19,10 +18,8 @@ from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.datasets.meta import natural
-from rvos_ensemble.adapters.files.png_masks import DEPTH, ON_THE_WAY
-from rvos_ensemble.adapters.files.storage import Folder, Zip
-
-Storage: TypeAlias = Folder | Zip
+from rvos_ensemble.adapters.files.storage import Folder, Storage, Zip
+from rvos_ensemble.adapters.files.video_folders import find_parent
 
 
 @dataclass(frozen=True)
@@ -165,23 +162,8 @@ def find_tree(start: Tree, folders: Collection[str]) -> Tree | None:
     Raises:
         InputError: there are several.
     """
-    storage, wanted, level = start.storage, set(folders), [start.top]
-    for _ in range(DEPTH):
-        found = [at for at in level if not wanted.isdisjoint(storage.entries(at)[0])]
-        if len(found) > 1:
-            places = " and ".join(storage.where(at) for at in found)
-            raise InputError(
-                f"{start.where}: {first_few(wanted, 3)} in several places: {places}; give the one that is meant"
-            )
-        if found:
-            return Tree(storage, found[0])
-        level = [
-            f"{at}{folder}/"
-            for at in level
-            for folder in storage.entries(at)[0]
-            if folder in (*ON_THE_WAY, "480p") or len(storage.entries(at)[0]) == 1
-        ]
-    return None
+    parent = find_parent(start.storage, folders, start.top)
+    return None if parent is None else Tree(start.storage, parent)
 
 
 def _holds(tree: Tree) -> str:
