@@ -92,8 +92,8 @@ def stand_ins() -> None:
 
 def official(o: argparse.Namespace) -> None:
     """Builds, saves and runs the official model; masks and proposals' ratings into the folder `o.out`."""
-    from tests.fanin import fill
-    from tests.tiny_tokenizers import bert_folder
+    from tests.helpers.fanin import fill
+    from tests.helpers.tiny_tokenizers import bert_folder
 
     sys.path[:0] = [str(o.checkout), str(o.checkout / "projects/UNINEXT")]
     stand_ins()

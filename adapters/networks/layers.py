@@ -174,7 +174,9 @@ class Attention(nn.Module):
 
 def sine_wave(position: Tensor, channels: int) -> Tensor:
     """Positions [...] as sines and cosines [..., channels] of falling frequencies, in turns."""
-    period = 10000 ** (2 * (torch.arange(channels, device=position.device) // 2) / channels)
+    # In float32, whatever the default dtype is: UNINEXT's positions of padding are large numbers (see `Layout.of`), and
+    # the sine of a large number depends on how its last digits are rounded.
+    period = 10000 ** (2 * (torch.arange(channels, dtype=torch.float32, device=position.device) // 2) / channels)
     angle = position[..., None] / period
     return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], -1).flatten(-2)
 

@@ -49,6 +49,8 @@ class Layout:
             inside = torch.stack([mask[0].sum(), mask[:, 0].sum()]).float()  # cells (x, y) that are not padding
             share.append(inside / torch.tensor([w, h], device=mask.device))
             rows, columns = mask.cumsum(0, dtype=torch.float32), mask.cumsum(1, dtype=torch.float32)
+            # In a column of padding every count is 0 and this is -0.5 / 1e-6 * 2 pi; float32 resolves it to 0.25 only,
+            # so float64 would change the masks: the convolutions of the mask head carry padding into the image.
             rows = (rows - 0.5) / (rows[-1:] + 1e-6) * (2 * math.pi)
             columns = (columns - 0.5) / (columns[:, -1:] + 1e-6) * (2 * math.pi)
             waves = [sine_wave(rows, channels // 2), sine_wave(columns, channels // 2)]
