@@ -1,4 +1,4 @@
-"""What a person looks at: the table of steps, metrics.csv and .json, and report.html."""
+"""The results of a run for people: the table of steps, metrics.csv, metrics.json and report.html."""
 
 from rvos_ensemble.ensemble.report.page import refresh, write_page
 from rvos_ensemble.ensemble.report.table import describe, scores_frame, summary, table_text, write_metrics

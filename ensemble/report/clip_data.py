@@ -1,8 +1,8 @@
-"""What the report shows of a clip: small frames, and small masks of every source and step, in one compact file.
+"""The data of a clip for the report: reduced frames, and reduced masks of every source and step, in one compact file.
 
-A mask is kept as run lengths, from which the page paints overlays and counts votes; pictures of every overlay would
-take ten times the space. The file is a line of JavaScript around a line of JSON: a page opened from disk may load
-scripts that lie beside it, and nothing else.
+Masks are stored as run lengths, from which the page draws overlays and counts votes. Images of all overlays would need
+ten times the space. The file is JavaScript around one line of JSON, because a page opened from disk may load scripts
+from its folder but no other files.
 """
 
 from __future__ import annotations
@@ -22,42 +22,48 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
 
-SIDE = 240  # pixels of the longer side: a whole frame is one run, and a run is 16 bits
-FRAMES = 400  # of a clip at most; of longer ones every second, third, ...
-QUALITY = 60  # of WebP: 4 KB a frame
+SIDE = 240  # pixels of the longer side; a run may cover a whole frame and must fit into 16 bits
+FRAMES = 400  # maximum per clip; of longer clips every second, third, ... frame is used
+QUALITY = 60  # of WebP; about 4 KB per frame
 FOLDER = "report"
 
 
 def file_name(clip: str) -> str:
-    """Where a clip's pictures lie, under the folder of results."""
+    """Path of the file of a clip, relative to the folder of results."""
     return f"{FOLDER}/{clip}.js"
 
 
 def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
     """The file of a clip.
 
-    Its JSON holds `size` [h, w] of a small frame, `times` and `names` of the frames shown, `columns` and `frames` (a
-    sheet of them as WebP, row by row), `rows` {expression: {source or step: number of its mask sequence}}, `truth`
-    {expression: number}, and `runs`: deflated uint16, first the number of runs of every frame of every mask sequence,
-    then the runs, each frame's beginning with background.
+    Its JSON contains `size` [h, w] of a reduced frame, `times` and `names` of the selected frames, `columns` and
+    `frames` (all reduced frames in one WebP image, row by row), `rows` {expression: {source or step: index of its mask
+    sequence}}, `truth` {expression: index of its mask sequence}, and `runs`: deflated uint16, first the number of runs
+    of each frame of each mask sequence, then the runs of all frames, each starting with background.
 
     Args:
-        clip: whose frames and ground truth.
-        results: {source or step: prediction}; masks that several share are kept once.
+        clip: the clip, with its ground truth if it has one.
+        results: {source or step: prediction}; masks shared by several of them are stored once.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        InputError: OpenCV cannot encode WebP.
     """
     times = range(0, len(clip), math.ceil(len(clip) / FRAMES))
     scale = min(1.0, SIDE / max(clip.size))
     size = tuple(max(1, round(n * scale)) for n in clip.size)
-    known: dict[int, int] = {}
-    kept: list[MaskSequence] = []  # held, so that no id is given twice
+    indices: dict[int, int] = {}  # {id of masks: index of their mask sequence}
+    kept: list[MaskSequence] = []  # keeps the masks alive, so that no id is reused
     runs: list[list[np.ndarray]] = []
 
-    def number(sequence: MaskSequence) -> int:
-        if id(sequence.masks) not in known:
-            known[id(sequence.masks)] = len(runs)
+    def index(sequence: MaskSequence) -> int:
+        if id(sequence.masks) not in indices:
+            indices[id(sequence.masks)] = len(runs)
             kept.append(sequence)
             runs.append([runs_of(shrink(sequence.prob_at(t), size) > 127) for t in times])
-        return known[id(sequence.masks)]
+        return indices[id(sequence.masks)]
 
     truths = {e.id: clip.truth.read(e.id) for e in clip.expressions} if clip.truth else {}
     columns = math.ceil(math.sqrt(len(times)))
@@ -67,8 +73,8 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
         "names": [clip.frames[t] for t in times],
         "columns": columns,
         "frames": _text(_sheet([shrink(clip.read(t), size) for t in times], columns)),
-        "rows": {e.id: {name: number(p[e.id]) for name, p in results.items()} for e in clip.expressions},
-        "truth": {e: number(s) for e, s in truths.items() if s is not None},
+        "rows": {e.id: {name: index(p[e.id]) for name, p in results.items()} for e in clip.expressions},
+        "truth": {e: index(s) for e, s in truths.items() if s is not None},
     }
     flat = [r for sequence in runs for r in sequence]
     numbers = np.concatenate([[len(r) for r in flat], *flat]).astype("<u2")
@@ -77,12 +83,12 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
 
 
 def body_of(data: bytes) -> str:
-    """The JSON in a clip's file."""
+    """The JSON in the file of a clip, from the bytes of the file."""
     return data.decode().split("\n")[1]
 
 
 def script_json(value: Any) -> str:
-    r"""Compact JSON that may stand inside a script of a page: no text in it can end the script.
+    r"""Compact JSON that is safe inside a script element: no text in it can end the element.
 
     >>> script_json({"text": "</script>"})
     '{"text":"\\u003c/script>"}'
@@ -91,7 +97,7 @@ def script_json(value: Any) -> str:
 
 
 def runs_of(mask: np.ndarray) -> np.ndarray:
-    """Lengths of runs of equal pixels, row by row, background first, int64 [R].
+    """Lengths of runs of equal pixels of a bool mask [H, W], row by row, background first, int64 [R].
 
     >>> runs_of(np.array([[False, True], [True, False]])).tolist(), runs_of(np.ones((1, 2), bool)).tolist()
     ([1, 2, 1], [0, 2])
@@ -103,25 +109,26 @@ def runs_of(mask: np.ndarray) -> np.ndarray:
 
 
 def shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The picture at (h, w), each pixel the mean of those it stands for."""
+    """The image, uint8 [H, W] or [H, W, 3], reduced to (h, w) by averaging over pixel areas."""
     if picture.shape[:2] == size:
         return picture
     return cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)
 
 
 def _sheet(tiles: list[np.ndarray], columns: int) -> bytes:
-    """RGB pictures of one size, row by row, as one WebP: at most 20 x 20 of SIDE pixels, of which WebP takes thrice."""
+    """RGB images of one size, row by row, in one WebP image: at most 20 x 20 of SIDE pixels, a third of its limit."""
     blank = np.zeros_like(tiles[0])
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     sheet = np.vstack([np.hstack([*row, *[blank] * (columns - len(row))]) for row in rows])
-    done, data = cv2.imencode(".webp", sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
-    if not done:
+    encoded, data = cv2.imencode(".webp", sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    if not encoded:
         raise InputError(
-            f"report: OpenCV {cv2.__version__} cannot write WebP of {sheet.shape[0]}x{sheet.shape[1]} (HxW); give "
+            f"report: OpenCV {cv2.__version__} cannot encode WebP of {sheet.shape[0]}x{sheet.shape[1]} (HxW); set "
             "report=false"
         )
     return data.tobytes()
 
 
 def _text(data: bytes) -> str:
+    """Base64 text of the bytes."""
     return base64.b64encode(data).decode()

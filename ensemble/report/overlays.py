@@ -1,4 +1,4 @@
-"""Videos of a result: the output's masks over the frames, one file an expression, for slides and pages."""
+"""Overlay videos: the output masks drawn over the frames, one file per expression."""
 
 from __future__ import annotations
 
@@ -15,57 +15,60 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 
 KINDS = ("mp4", "gif")
-FPS = 6  # as many as Ref-YouTube-VOS annotates a second
-GIF_SIDE = 480  # pixels of the longer side: a GIF keeps every frame nearly as it is
-ROOM = 1 << 20  # bytes whose lack shows that a disk is full
+FPS = 6  # frames that Ref-YouTube-VOS annotates per second
+GIF_SIDE = 480  # pixels of the longer side; GIF compresses each frame separately, so files are large
+ROOM = 1 << 20  # bytes; if they cannot be written, the disk is full
 TINT = (225, 20, 140)
 
 
 def encode(clip: Clip, sequence: MaskSequence, kind: str) -> bytes:
-    """The frames with the masks tinted and outlined, as the bytes of a video file.
+    """A video of the frames with tinted and outlined masks.
 
     Args:
-        clip: whose frames.
-        sequence: T masks of its size.
-        kind: "mp4" (MPEG-4 part 2, any player, not every browser) or "gif" (at most GIF_SIDE pixels, everywhere).
+        clip: the clip.
+        sequence: its masks, T of the clip's size.
+        kind: "mp4" (MPEG-4 part 2, which players support but some browsers do not) or "gif" (at most GIF_SIDE pixels,
+            plays everywhere).
+
+    Returns:
+        The bytes of the video file.
 
     Raises:
-        InputError: this OpenCV cannot write that kind, or not all frames.
+        InputError: this OpenCV cannot write the kind, or did not write all frames.
         OSError: the system's folder for temporary files is full; its path is in the error.
     """
     write, count = (_write_gif, _gif_frames) if kind == "gif" else (_write_mp4, _mp4_frames)
-    with tempfile.TemporaryDirectory(prefix="rvos_overlay_") as folder:  # OpenCV's writers know files only
+    with tempfile.TemporaryDirectory(prefix="rvos_overlay_") as folder:  # OpenCV writes only to files
         path = Path(folder) / f"overlay.{kind}"
         if not write(path, clip, sequence):
             _has_room(path)
-            raise InputError(
-                f"overlays: {kind}: OpenCV {cv2.__version__} cannot write it here; take another of {KINDS}"
-            )
-        if (written := count(path)) != len(clip):  # the writers do not say that a disk is full
+            raise InputError(f"overlays: {kind}: OpenCV {cv2.__version__} cannot write it here; use another of {KINDS}")
+        if (written := count(path)) != len(clip):  # the writers do not report a full disk
             _has_room(path)
             raise InputError(
                 f"overlays: {kind}: OpenCV {cv2.__version__} wrote {written} of the {len(clip)} frames of clip "
-                f"{clip.name!r}; take another of {KINDS}"
+                f"{clip.name!r}; use another of {KINDS}"
             )
         return path.read_bytes()
 
 
 def _has_room(path: Path) -> None:
-    """That a little more can be written beside the file.
+    """Checks that ROOM bytes can be written to the folder of the file.
 
     Raises:
-        OSError: there is no room, or nothing can be written.
+        OSError: the disk is full, or the folder is not writable.
     """
-    beside = path.with_name("room")
+    probe = path.with_name("room")
     try:
-        beside.write_bytes(bytes(ROOM))
+        probe.write_bytes(bytes(ROOM))
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path.parent)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        probe.unlink(missing_ok=True)
 
 
 def _mp4_frames(path: Path) -> int:
+    """Number of frames that can be decoded."""
     video, count = cv2.VideoCapture(str(path)), 0
     while video.grab():
         count += 1
@@ -74,6 +77,7 @@ def _mp4_frames(path: Path) -> int:
 
 
 def _gif_frames(path: Path) -> int:
+    """Number of frames, 0 if the file is damaged."""
     try:
         with Image.open(path) as picture:
             picture.seek(picture.n_frames - 1)
@@ -84,7 +88,7 @@ def _gif_frames(path: Path) -> int:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = TINT) -> np.ndarray:
-    """The image, uint8 [H, W, 3], with the mask, bool [H, W], tinted and outlined."""
+    """A copy of the image, uint8 [H, W, 3], with the mask, bool [H, W], tinted and outlined."""
     out = image.copy()
     out[mask] = (0.55 * out[mask] + 0.45 * np.array(colour)).astype(np.uint8)
     edges, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -93,14 +97,15 @@ def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = 
 
 
 def _pictures(clip: Clip, sequence: MaskSequence) -> Iterator[np.ndarray]:
-    """Overlays in OpenCV's order of colours."""
+    """Overlays of all frames, in OpenCV's BGR order."""
     for t in range(len(clip)):
         yield np.ascontiguousarray(overlay(clip.read(t), sequence.prob_at(t) > 127)[..., ::-1])
 
 
 def _write_mp4(path: Path, clip: Clip, sequence: MaskSequence) -> bool:
+    """Whether the file could be opened and written."""
     height, width = clip.size
-    even = (width + width % 2, height + height % 2)  # the codec takes no other
+    even = (width + width % 2, height + height % 2)  # the codec supports only even sizes
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), FPS, even)
     if not writer.isOpened():
         return False
@@ -111,7 +116,8 @@ def _write_mp4(path: Path, clip: Clip, sequence: MaskSequence) -> bool:
 
 
 def _write_gif(path: Path, clip: Clip, sequence: MaskSequence) -> bool:
-    if not hasattr(cv2, "imwriteanimation"):  # OpenCV before 4.11
+    """Whether the file was written."""
+    if not hasattr(cv2, "imwriteanimation"):  # needs OpenCV 4.11
         return False
     scale = min(1.0, GIF_SIDE / max(clip.size))
     animation = cv2.Animation()
@@ -122,5 +128,5 @@ def _write_gif(path: Path, clip: Clip, sequence: MaskSequence) -> bool:
     animation.durations = np.full(len(clip), round(1000 / FPS), np.int32)
     try:
         return cv2.imwriteanimation(str(path), animation)
-    except cv2.error:  # of a full disk, among others
+    except cv2.error:  # for example, the disk is full
         return False

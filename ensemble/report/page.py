@@ -1,9 +1,8 @@
-"""report.html: one file that opens from disk, with every score, and the pictures of the clips that tell most.
+"""report.html: a single file that opens from disk, with all scores and the images of the most informative clips.
 
-The page is `page.html` with its style, scripts and data put in. Pictures of a clip are made with the clip
-(`ensemble/report/clip_data.py`) and lie in `report/CLIP.js`; as many as fit into PAGE_BYTES are also put into the page
-itself, the others are loaded from there when they are asked for. Without that folder the page still has all scores and
-curves.
+The page is `page.html` with its style, scripts and data inserted. The images of a clip are written to `report/CLIP.js`
+when the clip is computed (`ensemble/report/clip_data.py`). As many as fit into PAGE_BYTES are also embedded in the
+page; the page loads the others on demand. Without the folder `report/`, the page still has all scores and curves.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from rvos_ensemble.ensemble.report import clip_data
 from rvos_ensemble.ensemble.report.record import ClipRecord
 from rvos_ensemble.ensemble.report.table import describe, scores_frame, summary
 
-PAGE_BYTES = 12 * 2**20  # of report.html at most, unless the scores alone take more
+PAGE_BYTES = 12 * 2**20  # maximum size of report.html, unless the scores alone need more
 FOLDER = Path(__file__).parent
 SCRIPTS = ("draw.js", "pictures.js", "viewer.js", "page.js")
-NO_SCORE = 65535  # in curves of a step that was not scored; scores are per mille
+NO_SCORE = 65535  # in the curves of a step without scores; scores are in per mille
 
 
 def write_page(
@@ -41,23 +40,23 @@ def write_page(
     """Writes report.html.
 
     Args:
-        recipe: what was run.
-        folder: for the file.
-        clips: those that were done.
-        records: theirs, in the same order.
-        places: where the results of each clip lie.
+        recipe: the recipe of the run.
+        folder: folder for the file.
+        clips: the clips with results.
+        records: their records, in the same order.
+        places: {clip: the folder with its results}.
     """
     frame = scores_frame(clips, records)
     data = page_data(recipe, clips, records, frame, places)
-    order = telling(recipe, frame) or [c.name for c in clips]
+    order = most_informative_first(recipe, frame) or [c.name for c in clips]
     files = [places[name].path(name, "report.js") for name in order]
     atomic_write(folder / "report.html", assemble(recipe.out, data, dict(zip(order, files, strict=True))))
 
 
 def refresh(out: Path) -> None:
-    """Puts the ablations of `OUT/ablation.csv` into `OUT/report.html`, and leaves the rest of the page as it is.
+    """Inserts the ablations of `OUT/ablation.csv` into `OUT/report.html` without changing the rest of the page.
 
-    Where there is no page yet it makes one of the ablations alone.
+    If the page does not exist, writes one that contains only the ablations.
     """
     file = out / "report.html"
     if not file.is_file():
@@ -70,12 +69,13 @@ def refresh(out: Path) -> None:
 
 
 def assemble(out: Path, data: dict[str, Any], files: Mapping[str, Path]) -> str:
-    """The page.
+    """The text of the page.
 
     Args:
         out: folder of the results.
-        data: of `page_data`.
-        files: {clip: its pictures}, which go into the page while there is room, the most telling first.
+        data: result of `page_data`.
+        files: {clip: file with its images}, the most informative clips first; they are embedded until PAGE_BYTES is
+            reached.
     """
     parts = {
         "title": html.escape(data["title"]),
@@ -88,7 +88,7 @@ def assemble(out: Path, data: dict[str, Any], files: Mapping[str, Path]) -> str:
     room = PAGE_BYTES - len(template.substitute(parts, pictures="").encode())
     pictures = []
     for clip, file in files.items():
-        if file.is_file() and file.stat().st_size + 200 < room:  # 200: the tag around it
+        if file.is_file() and file.stat().st_size + 200 < room:  # 200: the tag around the JSON
             body = clip_data.body_of(file.read_bytes())
             name = html.escape(clip)
             pictures.append(f'<script type="application/json" class="pictures" data-clip="{name}">{body}</script>')
@@ -103,7 +103,7 @@ def page_data(
     frame: pd.DataFrame,
     places: Mapping[str, Place],
 ) -> dict[str, Any]:
-    """All that the page knows besides pictures; see the comments for what the keys are."""
+    """All data of the page except images; the comments explain the keys."""
     names = [*recipe.sources, *recipe.steps]
     means = {} if frame.empty else {r.step: [r.J, r.F, r.JF] for r in summary(recipe, frame).itertuples()}
     expressions = []
@@ -115,7 +115,7 @@ def page_data(
                     "clip": number,
                     "id": e.id,
                     "text": e.text,
-                    "J": [_rounded(scores, n, e.id, "J") for n in names],  # of every source and step
+                    "J": [_rounded(scores, n, e.id, "J") for n in names],  # one value per source and step
                     "F": [_rounded(scores, n, e.id, "F") for n in names],
                     "curves": _curves(scores, names, e.id, len(clip)),  # uint16 [source or step, J and F, T], base64
                     "notes": {str(i): n for i, name in enumerate(names) if (n := _notes(record, name, e.id))},
@@ -130,8 +130,8 @@ def page_data(
     }
 
 
-def telling(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
-    """Clips that tell most first: of the best gain over the best source, of the worst loss, of the next gain, ..."""
+def most_informative_first(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
+    """Names of clips, the most informative first: largest gain over the best source, largest loss, next gain, ..."""
     table = frame.pivot(index=["clip", "expression"], columns="step", values="J&F")
     sources = [s for s in recipe.sources if s in table]
     if not sources or recipe.output not in table:
@@ -142,38 +142,45 @@ def telling(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
 
 
 def _step(recipe: Recipe, name: str, means: list[float] | None) -> dict[str, Any]:
-    about = {"name": name, "what": describe(recipe, name), "source": name in recipe.sources, "means": means}
+    """A source or step: its name, description, whether it is a source, and mean J, F and J&F."""
+    row = {"name": name, "what": describe(recipe, name), "source": name in recipe.sources, "means": means}
     step = recipe.steps.get(name)
-    if step is not None and step.counts_votes:  # of these masks the page counts the votes
-        about |= {"inputs": step.inputs, "weights": step.settings.weights or [1] * len(step.inputs)}
-    return about
+    if step is not None and step.counts_votes:  # the page counts the votes of its inputs
+        row |= {"inputs": step.inputs, "weights": step.settings.weights or [1] * len(step.inputs)}
+    return row
 
 
 def _notes(record: ClipRecord, name: str, expression: str) -> dict[str, Any]:
-    """Key frames, the group that voted, and how many votes were needed, where a step says so."""
+    """Key frames, the group of expressions that voted, and the votes needed, if the step recorded them."""
     notes = record.notes.get(name, {}).get(expression, {})
-    keys = notes.get("key_frames") or notes.get("key_frame")  # of a source that names one: its number
-    found = {"keys": [keys] if isinstance(keys, int) else keys, "group": notes.get("group")}
-    return {k: v for k, v in {**found, "votes": notes.get("votes")}.items() if v}
+    keys = notes.get("key_frames") or notes.get("key_frame")  # a source notes a single number
+    result = {
+        "keys": [keys] if isinstance(keys, int) else keys,
+        "group": notes.get("group"),
+        "votes": notes.get("votes"),
+    }
+    return {k: v for k, v in result.items() if v}
 
 
 def _rounded(scores: FrameScores, step: str, expression: str, which: str) -> float | None:
-    found = scores.get(step, {}).get(expression)
-    return None if found is None else round(getattr(found.mean(), which), 5)
+    """Mean J or F of an expression, None if it was not scored."""
+    per_frame = scores.get(step, {}).get(expression)
+    return None if per_frame is None else round(getattr(per_frame.mean(), which), 5)
 
 
 def _curves(scores: FrameScores, steps: Sequence[str], expression: str, frames: int) -> str | None:
-    if not any(expression in of for of in scores.values()):
+    """J and F of each frame in per mille, uint16 [steps, 2, T] as base64; None if no step was scored."""
+    if not any(expression in of_step for of_step in scores.values()):
         return None
     values = np.full((len(steps), 2, frames), NO_SCORE, "<u2")
     for i, step in enumerate(steps):
-        if found := scores.get(step, {}).get(expression):
-            values[i] = np.rint(1000 * np.stack([found.J, found.F]))
+        if per_frame := scores.get(step, {}).get(expression):
+            values[i] = np.rint(1000 * np.stack([per_frame.J, per_frame.F]))
     return base64.b64encode(values.tobytes()).decode()
 
 
 def _ablations(out: Path) -> str:
-    """The rows of `OUT/ablation.csv` as JSON for the page, none where there is no such file."""
+    """The rows of `OUT/ablation.csv` as JSON for the page; an empty list if the file does not exist."""
     file = out / "ablation.csv"
     if not file.is_file():
         return "[]"

@@ -1,4 +1,4 @@
-"""Scores as tables: metrics.csv, metrics.json, and the one for the terminal."""
+"""Scores as tables: metrics.csv, metrics.json, and a table for the terminal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rvos_ensemble.ensemble.report.record import ClipRecord
 
 
 def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:
-    """Writes metrics.csv (a row per clip, expression and step) and metrics.json, where there is ground truth.
+    """Writes metrics.csv (a row per clip, expression and step) and metrics.json if there is ground truth.
 
     Args:
-        recipe: what was run.
-        folder: for the files.
-        clips: those that were done.
-        records: theirs, in the same order.
+        recipe: the recipe of the run.
+        folder: folder for the files.
+        clips: the clips with results.
+        records: their records, in the same order.
 
     Returns:
         The table to print: J, F and J&F of every source and step, in percent.
@@ -60,14 +60,14 @@ def scores_frame(clips: Sequence[Clip], records: Sequence[ClipRecord]) -> pd.Dat
 
 
 def summary(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
-    """J, F and J&F of every source and step: the mean over expressions, as Ref-YouTube-VOS does."""
+    """Mean J, F and J&F over expressions of every source and step, as in Ref-YouTube-VOS."""
     order = [n for n in [*recipe.sources, *recipe.steps] if n in set(frame.step)]
     means = frame.groupby("step")[["J", "F"]].mean().loc[order].reset_index()
     return means.assign(JF=(means.J + means.F) / 2)
 
 
 def describe(recipe: Recipe, name: str) -> str:
-    """What a row of the table is, in a few words."""
+    """A short description of a source or step."""
     if name in recipe.sources:
         label = recipe.sources[name].label()
         return f"source{f', {label}' if label else ''}"
