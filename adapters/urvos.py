@@ -1,4 +1,4 @@
-"""URVOS's first stage: every frame by itself. The second is the propagator of the same name, with the same weights.
+"""URVOS's first stage: every frame on its own. The second stage is the propagator `urvos`, with the same weights.
 
 Source: Seo et al., "URVOS: Unified Referring Video Object Segmentation Network with a Large-Scale Benchmark",
 ECCV 2020.
@@ -20,24 +20,25 @@ from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import path, whole
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.inference.logits import LogitMasks, confidence
+from rvos_ensemble.adapters.inference.network_adapter import shipped_name
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
 
 if TYPE_CHECKING:
     from rvos_ensemble.adapters.networks.urvos.urvos import URVOS as Network
 
 SETTINGS: dict[str, Any] = {
-    # a file that `train segmenter=urvos` wrote, or the name of shipped ones: urvos_nano
+    # a file that `train segmenter=urvos` wrote, or the name of weights of this package: urvos_nano
     "weights": path(what="weights such as urvos_nano"),
     "short_side": whole(None, least=1, most=1 << 14),  # of the frames, pixels; None: as the network was trained
-    "device": DEVICE,  # auto (CUDA where there is one), cpu, cuda, cuda:1, ...
+    "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
     "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
 }
 
 
 class URVOS(Adapter):
-    """URVOS, every frame by itself: needs `weights`, ours (urvos_nano) or those of a training of your own."""
+    """URVOS, every frame on its own: needs `weights`, ours (urvos_nano) or those of a training of your own."""
 
-    # frames at once: memory, not numbers
+    # frames per forward pass: affects memory, not results
     defaults: ClassVar[dict[str, Any]] = {**SETTINGS, "frames_per_step": whole(8, least=1)}
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
@@ -60,28 +61,28 @@ class URVOS(Adapter):
                 span = range(start, min(start + s.frames_per_step, len(clip)))
                 maps = network.encode(preprocess.read(clip, span, size, "torchvision").to(where))
                 logits.append(network.answer(maps, text).half().cpu().numpy())
-        masks = [LogitMasks(x, tuple(clip.size)) for x in np.concatenate(logits, 1)]
+        masks = [LogitMasks(x, tuple(clip.size)) for x in np.concatenate(logits, 1)]  # [E, T, h4, w4]
         scores = [[confidence(m[t]) for t in range(len(clip))] for m in masks]
         notes = {"model": "urvos", "score_source": "mean of the pixel-wise final scores"}
-        found = {}
+        prediction = {}
         for e, m, p in zip(clip.expressions, masks, scores, strict=True):
             unknown = network.words.unknown(e.text)
-            found[e.id] = MaskSequence.prob(m, p, **notes, **({"unknown_words": unknown} if unknown else {}))
-        return found
+            prediction[e.id] = MaskSequence.prob(m, p, **notes, **({"unknown_words": unknown} if unknown else {}))
+        return prediction
 
     def check(self, clips: Sequence[Clip]) -> list[str]:
-        """Weights that are missing or do not fit; sentences that our small ones cannot read."""
+        """Weights that are missing or do not fit; expressions with words that our small weights do not know."""
         try:
             words = self.network.words
         except InputError as error:
             return error.problems
-        if not str(self.settings.weights).endswith("_nano"):  # one's own has the words of its own data
+        if not str(self.settings.weights).endswith("_nano"):  # weights of your own have the words of your data
             return []
-        strange = {c.name: [e.text for e in c.expressions if words.unknown(e.text)] for c in clips}
+        unreadable = {c.name: [e.text for e in c.expressions if words.unknown(e.text)] for c in clips}
         return [
             f"clip {name!r}: {self.settings.weights} knows only the words of `shapes`, not all of these: "
             f"{first_few(texts, 3)}"
-            for name, texts in strange.items()
+            for name, texts in unreadable.items()
             if texts
         ]
 
@@ -92,9 +93,12 @@ class URVOS(Adapter):
         """Hash of the weights."""
         return fingerprint(self.settings.weights)
 
+    def label(self) -> str:
+        return shipped_name(self.settings.weights)
+
     @cached_property
     def network(self) -> Network:
-        """Loaded, on its device."""
+        """The network with its weights, on its device."""
         return loaded(vars(self.settings))
 
     @property
@@ -104,27 +108,27 @@ class URVOS(Adapter):
         return device.pick(self.settings.device).type == "cuda"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels to other processes as its settings."""
+        """Is pickled as its settings."""
         return {"settings": self.settings}
 
 
 def loaded(settings: dict[str, Any]) -> Network:
     """The network of the settings `weights` and `device`."""
     from rvos_ensemble.adapters.inference import device
-    from rvos_ensemble.adapters.networks.urvos import urvos
+    from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 
-    return urvos.load(settings["weights"]).to(device.pick(settings["device"]))
+    return open_checkpoint(settings["weights"], "urvos").network().to(device.pick(settings["device"]))
 
 
 def fingerprint(weights: str) -> str:
-    """Changes with the file."""
+    """The hash of the weights."""
     from rvos_ensemble.adapters.inference.weights import weights_file
 
     return file_hash(file_stamp(weights_file(weights)))
 
 
 def device_problems(given: dict[str, Any]) -> Iterable[str]:
-    """What this machine cannot do of `device` and `precision`."""
+    """Why this machine cannot run the settings `device` and `precision`, one sentence per problem."""
     from rvos_ensemble.adapters.inference import device
 
     return device.problems(given, "urvos")

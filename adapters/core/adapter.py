@@ -50,10 +50,5 @@ class Adapter(Component):
         return ""
 
     def label(self) -> str:
-        """A remark for tables beside the source's name: the name of weights of ours, "simulated", or none."""
-        weights = getattr(self.settings, "weights", None)
-        if not isinstance(weights, str):
-            return ""
-        from rvos_ensemble.adapters.inference.weights import shipped  # here, because torch takes its time to load
-
-        return weights if weights in shipped() else ""
+        """A remark for tables beside the source's name, such as the name of shipped weights, or "simulated"."""
+        return ""

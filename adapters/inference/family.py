@@ -60,11 +60,26 @@ class Checkpoint:
         """
         return self.family.load(self, training, **options)
 
-    def describe(self) -> str:
-        """The line that `weights verify` prints."""
+    def export(self, path: str | Path) -> Path:
+        """Writes the weights as fp16 safetensors, without those that follow from the network's sizes.
+
+        Args:
+            path: of the file to write, *.safetensors.
+
+        Raises:
+            InputError: a weight that fp16 cannot hold.
+        """
+        return write_weights({k: v for k, v in self.weights.items() if not self.family.derives(k)}, Path(path))
+
+    def describe(self, path: str | Path | None = None) -> str:
+        """The line that `weights verify` prints.
+
+        Args:
+            path: the file as the user named it; None for its full path.
+        """
         ignored = f", {self.ignored} weights that inference does without" if self.ignored else ""
         name = f"{self.family.title(self.variant)} ({self.family.used_by})"
-        return f"{self.path}: {name}, {self.parameters / 1e6:.1f} million parameters{ignored}, fits"
+        return f"{path or self.path}: {name}, {self.parameters / 1e6:.1f} million parameters{ignored}, fits"
 
 
 class Family(Component):
@@ -74,10 +89,22 @@ class Family(Component):
         kind: what `train KIND=NAME` calls such a network: "segmenter", "propagator", "grounding" or "backbone".
         training: the module that trains it: a dotted path, or a .py file beside that of the family; None if it cannot
             be trained here. The module is imported when a training starts, see `trainer`.
+        runs: whether a recipe can run such a network; False for parts of networks, which are only pre-trained.
+        heading: lines above the table of published checkpoints; families with the same heading share one table.
     """
 
     kind: ClassVar[str] = "segmenter"
     training: ClassVar[str | None] = None
+    runs: ClassVar[bool] = True
+    heading: ClassVar[tuple[str, ...]] = ()
+
+    def rows(self) -> list[str]:
+        """The published checkpoints, one line each, as the command `weights` prints them below `heading`."""
+        return []
+
+    def links(self) -> list[str]:
+        """Lines that say where the published checkpoints are; they follow the rows."""
+        return []
 
     @property
     def expects(self) -> str:
@@ -155,33 +182,45 @@ class Family(Component):
             InputError: no file, a damaged one, another network or variant, or weights that are missing, unknown or of
                 another shape; with the likely cause.
         """
-        weights = read_weights(path, self.expects)
+        return self.check(read_weights(path, self.expects), path, expected)
+
+    def check(self, weights: Mapping[str, Tensor], path: str | Path, expected: Any = None) -> Checkpoint:
+        """The same as `open` for weights that were read already.
+
+        Args:
+            weights: all of the file.
+            path: of the file.
+            expected: the variant that the user asked for; None accepts any.
+
+        Raises:
+            InputError: see `open`.
+        """
         if not self.recognises(weights):
-            raise InputError(f"{path}: {self.mistaken_for(weights)}, expected {self.expects}")
+            raise InputError(f"{path}: {stranger(weights)}, expected {self.expects}")
         variant = self.variant(weights, Path(path), expected)
         kept = self.select(weights)
         network = self._build_on_meta(path, kept, variant)
-        shapes = {k: tuple(v.shape) for k, v in self.select(network.state_dict()).items() if not self.derives(k, kept)}
+        shapes = {k: tuple(v.shape) for k, v in self.select(network.state_dict()).items()}
+        shapes = {k: shape for k, shape in shapes.items() if k in kept or not self.derives(k)}
         if problems := mismatches(kept, shapes):
-            told = [f"{path}: recognised as {self.title(variant)}, but {p}" for p in problems]
+            sentences = [f"{path}: recognised as {self.title(variant)}, but {p}" for p in problems]
             cause = self.cause(weights, kept, shapes)
-            raise InputError([*told, f"{path}: likely {cause}"] if cause else told)
+            raise InputError([*sentences, f"{path}: likely {cause}"] if cause else sentences)
         parameters = sum(p.numel() for p in network.parameters())
         return self.checkpoint(weights_file(path), variant, kept, parameters, len(weights) - len(kept))
 
-    def checkpoint(
-        self, path: Path, variant: Any, weights: Mapping[str, Tensor], parameters: int, ignored: int
-    ) -> Checkpoint:
-        """The result of `open`; a family may return a subclass."""
-        return Checkpoint(path, self, variant, weights, parameters, ignored)
+    def checkpoint(self, path: Path, *about: Any) -> Checkpoint:
+        """The result of `open`, of a subclass of `Checkpoint` where a family needs one.
 
-    def derives(self, name: str, weights: Mapping[str, Tensor]) -> bool:
+        Args:
+            path: of the file.
+            about: variant, weights, parameters and ignored, see `Checkpoint`.
+        """
+        return Checkpoint(path, self, *about)
+
+    def derives(self, name: str) -> bool:
         """Whether a file may leave out the buffer of that name, because it follows from the network's sizes."""
         return False
-
-    def mistaken_for(self, weights: Mapping[str, Tensor]) -> str:
-        """What a file of another network holds, for the error message."""
-        return f"holds other weights ({', '.join(list(weights)[:3])}, ...)"
 
     def cause(
         self, weights: Mapping[str, Tensor], kept: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
@@ -210,18 +249,6 @@ class Family(Component):
     def fill(self, network: nn.Module) -> None:
         """Computes the buffers that no file holds, if that is faster than building the network a second time."""
 
-    def export(self, checkpoint: Checkpoint, path: Path) -> Path:
-        """Writes a checkpoint as fp16 safetensors.
-
-        Args:
-            checkpoint: as `open` returns it.
-            path: of the file to write, *.safetensors.
-
-        Raises:
-            InputError: a weight that fp16 cannot hold.
-        """
-        return write_weights({k: v for k, v in checkpoint.weights.items() if not self.derives(k, {})}, path)
-
     def _build_on_meta(self, path: str | Path, weights: Mapping[str, Tensor], variant: Any) -> nn.Module:
         try:
             with torch.device("meta"):
@@ -231,3 +258,15 @@ class Family(Component):
             raise InputError(
                 f"{path}: recognised as {self.title(variant)}, but no network is of its sizes ({why})"
             ) from error
+
+
+def stranger(weights: Mapping[str, Tensor]) -> str:
+    """What a file holds that is not a checkpoint of the expected family."""
+    keys = list(weights)
+    if any(k.startswith("LSTT.") for k in keys):
+        return "weights of the propagators AOT or DeAOT (propagators.aot.weights=FILE)"
+    if any(k.endswith("encoder.layer.0.attention.self.query.weight") for k in keys):
+        return "a language model alone"
+    if any(k.endswith(("patch_embed.proj.weight", "layer1.0.conv1.weight", "stem.0.weight")) for k in keys):
+        return "a backbone alone, as it was pre-trained"
+    return f"holds other weights ({', '.join(keys[:3])}, ...)"

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-WEIGHTS = Path(__file__).parents[1] / "weights"  # that come with the package
+WEIGHTS = Path(__file__).parents[1] / "weights"  # those that are part of the package
+WORDS = "embeddings.word_embeddings.weight"  # name of the word embeddings in a language model
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def like(weights: Mapping[str, Tensor], prefix: str, language: Language) -> nn.M
     """
     layers = {key.removeprefix(f"{prefix}encoder.layer.").partition(".")[0] for key in weights if ".layer." in key}
     geometry = {
-        "vocabulary": len(weights[f"{prefix}embeddings.word_embeddings.weight"]),
+        "vocabulary": len(weights[prefix + WORDS]),
         "hidden": len(weights[f"{prefix}embeddings.LayerNorm.weight"]),
         "positions": len(weights[f"{prefix}embeddings.position_embeddings.weight"]),
         "layers": sum(layer.isdecimal() for layer in layers),

@@ -7,7 +7,7 @@ from rvos_ensemble.adapters.inference import registry
 from rvos_ensemble.adapters.inference.family import Family
 from rvos_ensemble.propagators.inference import families as propagator_families
 
-PACKAGES = (propagator_families, adapter_families)
+PACKAGES = (adapter_families, propagator_families)
 
 
 def families() -> dict[str, Family]:

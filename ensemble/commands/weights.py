@@ -1,30 +1,80 @@
-"""The command `weights`: published checkpoints; what a file is; a training's weights as those that are shipped."""
+"""The command `weights`: lists what is published, says what a file is, or exports the weights of a training.
+
+    weights                                      the published checkpoints of every network family
+    weights verify FILE [family=FILE.py]         what a file is, after comparing every name and shape
+    weights export FILE NAME.safetensors [...]   the same, and writes it as fp16 safetensors
+
+`family` names a family, or the .py file of your own; without it, the families of this package and those of installed
+ones are asked which of them recognises the file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.inference import registry
+from rvos_ensemble.adapters.inference.family import Checkpoint, stranger
+from rvos_ensemble.adapters.inference.weights import read_weights
+from rvos_ensemble.ensemble.commands.families import families, find_family
+
+OPTION = "family="
+
 
 def run(arguments: Sequence[str]) -> int:
-    """Prints the published checkpoints, or what a file is; or writes a training's weights as those that are shipped."""
-    from rvos_ensemble.adapters.core.errors import InputError
-    from rvos_ensemble.adapters.inference import published as models
-    from rvos_ensemble.adapters.inference.weights import read_weights
-    from rvos_ensemble.adapters.training.loop import export as of_models
-    from rvos_ensemble.propagators.inference import published as movers
-    from rvos_ensemble.propagators.training import export as of_movers
+    """Runs the command and returns its exit code.
 
+    Raises:
+        InputError: wrong arguments, or a file that is no checkpoint of a known network, with the reason.
+    """
     if not arguments:
-        print(f"{models.table()}\n\n{movers.table()}")
+        print(table())
         return 0
-    verb, *files = arguments
-    if (verb, len(files)) not in (("verify", 1), ("export", 2)):
-        found = " ".join(arguments)
-        raise InputError(f"weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`, found {found!r}")
-    moves = any(name.startswith("LSTT.") for name in read_weights(files[0]))
+    verb, *files = [a for a in arguments if not a.startswith(OPTION)]
+    named = [a.removeprefix(OPTION) for a in arguments if a.startswith(OPTION)]
+    if (verb, len(files)) not in (("verify", 1), ("export", 2)) or len(named) > 1:
+        raise InputError(
+            "weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`, with `family=NAME|FILE.py` where "
+            f"the network is of your own, found {' '.join(arguments)!r}"
+        )
+    checkpoint = open_checkpoint(files[0], *named)
     if verb == "verify":
-        print((movers if moves else models).verify(files[0]))
+        print(checkpoint.describe(files[0]))
     else:
-        written = (of_movers if moves else of_models.export)(*files)
+        written = checkpoint.export(files[1])
         print(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
     return 0
+
+
+def table() -> str:
+    """All published checkpoints; families with the same heading share a table."""
+    tables: dict[tuple[str, ...], list] = {}
+    for family in families().values():
+        if family.heading:
+            tables.setdefault(family.heading, []).append(family)
+    blocks = []
+    for heading, members in tables.items():
+        rows = [row for family in members for row in family.rows()]
+        links = [line for family in members for line in family.links()]
+        blocks.append("\n".join([*heading, *rows, *links]))
+    return "\n\n".join(blocks)
+
+
+def open_checkpoint(path: str, name: str | None = None) -> Checkpoint:
+    """The checkpoint in a file.
+
+    Args:
+        path: of the file, or the name of weights of this package.
+        name: of its family, or the .py file of one; None: the first family that recognises the weights.
+
+    Raises:
+        InputError: no such family, or the file does not hold one of its networks; with the reason.
+    """
+    if name is not None:
+        return find_family(name).open(path)
+    known, weights = families(), read_weights(path)
+    family = registry.recognise(weights, known.values())
+    if family is None:
+        names = ", ".join(name for name, f in known.items() if f.runs)
+        raise InputError(f"{path}: {stranger(weights)}, expected a checkpoint of {names}; or name its `family=FILE.py`")
+    return family.check(weights, path)

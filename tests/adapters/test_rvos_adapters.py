@@ -24,7 +24,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.prediction import check_prediction
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
-from rvos_ensemble.adapters.inference.model import Model
+from rvos_ensemble.adapters.inference.segmenter import Segmenter
 from rvos_ensemble.adapters.inference.weights import read_weights
 from rvos_ensemble.adapters.mutr import MUTR
 from rvos_ensemble.adapters.networks import text
@@ -101,7 +101,7 @@ def test_sizes_are_those_of_the_official_transforms(h, w):
 def by_hand(model, given, frames):
     """{expression: (masks bool [T, H, W], scores [T])} as the official scripts make them, one sentence at a time."""
     adapter = CLASSES[model](**given)
-    network = adapter.model.checkpoint.network()
+    network = adapter.segmenter.checkpoint.network()
     h, w = frames.shape[1:3]
     new_h, new_w = preprocess.input_size((h, w), given["short_side"], adapter.settings.long_side, adapter.resize)
     pictures = [np.asarray(Image.fromarray(f).resize((new_w, new_h), Image.BILINEAR)) for f in frames]
@@ -113,7 +113,7 @@ def by_hand(model, given, frames):
     x = (x - mean[:, None, None]) / std[:, None, None]
     found = {}
     for i, sentence in enumerate(SENTENCES):
-        ids = torch.tensor([adapter.model.tokenizer.encode(sentence).ids])
+        ids = torch.tensor([adapter.segmenter.tokenizer.encode(sentence).ids])
         with torch.no_grad():
             states = network.language_model(ids)
             words = text.Text(states[0], torch.zeros_like(ids).bool(), None if model == "uninext" else states[1])
@@ -232,7 +232,7 @@ class Fake:
 def fake(settings, monkeypatch):
     network = Fake()
     network.language_model = text.roberta(vocabulary=400, layers=1)
-    monkeypatch.setattr(Model, "network", network)
+    monkeypatch.setattr(Segmenter, "network", network)
     return network
 
 
@@ -256,8 +256,8 @@ def test_windows_are_the_official_ones(model, length, window, lengths, settings,
 
 def test_uninext_takes_frame_by_frame(settings):
     adapter = UNINEXT(**settings("uninext"))
-    assert [len(s) for s in adapter.spans(3)] == [1, 1, 1]
-    assert [len(s) for s in UNINEXT(**settings("uninext", frames_per_step=2)).spans(3)] == [2, 1]
+    assert [len(s) for s in adapter.segmenter.spans(3)] == [1, 1, 1]
+    assert [len(s) for s in UNINEXT(**settings("uninext", frames_per_step=2)).segmenter.spans(3)] == [2, 1]
 
 
 def test_a_query_for_each_window_or_one_for_the_video(settings, fake):

@@ -11,16 +11,12 @@ from helpers.rvos_weights import BACKBONES, official, weights_of
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference import published
-from rvos_ensemble.adapters.inference.checkpoint import (
-    FAMILIES,
-    backbones,
-    class_of,
-    open_checkpoint,
-    recognise,
-    recognise_backbone,
-)
+from rvos_ensemble.adapters.inference import families, registry
+from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.segmenter_family import SegmenterFamily
 
+FAMILIES = {n: f for n, f in registry.families(families).items() if isinstance(f, SegmenterFamily)}
+PUBLISHED = [(f, row) for f in FAMILIES.values() for row in f.published]
 WORDS = {"referformer": 311, "mutr": 311, "soc": 311, "uninext": 90}
 
 
@@ -54,21 +50,24 @@ def test_every_published_backbone_is_recognised_by_its_official_names(shared):
             backbone, backbone
         )
         weights = keys_of(path)
-        assert (recognise(weights), recognise_backbone(weights, model)) == (model, backbone), path
+        assert registry.recognise(weights, registry.families(families).values()).name == model, path
+        assert FAMILIES[model].variant(weights, path) == backbone, path
         found += 1
     assert found >= 20
 
 
-@pytest.mark.parametrize("row", published.PUBLISHED, ids=lambda r: f"{r.model} {r.backbone} {r.trained}")
-def test_what_is_published_can_be_loaded(row):
-    assert row.backbone in backbones(row.model)
+@pytest.mark.parametrize(
+    "family, row", PUBLISHED, ids=lambda x: getattr(x, "name", None) or f"{x.backbone} {x.trained}"
+)
+def test_what_is_published_can_be_loaded(family, row):
+    assert row.backbone in family.backbones
 
 
 @pytest.mark.parametrize("model", BACKBONES)
 def test_official_layouts_load_weight_by_weight(files, model, capsys):
     weights, path = files(model)
     found = open_checkpoint(path)
-    assert (found.model, found.backbone) == (model, BACKBONES[model])
+    assert (found.family.name, found.backbone) == (model, BACKBONES[model])
     assert found.ignored == {"referformer": 0, "mutr": 0, "soc": 2, "uninext": 3}[model]
     assert found.weights.keys() == weights.keys()
     assert all(torch.equal(found.weights[k], weights[k]) for k in list(weights)[::7])
@@ -104,15 +103,19 @@ def without(weights, *beginnings):
 
 
 FAULTS = {  # kind: (model the file is made of, model and backbone wanted, words)
-    "none": ("referformer", {}, "no such file, expected a checkpoint of referformer, mutr, soc, uninext"),
+    "none": (
+        "referformer",
+        {},
+        "no such file, expected a checkpoint of grounding, mutr, referformer, soc, uninext, urvos",
+    ),
     "truncated": ("referformer", {}, "cut short or damaged"),
     "flipped": ("referformer", {}, "damaged"),
     "code": ("referformer", {}, "a pickle that calls"),
     "plain pickle with code": ("referformer", {}, "it was not loaded"),
-    "another model": ("mutr", {"model": "soc"}, "holds weights of mutr, expected soc; use `adapter: mutr` for it"),
+    "another model": ("mutr", {"family": "soc"}, "holds weights of mutr, expected soc; use adapter `mutr` for it"),
     "wrong backbone": (
         "referformer",
-        {"backbone": "video_swin_b_p4w7"},
+        {"family": "referformer", "expected": "video_swin_b_p4w7"},
         "holds weights of referformer with backbone resnet50, expected video_swin_b_p4w7",
     ),
     "unknown backbone": ("soc", {}, "with a backbone that is none of resnet50, resnet101, swin_t_p4w7"),
@@ -202,11 +205,10 @@ def test_numpy_numbers_are_read_under_both_of_their_names(tmp_path):
 def test_the_table_lists_what_the_papers_report(capsys):
     assert run_ensemble.main(["weights"]) == 0
     printed = capsys.readouterr().out
-    for page, _ in published.PAGES.values():
-        assert page in printed
+    assert len(PUBLISHED) >= 38 and all(family.page[0] in printed for family in FAMILIES.values())
     lines = [line.split() for line in printed.splitlines()]
     assert ["uninext", "vit_huge", "video_joint_vit_huge", "70.1", "72.5", "-"] in lines
     assert ["mutr", "convmae_base", "RYTVOS", "66.9", "69.2", "-"] in lines
     for model, family in FAMILIES.items():  # all that the network's file says was published, but for variants of it
-        listed = {r.backbone for r in published.PUBLISHED if r.model == model}
-        assert listed <= set(backbones(model)) and listed <= set(class_of(model).backbones), family
+        listed = {row.backbone for row in family.published}
+        assert listed <= set(family.backbones) and listed <= set(family.network_class.backbones), model

@@ -20,6 +20,8 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.adapters.core.settings import defaults_of
 from rvos_ensemble.adapters.inference import preprocess
+from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.families.urvos import sizes_of
 from rvos_ensemble.adapters.inference.logits import confidence, grow, probability
 from rvos_ensemble.adapters.inference.weights import read_weights, write_weights
 from rvos_ensemble.adapters.networks.urvos import urvos
@@ -33,17 +35,20 @@ from rvos_ensemble.adapters.networks.urvos.attention import (
 )
 from rvos_ensemble.adapters.networks.urvos.memory import FrameMemory, Remembered, together
 from rvos_ensemble.adapters.networks.urvos.words import LONGEST, Words
-from rvos_ensemble.adapters.training import urvos as trainer
-from rvos_ensemble.adapters.training.loop.export import export
-from rvos_ensemble.adapters.training.samples.samples import Sample
-from rvos_ensemble.adapters.training.urvos import DEFAULTS, URVOSTrainee, vocabulary
+from rvos_ensemble.adapters.training import urvos as training
+from rvos_ensemble.adapters.training.samples.sample import Sample
+from rvos_ensemble.adapters.training.urvos.task import DEFAULTS, URVOSTask, vocabulary
 from rvos_ensemble.adapters.urvos import URVOS
 from rvos_ensemble.ensemble.commands.train import score
 from rvos_ensemble.propagators.core.propagate import Job, propagate
 from rvos_ensemble.propagators.urvos import URVOS as SecondStage
 
 WORDS = Words(("a", "disc", "red", "star", "that", "turns"))
-SMALL = urvos.Variant((1, 1, 1), 8, 16, 16, 8, 16, 8, 32)
+SMALL = urvos.URVOSVariant((1, 1, 1), 8, 16, 16, 8, 16, 8, 32)
+
+
+def opened(path):
+    return open_checkpoint(path, "urvos")
 
 
 @pytest.fixture(scope="module")
@@ -202,14 +207,14 @@ def test_the_sizes_are_in_the_weights(name):
     with torch.device("meta"):
         state = urvos.URVOS(urvos.VARIANTS[name], WORDS).state_dict()
     state["short_side"] = torch.tensor(urvos.VARIANTS[name].short_side)
-    assert urvos.Variant.of(state) == urvos.VARIANTS[name]
+    assert sizes_of(state) == urvos.VARIANTS[name]
 
 
 def test_weights_come_back_with_their_words(weights, tmp_path):
-    network, state = urvos.load(weights), weights_of("urvos_nano")
+    network, state = opened(weights).network(), weights_of("urvos_nano")
     assert network.words.words == WORDS.words and not network.training
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
-    shipped = urvos.load(export(weights, tmp_path / "w.safetensors")).state_dict()
+    shipped = opened(opened(weights).export(tmp_path / "w.safetensors")).network().state_dict()
     assert all(torch.equal(shipped[k], v.half().float() if v.is_floating_point() else v) for k, v in state.items())
 
 
@@ -231,7 +236,7 @@ def test_weights_that_do_not_fit_are_refused(spoil, told, tmp_path):
     spoil(state)
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(InputError, match=told):
-        urvos.load(tmp_path / "w.pth")
+        opened(tmp_path / "w.pth")
     adapter = URVOS(weights=str(tmp_path / "w.pth"))
     assert adapter.check([moving_disc(2)[0]])
 
@@ -345,7 +350,7 @@ class OneClip:
         return Sample(images, ids, (("the red square", 1), ("the green square", 2)))
 
 
-def trainee(monkeypatch, **given):
+def task(monkeypatch, **given):
     monkeypatch.setitem(urvos.VARIANTS, "tiny", SMALL)
     words = vocabulary([text for text, _ in OneClip()[0].expressions])
     assert words.words == ("square", "the", "green", "red")
@@ -358,12 +363,12 @@ def trainee(monkeypatch, **given):
         "steps": 2,
         **given,
     }
-    return URVOSTrainee(s, words, OneClip(), [OneClip()[0]], lambda a, b: float((a == b).mean()))
+    return URVOSTask(s, words, OneClip(), [OneClip()[0]], lambda a, b: float((a == b).mean()))
 
 
 def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
     """A whole network; one that never had a memory; torchvision's ResNet; one that learned looks. Nothing else."""
-    state = {k: v + 0.5 if v.is_floating_point() else v for k, v in trainee(monkeypatch).network.state_dict().items()}
+    state = {k: v + 0.5 if v.is_floating_point() else v for k, v in task(monkeypatch).network.state_dict().items()}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     parts = {
         "whole": state,
@@ -374,7 +379,7 @@ def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
     parts["looks"] = longer | {"backbone.0.body.layer4.9.bn1.bias": torch.zeros(2)}
     for name, part in parts.items():
         torch.save(part, tmp_path / name)
-        found = trainee(monkeypatch, weights=str(tmp_path / name)).network.state_dict()
+        found = task(monkeypatch, weights=str(tmp_path / name)).network.state_dict()
         same = {k for k, v in state.items() if v.is_floating_point() and torch.equal(v, found[k])}
         assert all(k.startswith("backbone.") or name not in ("resnet", "looks") for k in same)
         assert {k.partition(".")[0] for k in state if k not in same} <= {
@@ -386,15 +391,15 @@ def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
     other = {**state, "vocabulary": Words(("the", "square", "green", "red")).packed()}
     torch.save(other, tmp_path / "other")
     with pytest.raises(InputError, match="other words"):
-        trainee(monkeypatch, weights=str(tmp_path / "other"))
+        task(monkeypatch, weights=str(tmp_path / "other"))
     del parts["whole"]["word.weight"]
     torch.save(parts["whole"], tmp_path / "short")
     with pytest.raises(InputError, match=r"weights are missing: word\.weight"):
-        trainee(monkeypatch, weights=str(tmp_path / "short"))
+        task(monkeypatch, weights=str(tmp_path / "short"))
 
 
 def test_every_weight_learns_once_there_is_a_memory(monkeypatch):
-    one = trainee(monkeypatch)
+    one = task(monkeypatch)
     batch = one.collate([one.samples()[i] for i in range(2)])
     alone = one.losses(batch, 0)
     assert set(alone) == {"alone_entropy", "alone_dice"}
@@ -407,7 +412,7 @@ def test_every_weight_learns_once_there_is_a_memory(monkeypatch):
 
 def test_undecided_pixels_teach_nothing(monkeypatch):
     """What is drawn where the ids are 255 changes no loss; what is drawn beside it does."""
-    one, sample = trainee(monkeypatch), OneClip()[0]
+    one, sample = task(monkeypatch), OneClip()[0]
     sample.ids[:, 20:30] = 255
     batch = one.collate([sample])
     truth, known = batch["masks"].float(), ~batch["void"][:, None]
@@ -422,7 +427,7 @@ def test_undecided_pixels_teach_nothing(monkeypatch):
 
 def test_it_learns_one_clip(monkeypatch):
     """Which of two squares the sentence means, from nothing, in seconds: J > 0.9 alone and with memory."""
-    one = trainee(monkeypatch, alone=0.0)
+    one = task(monkeypatch, alone=0.0)
     batch = one.collate([one.samples()[0]])
     optimizer = torch.optim.AdamW(one.groups(3e-3, 0.0))
     losses = []
@@ -445,7 +450,7 @@ def test_the_command_trains_it(tmp_path, capsys):
     steps = "steps=2 alone=0.5 log_every=1"
     assert run_ensemble.main(["train", "segmenter=urvos", *settings.split(), *steps.split(), f"out={tmp_path}"]) == 0
     trained = replace(urvos.VARIANTS["urvos_nano"], short_side=64)
-    assert urvos.load(tmp_path / "weights.pth").variant == trained, "and is shown pictures of that size"
+    assert opened(tmp_path / "weights.pth").network().variant == trained, "and is shown pictures of that size"
     first, second = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
     assert "memory_dice" in second.keys() - first.keys() and "J&F with memory" in second
     assert "J&F with memory" in capsys.readouterr().out
@@ -461,8 +466,8 @@ def test_the_shipped_network_remembers():
         "validate_clips": 4,
         "seed": 7,
     }
-    one = trainer.trainee("urvos", s, score)
-    found = one.validate(urvos.load("urvos_nano"))
+    one = training.make_task("urvos", s, score)
+    found = one.validate(opened("urvos_nano").network())
     assert found["J&F"] > 0.2 and found["J&F with memory"] > found["J&F"] + 0.05, found
 
 

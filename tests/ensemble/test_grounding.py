@@ -19,22 +19,18 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.core.settings import defaults_of
+from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.networks import text
-from rvos_ensemble.adapters.networks.grounding import (
-    VARIANTS,
-    Grounding,
-    Variant,
-    masked_average,
-    open_grounding,
-    paths_of,
-    shares,
-)
+from rvos_ensemble.adapters.networks.grounding.grounding import Grounding
+from rvos_ensemble.adapters.networks.grounding.tracklets import masked_average, paths_of, shares
+from rvos_ensemble.adapters.networks.grounding.variants import VARIANTS, GroundingVariant
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.training import grounding as training
+from rvos_ensemble.adapters.training.grounding.task import TrackletClips
+from rvos_ensemble.adapters.training.grounding.tracklets import simulate
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.loop.export import export
-from rvos_ensemble.ensemble.steps.grounder import Grounder
 from rvos_ensemble.ensemble.steps.ground import Ground
+from rvos_ensemble.ensemble.steps.grounder import Grounder
 from rvos_ensemble.propagators.core.key_frames import uniform
 
 NANO = VARIANTS["grounding_nano"]
@@ -55,6 +51,10 @@ class Noise:
 
 CLIP = Clip("v", tuple(map(str, range(T))), tuple(Expression("v", str(i), s) for i, s in enumerate(
     ("the red star", "the one that turns back", "the thing"))), Noise())  # fmt: skip
+
+
+def opened(path):
+    return open_checkpoint(path, "grounding")
 
 
 def tracklets(n=4, seed=0) -> Objects:
@@ -156,7 +156,7 @@ def naive_logits(network: Grounding, objects, words: Text, paths):
 
 @pytest.mark.parametrize("variant", ["grounding_nano", "grounding_match_nano"])
 def test_the_network_is_equations_5_and_6(weights, variant):
-    network, _ = open_grounding(weights(1, variant))
+    network = opened(weights(1, variant)).network()
     objects, states = torch.randn(3, 4, 64), torch.randn(2, 5, 64)
     padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     paths = torch.rand(4, network.points, 4)
@@ -283,19 +283,19 @@ def test_bad_settings_are_told_before_anything_is_computed(given_, message):
 def test_other_weights_are_refused(tmp_path, weights):
     state = VARIANTS["grounding_nano"].network().state_dict()
     torch.save({"state_dict": state}, tmp_path / "whole.pth")
-    assert open_grounding(tmp_path / "whole.pth")[1] == NANO
+    assert opened(tmp_path / "whole.pth").variant == NANO
     torch.save({k: v for k, v in state.items() if k != "head.layers.1.bias"}, tmp_path / "part.pth")
     with pytest.raises(InputError, match=r"weights are missing: head\.layers\.1\.bias"):
-        open_grounding(tmp_path / "part.pth")
+        opened(tmp_path / "part.pth")
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(InputError, match="expected a grounding network"):
-        open_grounding(tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"expected a checkpoint of `run_ensemble\.py train grounding`"):
+        opened(tmp_path / "other.pth")
 
 
 def test_roberta_and_other_encoders_are_recognised(tmp_path):
-    variant = Variant("resnet50", 128, 1, 0, text.ROBERTA, 112, 1, 64)
+    variant = GroundingVariant("resnet50", 128, 1, 0, text.ROBERTA, 112, 1, 64)
     torch.save(variant.network().state_dict(), tmp_path / "r.pth")
-    assert open_grounding(tmp_path / "r.pth")[1] == variant
+    assert opened(tmp_path / "r.pth").variant == variant
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -306,7 +306,7 @@ def test_simulated_tracklets_are_the_objects_and_what_no_sentence_means():
     ids = np.zeros((4, 40, 60), np.uint8)
     ids[:, 5:20, 5:20], ids[:, 20:35, 30:50] = 1, 2
     for seed in range(10):
-        found = training.simulate(ids, np.random.default_rng(seed))
+        found = simulate(ids, np.random.default_rng(seed))
         assert found.shape[0] == 4 and found.shape[1] >= 2 and found.dtype == bool
         for i in (0, 1):
             for t in range(4):
@@ -316,42 +316,43 @@ def test_simulated_tracklets_are_the_objects_and_what_no_sentence_means():
 
 
 def test_items_depend_on_seed_and_number_alone():
-    a, b = (training.trainee("grounding", {**defaults_of(training.DEFAULTS), **TINY}, None) for _ in range(2))
-    one, two = a.items[5], b.items[5]
+    a, b = (training.make_task("grounding", {**defaults_of(training.DEFAULTS), **TINY}, None) for _ in range(2))
+    one, two = a.training_clips[5], b.training_clips[5]
     assert torch.equal(one.images, two.images) and torch.equal(one.masks, two.masks) and one.rows == two.rows
-    assert not torch.equal(a.items[6].images, one.images)
+    assert not torch.equal(a.training_clips[6].images, one.images)
     assert one.images.shape == (2, 3, 48, 80) and one.masks.shape[2:] == (6, 10)
     assert int(one.target.max()) < one.masks.shape[1] and len(one.rows) == len(one.target)
 
 
 def test_training_learns_a_clip_by_heart(tmp_path):
-    trainee = training.trainee("grounding", {**defaults_of(training.DEFAULTS), **TINY}, None)
-    item = trainee.items[0]
-    trainee.items = [item] * 1000
+    task = training.make_task("grounding", {**defaults_of(training.DEFAULTS), **TINY}, None)
+    item = task.training_clips[0]
+    task.training_clips = [item] * 1000
     options = {"steps": 60, "batch": 1, "optimizer": "adam", "lr": 2e-3, "warmup": 0.1, "ema": 0.0, "device": "cpu"}
-    loop.fit(trainee, {**options, "validate_every": 60}, tmp_path)
+    loop.fit(task, {**options, "validate_every": 60}, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < 0.2 < rows[0]["loss"]
-    network, variant = open_grounding(tmp_path / "weights.pth")
-    assert variant == NANO
-    assert open_grounding(export(tmp_path / "weights.pth", tmp_path / "small.safetensors"))[1] == NANO
-    choice = trainee.logits(network, vars(item)).softmax(2).mean(1).argmax(1)
+    checkpoint = opened(tmp_path / "weights.pth")
+    network = checkpoint.network()
+    assert checkpoint.variant == NANO
+    assert opened(checkpoint.export(tmp_path / "small.safetensors")).variant == NANO
+    choice = task.logits(network, vars(item)).softmax(2).mean(1).argmax(1)
     assert torch.equal(choice, item.target)
 
 
 def test_the_command_trains_it(tmp_path, capsys):
     settings = "variant=grounding_match_nano size=[48,80] frames=4 looks=2 steps=2 batch=1 held_out=2 device=cpu"
     assert run_ensemble.main(["train", "grounding", *settings.split(), f"out={tmp_path}"]) == 0
-    assert open_grounding(tmp_path / "weights.pth")[1] == training.VARIANTS["grounding_match_nano"]
+    assert opened(tmp_path / "weights.pth").variant == training.VARIANTS["grounding_match_nano"]
     assert "Accuracy" in capsys.readouterr().out
 
 
 def test_the_shipped_network_is_well_above_chance():
     """Held-out test clips; chance is 1 / number of tracklets."""
     settings_ = {**defaults_of(training.DEFAULTS), **TINY, "size": [90, 160], "looks": 4, "frames": 8, "held_out": 12}
-    trainee = training.trainee("grounding", settings_, None)
-    trainee.held_out = training.Items(trainee, 7, "test")
-    found = trainee.validate(open_grounding("grounding_nano")[0])
+    task = training.make_task("grounding", settings_, None)
+    task.held_out = TrackletClips(task, 7, "test")
+    found = task.validate(opened("grounding_nano").network())
     assert found["Accuracy"] > 0.6 and found["Chance"] < 0.3
 
 

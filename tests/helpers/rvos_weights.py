@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from helpers.tiny_tokenizers import bert_folder, roberta_folder
 
-from rvos_ensemble.adapters.inference.checkpoint import FAMILIES, class_of
+from rvos_ensemble.adapters.inference.checkpoint import family_of
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.backbones.backbone import Backbone
 
@@ -23,16 +23,16 @@ SPREAD = 4099  # how far apart the parts of a storage may begin
 
 def tokenizer_of(model, folder: Path) -> Path:
     """A folder with a tiny tokenizer for the model."""
-    make = roberta_folder if FAMILIES[model].language is text.ROBERTA else bert_folder
-    return make(folder / FAMILIES[model].language.name)
+    make = roberta_folder if family_of(model).language is text.ROBERTA else bert_folder
+    return make(folder / family_of(model).language.name)
 
 
 def weights_of(model, vocabulary, backbone=None, seed=0):
     """{name: tensor} of a network: fan-in scaled, norms near one."""
     backbone = backbone or BACKBONES[model]
-    make = text.roberta if FAMILIES[model].language is text.ROBERTA else text.bert
+    make = text.roberta if family_of(model).language is text.ROBERTA else text.bert
     with torch.device("meta"):
-        network = class_of(model)(backbone, make(vocabulary=vocabulary, layers=2))
+        network = family_of(model).network_class(backbone, make(vocabulary=vocabulary, layers=2))
         shapes = {k: (tuple(v.shape), v.dtype) for k, v in network.state_dict().items()}
     longest, pools = {}, {}
     for shape, _ in shapes.values():

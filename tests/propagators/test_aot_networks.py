@@ -15,9 +15,10 @@ from helpers.seeded import weights_of
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.propagators.inference.checkpoint import load_network, recognise
+from rvos_ensemble.propagators.inference.checkpoint import load_network
 from rvos_ensemble.propagators.inference.object_banks import merge_banks, nearest, probabilities, split_labels
 from rvos_ensemble.propagators.inference.tracker import Tracker
+from rvos_ensemble.propagators.inference.vos_family import recognise_variants
 from rvos_ensemble.propagators.networks import attention
 from rvos_ensemble.propagators.networks.attention import LocalWindow, attend
 from rvos_ensemble.propagators.networks.memory import LongTermMemory, Ragged, Tokens
@@ -367,7 +368,7 @@ def test_an_old_pickle_format_loads(tmp_path):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_is_recognised(name):
     with torch.device("meta"):
-        names = recognise(VOSNetwork(VARIANTS[name]).state_dict())
+        names = recognise_variants(VOSNetwork(VARIANTS[name]).state_dict())
     twins = {"aotb": ["aotb", "aotl"], "aotl": ["aotb", "aotl"]}
     twins |= {f"de{k}": [f"de{n}" for n in v] for k, v in twins.items()}
     assert names == twins.get(name, [name])

@@ -1,4 +1,4 @@
-"""The small ConvNeXt, pre-trained on its own."""
+"""The small ConvNeXt as a network to pre-train; UNINEXT then starts from its weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from rvos_ensemble.adapters.inference.family import Family
 
 
 class ConvNeXtNano(Family):
-    """The small ConvNeXt, pre-trained on its own."""
+    """The backbone `convnext_nano`; its weights alone are not a network that a recipe can run."""
 
     kind = "backbone"
+    runs = False
     training = "rvos_ensemble.adapters.training.pretrain_backbone"

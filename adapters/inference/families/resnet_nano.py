@@ -1,4 +1,4 @@
-"""The small ResNet, pre-trained on its own."""
+"""The small ResNet as a network to pre-train; ReferFormer, MUTR, SOC and URVOS then start from its weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from rvos_ensemble.adapters.inference.family import Family
 
 
 class ResNetNano(Family):
-    """The small ResNet, pre-trained on its own."""
+    """The backbone `resnet_nano`; its weights alone are not a network that a recipe can run."""
 
     kind = "backbone"
+    runs = False
     training = "rvos_ensemble.adapters.training.pretrain_backbone"

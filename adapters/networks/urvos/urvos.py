@@ -1,13 +1,13 @@
-"""URVOS: one network that segments what a sentence says in a frame alone, and again with what it remembers of others.
+"""URVOS: one network that segments an expression in a single frame, and again with a memory of other frames.
 
     network = URVOS(VARIANTS["urvos_nano"], words)
-    maps = network.encode(frames)                            # [T, 3, h, w], once per clip, knows no text
-    text = network.read(["the red disc", ...])               # E sentences
-    logits = network.answer(maps, text)                      # [E, T, h / 4, w / 4], each frame by itself
+    maps = network.encode(frames)                            # of frames [T, 3, h, w], once per clip, without text
+    text = network.read(["the red disc", ...])               # of E expressions
+    logits = network.answer(maps, text)                      # [E, T, h / 4, w / 4], each frame on its own
     memory = network.remember(maps, logits.sigmoid(), times, length)
     logits = network.answer(maps, text, memory, times, length)
 
-No weights were published, so the names of the parameters are our own; the image backbone has those of torchvision.
+No weights were published, so the parameter names are our own; those of the image backbone are torchvision's.
 
 Source: Seo et al., "URVOS: Unified Referring Video Object Segmentation Network with a Large-Scale Benchmark",
 ECCV 2020.
@@ -15,38 +15,31 @@ ECCV 2020.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.files.torch_file import reason
-from rvos_ensemble.adapters.inference.weights import mismatches, read_weights
 from rvos_ensemble.adapters.networks.backbones.resnet import ResNet
 from rvos_ensemble.adapters.networks.layers import to_map, to_tokens
 from rvos_ensemble.adapters.networks.urvos.attention import CrossModalAttention, Memory, MemoryAttention, SelfAttention
 from rvos_ensemble.adapters.networks.urvos.words import LONGEST, PADDING, Words
 
-MOST_WORDS = 1 << 24  # bytes of all words
-LARGEST = 1 << 14  # short side of a frame, pixels
-
 
 @dataclass(frozen=True)
-class Variant:
-    """The sizes of a network.
+class URVOSVariant:
+    """The sizes of a network; all but `blocks` and `short_side` are numbers of channels.
 
     Attributes:
-        blocks: of each stage of the ResNet; three stages end at stride 16, four at 32.
-        stem: channels of the ResNet's first layer.
-        word: channels of a word.
-        cross: of the cross-modal attention, on the last stage's map.
-        key, value: of the memory attention, on the map before.
+        blocks: number of blocks per stage of the ResNet; three stages end at stride 16, four at 32.
+        stem: of the ResNet's first layer.
+        word: of a word embedding.
+        cross: of the cross-modal attention, on the map of the last stage.
+        key, value: of the memory attention, on the map before the last.
         pyramid: of the decoder.
-        short_side: of the frames it is trained on.
+        short_side: of the frames that it is trained on, pixels.
     """
 
     blocks: tuple[int, ...] = (3, 4, 6, 3)  # ResNet-50
@@ -58,51 +51,38 @@ class Variant:
     pyramid: int = 256
     short_side: int = 320
 
-    @classmethod
-    def of(cls, weights: Mapping[str, Tensor]) -> Variant:
-        """The sizes that weights have.
-
-        Raises:
-            KeyError, IndexError, TypeError, ValueError, RuntimeError: a weight that says one is missing or damaged.
-        """
-        parts = [k.split(".") for k in weights if k.startswith("backbone.layer") and k.count(".") > 2]
-        stages = sorted({p[1] for p in parts})
-        short_side = int(weights["short_side"])
-        if not 0 < short_side <= LARGEST:
-            raise ValueError(f"short_side {short_side}")
-        return cls(
-            tuple(len({p[2] for p in parts if p[1] == stage}) for stage in stages),
-            len(weights["backbone.conv1.weight"]),
-            weights["word.weight"].shape[1],
-            len(weights["cross.query.word.weight"]),
-            len(weights["memory.key.weight"]),
-            len(weights["memory.present.weight"]),
-            len(weights["decoder.cross.weight"]),
-            short_side,
-        )
-
 
 VARIANTS = {
-    "urvos": Variant(),
-    "urvos_nano": Variant((2, 2, 2), 16, 64, 64, 32, 64, 48, 96),
+    "urvos": URVOSVariant(),
+    "urvos_nano": URVOSVariant((2, 2, 2), 16, 64, 64, 32, 64, 48, 96),
 }
 
 
 @dataclass(frozen=True)
-class Text:
-    """E sentences: words [E, L, C], and bool [E, L], True where there is none."""
+class Sentences:
+    """E expressions as embedded words.
+
+    Attributes:
+        words: float [E, L, C].
+        padding: bool [E, L], True where the sentence has ended.
+    """
 
     words: Tensor
     padding: Tensor
 
-    def __getitem__(self, rows: slice | Sequence[int]) -> Text:
-        return Text(self.words[rows], self.padding[rows])
+    def __getitem__(self, rows: slice | Sequence[int]) -> Sentences:
+        return Sentences(self.words[rows], self.padding[rows])
 
 
 class URVOS(nn.Module):
-    """See the top of this file."""
+    """The network of both stages; the docstring of this module shows its use.
 
-    def __init__(self, variant: Variant, words: Words):
+    Args:
+        variant: its sizes.
+        words: its vocabulary, which is stored among the weights.
+    """
+
+    def __init__(self, variant: URVOSVariant, words: Words):
         super().__init__()
         self.variant, self.words = variant, words
         self.backbone = ResNet(variant.blocks, variant.stem)
@@ -123,25 +103,32 @@ class URVOS(nn.Module):
         return tuple(max(2, round(n * scale / stride)) * stride for n in size)
 
     def encode(self, frames: Tensor) -> list[Tensor]:
-        """Normalised frames [T, 3, h, w] to a map [T, C, h / stride, w / stride] of each stage."""
+        """Normalised frames [T, 3, h, w] to one map [T, C, h / stride, w / stride] per stage of the backbone."""
         return self.backbone(frames)
 
-    def read(self, sentences: Sequence[str]) -> Text:
-        """Sentences as sums of word and position embeddings."""
+    def read(self, sentences: Sequence[str]) -> Sentences:
+        """E sentences as sums of word and position embeddings."""
         return self.embed(*(x.to(self.word.weight.device) for x in self.words.encode(sentences)))
 
-    def embed(self, ids: Tensor, padding: Tensor) -> Text:
-        """The same from what `Words.encode` gives."""
-        return Text(self.word(ids) + self.position.weight[: ids.shape[1]], padding)
+    def embed(self, ids: Tensor, padding: Tensor) -> Sentences:
+        """The same from the ids int64 [E, L] and padding bool [E, L] that `Words.encode` returns."""
+        return Sentences(self.word(ids) + self.position.weight[: ids.shape[1]], padding)
 
     def remember(self, maps: Sequence[Tensor], masks: Tensor, times: Tensor, length: int) -> Memory:
-        """Frames and the masks of E sequences, probabilities [E, T, h / 4, w / 4], as memory."""
+        """A memory of T frames under the masks of E sequences.
+
+        Args:
+            maps: of `encode`.
+            masks: probabilities, float [E, T, h / 4, w / 4].
+            times: indices of the frames in their clip, float [T].
+            length: number of frames of the clip.
+        """
         return self.memory.remember(maps[-2], masks, times, length)
 
     def answer(
         self,
         maps: Sequence[Tensor],
-        text: Text,
+        text: Sentences,
         memory: Memory | None = None,
         times: Tensor | None = None,
         length: int = 1,
@@ -151,9 +138,9 @@ class URVOS(nn.Module):
         Args:
             maps: of `encode`.
             text: of `read`.
-            memory: of E sequences, one a sentence; None: every frame by itself.
-            times: indices of the frames in their clip, float [T]; with a memory.
-            length: frames of the clip.
+            memory: of E sequences, one per sentence; None segments every frame on its own.
+            times: indices of the frames in their clip, float [T]; only used with a memory.
+            length: number of frames of the clip.
         """
         cross = self.cross(maps[-1], text.words, text.padding)
         recalled = None if memory is None else self.memory(maps[-2], memory, times, length)
@@ -161,7 +148,7 @@ class URVOS(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -172,7 +159,7 @@ class Residual(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A feature pyramid from what the words say (coarsest), what is remembered (one finer) and the frame (all).
+    """A feature pyramid: the words enter at the coarsest level, the memory at the next, the frame at all of them.
 
     The levels are then balanced: their mean at the level of the memory, refined by self-attention, is added to the
     finest, from which the mask is made.
@@ -197,13 +184,13 @@ class Decoder(nn.Module):
 
         Args:
             maps: of T frames, finest first.
-            cross: map [E * T, C, h, w] of the coarsest size.
-            recalled: map [E * T, pyramid, h, w] of the size before; None: nothing is remembered.
+            cross: of the cross-modal attention, [E * T, C, h, w] at the size of the coarsest map.
+            recalled: of the memory, [E * T, pyramid, h, w] at the size of the next finer map; None without a memory.
         """
-        many = len(cross) // len(maps[0])
+        expressions = len(cross) // len(maps[0])
         levels: list[Tensor] = []  # coarsest first
         for i in reversed(range(len(maps))):
-            x = self.lateral[i](maps[i]).repeat(many, 1, 1, 1)
+            x = self.lateral[i](maps[i]).repeat(expressions, 1, 1, 1)  # [E * T, pyramid, h, w]
             x = x + (F.interpolate(levels[-1], x.shape[-2:]) if levels else self.cross(cross))
             if recalled is not None and i == len(maps) - 2:
                 x = x + recalled
@@ -215,36 +202,5 @@ class Decoder(nn.Module):
 
 
 def _grow(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [B, C, h, w] at a larger size."""
     return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
-
-
-def load(path: str | Path) -> URVOS:
-    """The network that a checkpoint holds, ready for inference.
-
-    Raises:
-        InputError: no file, damaged, or weights that are missing, unknown or of another shape.
-    """
-    weights = read_weights(path, "weights of URVOS")
-    try:
-        variant, words = Variant.of(weights), Words.unpack(_vocabulary(weights["vocabulary"]))
-        with torch.device("meta"):
-            network = URVOS(variant, words)
-    except Exception as error:  # a weight is missing or has another form, or no network can be built of the sizes
-        raise InputError(f"{path}: not weights of URVOS ({reason(error)} is missing or damaged)") from error
-    problems = mismatches(weights, {k: tuple(v.shape) for k, v in network.state_dict().items()})
-    if problems:
-        raise InputError(f"{path}: weights of URVOS, but {p}" for p in problems)
-    plain = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
-    network.load_state_dict(plain, assign=True)
-    return network.requires_grad_(False).eval()
-
-
-def _vocabulary(packed: Tensor) -> Tensor:
-    """The bytes of the words.
-
-    Raises:
-        ValueError: something else.
-    """
-    if packed.dtype != torch.uint8 or packed.dim() != 1 or len(packed) > MOST_WORDS:
-        raise ValueError(f"vocabulary of {packed.dtype} {tuple(packed.shape)}")
-    return packed

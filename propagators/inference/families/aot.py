@@ -1,12 +1,27 @@
-"""AOT."""
+"""The family AOT: its checkpoints, those published included.
+
+Source: Yang et al., "Associating Objects with Transformers for Video Object Segmentation", NeurIPS 2021; MODEL_ZOO.md
+of https://github.com/yoxu515/aot-benchmark.
+"""
 
 from __future__ import annotations
 
-from rvos_ensemble.adapters.inference.family import Family
+from rvos_ensemble.propagators.inference.vos_family import Published, VOSFamily
 
 
-class AOT(Family):
-    """AOT."""
+class AOT(VOSFamily):
+    """AOT-T/S/B/L and its larger encoders."""
 
-    kind = "propagator"
-    training = "rvos_ensemble.propagators.training"
+    published = {
+        "aott": Published("AOTT_PRE_YTB_DAV.pth", 5.7, 80.2, 41.0),
+        "aots": Published("AOTS_PRE_YTB_DAV.pth", 7.0, 82.9, 27.1),
+        "aotb": Published("AOTB_PRE_YTB_DAV.pth", 8.3, 84.0, 20.5),
+        "aotl": Published("AOTL_PRE_YTB_DAV.pth", 8.3, 84.1, 16.0),
+        "r50_aotl": Published("R50_AOTL_PRE_YTB_DAV.pth", 14.9, 84.6, 14.9),
+        "swinb_aotl": Published("SwinB_AOTL_PRE_YTB_DAV.pth", 65.4, 84.7, 9.3),
+    }
+    unpublished = {
+        "r101_aotl": "configured in the official code, no file published",
+        "swinl_aotl": "trained by the LSVOS 2023 winners, no file published",
+        "aot_nano": "trained by ourselves and part of this package: `weights=aot_nano`",
+    }
