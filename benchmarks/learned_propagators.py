@@ -29,7 +29,7 @@ from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS
 from rvos_ensemble.adapters.inference.weights import weights_file
 from rvos_ensemble.ensemble.metrics.bootstrap import paired_interval
 from rvos_ensemble.ensemble.metrics.jf import j_and_f
-from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 
 Carry = Callable[[Clip, list[MaskSequence], int], list[MaskSequence]]
@@ -46,7 +46,7 @@ def carried_by(name: str, **settings) -> Carry:
     propagator = find(name, Propagator, propagators, "rvos_ensemble.propagators")(**settings)
 
     def carry(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
-        return propagate(clip, [Job(s, (key,)) for s in truth], propagator)
+        return propagate(clip, [PropagationTask(s, (key,)) for s in truth], propagator)
 
     return carry
 

@@ -40,7 +40,7 @@ from rvos_ensemble.propagators.inference.checkpoint import load_network
 from rvos_ensemble.propagators.inference.object_banks import merge_banks, nearest, probabilities, split_labels
 from rvos_ensemble.propagators.inference.sweep import _best
 from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import View, input_size
+from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
 from rvos_ensemble.propagators.networks.network import MAX_OBJECTS
 
 VARIANTS = ("aott", "deaott", "r50_aotl", "r50_deaotl")
@@ -162,7 +162,7 @@ class Ours:
 
     def image(self, picture: np.ndarray) -> Tensor:
         size = input_size(picture.shape[:2], LONG_EDGE, 1.0, self.network.variant.align_corners)
-        return View(size).image(picture)
+        return Augmentation(size).image(picture)
 
     def reference(self, image: Tensor, labels: Tensor) -> None:
         self.objects = int(labels.max())

@@ -33,7 +33,7 @@ from benchmarks.official_demo import Official, Ours, official_code, seeded
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.component import find
 from rvos_ensemble.adapters.core.masks import MaskSequence
-from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 from rvos_ensemble.propagators.networks.variants import VARIANTS
@@ -132,7 +132,7 @@ def twelve_sequences(official: Official, path: Path, frames: int, measured: int)
     blobs, clip = Blobs((480, 854), frames, 4), Blobs((480, 854), frames, 4).clip()
     keys = [int(i * frames / 12) for i in range(12)]
     masks = [np.stack([blobs.labels(t) == i % 4 + 1 for t in range(frames)]) for i in range(4)]
-    jobs = [Job(MaskSequence.binary(masks[i % 4]), (key,)) for i, key in enumerate(keys)]
+    jobs = [PropagationTask(MaskSequence.binary(masks[i % 4]), (key,)) for i, key in enumerate(keys)]
     propagator = find_propagator(path, official.config.MODEL_VOS)
     ours, theirs = Clock(), Clock()
     ours(lambda: propagate(clip, jobs, propagator))
@@ -169,7 +169,7 @@ def long_clip(name: str, folder: Path, frames: int) -> None:
             return super().read(t)
 
     blobs = Told((480, 854), frames, 1)
-    job = Job(MaskSequence.binary(blobs.labels(t) == 1 for t in range(frames)), (0,))
+    job = PropagationTask(MaskSequence.binary(blobs.labels(t) == 1 for t in range(frames)), (0,))
     propagator = find_propagator(weights(name, folder), VARIANTS[name].family, memory_gap=5, max_memory_frames=8)
     start = time.perf_counter()
     print(f"{name}, {frames} frames of 480x854, one sequence, memory every 5 frames, 8 at most:")

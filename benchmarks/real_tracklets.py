@@ -28,7 +28,7 @@ from rvos_ensemble.ensemble.recipe.recipe import KINDS
 from rvos_ensemble.ensemble.report.overlays import overlay
 from rvos_ensemble.ensemble.steps.candidates import Candidates
 from rvos_ensemble.ensemble.steps.tracklets import Tracklets
-from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 
 WIDTH, COLUMNS = 256, 5  # of a picture; pictures of a tracklet
@@ -60,7 +60,7 @@ def measure(clip: Clip, proposals: Objects, propagator: Propagator, k: int, most
     """A line of the table, and the kept tracklets."""
     started = time.process_time()
     found = Candidates("candidates", inputs=["s"], k=k, most=most).run(clip, {"s": proposals})
-    moved = propagate(clip, [Job(s, (s.notes["key_frame"],)) for s in found.values()], propagator)
+    moved = propagate(clip, [PropagationTask(s, (s.notes["key_frame"],)) for s in found.values()], propagator)
     tracks = Objects(zip(found, moved, strict=True))
     kept = Tracklets("kept", input="t", scores_from="c").run(clip, {"t": tracks, "c": found})
     took = time.process_time() - started

@@ -26,7 +26,7 @@ from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.ensemble.fusion.tracklets import nms, tracklet_iou
 from rvos_ensemble.ensemble.steps.candidates import Candidates
 from rvos_ensemble.ensemble.steps.tracklets import Tracklets
-from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 
 H, W = 720, 1280
@@ -113,7 +113,7 @@ def memory(frames: int, key_frames: int, a_frame: int, queue) -> None:
         objects[str(i)] = MaskSequence.binary(masks, random.random(frames))
     before = memory_mb("VmRSS")
     found = Candidates("c", inputs=["s"], k=key_frames, most=a_frame).run(clip, {"s": objects})
-    jobs = [Job(s, (s.notes["key_frame"],)) for s in found.values()]
+    jobs = [PropagationTask(s, (s.notes["key_frame"],)) for s in found.values()]
     moved = Objects(zip(found, propagate(clip, jobs, Shift()), strict=True))
     kept = Tracklets("n", input="t", scores_from="c").run(clip, {"t": moved, "c": found})
     queue.put((memory_mb("VmHWM") - before, len(found), len(kept)))

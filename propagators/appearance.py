@@ -17,7 +17,7 @@ FEATURES = 128  # random Fourier features a pixel
 LEARN_EVERY = 5  # frames between refreshes
 
 
-class Appearance:
+class AppearanceModel:
     """Ridge regression from pixel features to object (+1) or background (-1), weighted towards the object's vicinity.
 
     `anchor` are the normal equations of the key frame, `recent` those of the results since; both count half.

@@ -25,7 +25,7 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.masks import quantise
 from rvos_ensemble.adapters.core.settings import choice, number, whole
-from rvos_ensemble.propagators.appearance import Appearance, box, features
+from rvos_ensemble.propagators.appearance import AppearanceModel, box, features
 from rvos_ensemble.propagators.core.propagator import Frame, Propagator
 
 PRESETS = {"ultrafast": 0, "fast": 1, "medium": 2}  # DISOPTICAL_FLOW_PRESET_*
@@ -63,7 +63,7 @@ class FlowSweep:
         self.dis = cv2.DISOpticalFlow_create(PRESETS[settings.preset])
         self.dis.setVariationalRefinementIterations(0)  # with it, plain warping lost 0.02 J and took 1.6 x as long
         self.masks: dict[int, np.ndarray] = {}
-        self.looks: dict[int, Appearance] = {}
+        self.appearance: dict[int, AppearanceModel] = {}
         self.previous: Frame | None = None
 
     def step(self, frame: Frame, given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -79,7 +79,7 @@ class FlowSweep:
                 results[i] = np.zeros(self.full[::-1], np.uint8)
         for i, mask in given.items():
             self.masks[i] = cv2.resize(mask.astype(np.float32), self.work, interpolation=cv2.INTER_AREA)
-            self.looks[i] = Appearance(frame.memo["features"], self.masks[i])
+            self.appearance[i] = AppearanceModel(frame.memo["features"], self.masks[i])
             results[i] = mask.astype(np.uint8) * np.uint8(255)
         self.previous = frame
         return results
@@ -108,7 +108,7 @@ class FlowSweep:
         prior = warp(self.masks[i], flow)
         odds = (0.3 + 0.7 * check) * log_odds(prior)
         if s.appearance:
-            odds += s.appearance * 4 * self.looks[i].score(frame.memo["features"], self.work)
+            odds += s.appearance * 4 * self.appearance[i].score(frame.memo["features"], self.work)
         if s.motion:
             odds += s.motion * check * motion_score(flow, prior, check)
         reach = max(2, self.work[0] // 40)  # a mask grows at most 5 % of the width a frame
@@ -117,7 +117,7 @@ class FlowSweep:
         grey = frame.memo["grey"].astype(np.float32) / 255
         slope, offset = guided_filter(grey, mask, s.edge_radius) if s.edge_radius else (np.zeros_like(mask), mask)
         if s.learn:
-            self.looks[i].learn(frame.memo["features"], mask, s.learn)
+            self.appearance[i].learn(frame.memo["features"], mask, s.learn)
         picture = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
         result = cv2.resize(slope, self.full) * picture + cv2.resize(offset, self.full)
         return np.clip(slope * grey + offset, 0, 1), quantise(np.clip(result, 0, 1))

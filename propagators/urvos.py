@@ -27,7 +27,7 @@ from rvos_ensemble.propagators.core.propagator import Frame, Propagator
 class URVOS(Propagator):
     """URVOS with its memory of the most confident frames; reads the sentence too. Needs `weights` (urvos_nano)."""
 
-    reads: ClassVar[bool] = True
+    reads_text: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = {
         **SETTINGS,
         "memory": whole(4, least=1),  # frames remembered at most, key frames among them (T of the paper)
@@ -54,7 +54,7 @@ class URVOS(Propagator):
     def uses_gpu(self) -> bool:
         return device.pick(self.settings.device).type == "cuda"
 
-    def told(self, length: int, sentences: Sequence[str]) -> URVOS:
+    def for_clip(self, length: int, sentences: Sequence[str]) -> URVOS:
         told = copy.copy(self)
         told.__dict__["network"] = self.network
         told.length, told.sentences = length, list(sentences)

@@ -194,11 +194,11 @@ class Graph:
         keys = [key for key, node in ready.items() if node.propagator is first.propagator]
         keys = keys[: STEPS_PER_SWEEP if first.propagator.independent else 1]
         inputs = {key: ready[key].by_name(results) for key in keys}
-        jobs = {key: self.attempt(key, lambda k=key: ready[k].step.jobs(self.clip, inputs[k])) for key in keys}
-        good = [key for key in keys if jobs[key] is not None]
+        tasks = {key: self.attempt(key, lambda k=key: ready[k].step.tasks(self.clip, inputs[k])) for key in keys}
+        good = [key for key in keys if tasks[key] is not None]
 
         def sweep(keys: list[str]) -> dict[str, Prediction]:
-            together = [job for key in keys for job in jobs[key]]
+            together = [task for key in keys for task in tasks[key]]
             propagated = iter(refine(self.clip, together, first.propagator, first.recipe.engine["cache_mb"]))
             return {key: ready[key].step.results(inputs[key], propagated) for key in keys}
 

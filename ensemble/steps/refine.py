@@ -9,7 +9,7 @@ from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, whole
 from rvos_ensemble.ensemble.steps.step import PropagatingStep
 from rvos_ensemble.propagators.core.key_frame_settings import setting_of
-from rvos_ensemble.propagators.core.propagate import Job
+from rvos_ensemble.propagators.core.propagate import PropagationTask
 from rvos_ensemble.propagators.core.refine import Refinement
 
 
@@ -34,6 +34,6 @@ class Refine(PropagatingStep):
         "over": choice("frame", "mask"),
     }
 
-    def jobs(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[Job]:
+    def tasks(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[PropagationTask]:
         more = {key: getattr(self.settings, key) for key in ("rounds", "memory", "apart", "over")}
-        return [Refinement(**vars(job), **more) for job in super().jobs(clip, inputs)]
+        return [Refinement(**vars(task), **more) for task in super().tasks(clip, inputs)]

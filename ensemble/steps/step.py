@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.settings import choice, text, texts
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of
 from rvos_ensemble.propagators.core.key_frames import choose, forecast, settings_of
-from rvos_ensemble.propagators.core.propagate import Job
+from rvos_ensemble.propagators.core.propagate import PropagationTask
 
 INPUT = text(what="the name of a source or step")
 INPUTS = texts(what="names of sources and steps")
@@ -137,7 +137,7 @@ class Step(Component):
 class PropagatingStep(Step):
     """A step that propagates masks through the video with one of the recipe's propagators.
 
-    The engine collects the `jobs` of all such steps that are ready and use the same propagator, and runs them together
+    The engine collects the `tasks` of all such steps that are ready and use the same propagator, and runs them together
     in one sweep per direction. `results` receives the propagated masks.
     """
 
@@ -186,16 +186,16 @@ class PropagatingStep(Step):
         of = known[self.settings.input].all()
         return Traits("prob", scores=True, key_frame=of.key_frame, objects=of.objects)
 
-    def jobs(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[Job]:
+    def tasks(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[PropagationTask]:
         """One job per expression (or object) of the input, with its key frames."""
         s = self.settings
-        jobs, sentences = [], {e.id: e.text for e in clip.expressions}
+        tasks, sentences = [], {e.id: e.text for e in clip.expressions}
         for name, masks in inputs[s.input].items():
             scorers = {source: inputs[source][name] for source in s.scores_from or [s.input]}
             key = choose(s.key_frame, masks, scorers, clip=clip.name, expression=name)
             notes = {"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {})
-            jobs.append(Job(masks.with_(notes=notes), key.frames, s.empty_key, sentences.get(name, "")))
-        return jobs
+            tasks.append(PropagationTask(masks.with_(notes=notes), key.frames, s.empty_key, sentences.get(name, "")))
+        return tasks
 
     def results(self, inputs: Mapping[str, Prediction], propagated: Iterator[MaskSequence]) -> Prediction:
         """The propagated masks under the names of the input; takes one sequence per job from the iterator."""

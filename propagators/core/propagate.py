@@ -16,7 +16,7 @@ from rvos_ensemble.propagators.core.propagator import Frame, Propagator, Sweep
 
 
 @dataclass(frozen=True)
-class Job:
+class PropagationTask:
     """One sequence to propagate.
 
     Attributes:
@@ -36,7 +36,7 @@ class Job:
 CACHE_MB = 1024
 
 
-def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int = CACHE_MB) -> list[MaskSequence]:
+def propagate(clip: Clip, jobs: Sequence[PropagationTask], propagator: Propagator, cache_mb: int = CACHE_MB) -> list[MaskSequence]:
     """Carries the key masks of every job through the whole clip.
 
     One forward sweep from the first key frame to the end and one backward sweep from the last key frame to the start
@@ -83,7 +83,7 @@ def propagate(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb:
     ]
 
 
-def _sweeps(clip: Clip, jobs: Sequence[Job], propagator: Propagator, budget: int) -> list[MaskSequence]:
+def _sweeps(clip: Clip, jobs: Sequence[PropagationTask], propagator: Propagator, budget: int) -> list[MaskSequence]:
     """Both sweeps for all jobs at once; `budget` in bytes."""
     tracks = [_Track(clip, job) for job in jobs]
     keys: dict[int, dict[int, np.ndarray]] = {}  # {frame: {job: mask}}
@@ -92,12 +92,12 @@ def _sweeps(clip: Clip, jobs: Sequence[Job], propagator: Propagator, budget: int
             keys.setdefault(t, {})[i] = track.masks[t] > 127
     if keys:
         first, last = min(keys), max(keys)
-        frames = _Frames(clip, range(first, last + 1), budget)
-        propagator = propagator.told(len(clip), [job.sentence for job in jobs])
+        frames = FrameCache(clip, range(first, last + 1), budget)
+        propagator = propagator.for_clip(len(clip), [job.sentence for job in jobs])
         sweep = propagator.sweep(clip.size, len(jobs))
         for order in (range(first, len(clip)), range(last, -1, -1)):
             if order.step < 0:
-                sweep = propagator.turn(sweep, clip.size, len(jobs))
+                sweep = propagator.reverse(sweep, clip.size, len(jobs))
             for t, results in _run(sweep, frames, order, keys):
                 for i, mask in results.items():
                     tracks[i].put(t, np.asarray(mask), forward=order.step > 0)
@@ -114,7 +114,7 @@ def _memory_is_short(error: Exception) -> bool:
     return any(words in said for words in SHORT)
 
 
-def _problems(job: Job, clip: Clip, name: str) -> list[str]:
+def _problems(job: PropagationTask, clip: Clip, name: str) -> list[str]:
     found = []
     if job.sequence.kind == "votes":
         found.append(f"propagate: {name} of clip {clip.name!r} is a vote map: give the vote step a `threshold`")
@@ -135,7 +135,7 @@ def _problems(job: Job, clip: Clip, name: str) -> list[str]:
     return found
 
 
-def _run(sweep: Sweep, frames: _Frames, order: range, keys) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
+def _run(sweep: Sweep, frames: FrameCache, order: range, keys) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
     """Steps through the frames; results are handed out one frame late, so that a device can work ahead."""
     waiting, previous = None, None
     for t in order:
@@ -149,7 +149,7 @@ def _run(sweep: Sweep, frames: _Frames, order: range, keys) -> Iterator[tuple[in
     frames.put_back(previous)
 
 
-class _Frames:
+class FrameCache:
     """Frames of a clip; those that the other sweep will meet are kept within a budget.
 
     Each frame is met twice at most, so what is taken the second time is not kept again.
@@ -181,7 +181,7 @@ class _Frames:
 class _Track:
     """The result of one job, as it grows."""
 
-    def __init__(self, clip: Clip, job: Job):
+    def __init__(self, clip: Clip, job: PropagationTask):
         self.job, self.length, self.size = job, len(clip), tuple(clip.size)
         asked = sorted(set(job.key_frames))
         self.keys = [t for t in asked if job.sequence.mask(t).any()]

@@ -56,14 +56,14 @@ class Sweep(Protocol):
 class Propagator(Component):
     """Carries key-frame masks through a video. A subclass says its settings in `defaults` and writes `sweep`."""
 
-    reads: ClassVar[bool] = False  # whether the sentences that it is told matter to it
+    reads_text: ClassVar[bool] = False  # whether the sentences that it is told matter to it
 
     @property
     def independent(self) -> bool:
         """Whether sequences never influence each other; else the steps of a recipe have sweeps of their own."""
         return True
 
-    def told(self, length: int, sentences: Sequence[str]) -> Propagator:
+    def for_clip(self, length: int, sentences: Sequence[str]) -> Propagator:
         """Itself for the next sweeps, told what masks do not say; most propagators go by masks alone.
 
         Args:
@@ -81,7 +81,7 @@ class Propagator(Component):
         """
         raise NotImplementedError
 
-    def turn(self, sweep: Sweep, size: tuple[int, int], sequences: int) -> Sweep:
+    def reverse(self, sweep: Sweep, size: tuple[int, int], sequences: int) -> Sweep:
         """The pass in the other direction, after `sweep` is through: a new one with a clean memory.
 
         A propagator that reproduces code whose passes are not independent may let the sweep go on instead; a sequence

@@ -21,12 +21,12 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.propagators.core.key_frames import spaced
 from rvos_ensemble.propagators.core.mask_quality import confidences
-from rvos_ensemble.propagators.core.propagate import CACHE_MB, Job, propagate
+from rvos_ensemble.propagators.core.propagate import CACHE_MB, PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 
 
 @dataclass(frozen=True)
-class Refinement(Job):
+class Refinement(PropagationTask):
     """A job in several rounds.
 
     Attributes:
@@ -42,7 +42,7 @@ class Refinement(Job):
     over: str = "frame"
 
 
-def refine(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int = CACHE_MB) -> list[MaskSequence]:
+def refine(clip: Clip, jobs: Sequence[PropagationTask], propagator: Propagator, cache_mb: int = CACHE_MB) -> list[MaskSequence]:
     """Propagates all jobs, and those in several rounds again, all of a round in one sweep each way.
 
     Args:
@@ -92,14 +92,14 @@ def memory_frames(
     return tuple(sorted(spaced(others, memory, apart, anchors)))
 
 
-def _once(clip: Clip, jobs: Sequence[Job], propagator: Propagator, cache_mb: int) -> list[MaskSequence]:
+def _once(clip: Clip, jobs: Sequence[PropagationTask], propagator: Propagator, cache_mb: int) -> list[MaskSequence]:
     """One round. Jobs that are the same are done once: expressions of one object often agree."""
 
-    def what(job: Job):
-        sentence = job.sentence if propagator.reads else ""
+    def what(job: PropagationTask):
+        sentence = job.sentence if propagator.reads_text else ""
         return id(job.sequence.masks), tuple(job.key_frames), job.empty_key, sentence
 
-    same = {what(job): Job(job.sequence, job.key_frames, job.empty_key, job.sentence) for job in jobs}
+    same = {what(job): PropagationTask(job.sequence, job.key_frames, job.empty_key, job.sentence) for job in jobs}
     moved = dict(zip(same, propagate(clip, list(same.values()), propagator, cache_mb), strict=True))
     results = [moved[what(job)] for job in jobs]
     return [r.with_(notes={**job.sequence.notes, **r.notes}) for job, r in zip(jobs, results, strict=True)]

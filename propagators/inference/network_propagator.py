@@ -39,8 +39,8 @@ class NetworkPropagator(Propagator):
     def sweep(self, size: tuple[int, int], sequences: int) -> NetworkSweep:
         return self.model.sweep(size)
 
-    def turn(self, sweep: NetworkSweep, size: tuple[int, int], sequences: int) -> NetworkSweep:
-        return self.model.turn(sweep, size)
+    def reverse(self, sweep: NetworkSweep, size: tuple[int, int], sequences: int) -> NetworkSweep:
+        return self.model.reverse(sweep, size)
 
     def fingerprint(self) -> str:
         return self.model.fingerprint

@@ -21,8 +21,8 @@ from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.checkpoint import load_network
 from rvos_ensemble.propagators.inference.object_banks import nearest, probabilities
 from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import View, views
-from rvos_ensemble.propagators.networks.network import MAX_OBJECTS, Features
+from rvos_ensemble.propagators.inference.tta import Augmentation, augmentations
+from rvos_ensemble.propagators.networks.network import MAX_OBJECTS, FrameFeatures
 from rvos_ensemble.propagators.networks.variants import find_variant
 
 TTA: dict[str, Any] = {
@@ -91,7 +91,7 @@ class Model:
         """The context that computes in the chosen precision."""
         return device.autocast(self.device, self.settings["precision"])
 
-    def features(self, frame: Frame, view: View) -> Features:
+    def features(self, frame: Frame, view: Augmentation) -> FrameFeatures:
         """What the network makes of a frame, once for all sequences and both sweeps."""
         key = "features", self.family, self.settings["weights"], view
         if key not in frame.memo:
@@ -110,7 +110,7 @@ class Model:
             self.placed = True
         return NetworkSweep(self, size)
 
-    def turn(self, sweep: NetworkSweep, size: tuple[int, int]) -> NetworkSweep:
+    def reverse(self, sweep: NetworkSweep, size: tuple[int, int]) -> NetworkSweep:
         """The pass back: clean, or with what the pass forward remembers."""
         if self.settings["reset_between_passes"]:
             return self.sweep(size)
@@ -130,9 +130,9 @@ class NetworkSweep:
         s = model.settings
         self.model, self.size = model, size
         edge = s["max_long_edge"] or model.variant.max_long_edge
-        self.views = views(size, edge, model.tta, model.variant.align_corners)
+        self.augmentations = augmentations(size, edge, model.tta, model.variant.align_corners)
         self.trackers = [
-            Tracker(model.network, model.memory_gap, s["max_memory_frames"], model.batch) for _ in self.views
+            Tracker(model.network, model.memory_gap, s["max_memory_frames"], model.batch) for _ in self.augmentations
         ]
         self.members: list[list[int]] = []  # bank -> its sequences, object 1 first
         self.bank: dict[int, int] = {}  # sequence -> its bank
@@ -140,7 +140,7 @@ class NetworkSweep:
 
     def step(self, frame: Frame, given: Mapping[int, np.ndarray]) -> dict[int, Any]:
         """Goes to the next frame; see `propagators.propagator.Sweep`."""
-        features = [self.model.features(frame, view) for view in self.views]
+        features = [self.model.features(frame, view) for view in self.augmentations]
         self.seen |= {i for i, mask in given.items() if mask.any()}
         self._enlist(given)
         banks = {self.bank[i] for i in given}
@@ -151,11 +151,11 @@ class NetworkSweep:
             if banks:
                 self._refer(features, given, sorted(banks), dict(zip(order, labels, strict=True)))
             if order:
-                for tracker, view in zip(self.trackers, self.views, strict=True):
-                    tracker.update(nearest(view.turn(labels), view.size))
+                for tracker, view in zip(self.trackers, self.augmentations, strict=True):
+                    tracker.update(nearest(view.mirror(labels), view.size))
         return results | {i: np.where(mask, np.uint8(255), np.uint8(0)) for i, mask in given.items()}
 
-    def _propagate(self, features: list[Features], without: set[int]) -> tuple[dict[int, Any], Tensor, list[int]]:
+    def _propagate(self, features: list[FrameFeatures], without: set[int]) -> tuple[dict[int, Any], Tensor, list[int]]:
         """Results of all running banks but those, their labels [B, H, W], and the banks in the order of labels."""
         order = [b for b in self.trackers[0].banks if b not in without]
         logits = [t.step(f, without) for t, f in zip(self.trackers, features, strict=True)]
@@ -166,7 +166,7 @@ class NetworkSweep:
             part = slice(start, start + self.model.batch)
             p = self._average([x[part] for x in logits])
             labels.append(_best(p))
-            rows = _OnTheWay(torch.ceil(p[:, 1:] * 255 - 0.5).to(torch.uint8))  # as `sequence.quantise`
+            rows = AsyncHostCopy(torch.ceil(p[:, 1:] * 255 - 0.5).to(torch.uint8))  # as `sequence.quantise`
             for row, b in enumerate(order[part]):
                 results |= {i: _Result(rows, row, place) for place, i in enumerate(self.members[b])}
         return results, torch.cat(labels), order
@@ -174,10 +174,10 @@ class NetworkSweep:
     def _average(self, logits: list[Tensor]) -> Tensor:
         """Probabilities [B, 1 + objects, H, W], mean of the views."""
         corners = self.model.variant.align_corners
-        found = (view.turn(probabilities(x, self.size, corners)) for view, x in zip(self.views, logits, strict=True))
-        return sum(found) / len(self.views)
+        found = (view.mirror(probabilities(x, self.size, corners)) for view, x in zip(self.augmentations, logits, strict=True))
+        return sum(found) / len(self.augmentations)
 
-    def _refer(self, features: list[Features], given: Mapping[int, np.ndarray], banks: list[int], labels) -> None:
+    def _refer(self, features: list[FrameFeatures], given: Mapping[int, np.ndarray], banks: list[int], labels) -> None:
         """Gives the banks their masks; a sequence without one in a packed bank keeps what was propagated."""
         maps = []
         for b in banks:
@@ -190,8 +190,8 @@ class NetworkSweep:
                     map_[torch.from_numpy(np.ascontiguousarray(given[i])).to(self.model.device)] = place
             maps.append(map_)
         objects = [max((n for n, i in enumerate(self.members[b], 1) if i in self.seen), default=0) for b in banks]
-        for tracker, view, feature in zip(self.trackers, self.views, features, strict=True):
-            tracker.reference(feature, nearest(view.turn(torch.stack(maps)), view.size), banks, objects)
+        for tracker, view, feature in zip(self.trackers, self.augmentations, features, strict=True):
+            tracker.reference(feature, nearest(view.mirror(torch.stack(maps)), view.size), banks, objects)
 
     def _enlist(self, given: Mapping[int, np.ndarray]) -> None:
         """Banks for sequences that start here: one each, or packed where they have no pixel in common."""
@@ -210,7 +210,7 @@ class NetworkSweep:
                 fresh.append((self.bank[i], mask))
 
 
-class _OnTheWay:
+class AsyncHostCopy:
     """A tensor that travels to the host while the device works on."""
 
     def __init__(self, x: Tensor):
@@ -232,7 +232,7 @@ class _OnTheWay:
 class _Result:
     """One sequence's map of a batch, read when it is needed."""
 
-    def __init__(self, rows: _OnTheWay, row: int, place: int):
+    def __init__(self, rows: AsyncHostCopy, row: int, place: int):
         self.rows, self.index = rows, (row, place)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:

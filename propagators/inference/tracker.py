@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rvos_ensemble.propagators.networks.memory import LongTermMemory, Ragged, Tokens
-from rvos_ensemble.propagators.networks.network import Features, Reading, VOSNetwork
+from rvos_ensemble.propagators.networks.memory import LongTermMemory, RaggedMemory, Tokens
+from rvos_ensemble.propagators.networks.network import FrameFeatures, Reading, VOSNetwork
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Tracker:
         return [b for cohort in self.cohorts for b in cohort.banks]
 
     @torch.no_grad()
-    def reference(self, features: Features, labels: Tensor, banks: Sequence[int], objects: Sequence[int]) -> None:
+    def reference(self, features: FrameFeatures, labels: Tensor, banks: Sequence[int], objects: Sequence[int]) -> None:
         """Gives the labels of a frame: a bank's first, or further ones, which join its long-term memory.
 
         Args:
@@ -96,7 +96,7 @@ class Tracker:
         self.cohorts = []
 
     @torch.no_grad()
-    def step(self, features: Features, without: Collection[int] = ()) -> Tensor | None:
+    def step(self, features: FrameFeatures, without: Collection[int] = ()) -> Tensor | None:
         """Goes to the next frame.
 
         Args:
@@ -143,10 +143,10 @@ class Tracker:
                     cohort.last = self.frame
         self._readings = []
 
-    def _read(self, features: Features, chunk: list[Cohort]) -> Reading:
+    def _read(self, features: FrameFeatures, chunk: list[Cohort]) -> Reading:
         """The transformer for some cohorts at once."""
         layers = range(len(chunk[0].short))
-        long = [Ragged([(len(c.banks), c.long.layer(i)) for c in chunk]) for i in layers]
+        long = [RaggedMemory([(len(c.banks), c.long.layer(i)) for c in chunk]) for i in layers]
         short = [_together([(len(c.banks), c.short[i]) for c in chunk]) for i in layers]
         reading = self.network.propagate(features, long, short)
         start = 0

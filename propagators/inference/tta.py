@@ -13,7 +13,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB
 
 
 @dataclass(frozen=True)
-class View:
+class Augmentation:
     """One way to look at a frame.
 
     Attributes:
@@ -34,7 +34,7 @@ class View:
         x = (x / 255 - np.float32(MEAN)) / np.float32(STD)
         return torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))[None]
 
-    def turn(self, x: Tensor) -> Tensor:
+    def mirror(self, x: Tensor) -> Tensor:
         """Maps [..., W] between the frame and this view, either way."""
         return x.flip(-1) if self.flip else x
 
@@ -58,7 +58,7 @@ def input_size(size: tuple[int, int], max_long_edge: int, scale: float, align_co
     return tuple(max(side, 16) + odd for side in sides)
 
 
-def views(size: tuple[int, int], max_long_edge: int, tta: dict, align_corners: bool) -> list[View]:
+def augmentations(size: tuple[int, int], max_long_edge: int, tta: dict, align_corners: bool) -> list[Augmentation]:
     """All views of frames of that size: each scale, and its mirror image where `flip` is on."""
     flips = (False, True) if tta["flip"] else (False,)
-    return [View(input_size(size, max_long_edge, s, align_corners), f) for s in tta["scales"] for f in flips]
+    return [Augmentation(input_size(size, max_long_edge, s, align_corners), f) for s in tta["scales"] for f in flips]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvos_ensemble.propagators.networks.layers import ConvGN
-from rvos_ensemble.propagators.networks.upsample_conv import EnlargeConv
+from rvos_ensemble.propagators.networks.upsample_conv import UpsampleConv
 
 Shortcuts: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
@@ -36,13 +36,13 @@ class FPNDecoder(nn.Module):
         self.adapter_4x = nn.Conv2d(shortcuts[0], hidden // 2, 1)
         self.conv_out = nn.Conv2d(hidden // 2, identities, 1)
 
-        self.enlarging = nn.ModuleDict()  # conv_8x and conv_4x on maps before they are enlarged, see `fold`
+        self.upsampling = nn.ModuleDict()  # conv_8x and conv_4x on maps before they are enlarged, see `fold`
 
     def fold(self) -> None:
         """For inference: where corners are aligned, `filter` becomes possible."""
         if self.align_corners:
-            self.enlarging = nn.ModuleDict(
-                {name: EnlargeConv(getattr(self, name).conv.weight) for name in ("conv_8x", "conv_4x")}
+            self.upsampling = nn.ModuleDict(
+                {name: UpsampleConv(getattr(self, name).conv.weight) for name in ("conv_8x", "conv_4x")}
             )
 
     def adapt(self, x4: Tensor, x8: Tensor, x16: Tensor) -> Shortcuts:
@@ -72,7 +72,7 @@ class FPNDecoder(nn.Module):
         for name, shortcut in (("conv_8x", x8), ("conv_4x", x4)):
             block: ConvGN = getattr(self, name)
             if filtered:
-                x = block.gn(self.enlarging[name](x, shortcut)).relu_()
+                x = block.gn(self.upsampling[name](x, shortcut)).relu_()
             else:
                 x = block(resize(x, shortcut.shape[-2:], self.align_corners).add_(shortcut)).relu_()
         return F.conv2d(x, self.conv_out.weight[:identities], self.conv_out.bias[:identities])

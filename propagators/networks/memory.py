@@ -37,7 +37,7 @@ class Memory(Protocol):
     def read(self, q: Tensor, heads: int = 1) -> Values: ...
 
 
-class Ragged:
+class RaggedMemory:
     """Memories of unequal length side by side: sequences that started at different frames, in one batch.
 
     Args:

@@ -23,7 +23,7 @@ MAX_OBJECTS = 10  # identities in a bank, background aside
 
 
 @dataclass
-class Features:
+class FrameFeatures:
     """All that is computed of a frame once, whatever the number of sequences.
 
     Batch 1 throughout; in training there are B clips, a frame of each.
@@ -64,7 +64,7 @@ class Reading:
         outputs: tokens [B, N, .] for the decoder.
     """
 
-    features: Features
+    features: FrameFeatures
     heads: list[tuple]
     outputs: tuple[Tensor, ...]
 
@@ -92,13 +92,13 @@ class VOSNetwork(nn.Module):
         self.decoder.fold()
         return self.to(memory_format=torch.channels_last).eval()
 
-    def encode(self, image: Tensor) -> Features:
+    def encode(self, image: Tensor) -> FrameFeatures:
         """A normalised image [1, 3, H, W], or several; H and W are 16 n + 1, or 16 n where the variant says so."""
         x4, x8, x16, last = self.encoder(image.contiguous(memory_format=torch.channels_last))
         projected = self.encoder_projector(last)
         size = tuple(projected.shape[-2:])
         head = self.LSTT.layers[0].head(to_tokens(projected), self._position(size, image.device), size)
-        return Features(size, projected, head, self.decoder.adapt(x4, x8, x16))
+        return FrameFeatures(size, projected, head, self.decoder.adapt(x4, x8, x16))
 
     def identify(self, labels: Tensor, objects: int) -> Tensor:
         """Identity embeddings.
@@ -117,7 +117,7 @@ class VOSNetwork(nn.Module):
         ids = to_tokens(ids)
         return ids if self.variant.family == "aot" else self.id_norm(ids)
 
-    def propagate(self, features: Features, long: list[Memory], short: list[Tokens]) -> Reading:
+    def propagate(self, features: FrameFeatures, long: list[Memory], short: list[Tokens]) -> Reading:
         """Reads the memories.
 
         Args:
@@ -127,7 +127,7 @@ class VOSNetwork(nn.Module):
         """
         return self._run(features, lambda i, head: (long[i], short[i]))
 
-    def refer(self, features: Features, ids: Tensor) -> tuple[Reading, list[Tokens]]:
+    def refer(self, features: FrameFeatures, ids: Tensor) -> tuple[Reading, list[Tokens]]:
         """A reference frame: its own memory, under the identity embedding [B, N, C].
 
         Returns:
@@ -154,7 +154,7 @@ class VOSNetwork(nn.Module):
         batch = len(reading.outputs[0])
         # on a CPU maps of one sequence at a time stay near its caches, and memory once taken serves the next one
         step = batch if tokens[0].is_cuda or len(features.projected) > 1 else 1
-        several = batch > 1 and len(self.decoder.enlarging) > 0
+        several = batch > 1 and len(self.decoder.upsampling) > 0
         if several and features.filtered is None:
             features.filtered = self.decoder.filter(features.shortcuts)
         shortcuts = features.filtered if several else features.shortcuts
@@ -165,7 +165,7 @@ class VOSNetwork(nn.Module):
             found.append(self.decoder(x, shortcuts, objects + 1, several))
         return torch.cat(found)
 
-    def _run(self, features: Features, memory_of) -> Reading:
+    def _run(self, features: FrameFeatures, memory_of) -> Reading:
         position = self._position(features.size, features.projected.device)
         window = local_window(features.size, features.projected.device, features.head.q.dtype)
         heads, streams = [features.head], []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class EnlargeConv(nn.Module):
+class UpsampleConv(nn.Module):
     """Bilinear enlargement to (2 h - 1, 2 w - 1) with aligned corners, then a 3x3 convolution without bias.
 
     Along one axis the enlarged map is u[2 i] = x[i], u[2 i + 1] = (x[i] + x[i + 1]) / 2, so a filter (a, b, c) of u is

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rvos_ensemble.propagators.networks.decoder import resize
 from rvos_ensemble.propagators.networks.memory import Tokens
-from rvos_ensemble.propagators.networks.network import MAX_OBJECTS, Features, VOSNetwork
+from rvos_ensemble.propagators.networks.network import MAX_OBJECTS, FrameFeatures, VOSNetwork
 
 IDENTITIES = MAX_OBJECTS + 1
 
@@ -73,7 +73,7 @@ def track(
     return torch.stack(found, 1)
 
 
-def _rows(encoded: Features, t: int, batch: int) -> Features:
+def _rows(encoded: FrameFeatures, t: int, batch: int) -> FrameFeatures:
     """Frame t of all clips."""
     rows = slice(t * batch, (t + 1) * batch)
     head = type(encoded.head)(*(x if x is None else x[rows] for x in encoded.head))

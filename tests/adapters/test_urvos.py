@@ -40,7 +40,7 @@ from rvos_ensemble.adapters.training.samples.sample import Sample
 from rvos_ensemble.adapters.training.urvos.task import DEFAULTS, URVOSTask, vocabulary
 from rvos_ensemble.adapters.urvos import URVOS
 from rvos_ensemble.ensemble.commands.train import score
-from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.urvos import URVOS as SecondStage
 
 WORDS = Words(("a", "disc", "red", "star", "that", "turns"))
@@ -285,11 +285,11 @@ def test_the_second_stage_reads_the_sentence_and_the_clock(weights):
     clip, truth = moving_disc(4)
     mover = SecondStage(weights=weights, short_side=48)
     masks = MaskSequence.binary(truth)
-    disc, star = propagate(clip, [Job(masks, (1,), sentence=s) for s in ("a disc", "a star")], mover)
+    disc, star = propagate(clip, [PropagationTask(masks, (1,), sentence=s) for s in ("a disc", "a star")], mover)
     assert not np.array_equal(dense(disc), dense(star))
     assert mover.sentences == [], "what it was told is told to a copy"
     length = Clip(clip.name, clip.frames[:3], clip.expressions, Pictures(clip.images.pictures[:3]))
-    (shorter,) = propagate(length, [Job(MaskSequence.binary(truth[:3]), (1,), sentence="a disc")], mover)
+    (shorter,) = propagate(length, [PropagationTask(MaskSequence.binary(truth[:3]), (1,), sentence="a disc")], mover)
     assert not np.array_equal(dense(shorter), dense(disc)[:3]), "time is a share of the clip"
 
 
@@ -299,7 +299,7 @@ def test_the_memory_is_what_the_network_reads():
     kept = {}
     for over in ("frame", "mask"):
         mover = SecondStage(weights="urvos_nano", memory=2, over=over)
-        (found,) = propagate(clip, [Job(MaskSequence.binary(truth), (0,), sentence="the disc")], mover)
+        (found,) = propagate(clip, [PropagationTask(MaskSequence.binary(truth), (0,), sentence="the disc")], mover)
         expected, kept[over] = remembering(mover.network, clip, truth, over)
         for t, mask in enumerate(expected, 1):
             assert np.abs(mask.astype(int) - found.masks[t]).max() <= 1

@@ -13,12 +13,12 @@ import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence, quantise
 from rvos_ensemble.propagators.aot import AOT
-from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.deaot import DeAOT
 from rvos_ensemble.propagators.inference.sweep import DEFAULTS
 from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import View, input_size
+from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 
 CLASSES = {"aots": AOT, "deaots": DeAOT}
@@ -86,7 +86,7 @@ def test_features_are_computed_once_for_all_sequences_and_both_sweeps(make, vide
     frames, masks = video
     calls, encode = [], VOSNetwork.encode
     monkeypatch.setattr(VOSNetwork, "encode", lambda self, x: calls.append(1) or encode(self, x))
-    propagate(clip_of(frames), [Job(MaskSequence.binary(masks[:, i]), (k,)) for i, k in enumerate((1, 6, 3))], make())
+    propagate(clip_of(frames), [PropagationTask(MaskSequence.binary(masks[:, i]), (k,)) for i, k in enumerate((1, 6, 3))], make())
     assert len(calls) == 8
 
 
@@ -121,7 +121,7 @@ def test_memory_settings_reach_the_memory(make, video):
 
 def test_leaky_passes_read_what_the_forward_pass_remembers(make, video):
     frames, masks = video
-    job = Job(MaskSequence.binary(masks[:, 0]), (4,))
+    job = PropagationTask(MaskSequence.binary(masks[:, 0]), (4,))
     (clean,) = propagate(clip_of(frames), [job], make(memory_gap=1))
     (leaky,) = propagate(clip_of(frames), [job], make(memory_gap=1, reset_between_passes=False))
     assert all(np.array_equal(clean.masks[t], leaky.masks[t]) for t in range(4, 8))
@@ -131,7 +131,7 @@ def test_leaky_passes_read_what_the_forward_pass_remembers(make, video):
     sweep, results = propagator.sweep((72, 110), 1), {}
     for t in (4, 5, 6, 7):
         sweep.step(Frame(t, frames[t]), {0: masks[4, 0]} if t == 4 else {})
-    sweep = propagator.turn(sweep, (72, 110), 1)
+    sweep = propagator.reverse(sweep, (72, 110), 1)
     for t in (7, 6, 5, 4, 3, 2, 1, 0):
         results[t] = sweep.step(Frame(t, frames[t]), {0: masks[4, 0]} if t == 4 else {})
     assert results[7] == results[5] == {} and len(sweep.trackers[0].cohorts[0].long) == 4 + 1 + 4
@@ -145,8 +145,8 @@ def test_views_are_averaged_and_remember_the_average(make, video):
     back = sweep_through(mirrored, frames[:4, :, ::-1], {0: {0: masks[0, 0, :, ::-1]}})
     assert same(there, {k: m[:, ::-1] for k, m in back.items()})  # the mean of both views has no left and right
     sweep = make(tta={"flip": True, "scales": [0.8, 1.0, 1.2]}).sweep((72, 110), 1)
-    assert [v.size for v in sweep.views[::2]] == [(65, 81), (65, 113), (81, 129)]
-    assert [v.flip for v in sweep.views] == [False, True] * 3
+    assert [v.size for v in sweep.augmentations[::2]] == [(65, 81), (65, 113), (81, 129)]
+    assert [v.flip for v in sweep.augmentations] == [False, True] * 3
     results = [sweep.step(Frame(t, frames[t]), {0: masks[0, 0]} if t == 0 else {}) for t in range(3)]
     single = sweep_through(make(), frames[:3], {0: {0: masks[0, 0]}})
     assert np.array_equal(results[0][0] > 127, masks[0, 0]) and not np.array_equal(results[2][0], single[2, 0])
@@ -216,7 +216,7 @@ def test_input_sizes_are_the_official_ones():
 
 def test_a_view_mirrors_the_normalised_picture():
     picture = np.random.default_rng(0).integers(0, 256, (17, 33, 3), dtype=np.uint8)
-    plain, mirror = View((17, 33)).image(picture), View((17, 33), flip=True).image(picture)
+    plain, mirror = Augmentation((17, 33)).image(picture), Augmentation((17, 33), flip=True).image(picture)
     assert torch.equal(plain.flip(3), mirror)
     assert plain[0, 1, 2, 3].item() == pytest.approx((picture[2, 3, 1] / 255 - 0.456) / 0.224, abs=1e-5)
 

@@ -21,9 +21,9 @@ from rvos_ensemble.propagators.inference.tracker import Tracker
 from rvos_ensemble.propagators.inference.vos_family import recognise_variants
 from rvos_ensemble.propagators.networks import attention
 from rvos_ensemble.propagators.networks.attention import LocalWindow, attend
-from rvos_ensemble.propagators.networks.memory import LongTermMemory, Ragged, Tokens
+from rvos_ensemble.propagators.networks.memory import LongTermMemory, RaggedMemory, Tokens
 from rvos_ensemble.propagators.networks.network import VOSNetwork
-from rvos_ensemble.propagators.networks.upsample_conv import EnlargeConv
+from rvos_ensemble.propagators.networks.upsample_conv import UpsampleConv
 from rvos_ensemble.propagators.networks.variants import VARIANTS, find_variant
 
 GOLDEN = ["aott", "deaott", pytest.param("r50_aotl", marks=pytest.mark.slow)]
@@ -270,7 +270,7 @@ def test_memories_of_unequal_length_answer_as_one_batch():
     torch.manual_seed(0)
     parts = [(b, Tokens(torch.randn(b, m, 4), (torch.randn(b, m, 4),))) for b, m in ((2, 5), (1, 9))]
     q = torch.randn(3, 7, 4)
-    (found,) = Ragged(parts).read(q)
+    (found,) = RaggedMemory(parts).read(q)
     assert torch.equal(found[:2], parts[0][1].read(q[:2])[0]) and torch.equal(found[2:], parts[1][1].read(q[2:])[0])
 
 
@@ -476,4 +476,4 @@ def test_enlarging_and_filtering_in_one_is_the_same_as_in_turns(size, batch):
     add = torch.randn(1, 5, *large, generator=generator)
     grown = F.interpolate(x, size=large, mode="bilinear", align_corners=True)
     expected = F.conv2d(grown, weight, padding=1) + add
-    assert torch.allclose(EnlargeConv(weight)(x, add), expected, atol=2e-5)
+    assert torch.allclose(UpsampleConv(weight)(x, add), expected, atol=2e-5)

@@ -18,7 +18,7 @@ from rvos_ensemble.adapters.core.component import find
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import sequence_problems
-from rvos_ensemble.propagators.core.propagate import CompressedMasks, Job, propagate
+from rvos_ensemble.propagators.core.propagate import CompressedMasks, PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Frame, Propagator
 
 SETTINGS = {"flow": {}, "aot": {"weights": "aott"}, "deaot": {"weights": "deaots"}}  # {propagator: settings}
@@ -88,7 +88,7 @@ def dense(sequence):
 
 def run(name, clip, truth, *keys):
     """Propagates the truth from each of the key frame tuples."""
-    return propagate(clip, [Job(MaskSequence.binary(truth), k) for k in keys], make(name))
+    return propagate(clip, [PropagationTask(MaskSequence.binary(truth), k) for k in keys], make(name))
 
 
 @pytest.fixture(params=SETTINGS)
@@ -120,7 +120,7 @@ def test_a_sequence_does_not_depend_on_its_company(name):
     clip, truth = moving_disc(7)
     other = np.roll(truth, 60, axis=2)
     sequences = [MaskSequence.binary(m) for m in (truth, other, truth, np.zeros_like(truth))]
-    jobs = [Job(s, k) for s, k in zip(sequences, [(0,), (3,), (2, 5), (1,)], strict=True)]
+    jobs = [PropagationTask(s, k) for s, k in zip(sequences, [(0,), (3,), (2, 5), (1,)], strict=True)]
     together = propagate(clip, jobs, make(name))
     for job, result in zip(jobs, together, strict=True):
         (alone,) = propagate(clip, [job], make(name))
@@ -237,14 +237,14 @@ def still(length=8, size=(4, 6)):
 def test_one_sweep_each_way_reads_and_prepares_every_frame_once():
     clip, echo = still(), Echo()
     masks = MaskSequence.binary(np.ones((8, 4, 6), bool))
-    propagate(clip, [Job(masks, (2,)), Job(masks, (5,)), Job(masks, (3,))], echo)
+    propagate(clip, [PropagationTask(masks, (2,)), PropagationTask(masks, (5,)), PropagationTask(masks, (3,))], echo)
     assert echo.seen == [[2, 3, 4, 5, 6, 7], [5, 4, 3, 2, 1, 0]]
     assert sorted(clip.images.reads) == list(range(8)) and echo.memos == 8
 
 
 def test_a_small_cache_costs_time_and_changes_nothing():
     clip, truth = moving_disc(7)
-    jobs = [Job(MaskSequence.binary(truth), k) for k in [(0,), (6,)]]
+    jobs = [PropagationTask(MaskSequence.binary(truth), k) for k in [(0,), (6,)]]
     full = propagate(clip, jobs, make("flow"))
     clip.images.reads.clear()
     none = propagate(clip, jobs, make("flow"), cache_mb=0)
@@ -271,7 +271,7 @@ ALLOCATE = {"numpy": lambda: np.empty(2**60, np.uint8), "torch": lambda: torch.e
 @pytest.mark.parametrize("allocator", ALLOCATE)
 def test_more_sequences_than_fit_in_memory_are_done_in_parts(allocator):
     clip, masks = still(), MaskSequence.binary(np.ones((8, 4, 6), bool))
-    jobs = [Job(masks, (t,)) for t in (2, 5, 3, 7, 0)]
+    jobs = [PropagationTask(masks, (t,)) for t in (2, 5, 3, 7, 0)]
     small = Small(2, ALLOCATE[allocator])
     whole, parts = propagate(clip, jobs, Echo()), propagate(clip, jobs, small)
     assert all(np.array_equal(dense(a), dense(b)) for a, b in zip(whole, parts, strict=True))
@@ -282,7 +282,7 @@ def test_more_sequences_than_fit_in_memory_are_done_in_parts(allocator):
 @pytest.mark.parametrize("allocator", ALLOCATE)
 def test_a_single_sequence_that_does_not_fit_is_an_error(allocator):
     with pytest.raises((MemoryError, RuntimeError)):
-        propagate(still(), [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))], Small(0, ALLOCATE[allocator]))
+        propagate(still(), [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))], Small(0, ALLOCATE[allocator]))
 
 
 @pytest.mark.parametrize(
@@ -293,13 +293,13 @@ def test_what_libraries_say_when_memory_is_short(said):
     def fail():
         raise RuntimeError(said)
 
-    jobs = [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
+    jobs = [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
     assert len(propagate(still(), jobs, Small(2, fail))) == 3
 
 
 def test_sequences_that_influence_each_other_are_not_done_in_parts(monkeypatch):
     monkeypatch.setattr(Small, "independent", False)
-    jobs = [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
+    jobs = [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
     with pytest.raises(MemoryError):
         propagate(still(), jobs, Small(2, ALLOCATE["numpy"]))
 
@@ -310,13 +310,13 @@ def test_other_errors_are_no_lack_of_memory():
 
     small = Small(1, fail)
     with pytest.raises(RuntimeError, match="mat1"):
-        propagate(still(), [Job(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))] * 2, small)
+        propagate(still(), [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))] * 2, small)
     assert not small.seen
 
 
 def test_between_key_frames_both_sweeps_are_blended_by_distance():
     clip = still(6)
-    (result,) = propagate(clip, [Job(MaskSequence.binary(np.ones((6, 4, 6), bool)), (1, 5))], Echo())
+    (result,) = propagate(clip, [PropagationTask(MaskSequence.binary(np.ones((6, 4, 6), bool)), (1, 5))], Echo())
     values = [int(m.max()) for m in dense(result)]
     forward, backward = {2: 210, 3: 180, 4: 150}, {2: 150, 3: 180, 4: 210}
     blend = {t: ((5 - t) * forward[t] + (t - 1) * backward[t]) / 4 for t in forward}
@@ -326,7 +326,7 @@ def test_between_key_frames_both_sweeps_are_blended_by_distance():
 def test_soft_key_masks_stay_soft_and_scores_are_the_mean_inside():
     soft = np.zeros((3, 4, 6), np.uint8)
     soft[:, 0, 0], soft[:, 0, 1], soft[:, 0, 2] = 200, 150, 100
-    (result,) = propagate(still(3), [Job(MaskSequence.prob(soft), (1,))], Echo())
+    (result,) = propagate(still(3), [PropagationTask(MaskSequence.prob(soft), (1,))], Echo())
     assert np.array_equal(result.masks[1], soft[1])
     assert result.scores == pytest.approx([210 / 255, 175 / 255, 210 / 255])
 
@@ -335,7 +335,7 @@ def test_soft_key_masks_stay_soft_and_scores_are_the_mean_inside():
 def test_what_becomes_of_an_empty_key(empty_key):
     masks = np.ones((3, 4, 6), bool)
     masks[1] = False
-    (result,) = propagate(still(3), [Job(MaskSequence.binary(masks), (1,), empty_key)], Echo())
+    (result,) = propagate(still(3), [PropagationTask(MaskSequence.binary(masks), (1,), empty_key)], Echo())
     assert np.array_equal(dense(result) > 127, masks if empty_key == "copy" else masks & False)
     assert result.notes["empty_key"] == empty_key and not result.scores.any()
 
@@ -343,7 +343,7 @@ def test_what_becomes_of_an_empty_key(empty_key):
 def test_some_empty_keys_are_left_out_and_reported():
     masks = np.ones((4, 4, 6), bool)
     masks[2] = False
-    (result,) = propagate(still(4), [Job(MaskSequence.binary(masks), (0, 2))], Echo())
+    (result,) = propagate(still(4), [PropagationTask(MaskSequence.binary(masks), (0, 2))], Echo())
     assert result.notes["key_frames"] == [0] and result.notes["empty_key_frames"] == [2]
     assert result.mask(2).all()
 
@@ -352,7 +352,7 @@ def test_jobs_that_do_not_fit_are_all_named():
     good = MaskSequence.binary(np.ones((3, 4, 6), bool))
     votes = MaskSequence(np.ones((3, 4, 6), np.uint8), "votes", total=2)
     short = MaskSequence.binary(np.ones((2, 4, 7), bool))
-    jobs = [Job(good, (3,)), Job(good, ()), Job(votes, (0,)), Job(short, (0,)), Job(good, (0,), "keep")]
+    jobs = [PropagationTask(good, (3,)), PropagationTask(good, ()), PropagationTask(votes, (0,)), PropagationTask(short, (0,)), PropagationTask(good, (0,), "keep")]
     with pytest.raises(InputError) as error:
         propagate(still(3), jobs, Echo())
     told = "\n".join(error.value.problems)
@@ -365,7 +365,7 @@ def test_a_frame_of_another_size_is_named():
     clip.images.pictures = [np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6, 3), np.uint8), np.zeros((5, 6, 3), np.uint8)]
     clip.images.__class__ = type("Mixed", (Memory,), {"size": (4, 6)})
     with pytest.raises(InputError, match="frame '2' is 5x6"):
-        propagate(clip, [Job(MaskSequence.binary(np.ones((3, 4, 6), bool)), (0,))], Echo())
+        propagate(clip, [PropagationTask(MaskSequence.binary(np.ones((3, 4, 6), bool)), (0,))], Echo())
 
 
 def test_compressed_masks_travel_and_refuse_what_does_not_fit():

@@ -15,7 +15,7 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.inference.logits import confidence
 from rvos_ensemble.propagators.aot import AOT
 from rvos_ensemble.propagators.core.key_frames import choose
-from rvos_ensemble.propagators.core.propagate import Job, propagate
+from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.refine import Refinement, memory_frames, refine
 from rvos_ensemble.propagators.flow import Flow
 
@@ -41,7 +41,7 @@ def test_rounds_are_what_one_would_do_by_hand(propagator, over):
     clip, truth = moving_disc(7)
     masks = MaskSequence.binary(truth)
     (found,) = refine(clip, [Refinement(masks, (3,), rounds=3, memory=3, over=over)], propagator)
-    (result,) = propagate(clip, [Job(masks, (3,))], propagator)
+    (result,) = propagate(clip, [PropagationTask(masks, (3,))], propagator)
     keys, done = (3,), 1
     for _ in range(2):
         others = [t for t in surest(result, over) if t != 3]
@@ -49,14 +49,14 @@ def test_rounds_are_what_one_would_do_by_hand(propagator, over):
         if new == keys:
             break
         keys, done = new, done + 1
-        (result,) = propagate(clip, [Job(result, keys)], propagator)
+        (result,) = propagate(clip, [PropagationTask(result, keys)], propagator)
     assert np.array_equal(dense(found), dense(result)) and np.array_equal(found.scores, result.scores)
     assert found.notes["key_frames"] == list(keys) and found.notes["rounds"] == done > 1
 
 
 def test_one_round_is_propagation(propagator):
     clip, truth = moving_disc(4)
-    job = Job(MaskSequence.binary(truth), (1,))
+    job = PropagationTask(MaskSequence.binary(truth), (1,))
     (plain,), (once,) = (
         propagate(clip, [job], propagator),
         refine(clip, [Refinement(**vars(job), rounds=1)], propagator),
@@ -71,7 +71,7 @@ def test_rounds_end_where_nothing_changes():
     masks = MaskSequence.binary(truth)
     (long,) = refine(clip, [Refinement(masks, (3,), rounds=50)], Flow())
     assert long.notes["rounds"] < 50
-    (again,) = propagate(clip, [Job(long, tuple(long.notes["key_frames"]))], Flow())
+    (again,) = propagate(clip, [PropagationTask(long, tuple(long.notes["key_frames"]))], Flow())
     assert np.array_equal(dense(long), dense(again)), "the next round would give the same"
 
 
@@ -89,17 +89,17 @@ def test_different_numbers_of_rounds_share_their_sweeps():
 class Reader(Echo):
     """Hears what it is told."""
 
-    reads = True
+    reads_text = True
     heard: list = []
 
-    def told(self, length, sentences):
+    def for_clip(self, length, sentences):
         self.heard.append((length, list(sentences)))
         return self
 
 
 def test_sentences_reach_those_who_read_and_split_only_their_jobs():
     masks = MaskSequence.binary(np.ones((8, 4, 6), bool))
-    jobs = [Job(masks, (2,), sentence=s) for s in ("a", "b", "a")]
+    jobs = [PropagationTask(masks, (2,), sentence=s) for s in ("a", "b", "a")]
     reader = Reader()
     results = refine(still(), jobs, reader)
     assert reader.heard == [(8, ["a", "b"])]
