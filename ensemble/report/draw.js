@@ -1,5 +1,5 @@
 "use strict";
-// Elements and charts. Text always goes in as text, never as HTML: sentences may hold anything.
+// Elements and charts. Text is always inserted as text, never as HTML, because expressions may contain anything.
 
 function el(tag, settings = {}, ...children) {
   return build(document.createElement(tag), settings, children);
@@ -28,19 +28,19 @@ function signed(value) {
 
 const direction = (value) => (value > 0 ? "up" : value < 0 ? "down" : "");
 
-// Round numbers that cover a range, about `count` of them.
+// Round numbers that cover a range, with about `count` steps.
 function ticks(low, high, count = 5) {
   const raw = Math.max(high - low, 1e-9) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
-  const found = [];
-  for (let v = Math.floor(low / step); v <= Math.ceil(high / step - 1e-9); v++) found.push(+(v * step).toPrecision(12));
-  return found;
+  const values = [];
+  for (let v = Math.floor(low / step); v <= Math.ceil(high / step - 1e-9); v++) values.push(+(v * step).toPrecision(12));
+  return values;
 }
 
-/* Curves over x: series {name: values}, J, F and JF have their colours. Returns a function that moves the vertical line
-   at the current x. `marks` are x of key frames; `whiskers` [x, low, high]; `pick` is called with the index of the
-   nearest x when the chart is clicked. */
+/* Draws curves over x and returns a function that moves the vertical line to an x. `series` is {name: values}; the
+   names J, F and JF have colours. `marks` are the x of key frames, `whiskers` are [x, low, high]. A click on the chart
+   calls `pick` with the index of the nearest x. */
 function curves(host, { x, series, label, range = null, marks = [], whiskers = [], dots = false, xTicks = null, pick = null }) {
   const width = Math.max(280, host.clientWidth || 600), height = 190, left = 34, right = 10, top = 8, bottom = 22;
   const values = [...Object.values(series).flat(), ...whiskers.flatMap((w) => w.slice(1))].filter(Number.isFinite);
@@ -84,7 +84,7 @@ function curves(host, { x, series, label, range = null, marks = [], whiskers = [
   };
 }
 
-// A difference with its interval, as a bar from zero and a line from low to high, all on one scale.
+// A difference as a bar from zero and its interval as a line from low to high; all bars have the scale of `most`.
 function differenceBar(delta, low, high, most) {
   const toX = (v) => 60 + (v / (most || 1)) * 56;
   const colour = delta >= 0 ? "var(--good)" : "var(--bad)";

@@ -1,5 +1,5 @@
 "use strict";
-// The page: tables of steps, ablations and expressions; what is chosen in them goes to the viewer.
+// The page: tables of steps, ablations and expressions. A selected expression is shown in the viewer.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const viewer = new Viewer(data, document.getElementById("viewer"));
@@ -19,7 +19,7 @@ function showFacts() {
   if (scored) parts.push("scores in percent; gains over the best source");
   if (data.expressions.length && !scored) parts.push("no ground truth, so no scores");
   if (inPage < data.clips.length)
-    parts.push(`pictures of ${inPage} clips are in this page, the others in the folder report/ beside it`);
+    parts.push(`images of ${inPage} clips are embedded in this page, the others are in the folder report/`);
   document.getElementById("facts").textContent = parts.join("; ") + ".";
 }
 
@@ -27,7 +27,7 @@ function showSteps() {
   const section = document.getElementById("steps");
   section.hidden = !data.steps.length;
   const best = Math.max(...data.steps.filter((s) => s.source && s.means).map((s) => s.means[2]));
-  const head = ["step", ...(scored ? ["J", "F", "J&F", "gain", ""] : []), "what"];
+  const head = ["step", ...(scored ? ["J", "F", "J&F", "gain", ""] : []), "description"];
   const table = section.querySelector("table");
   table.append(el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: h in { J: 1, F: 1, "J&F": 1 } ? "n" : null }, h)))));
   table.append(el("tbody", {}, ...data.steps.map((s) => {
@@ -41,7 +41,7 @@ function showSteps() {
   })));
 }
 
-// A card for every ablation: curves where one number is swept, and a table with a bar for every difference.
+// A card per ablation: curves if one number is swept, and a table with a bar for each difference.
 function showAblations() {
   const rows = JSON.parse(document.getElementById("ablations-data").textContent);
   const names = [...new Set(rows.map((r) => r.ablation))];
@@ -51,18 +51,18 @@ function showAblations() {
 
 function ablationCard(name, rows) {
   const only = (key, of) => (new Set(of.map((r) => r[key])).size === 1 ? of[0][key] : null);
-  const settings = rows.filter((r) => r.values); // the others are the recipe as it is
+  const settings = rows.filter((r) => r.values); // the others are the unchanged recipe
   const parameter = settings.length ? only("parameters", settings) : null, step = only("step", rows);
   const card = el("div", {}, el("h3", {}, [name, parameter, step && `scores of ${step}`].filter(Boolean).join(", ")));
   const swept = settings.filter((r) => r.J !== null).sort((a, b) => a.values - b.values);
   if (parameter && swept.length > 1 && swept.every((r) => Number.isFinite(Number(r.values)))) {
     const chart = el("div"), x = swept.map((r) => Number(r.values)), of = (key) => swept.map((r) => 100 * r[key]);
-    const zero = (r) => r["J&F"] - r.delta; // an interval is of the difference to the recipe as it is
+    const zero = (r) => r["J&F"] - r.delta; // intervals are those of the difference from the unchanged recipe
     const whiskers = swept.flatMap((r, i) => (r.low === null ? [] : [[x[i], 100 * (zero(r) + r.low), 100 * (zero(r) + r.high)]]));
     card.append(chart);
-    requestAnimationFrame(() => curves(chart, { // when it has its width
+    requestAnimationFrame(() => curves(chart, { // once the element has its width
       x, xTicks: x.length <= 12 ? x : null, dots: true, whiskers, series: { J: of("J"), F: of("F"), JF: of("J&F") },
-      label: `J, F and J&F against ${parameter}; the table says the same`,
+      label: `J, F and J&F against ${parameter}; the table has the same values`,
     }));
   }
   const most = Math.max(...rows.flatMap((r) => [r.delta, r.low, r.high]).filter(Number.isFinite).map(Math.abs));
@@ -77,7 +77,7 @@ function ablationCard(name, rows) {
   card.append(el("div", { class: "wide tall" }, el("table", {},
     el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: h && h !== "step" ? "n" : null }, h)))),
     el("tbody", {}, ...rows.map(line)))), el("p", { class: "hint" },
-    "Differences of J&F to the recipe as it is, with 95 % intervals where there are any. The highest J&F is bold."));
+    "Differences in J&F from the unchanged recipe, with 95 % intervals if available. The highest J&F is bold."));
   return card;
 }
 
@@ -87,7 +87,7 @@ const table = {
   metric: document.querySelector(".metric"), filter: document.querySelector(".filter"),
   of: document.querySelector(".of"), against: document.querySelector(".against"),
 
-  // [title, is a number, value of an expression]
+  // Columns as [title, is a number, function from an expression to its value].
   columns() {
     const of = stepNumber(this.of.value), against = stepNumber(this.against.value), metric = this.metric.value;
     const columns = [["expression", false, (e) => e.text], ["clip", false, (e) => data.clips[e.clip][0]], ["id", false, (e) => e.id]];
@@ -104,7 +104,7 @@ const table = {
       const values = this.shown.map(([, , value]) => value(e));
       const cells = this.shown.map(([, number], i) => {
         if (i === 0)
-          return el("td", { class: "text" }, el("button", { type: "button" }, e.text || "(no words)"));
+          return el("td", { class: "text" }, el("button", { type: "button" }, e.text || "(empty expression)"));
         const text = !number ? values[i] : i === 3 ? signed(values[i]) : percent(values[i]);
         return el("td", { class: number ? `n ${i === 3 ? direction(values[i]) : ""}` : null }, text);
       });
@@ -149,7 +149,7 @@ const table = {
     for (const r of this.rows) r.row.setAttribute("aria-selected", String(r.e === viewer.expression));
   },
 
-  // The expression `by` rows from the one in the viewer.
+  // The expression that is `by` rows below the one in the viewer.
   neighbour(by) {
     const visible = this.visible(), at = visible.findIndex((r) => r.e === viewer.expression);
     return visible[(at + by + visible.length) % visible.length]?.e;
@@ -176,7 +176,7 @@ function showChanges() {
   return sorted[0];
 }
 
-// Shows an expression; with `go`, takes the reader there.
+// Shows an expression; with `go`, also sets the address and scrolls to the viewer.
 function open(expression, go = false) {
   const shown = viewer.open(expression);
   table.mark();
@@ -189,7 +189,7 @@ function open(expression, go = false) {
   return shown;
 }
 
-// The expression that the address names, as in report.html#CLIP/ID.
+// The expression in the address, as in report.html#CLIP/ID.
 function addressed() {
   const [clip, id] = location.hash.slice(1).split("/").map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
   return data.expressions.find((e) => data.clips[e.clip][0] === clip && e.id === id);

@@ -1,8 +1,8 @@
 "use strict";
-// Pictures of a clip: unpacked from the page, or loaded from report/CLIP.js beside it when they are asked for.
+// Images of a clip: unpacked from the page, or loaded from report/CLIP.js on demand.
 
-const waiting = new Map(); // clip -> what to call with its JSON
-const unpacked = new Map(); // clip -> promise of Pictures or null; the last few are kept
+const waiting = new Map(); // clip -> function that receives its JSON
+const unpacked = new Map(); // clip -> promise of Pictures or null; the last KEPT of them
 const KEPT = 4;
 
 // Called by report/CLIP.js.
@@ -11,11 +11,11 @@ function receive(clip, body) {
 }
 
 function picturesOf(clip) {
-  const known = unpacked.get(clip) ?? load(clip).then((body) => body && Pictures.unpack(body));
+  const pictures = unpacked.get(clip) ?? load(clip).then((body) => body && Pictures.unpack(body));
   unpacked.delete(clip);
-  unpacked.set(clip, known);
+  unpacked.set(clip, pictures);
   if (unpacked.size > KEPT) unpacked.delete(unpacked.keys().next().value);
-  return known;
+  return pictures;
 }
 
 function load(clip) {
@@ -43,7 +43,7 @@ class Pictures {
     Object.assign(this, { height, width, times, names, columns, rows, truth, sheet, numbers });
     const sequences = 1 + Math.max(-1, ...Object.values(truth), ...Object.values(rows).flatMap(Object.values));
     const frames = sequences * times.length;
-    this.starts = new Uint32Array(frames); // where each frame's runs begin
+    this.starts = new Uint32Array(frames); // index of the first run of each frame
     for (let k = 0, at = frames; k < frames; k++) {
       this.starts[k] = at;
       at += numbers[k];
@@ -52,7 +52,7 @@ class Pictures {
     this.scratch = canvas.getContext("2d", { willReadFrequently: true });
   }
 
-  // Frame shown number i, as ImageData of its own.
+  // Selected frame number i, as new ImageData.
   frame(i) {
     const { width, height, columns } = this;
     const x = (i % columns) * width, y = Math.floor(i / columns) * height;
@@ -60,7 +60,7 @@ class Pictures {
     return this.scratch.getImageData(0, 0, width, height);
   }
 
-  // Mask sequence `number` at frame shown i: 0 or 1 a pixel.
+  // Mask of sequence `number` at selected frame i: 0 or 1 per pixel.
   mask(number, i) {
     const mask = new Uint8Array(this.width * this.height), k = number * this.times.length + i;
     for (let r = 0, at = 0; r < this.numbers[k]; r++) {
@@ -71,7 +71,7 @@ class Pictures {
     return mask;
   }
 
-  // Votes of mask sequences, each with its weight.
+  // Weighted sum of mask sequences at selected frame i: votes per pixel.
   votes(numbers, weights, i) {
     const votes = new Uint16Array(this.width * this.height);
     numbers.forEach((number, k) => {
@@ -82,9 +82,9 @@ class Pictures {
 }
 
 const TINT = [225, 20, 140], MISSING = [42, 125, 225], EXTRA = [240, 140, 0];
-const HEAT = [[40, 20, 90], [150, 40, 120], [225, 90, 60], [250, 175, 40], [255, 250, 160]]; // few to all votes
+const HEAT = [[40, 20, 90], [150, 40, 120], [225, 90, 60], [250, 175, 40], [255, 250, 160]]; // from few votes to all votes
 
-// Tints the mask in a picture and draws its outline; with a truth, says what is missing and what is too much.
+// Tints the mask in an image and draws its outline; with ground truth, colours missing and extra pixels.
 function tint(picture, mask, truth = null) {
   const { data, width } = picture, length = mask.length;
   for (let p = 0; p < length; p++) {
@@ -99,7 +99,7 @@ function tint(picture, mask, truth = null) {
   return picture;
 }
 
-// Votes as heat over the darkened picture.
+// Draws votes as a heat map over the darkened image.
 function heat(picture, votes, total) {
   for (let p = 0; p < votes.length; p++) {
     blend(picture.data, p, [0, 0, 0], 0.45);

@@ -1,5 +1,5 @@
 "use strict";
-// One expression: its frames in every source and step side by side, the curve of the chosen one, and its film strip.
+// One expression: its frames in every source and step side by side, the curves of the selected row, and its film strip.
 
 const FRAME_MS = 1000 / 6; // Ref-YouTube-VOS annotates six frames a second
 
@@ -28,13 +28,13 @@ class Viewer {
     return this.timer !== undefined;
   }
 
-  // Shows an expression. Resolves when its pictures are there, or are known not to be.
+  // Shows an expression. Resolves once its images are loaded, or are known to be missing.
   async open(expression) {
     this.stop();
     this.expression = expression;
     const [clip, frames] = this.data.clips[expression.clip];
     this.host.hidden = false;
-    this.title.textContent = expression.text || "(no words)";
+    this.title.textContent = expression.text || "(empty expression)";
     this.about.textContent = `clip ${clip}, expression ${expression.id}, ${frames} frames`;
     this.message.textContent = "";
     this.pictures = null;
@@ -46,13 +46,13 @@ class Viewer {
     this.choose(this.rows.find((r) => r.name === this.data.output) || this.rows[0], false);
     this.seek(0);
     const pictures = await picturesOf(clip).catch(() => null);
-    if (this.expression !== expression) return; // another one was opened meanwhile
+    if (this.expression !== expression) return; // another expression was opened in the meantime
     this.pictures = pictures;
     if (!pictures) {
       const file = `report/${clip}.js`;
       this.message.textContent =
-        `The pictures of this clip are in ${file}, which is not beside this page. Copy the folder report/ along with ` +
-        "report.html, or run the recipe again with report=true.";
+        `The images of this clip are in ${file}, which was not found. Copy the folder report/ along with report.html, ` +
+        "or run the recipe again with report=true.";
       return;
     }
     this.times = pictures.times;
@@ -63,7 +63,7 @@ class Viewer {
     this.seek(this.nearest(key));
   }
 
-  // What is shown side by side: the frame, ground truth, every source and step, and after a vote its votes as heat.
+  // The panels: the frame, ground truth, every source and step, and after each vote a heat map of its votes.
   rowsOf(expression) {
     const rows = [{ label: "frame", keys: [] }, { label: "ground truth", truth: true, keys: [] }];
     this.data.steps.forEach((step, index) => {
@@ -93,7 +93,7 @@ class Viewer {
     }
   }
 
-  // Chooses the row that the curve and the strip show.
+  // Selects the row that the curves and the film strip show.
   choose(row, draw = true) {
     this.row = row;
     for (const r of this.rows) r.panel?.setAttribute("aria-pressed", String(r === row));
@@ -102,7 +102,7 @@ class Viewer {
     this.chosen.textContent = row.name === name ? name : `${row.label} (scores of ${name})`;
     this.drawCurve();
     if (draw) this.drawStrip();
-    this.tell();
+    this.showReadout();
   }
 
   drawCurve() {
@@ -142,7 +142,7 @@ class Viewer {
     canvas.getContext("2d").putImageData(frame, 0, 0);
   }
 
-  // Goes to frame shown number i.
+  // Shows selected frame number i.
   seek(i) {
     this.at = Math.max(0, Math.min(this.times.length - 1, i));
     this.time.max = this.times.length - 1;
@@ -150,7 +150,7 @@ class Viewer {
     this.moveHead?.(this.times[this.at] + 1);
     this.paint();
     this.markStrip();
-    this.tell();
+    this.showReadout();
   }
 
   paint() {
@@ -163,11 +163,11 @@ class Viewer {
 
   markStrip() {
     [...this.strip.children].forEach((b, i) => (i === this.at ? b.setAttribute("aria-current", "true") : b.removeAttribute("aria-current")));
-    const current = this.strip.children[this.at]; // kept in view, without moving the page
+    const current = this.strip.children[this.at]; // scrolled into view without scrolling the page
     if (current) this.strip.scrollLeft = current.offsetLeft - this.strip.offsetLeft - (this.strip.clientWidth - current.clientWidth) / 2;
   }
 
-  tell() {
+  showReadout() {
     const t = this.times[this.at ?? 0], { J, F } = curvesOf(this.expression, this.scored, this.data);
     const name = this.pictures ? ` ${this.pictures.names[this.at]}` : "";
     const key = this.row.keys.includes(t) ? ", key frame" : "";
@@ -199,7 +199,7 @@ class Viewer {
 
   key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const presses = event.target.matches("button, [type=checkbox]"); // space is theirs
+    const presses = event.target.matches("button, [type=checkbox]"); // space activates them
     const turn = (by) => {
       const row = this.rows[(this.rows.indexOf(this.row) + by + this.rows.length) % this.rows.length];
       this.choose(row);
@@ -217,7 +217,7 @@ class Viewer {
   }
 }
 
-// J and F of every frame in percent, undefined where the step was not scored.
+// J and F of every frame in percent, undefined if the step was not scored.
 function curvesOf(expression, step, data) {
   if (!expression.curves) return {};
   expression.unpacked ??= new Uint16Array(bytesOf(expression.curves).buffer);

@@ -521,7 +521,7 @@ def test_pictures_beside_the_page(web, tmp_path, monkeypatch):
     tiny = make_tiny(tmp_path, clips=("a", ODD, "c"))
     assert run(tiny) == 0
     show(web, tiny.out, ODD, "2")
-    assert "pictures of 0 clips are in this page" in web.run("document.getElementById('facts').textContent")
+    assert "images of 0 clips are embedded in this page" in web.run("document.getElementById('facts').textContent")
     mask = png(tiny.out, ODD, "2", FRAMES[2])
     web.run("viewer.seek(2)")
     assert np.array_equal((canvas(web, "smr_flow") != canvas(web, "frame")).any(axis=2), mask)
