@@ -1,4 +1,4 @@
-"""The examples in docstrings give what they show."""
+"""The examples in docstrings give the results that they show."""
 
 import doctest
 import importlib
@@ -10,6 +10,7 @@ from rvos_ensemble import adapters, ensemble, propagators
 
 
 def modules():
+    yield "rvos_ensemble"
     for part in (adapters, propagators, ensemble):
         for module in pkgutil.walk_packages(part.__path__, f"{part.__name__}."):
             if not module.name.endswith("__main__"):

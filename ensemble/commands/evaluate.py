@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import text, whole
 from rvos_ensemble.ensemble.engine.folders import owned
 from rvos_ensemble.ensemble.metrics import protocols
-from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol, Result
+from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
 from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
 
 GROUP = "rvos_ensemble.protocols"
@@ -95,25 +95,26 @@ def parse(arguments: Sequence[str]) -> Request:
         except InputError as e:
             problems += e.problems
     paths = {key: user_path(asked[key]) for key in ("gt", "pred", "out") if key in asked}
-    inputs = {key: path for key, path in paths.items() if key != "out"}
-    problems += [p for key, path in inputs.items() for p in _absent(path, key)]
-    problems += _not_for_results(paths["out"], inputs) if "out" in paths else []
+    problems += path_problems(paths)
     if problems:
         raise InputError(problems)
     return Request(paths["gt"], paths["pred"], protocol, paths["out"], asked["workers"])
 
 
-def _absent(path: Path, key: str) -> list[str]:
-    return [] if os.path.exists(path) else [f"{path}: no such file or folder, given as `{key}`"]
+def path_problems(paths: Mapping[str, Path]) -> list[str]:
+    """What is wrong with the paths of an evaluation, one sentence each.
 
-
-def _not_for_results(out: Path, inputs: dict[str, Path]) -> list[str]:
-    """Results beside the masks would end up in submissions."""
-    return [
-        f"{out}: lies in `{key}` ({path}), where nothing is ever written; give another out=DIR"
-        for key, path in inputs.items()
-        if os.path.isdir(path) and (out.resolve() == path.resolve() or path.resolve() in out.resolve().parents)
-    ]
+    Args:
+        paths: `gt`, `pred` and `out`, as far as they are known. Results must not be written into the folders that are
+            read: they would become part of a submission.
+    """
+    inputs = {key: path for key, path in paths.items() if key != "out"}
+    problems = [f"{p}: no such file or folder, given as `{key}`" for key, p in inputs.items() if not os.path.exists(p)]
+    for key, path in inputs.items() if "out" in paths else ():
+        out = paths["out"]
+        if os.path.isdir(path) and path.resolve() in (out.resolve(), *out.resolve().parents):
+            problems.append(f"{out}: lies in `{key}` ({path}), where nothing is ever written; give another out=DIR")
+    return problems
 
 
 def write(request: Request, result: Result) -> None:
