@@ -7,8 +7,8 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference import families, registry
-from rvos_ensemble.adapters.inference.family import Checkpoint, Family, stranger
-from rvos_ensemble.adapters.inference.weights import read_weights
+from rvos_ensemble.adapters.inference.family import Checkpoint, Family
+from rvos_ensemble.adapters.inference.weights import read_weights, stranger
 
 
 def open_checkpoint(path: str | Path, family: str | type[Family] | None = None, expected: Any = None) -> Checkpoint:

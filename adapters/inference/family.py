@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.own_code import import_file
+from rvos_ensemble.adapters.core.own_code import failure, import_file
 from rvos_ensemble.adapters.files.torch_file import reason
-from rvos_ensemble.adapters.inference.weights import mismatches, read_weights, weights_file, write_weights
+from rvos_ensemble.adapters.inference.weights import mismatches, read_weights, stranger, weights_file, write_weights
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,11 @@ class Family(Component):
     def links(self) -> list[str]:
         """Lines that say where the published checkpoints are; they follow the rows."""
         return []
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the family is one of this package."""
+        return type(self).__module__.startswith("rvos_ensemble.")
 
     @property
     def expects(self) -> str:
@@ -193,8 +198,19 @@ class Family(Component):
             expected: the variant that the user asked for; None accepts any.
 
         Raises:
-            InputError: see `open`.
+            InputError: see `open`; and an error in the code of a family that is not of this package, with its line.
         """
+        try:
+            return self._check(weights, path, expected)
+        except InputError:
+            raise
+        except Exception as error:
+            if self.is_ours:
+                raise
+            file = self.file or type(self).build.__code__.co_filename
+            raise InputError(f"{failure(error, file)} (family {type(self).__name__}, with {path})") from error
+
+    def _check(self, weights: Mapping[str, Tensor], path: str | Path, expected: Any) -> Checkpoint:
         if not self.recognises(weights):
             raise InputError(f"{path}: {stranger(weights)}, expected {self.expects}")
         variant = self.variant(weights, Path(path), expected)
@@ -254,19 +270,9 @@ class Family(Component):
             with torch.device("meta"):
                 return self.build(weights, variant)
         except Exception as error:  # sizes that no network can have, or a missing weight that says one of them
+            if not self.is_ours:  # more likely a mistake in the code, whose line `check` names
+                raise
             why = reason(error)
             raise InputError(
                 f"{path}: recognised as {self.title(variant)}, but no network is of its sizes ({why})"
             ) from error
-
-
-def stranger(weights: Mapping[str, Tensor]) -> str:
-    """What a file holds that is not a checkpoint of the expected family."""
-    keys = list(weights)
-    if any(k.startswith("LSTT.") for k in keys):
-        return "weights of the propagators AOT or DeAOT (propagators.aot.weights=FILE)"
-    if any(k.endswith("encoder.layer.0.attention.self.query.weight") for k in keys):
-        return "a language model alone"
-    if any(k.endswith(("patch_embed.proj.weight", "layer1.0.conv1.weight", "stem.0.weight")) for k in keys):
-        return "a backbone alone, as it was pre-trained"
-    return f"holds other weights ({', '.join(keys[:3])}, ...)"

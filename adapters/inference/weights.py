@@ -156,6 +156,18 @@ def shape_of(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
     return tuple(weights[key].shape) if key in weights else ()
 
 
+def stranger(weights: Mapping[str, Tensor]) -> str:
+    """What a file holds that is not a checkpoint of the expected family."""
+    keys = list(weights)
+    if any(k.startswith("LSTT.") for k in keys):
+        return "weights of the propagators AOT or DeAOT (propagators.aot.weights=FILE)"
+    if any(k.endswith("encoder.layer.0.attention.self.query.weight") for k in keys):
+        return "a language model alone"
+    if any(k.endswith(("patch_embed.proj.weight", "layer1.0.conv1.weight", "stem.0.weight")) for k in keys):
+        return "a backbone alone, as it was pre-trained"
+    return f"holds other weights ({', '.join(keys[:3])}, ...)"
+
+
 def _load(path: Path) -> Any:
     """What a file holds; nothing in it is executed.
 

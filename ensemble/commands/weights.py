@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference import registry
-from rvos_ensemble.adapters.inference.family import Checkpoint, stranger
-from rvos_ensemble.adapters.inference.weights import read_weights
+from rvos_ensemble.adapters.inference.family import Checkpoint
+from rvos_ensemble.adapters.inference.weights import read_weights, stranger
 from rvos_ensemble.ensemble.commands.families import families, find_family
 
 OPTION = "family="
