@@ -73,6 +73,23 @@ class TestFusion:
         mask = np.uint8([[0, 255]])
         assert rv.vote([mask, mask], 2).tolist() == [[False, True]]
 
+    @pytest.mark.parametrize("values", [[0, 1.01], [-0.01, 1], [0, 255], [0.5, np.nan]])
+    def test_only_probabilities_become_uint8(self, values):
+        with pytest.raises(ValueError, match=r"expected probabilities in \[0, 1\]"):
+            rv.quantise(np.float32(values))
+        assert rv.quantise(np.float64([-1e-4, 1 + 1e-4])).tolist() == [0, 255]  # what resizing may leave
+        assert rv.quantise(np.zeros((0, 2))).shape == (0, 2)
+
+    @pytest.mark.parametrize("number", [0.7, np.float64(0.7), np.float32(0.7), np.int64(7), np.uint8(7)])
+    def test_thresholds_may_be_numpy_numbers(self, number):
+        masks = [np.array([n < 7, n < 6]) for n in range(10)]
+        assert rv.vote(masks, number).tolist() == [True, False]
+
+    @pytest.mark.parametrize("threshold", ["2", None, True, [1]])
+    def test_other_thresholds_are_refused(self, threshold):
+        with pytest.raises(ValueError, match="expected a count of votes"):
+            rv.vote([np.ones((2, 2), bool)] * 2, threshold)
+
 
 @pytest.fixture(scope="module")
 def moving():

@@ -159,10 +159,18 @@ class Truth(Protocol):
 def quantise(probability: np.ndarray) -> np.ndarray:
     """Float probabilities in [0, 1] to uint8, so that `p > 0.5` stays exactly `q > 127`.
 
+    Raises:
+        ValueError: values that are not in [0, 1], by more than rounding: logits, percent, 0..255, NaN.
+
     >>> quantise(np.float32([0, 0.5, 0.5000001, 1])).tolist()
     [0, 127, 128, 255]
     """
-    return np.ceil(np.asarray(probability, np.float32) * 255 - 0.5).astype(np.uint8)
+    probability = np.asarray(probability, np.float32)
+    levels = np.ceil(probability * 255 - 0.5)
+    if levels.size and not (levels.min() >= 0 and levels.max() <= 255):  # NaN fails both; uint8 would wrap around
+        low, high = probability.min(), probability.max()
+        raise ValueError(f"values from {low:g} to {high:g}, expected probabilities in [0, 1]")
+    return levels.astype(np.uint8)
 
 
 def _as_scores(scores) -> np.ndarray | None:

@@ -78,15 +78,17 @@ def votes_needed(threshold: int | float, total: int) -> int:
         total: the total number of votes.
 
     Raises:
-        ValueError: a threshold that no pixel, or every pixel, would pass.
+        ValueError: no number, or a threshold that no pixel, or every pixel, would pass.
 
     >>> votes_needed(3, 6), votes_needed(0.5, 6), votes_needed(0.5, 3), votes_needed(0.7, 10), votes_needed(1.0, 4)
     (3, 3, 2, 7, 4)
     """
-    if isinstance(threshold, float):
+    if isinstance(threshold, (float, np.floating)):
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold {threshold}: a share of the votes lies in (0, 1]; a count is written as 3")
-        return ceil(Fraction(repr(threshold)) * total)
+        return ceil(Fraction(str(threshold)) * total)
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, np.integer)):
+        raise ValueError(f"threshold {threshold!r}: expected a count of votes (int) or a share of them (float)")
     if not 1 <= threshold <= total:
         raise ValueError(f"threshold {threshold} of {total} votes: a count lies in 1..{total}")
     return threshold
