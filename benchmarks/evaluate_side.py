@@ -49,9 +49,9 @@ def ours() -> dict[str, Callable]:
     from rvos_ensemble.adapters.core import png
     from rvos_ensemble.ensemble.fusion.bits import pack
     from rvos_ensemble.ensemble.metrics.jf import Prepared, j_and_f
-    from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017Semi
-    from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import Davis2017Unsup
-    from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVos
+    from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017SemiProtocol
+    from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import Davis2017UnsupProtocol
+    from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVosProtocol
     from rvos_ensemble.ensemble.metrics.scores import PIXELS_AT_A_TIME
 
     def protocol(chosen, pred: str, unit: Callable, folder: Path) -> tuple[Scores, float]:
@@ -90,11 +90,11 @@ def ours() -> dict[str, Callable]:
         return f"{row['video']}_{k}"  # as the official code counts, of proposals too
 
     return {
-        "single": lambda folder: protocol(Davis2017Semi, "pred", numbered, folder),
-        "multi": lambda folder: protocol(Davis2017Semi, "pred", numbered, folder),
-        "unsupervised": lambda folder: protocol(Davis2017Unsup, "pred", numbered, folder),
+        "single": lambda folder: protocol(Davis2017SemiProtocol, "pred", numbered, folder),
+        "multi": lambda folder: protocol(Davis2017SemiProtocol, "pred", numbered, folder),
+        "unsupervised": lambda folder: protocol(Davis2017UnsupProtocol, "pred", numbered, folder),
         "expressions": lambda folder: protocol(
-            RefYoutubeVos, "Annotations", lambda row, k: f"{row['video']}/{row['expression']}", folder
+            RefYoutubeVosProtocol, "Annotations", lambda row, k: f"{row['video']}/{row['expression']}", folder
         ),
         "prepared": lambda folder: prepared(False, folder),
         "memory": lambda folder: prepared(True, folder),

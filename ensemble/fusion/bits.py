@@ -59,6 +59,12 @@ class Bits:
         """Number of foreground pixels, int64 [N]."""
         return _count(self.words)
 
+    def meets(self, other: Bits) -> bool:
+        """Whether the two crops have a pixel in common; if not, no image of one has a pixel near one of the other."""
+        bottom = min(bits.top + bits.words.shape[1] for bits in (self, other))
+        right = min(bits.left + bits.words.shape[2] for bits in (self, other))
+        return bottom > max(self.top, other.top) and right > max(self.left, other.left)
+
     def count_common(self, other: Bits) -> np.ndarray:
         """Number of pixels that are foreground in both, int64 [N]; a stack of one is compared with every image."""
         top, left = max(self.top, other.top), max(self.left, other.left)

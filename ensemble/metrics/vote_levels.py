@@ -92,9 +92,7 @@ def j_and_f_of_levels(levels: np.ndarray, most: int, truth: Target) -> tuple[np.
     inside = np.unpackbits(truth.packed[top:bottom, left // 8 : (right + 7) // 8], axis=1)
     inside = inside[:, left % 8 : left % 8 + crop.shape[1]]
     histogram = cv2.calcHist([crop | (inside << 7)], [0], None, [256], [0, 256]).astype(np.int64).reshape(2, 128)
-    reach = histogram[:, ::-1].cumsum(axis=1)[:, ::-1][
-        :, 1 : most + 1
-    ]  # pixels with t or more, outside and inside
+    reach = histogram[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1 : most + 1]  # pixels with t or more, outside and inside
     j = j_of_counts(reach[1], reach.sum(axis=0) + truth.area - reach[1])
 
     low, high = _window(crop)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rvos_ensemble.ensemble.metrics.protocols.assignment import assign
+from rvos_ensemble.ensemble.metrics.protocols.label_maps.matching import assign
 
 tables = st.tuples(st.integers(0, 3), st.integers(0, 4)).flatmap(
     lambda n: hnp.arrays(float, (n[0] + n[1], n[1]), elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.7, 1.0]))

@@ -11,7 +11,7 @@ from helpers.label_videos import davis_root, prediction, proposals, truth, write
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.commands import evaluate
-from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017Semi
+from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017SemiProtocol
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def snapshot(folder):
 def test_scores_are_printed_and_written(masks, capsys):
     before = snapshot(masks / "gt") | snapshot(masks / "pred")
     assert run_ensemble.main(arguments(masks)) == 0
-    expected = Davis2017Semi().evaluate(masks / "gt", masks / "pred", 1)
+    expected = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
     printed = capsys.readouterr().out
     assert f"{100 * expected.summary['J&F-Mean']:.2f}" in printed and f"results: {masks / 'out'}" in printed
     rows = pd.read_csv(masks / "out" / "metrics.csv", dtype=str).astype(expected.rows.dtypes)
@@ -65,8 +65,8 @@ def test_options_reach_the_protocol_with_their_types(masks):
 
 def test_one_process_or_several_give_the_same(masks):
     """Three, of which one has nothing to do."""
-    several = Davis2017Semi().evaluate(masks / "gt", masks / "pred", 3)
-    alone = Davis2017Semi().evaluate(masks / "gt", masks / "pred", 1)
+    several = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 3)
+    alone = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
     pd.testing.assert_frame_equal(several.rows, alone.rows, check_exact=True)
     assert several.summary == alone.summary
 
@@ -151,21 +151,21 @@ def test_a_score_that_is_no_number_is_null_in_json(masks):
 
 @pytest.mark.parametrize("root", ["", "Annotations/", "results/", "my_results/Annotations/", "valid/Annotations/"])
 def test_a_zip_under_any_root_is_found(masks, root):
-    expected = Davis2017Semi().evaluate(masks / "gt", masks / "pred", 1)
-    found = Davis2017Semi().evaluate(masks / "gt", zipped(masks / "pred", root), 1)
+    expected = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
+    found = Davis2017SemiProtocol().evaluate(masks / "gt", zipped(masks / "pred", root), 1)
     pd.testing.assert_frame_equal(found.rows, expected.rows, check_exact=True)
 
 
 def test_stray_files_are_passed_over_and_told(masks):
     """What file managers leave behind is not even told."""
-    expected = Davis2017Semi().evaluate(masks / "gt", masks / "pred", 1)
+    expected = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
     junk = [".DS_Store", "__MACOSX/._plain", "__MACOSX/plain/._00000.png", "plain/.DS_Store", "plain/Thumbs.db"]
-    found = Davis2017Semi().evaluate(masks / "gt", zipped(masks / "pred", extra=junk), 1)
+    found = Davis2017SemiProtocol().evaluate(masks / "gt", zipped(masks / "pred", extra=junk), 1)
     assert found.notes == () and found.rows.equals(expected.rows)
     for name in ("results.csv", "global_results-val.csv", "plain/notes.txt"):
         (masks / "pred" / name).write_text("stray")
-    found = Davis2017Semi().evaluate(masks / "gt", masks / "pred", 1)
-    assert found.notes == ("passed over: 2 files beside the videos of pred: global_results-val.csv, results.csv",)
+    found = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
+    assert found.notes == ("ignored: 2 files beside the videos of pred: global_results-val.csv, results.csv",)
     assert found.rows.equals(expected.rows)
 
 
@@ -173,33 +173,33 @@ def test_masks_in_two_places(masks):
     shutil.copytree(masks / "pred", masks / "both" / "Annotations")
     shutil.copytree(masks / "pred", masks / "both" / "valid")
     with pytest.raises(InputError, match=r"in several places: .*Annotations/ and .*valid/"):
-        Davis2017Semi().evaluate(masks / "gt", masks / "both", 1)
+        Davis2017SemiProtocol().evaluate(masks / "gt", masks / "both", 1)
 
 
 def test_a_zip_that_is_none(masks):
     (masks / "masks.zip").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(InputError, match=r"masks.zip: cannot be read as a zip"):
-        Davis2017Semi().evaluate(masks / "gt", masks / "masks.zip", 1)
+        Davis2017SemiProtocol().evaluate(masks / "gt", masks / "masks.zip", 1)
 
 
 def test_a_mask_twice_in_a_zip(masks):
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = zipped(masks / "pred", extra=["plain/00000.png"])
     with pytest.raises(InputError, match=r"plain/00000.png: twice in the zip"):
-        Davis2017Semi().evaluate(masks / "gt", path, 1)
+        Davis2017SemiProtocol().evaluate(masks / "gt", path, 1)
 
 
 def test_the_ground_truth_may_be_a_zip_and_a_davis_root(masks, tmp_path):
-    expected = Davis2017Semi().evaluate(masks / "gt", masks / "pred", 1)
+    expected = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
     root = davis_root(tmp_path / "davis", ["odd", "plain"])
-    assert Davis2017Semi().evaluate(root, masks / "pred", 1).rows.equals(expected.rows)
-    assert Davis2017Semi().evaluate(zipped(masks / "gt"), masks / "pred", 1).summary == expected.summary
+    assert Davis2017SemiProtocol().evaluate(root, masks / "pred", 1).rows.equals(expected.rows)
+    assert Davis2017SemiProtocol().evaluate(zipped(masks / "gt"), masks / "pred", 1).summary == expected.summary
 
 
 def test_a_ground_truth_without_masks(masks):
     (masks / "empty").mkdir()
     with pytest.raises(InputError, match="empty: no video with PNG annotations, given as `gt`"):
-        Davis2017Semi().evaluate(masks / "empty", masks / "pred", 1)
+        Davis2017SemiProtocol().evaluate(masks / "empty", masks / "pred", 1)
 
 
 def test_unsupervised_from_the_command_line(masks, capsys):

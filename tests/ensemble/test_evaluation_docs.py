@@ -8,7 +8,7 @@ import pytest
 from rvos_ensemble.adapters.core.settings import defaults_of
 from rvos_ensemble.ensemble.commands import evaluate
 from rvos_ensemble.ensemble.metrics import protocols
-from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol
+from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 COLUMNS = (("davis2017_semi",), ("davis2017_unsup", "ref_davis17"), ("ref_youtube_vos",), ("mevis",))

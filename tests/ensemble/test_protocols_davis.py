@@ -13,10 +13,10 @@ from PIL import Image
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.files.coco_rle import decode
-from rvos_ensemble.ensemble.metrics.protocols import objects
-from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017Semi
-from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import Davis2017Unsup
-from rvos_ensemble.ensemble.metrics.protocols.ref_davis17 import RefDavis17
+from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017SemiProtocol
+from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import Davis2017UnsupProtocol
+from rvos_ensemble.ensemble.metrics.protocols.label_maps import labels
+from rvos_ensemble.ensemble.metrics.protocols.ref_davis17 import RefDavis17Protocol
 
 MEASURES = ["J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay"]
 
@@ -32,11 +32,11 @@ def masks(tmp_path_factory):
 
 
 def semi(gt, pred, **options):
-    return Davis2017Semi(**options).evaluate(gt, pred, 1)
+    return Davis2017SemiProtocol(**options).evaluate(gt, pred, 1)
 
 
 def unsup(gt, pred, **options):
-    return Davis2017Unsup(**options).evaluate(gt, pred, 1)
+    return Davis2017UnsupProtocol(**options).evaluate(gt, pred, 1)
 
 
 def pair(folder, gt, pred, **options):
@@ -67,7 +67,7 @@ def test_unsupervised_is_the_official_code(masks):
 @pytest.mark.parametrize("pixels", [1, 3 * 60 * 131])
 def test_frames_taken_a_few_at_a_time(masks, monkeypatch, pixels):
     """Real videos are too large to be held whole; objects come and go between the parts."""
-    monkeypatch.setattr(objects, "PIXELS_AT_A_TIME", pixels)
+    monkeypatch.setattr(labels, "PIXELS_AT_A_TIME", pixels)
     assert semi(masks / "davis", masks / "semi", gaps="count").summary == golden.SEMI_SUMMARY
     assert unsup(masks / "davis", masks / "unsup", gaps="count").summary == golden.UNSUP_SUMMARY
     vosbench = semi(masks / "davis", masks / "semi", late_objects="vosbench", void="object").summary
@@ -363,16 +363,16 @@ def test_videos_of_the_split_and_of_the_option(masks):
     assert semi(masks / "davis", masks / "semi", split="two").rows["video"].unique().tolist() == ["void", "plain"]
     result = semi(masks / "davis", masks / "semi", videos=["plain"])
     assert result.rows["video"].unique().tolist() == ["plain"]
-    assert "not in gt and passed over: 4 videos of pred: gaps, late, odd and 1 more" in result.notes[0]
+    assert "not in gt and ignored: 4 videos of pred: gaps, late, odd and 1 more" in result.notes[0]
     with pytest.raises(InputError, match="no video 'nowhere'"):
         semi(masks / "davis", masks / "semi", videos="nowhere")
 
 
 def test_options_are_checked():
     with pytest.raises(InputError, match="setting `void` is 'ignored', expected one of background, ignore, object"):
-        Davis2017Semi(void="ignored")
+        Davis2017SemiProtocol(void="ignored")
     with pytest.raises(InputError, match="unknown key `late_object`, did you mean `late_objects`"):
-        Davis2017Semi(late_object="davis")
+        Davis2017SemiProtocol(late_object="davis")
 
 
 def test_late_objects_have_no_assignment(masks):
@@ -386,7 +386,7 @@ def test_late_objects_have_no_assignment(masks):
 def test_ref_davis17_is_the_mean_of_four_unsupervised_runs(masks, tmp_path):
     for k in range(4):  # annotator k sees what annotator 0 sees, k pixels to the right
         write(tmp_path / f"anno_{k}", lambda v, k=k: np.roll(proposals(v), k, axis=2))
-    result = RefDavis17().evaluate(masks / "davis", tmp_path, 1)
+    result = RefDavis17Protocol().evaluate(masks / "davis", tmp_path, 1)
     alone = [unsup(masks / "davis", tmp_path / f"anno_{k}") for k in range(4)]
     for measure in ("J&F-Mean", *MEASURES):
         assert result.summary[measure] == np.mean([r.summary[measure] for r in alone])
@@ -396,7 +396,7 @@ def test_ref_davis17_is_the_mean_of_four_unsupervised_runs(masks, tmp_path):
         assert own.equals(r.rows)
     (tmp_path / "anno_2").rename(tmp_path / "anno_two")
     with pytest.raises(InputError, match=r"no anno_2; expected label maps anno_K/VIDEO/FRAME.png"):
-        RefDavis17().evaluate(masks / "davis", tmp_path, 1)
+        RefDavis17Protocol().evaluate(masks / "davis", tmp_path, 1)
 
 
 # ---------------------------------------------------------------------------------------------- bad files

@@ -15,8 +15,8 @@ import run_ensemble
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.files.coco_rle import encode
-from rvos_ensemble.ensemble.metrics.protocols.mevis import Mevis
-from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVos
+from rvos_ensemble.ensemble.metrics.protocols.mevis import MevisProtocol
+from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVosProtocol
 
 VIDEOS = ("plain", "late", "void")
 FRAMES = {v: [f"{5 * t:05d}" for t in range(label_videos.LENGTHS[v])] for v in VIDEOS}
@@ -117,7 +117,7 @@ OFFICIAL_MEVIS = {
 
 
 @pytest.mark.parametrize("pixels", [1, 2**21])
-@pytest.mark.parametrize(("protocol", "layout"), [(RefYoutubeVos, "youtube"), (Mevis, "mevis")])
+@pytest.mark.parametrize(("protocol", "layout"), [(RefYoutubeVosProtocol, "youtube"), (MevisProtocol, "mevis")])
 def test_scores_are_the_definition(request, monkeypatch, protocol, layout, pixels):
     """However many frames are taken at a time."""
     monkeypatch.setattr(sys.modules[protocol.__module__], "PIXELS_AT_A_TIME", pixels)
@@ -136,7 +136,7 @@ def test_scores_are_the_definition(request, monkeypatch, protocol, layout, pixel
 
 
 def test_mevis_is_the_official_script(mevis):
-    rows = score(Mevis, mevis).rows.to_dict("records")
+    rows = score(MevisProtocol, mevis).rows.to_dict("records")
     assert {f"{r['video']}_{r['expression']}": (r["J-Mean"], r["F-Mean"]) for r in rows} == OFFICIAL_MEVIS
 
 
@@ -145,13 +145,13 @@ def test_a_run_and_its_evaluation_agree(tiny):
     assert run_ensemble.main(tiny.arguments) == 0
     own = json.loads((tiny.out / "metrics.json").read_text())["steps"]["smr_flow"]
     for pred in (tiny.out / "Annotations", tiny.out / "submission.zip"):
-        summary = RefYoutubeVos().evaluate(tiny.root, pred, 1).summary
+        summary = RefYoutubeVosProtocol().evaluate(tiny.root, pred, 1).summary
         assert summary["J-Mean"] == pytest.approx(own["J"], abs=1e-14)
         assert summary["F-Mean"] == pytest.approx(own["F"], abs=1e-14)
 
 
 def test_objects_may_lie_in_a_file_of_their_own(youtube):
-    expected = score(RefYoutubeVos, youtube)
+    expected = score(RefYoutubeVosProtocol, youtube)
     folder = youtube / "gt/meta_expressions/valid"
     ids = {v: {e: list(o) for e, o in EXPRESSIONS.items()} for v in VIDEOS}
     bare = meta("obj_id")
@@ -160,15 +160,15 @@ def test_objects_may_lie_in_a_file_of_their_own(youtube):
             del entry["obj_id"]
     write_json(folder / "meta_expressions.json", bare)
     with pytest.raises(InputError, match=r"nothing to score in split 'valid': expected .*/valid/obj_ids.json"):
-        score(RefYoutubeVos, youtube)
+        score(RefYoutubeVosProtocol, youtube)
     write_json(folder / "obj_ids.json", ids)
-    assert score(RefYoutubeVos, youtube).rows.equals(expected.rows)
+    assert score(RefYoutubeVosProtocol, youtube).rows.equals(expected.rows)
 
 
 def test_mean_over_objects(youtube):
     """Expressions 0 and 1 mean one object: together they weigh as much as each other."""
-    rows = score(RefYoutubeVos, youtube).rows
-    result = score(RefYoutubeVos, youtube, average="objects")
+    rows = score(RefYoutubeVosProtocol, youtube).rows
+    result = score(RefYoutubeVosProtocol, youtube, average="objects")
     expected = rows.groupby(["video", "objects"])["J-Mean"].mean().mean()
     assert result.summary["J-Mean"] == pytest.approx(expected, abs=1e-14) != rows["J-Mean"].mean()
 
@@ -176,17 +176,17 @@ def test_mean_over_objects(youtube):
 def test_frames_where_both_are_empty(mevis):
     j, _ = definition("late", "2")
     empty = ~predicted("late", "2").any(axis=(1, 2)) & ~masks(truth("late"), "2").any(axis=(1, 2))
-    rows = score(Mevis, mevis, empty_empty=0).rows.set_index(["video", "expression"])
+    rows = score(MevisProtocol, mevis, empty_empty=0).rows.set_index(["video", "expression"])
     assert empty.any() and rows.loc[("late", "2"), "J-Mean"] == np.mean(np.where(empty, 0, j))
 
 
 def test_missing_predictions_are_never_dropped(mevis):
     """The official script leaves an expression with a missing frame out of the mean; here its frames score 0."""
-    full = score(Mevis, mevis)
+    full = score(MevisProtocol, mevis)
     shutil.rmtree(mevis / "pred/void")
     shutil.rmtree(mevis / "pred/late/2")
     (mevis / "pred/plain/0/00000.png").unlink()
-    result = score(Mevis, mevis)
+    result = score(MevisProtocol, mevis)
     rows = result.rows.set_index(["video", "expression"])
     assert len(rows) == len(full.rows)
     assert (rows.loc["void", "J&F-Mean"] == 0).all() and rows.loc[("late", "2"), "J&F-Mean"] == 0
@@ -197,19 +197,19 @@ def test_missing_predictions_are_never_dropped(mevis):
     assert "5 of 12 expressions are missing: late/2, void/0, void/1, void/2, void/10; they score 0" in result.notes[0]
     assert "plain/0: 1 of 12 frames are missing: 00000.png; they score 0" in result.notes[1]
     with pytest.raises(InputError, match="5 of 12 expressions are missing"):
-        score(Mevis, mevis, missing="error")
+        score(MevisProtocol, mevis, missing="error")
 
 
 def test_missing_masks_may_count_as_empty(mevis):
     """In half of the frames object 2 of `late` is gone: there nothing is right."""
     shutil.rmtree(mevis / "pred/late/2")
-    rows = score(Mevis, mevis, missing="empty").rows.set_index(["video", "expression"])
+    rows = score(MevisProtocol, mevis, missing="empty").rows.set_index(["video", "expression"])
     assert rows.loc[("late", "2"), "J-Mean"] == np.mean(~masks(truth("late"), "2").any(axis=(1, 2)))
 
 
 def test_mevis_takes_the_folder_of_the_split(mevis):
-    alone = Mevis().evaluate(mevis / "gt/valid_u", mevis / "pred", 1)
-    assert alone.rows.equals(score(Mevis, mevis).rows)
+    alone = MevisProtocol().evaluate(mevis / "gt/valid_u", mevis / "pred", 1)
+    assert alone.rows.equals(score(MevisProtocol, mevis).rows)
 
 
 def test_a_ground_truth_that_shows_nothing(mevis):
@@ -217,7 +217,7 @@ def test_a_ground_truth_that_shows_nothing(mevis):
     path = mevis / "gt/valid_u/mask_dict.json"
     runs = json.loads(path.read_text())
     write_json(path, {i: [None] * len(r) if int(i) < 10 else r for i, r in runs.items()})
-    rows = score(Mevis, mevis).rows.set_index(["video", "expression"])
+    rows = score(MevisProtocol, mevis).rows.set_index(["video", "expression"])
     for e in EXPRESSIONS:
         assert rows.loc[("plain", e), "J-Mean"] == np.mean(~predicted("plain", e).any(axis=(1, 2)))
 
@@ -228,7 +228,7 @@ def test_videos_without_ground_truth_are_told(youtube):
     for entry in content["videos"]["void"]["expressions"].values():
         del entry["obj_id"]
     write_json(youtube / "gt/meta_expressions/valid/meta_expressions.json", content)
-    result = score(RefYoutubeVos, youtube)
+    result = score(RefYoutubeVosProtocol, youtube)
     assert set(result.rows["video"]) == {"plain", "late"}
     assert result.notes[0] == "1 of 3 videos have no ground truth and do not count"
 
@@ -236,8 +236,8 @@ def test_videos_without_ground_truth_are_told(youtube):
 def test_frames_without_annotation(youtube):
     (youtube / "gt/valid/Annotations/plain/00010.png").unlink()
     with pytest.raises(InputError, match=r"plain: 1 of 12 annotations are missing: 00010.png; unannotated=skip"):
-        score(RefYoutubeVos, youtube)
-    result = score(RefYoutubeVos, youtube, unannotated="skip")
+        score(RefYoutubeVosProtocol, youtube)
+    result = score(RefYoutubeVosProtocol, youtube, unannotated="skip")
     row = result.rows.set_index(["video", "expression"]).loc[("plain", "2")]
     j, _ = definition("plain", "2")
     assert row["frames"] == 11 and row["J-Mean"] == np.mean([*j[:2], *j[3:]])
@@ -249,10 +249,10 @@ def test_an_object_that_is_in_no_annotation(youtube):
     content["videos"]["late"]["expressions"]["2"]["obj_id"] = "7"
     write_json(youtube / "gt/meta_expressions/valid/meta_expressions.json", content)
     with pytest.raises(InputError, match=r"late: object '7', to which an expression refers, is in none of its 11"):
-        score(RefYoutubeVos, youtube)
+        score(RefYoutubeVosProtocol, youtube)
 
 
-@pytest.mark.parametrize(("protocol", "layout"), [(RefYoutubeVos, "youtube"), (Mevis, "mevis")])
+@pytest.mark.parametrize(("protocol", "layout"), [(RefYoutubeVosProtocol, "youtube"), (MevisProtocol, "mevis")])
 def test_bad_masks_are_named_all_at_once(request, protocol, layout):
     folder = request.getfixturevalue(layout)
     pred = folder / "pred/Annotations" if layout == "youtube" else folder / "pred"
@@ -275,12 +275,12 @@ def test_label_maps_given_to_a_protocol_of_expressions(youtube):
     shutil.rmtree(youtube / "pred")
     write(youtube / "pred", prediction, VIDEOS)
     with pytest.raises(InputError, match=r"a label map per frame, .* this protocol expects a mask per expression"):
-        score(RefYoutubeVos, youtube)
+        score(RefYoutubeVosProtocol, youtube)
 
 
 def test_expressions_that_nobody_asked_for(mevis):
     shutil.copytree(mevis / "pred/plain/0", mevis / "pred/plain/99")
-    assert score(Mevis, mevis).notes == ("not in gt and passed over: 1 expressions of pred: plain/99",)
+    assert score(MevisProtocol, mevis).notes == ("not in gt and ignored: 1 expressions of pred: plain/99",)
 
 
 def test_damaged_run_lengths(mevis):
@@ -289,13 +289,13 @@ def test_damaged_run_lengths(mevis):
     runs["1"][0]["counts"] = runs["1"][0]["counts"][:-2]
     write_json(path, runs)
     with pytest.raises(InputError, match=r"video 'plain', annotation '1', frame number 0: damaged"):
-        score(Mevis, mevis)
+        score(MevisProtocol, mevis)
 
 
 def test_mevis_without_published_masks(mevis):
     (mevis / "gt/valid_u/mask_dict.json").unlink()
     with pytest.raises(InputError, match=r"valid_u: nothing to score: expected mask_dict.json"):
-        score(Mevis, mevis)
+        score(MevisProtocol, mevis)
 
 
 # davis2017-evaluation's `db_eval_iou` and `db_eval_boundary` per expression on the real clips of ../shared: obj_id's
@@ -313,6 +313,6 @@ def test_real_expressions_have_their_official_scores(shared, tmp_path):
                 path = tmp_path / video / e / f"{frame}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(png.encode(np.roll(osvos, 3 * k, axis=1)))
-    summary = RefYoutubeVos().evaluate(root, tmp_path, 1).summary
+    summary = RefYoutubeVosProtocol().evaluate(root, tmp_path, 1).summary
     assert summary["J-Mean"] == pytest.approx(REAL_J, abs=1e-15)  # the order of the sum is another
     assert summary["F-Mean"] == pytest.approx(REAL_F, abs=1e-15)

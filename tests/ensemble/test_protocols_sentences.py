@@ -13,10 +13,11 @@ from pycocotools.cocoeval import COCOeval
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.files.coco_rle import checked_runs
 from rvos_ensemble.ensemble.metrics.protocols import jhmdb_sentences
-from rvos_ensemble.ensemble.metrics.protocols.a2d_sentences import A2DSentences
-from rvos_ensemble.ensemble.metrics.protocols.coco_json import Truth, fill
-from rvos_ensemble.ensemble.metrics.protocols.jhmdb_sentences import JHMDBSentences
-from rvos_ensemble.ensemble.metrics.protocols.sentences import OneObject, list_hash
+from rvos_ensemble.ensemble.metrics.protocols.a2d_sentences import A2DSentencesProtocol
+from rvos_ensemble.ensemble.metrics.protocols.jhmdb_sentences import JHMDBSentencesProtocol
+from rvos_ensemble.ensemble.metrics.protocols.samples.average_precision import SingleObjectEval
+from rvos_ensemble.ensemble.metrics.protocols.samples.rle_batch import empty_runs
+from rvos_ensemble.ensemble.metrics.protocols.samples.samples import list_hash
 
 SIZES = [(120, 160), (100, 200), (130, 110)]
 AREAS = {"S": (0, 32**2), "M": (32**2, 96**2), "L": (96**2, 1e10)}  # COCO's ranges, ends included
@@ -123,7 +124,7 @@ def write(folder, truths, predictions):
     return gt, pred
 
 
-@pytest.mark.parametrize("protocol", [A2DSentences, JHMDBSentences])
+@pytest.mark.parametrize("protocol", [A2DSentencesProtocol, JHMDBSentencesProtocol])
 @pytest.mark.parametrize("seed", OFFICIAL)
 def test_the_official_numbers(tmp_path, capsys, seed, protocol):
     result = protocol().evaluate(*write(tmp_path, *benchmark(seed)))
@@ -136,7 +137,7 @@ def test_the_official_numbers(tmp_path, capsys, seed, protocol):
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_naive_reference(tmp_path, seed):
     truths, predictions = benchmark(seed, samples=120)
-    result = A2DSentences().evaluate(*write(tmp_path, truths, predictions))
+    result = A2DSentencesProtocol().evaluate(*write(tmp_path, truths, predictions))
     ious, both, either = [], 0, 0
     for image, truth in truths.items():
         best, highest = np.zeros_like(truth), -math.inf
@@ -193,7 +194,7 @@ def naive_ap(truths, predictions, threshold, area=(0, math.inf)):
 def test_perfect_predictions(tmp_path):
     truths, _ = benchmark(1)
     truths = {i: m for i, m in truths.items() if m.any()}
-    result = A2DSentences().evaluate(*write(tmp_path, truths, [(i, m, 0.5) for i, m in truths.items()]))
+    result = A2DSentencesProtocol().evaluate(*write(tmp_path, truths, [(i, m, 0.5) for i, m in truths.items()]))
     assert list(result.summary.values()) == pytest.approx([1.0] * 13, abs=1e-12)
 
 
@@ -205,7 +206,7 @@ def test_matches_found_at_once_are_those_of_pycocotools(tmp_path, crowds):
     )
     truth = COCO(str(gt))
     found = []
-    for evaluator in (COCOeval, OneObject):
+    for evaluator in (COCOeval, SingleObjectEval):
         evaluation = evaluator(truth, truth.loadRes(str(pred)), "segm")
         evaluation.params.useCats = 0
         evaluation.evaluate()
@@ -220,12 +221,12 @@ def test_masks_looked_at_together_are_those_that_pass_one_by_one():
     rng = random.Random(6)
     refused = 0
     for _ in range(300):
-        entries, truths = [], {}
+        entries, sizes = [], {}
         for n in range(1 + int(rng.random() * 4)):
             size = 1 + int(rng.random() * 40), 1 + int(rng.random() * 40)
             mask = np.array([[rng.random() < 0.3 for _ in range(size[1])] for _ in range(size[0])])
             found = rle(mask if rng.random() < 0.8 else mask | True)
-            truths[f"v{n}"] = Truth(size, found, 1, 0)
+            sizes[f"v{n}"] = size
             counts, spoilt = found["counts"], rng.random()
             at = int(rng.random() * len(counts))
             if spoilt < 0.1:
@@ -238,12 +239,12 @@ def test_masks_looked_at_together_are_those_that_pass_one_by_one():
 
         def passes(entry):
             try:
-                checked_runs(entry["segmentation"], truths[entry["image_id"]].size, "mask")  # noqa: B023
+                checked_runs(entry["segmentation"], sizes[entry["image_id"]], "mask")  # noqa: B023
             except InputError:
                 return False
             return True
 
-        assert fill(entries, truths) == all(map(passes, entries))
+        assert (empty_runs(entries, sizes) is not None) == all(map(passes, entries))
         refused += not all(map(passes, entries))
     assert 50 < refused < 250, "both kinds were seen"
 
@@ -264,16 +265,16 @@ def half():
 
 
 def test_at_a_threshold_ap_counts_and_precision_does_not(tmp_path):
-    result = A2DSentences().evaluate(*write(tmp_path, *one(*half())))
+    result = A2DSentencesProtocol().evaluate(*write(tmp_path, *one(*half())))
     assert (result.rows["iou"][0], result.summary["P@0.5"]) == (0.5, 0.0)
     assert result.summary["AP 0.5"] == pytest.approx(1.0)
 
 
 def test_of_equal_scores_the_last_is_the_best_and_the_first_ranks_first(tmp_path):
     truth, mask = half()
-    worse = A2DSentences().evaluate(*write(tmp_path, *one(truth, truth, mask))).summary
+    worse = A2DSentencesProtocol().evaluate(*write(tmp_path, *one(truth, truth, mask))).summary
     assert (worse["Overall IoU"], worse["AP 0.75"]) == (0.5, pytest.approx(1.0))
-    better = A2DSentences().evaluate(*write(tmp_path, *one(truth, mask, truth))).summary
+    better = A2DSentencesProtocol().evaluate(*write(tmp_path, *one(truth, mask, truth))).summary
     assert (better["Overall IoU"], better["AP 0.75"]) == (1.0, pytest.approx(0.5))
 
 
@@ -281,14 +282,14 @@ def test_two_empty_masks_agree(tmp_path):
     truth, mask = half()
     truths, predictions = one(truth, mask)
     truths["v_b_f_1"] = truth & False
-    result = A2DSentences().evaluate(*write(tmp_path, truths, [*predictions, ("v_b_f_1", truth & False, 0.1)]))
+    result = A2DSentencesProtocol().evaluate(*write(tmp_path, truths, [*predictions, ("v_b_f_1", truth & False, 0.1)]))
     assert result.rows["iou"].tolist() == [0.5, 1.0]
     assert result.summary["Overall IoU"] == 0.5
 
 
 def test_sizes_without_an_object_are_not_a_number(tmp_path):
     truth, mask = half()
-    result = A2DSentences().evaluate(*write(tmp_path, *one(truth, mask)))
+    result = A2DSentencesProtocol().evaluate(*write(tmp_path, *one(truth, mask)))
     assert math.isnan(result.summary["AP 0.5:0.95 S"]) and math.isnan(result.summary["AP 0.5:0.95 L"])
     assert any("AP 0.5:0.95 S, AP 0.5:0.95 L" in note for note in result.notes)
 
@@ -302,14 +303,14 @@ def test_boxes_beside_masks_change_nothing(tmp_path):
     """pycocotools would take the areas of such boxes: here all predictions would be small."""
     gt, pred = write(tmp_path, *benchmark(1))
     change(pred, lambda results: [{**r, "bbox": [0, 0, 1, 1]} for r in results])
-    assert A2DSentences().evaluate(gt, pred).summary == OFFICIAL[1]
+    assert A2DSentencesProtocol().evaluate(gt, pred).summary == OFFICIAL[1]
 
 
 def test_annotations_counted_from_zero_change_nothing(tmp_path):
     """pycocotools takes the id 0 for "no match"."""
     gt, pred = write(tmp_path, *benchmark(1))
     change(gt, lambda c: [a.update(id=n) for n, a in enumerate(c["annotations"])] and None)
-    assert A2DSentences().evaluate(gt, pred).summary == OFFICIAL[1]
+    assert A2DSentencesProtocol().evaluate(gt, pred).summary == OFFICIAL[1]
 
 
 def test_uncompressed_runs_are_read(tmp_path):
@@ -318,25 +319,25 @@ def test_uncompressed_runs_are_read(tmp_path):
     runs = [int(n) for n in np.diff(np.flatnonzero(np.diff(np.r_[0, mask.T.ravel(), 0])), prepend=0)]
     runs.append(mask.size - sum(runs))
     change(pred, lambda r: r[0]["segmentation"].update(counts=runs))
-    assert A2DSentences().evaluate(gt, pred).summary["Overall IoU"] == 0.5
+    assert A2DSentencesProtocol().evaluate(gt, pred).summary["Overall IoU"] == 0.5
 
 
 def test_more_than_a_hundred_predictions_are_said(tmp_path):
     truth, mask = half()
     masks = [mask] * 100 + [truth]
-    result = A2DSentences().evaluate(*write(tmp_path, *one(truth, *masks, scores=[0.9] * 100 + [0.1])))
+    result = A2DSentencesProtocol().evaluate(*write(tmp_path, *one(truth, *masks, scores=[0.9] * 100 + [0.1])))
     assert result.summary["AP 0.75"] == 0.0
     assert any("1 samples have more than 100 predictions" in note for note in result.notes)
 
 
 def test_which_samples_they_were_is_said(tmp_path, monkeypatch):
     gt, pred = write(tmp_path, *one(*half()))
-    first, second = JHMDBSentences().evaluate(gt, pred).notes[:2]
+    first, second = JHMDBSentencesProtocol().evaluate(gt, pred).notes[:2]
     assert "gt.json: 1 samples, blake2b-128 " in first and len(first.split()[-1]) == 32
     assert "not one of the published ones" in second
     monkeypatch.setitem(jhmdb_sentences.LISTS, list_hash(["v_a_f_1"]), "a friend's")
-    assert "a friend's" in JHMDBSentences().evaluate(gt, pred).notes[1]
-    assert not any("list" in note for note in A2DSentences().evaluate(gt, pred).notes)
+    assert "a friend's" in JHMDBSentencesProtocol().evaluate(gt, pred).notes[1]
+    assert not any("list" in note for note in A2DSentencesProtocol().evaluate(gt, pred).notes)
 
 
 def remove(key):
@@ -357,7 +358,7 @@ GT_FAULTS = {
     "an unknown image": (lambda c: c["annotations"][0].update(image_id="v_c"), "image_id 'v_c' is not among"),
     "no area": (lambda c: remove("area")(c["annotations"][0]), "annotations[0]: without `area`"),
     "a polygon": (lambda c: c["annotations"][0].update(segmentation=[[0, 0, 1, 0, 1, 1]]), "annotations[0], image"),
-    "an image twice": (lambda c: c["images"].append(c["images"][0]), "id 'v_a_f_1' is there twice"),
+    "an image twice": (lambda c: c["images"].append(c["images"][0]), "id 'v_a_f_1' occurs twice"),
     "no size": (lambda c: c["images"][0].update(height=None), "size (None, 100)"),
     "ids of two kinds": (lambda c: c["images"].append({"id": 1, "height": 9, "width": 9}), "expected one kind"),
     "another size": (lambda c: c["images"][0].update(height=81), "size [80, 100], expected the clip's [81, 100]"),
@@ -386,7 +387,7 @@ def test_ground_truth_that_is_refused(tmp_path, fault):
     gt, pred = write(tmp_path, *one(*half()))
     change(gt, edit)
     with pytest.raises(InputError) as error:
-        A2DSentences().evaluate(gt, pred)
+        A2DSentencesProtocol().evaluate(gt, pred)
     assert message in str(error.value)
 
 
@@ -397,7 +398,7 @@ def test_predictions_that_are_refused(tmp_path, fault):
     content = edit(results := json.loads(pred.read_text()))
     pred.write_text(json.dumps(results if content is None else content))
     with pytest.raises(InputError) as error:
-        A2DSentences().evaluate(gt, pred)
+        A2DSentencesProtocol().evaluate(gt, pred)
     assert message in str(error.value)
 
 
@@ -406,7 +407,7 @@ def test_all_problems_at_once_and_repeated_ones_in_few_lines(tmp_path):
     change(gt, lambda c: c["annotations"][7].update(area=-1))
     change(pred, lambda results: [{**r, "score": None} for r in results[:50]] + [3, *results[50:]])
     with pytest.raises(InputError) as error:
-        A2DSentences().evaluate(gt, pred)
+        A2DSentencesProtocol().evaluate(gt, pred)
     problems = error.value.problems
     assert len(problems) == 1 + 3 + 1 + 1
     assert "annotations[7]" in problems[0] and "area is -1" in problems[0]
@@ -425,7 +426,7 @@ def test_files_that_cannot_be_read(tmp_path, which, broken):
     if broken == "a folder":
         files[which].mkdir()
     with pytest.raises(InputError) as error:
-        JHMDBSentences().evaluate(*files)
+        JHMDBSentencesProtocol().evaluate(*files)
     (problem,) = error.value.problems
     assert str(files[which]) in problem and "expected COCO" in problem
     assert ("create_gt_in_coco_format.py" in problem) == (which == 0), "where to get the ground truth from"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.metrics.protocols.urvos import URVOS
+from rvos_ensemble.ensemble.metrics.protocols.urvos import URVOSProtocol
 
 SIZES = [(90, 160), (120, 90), (100, 100)]
 AUTHORS = {"unit": "object", "frames": "object"}
@@ -113,7 +113,7 @@ def own(tmp_path):
 
 @pytest.mark.parametrize("size", OFFICIAL)
 def test_the_official_numbers(made, size):
-    result = URVOS(**AUTHORS, size=size).evaluate(*made, workers=1)
+    result = URVOSProtocol(**AUTHORS, size=size).evaluate(*made, workers=1)
     assert result.summary == OFFICIAL[size], "equal to the last bit"
     assert list(result.summary) == list(OFFICIAL[size])
     assert len(result.rows) == 32
@@ -140,7 +140,7 @@ def test_a_naive_reference(made, unit, frames):
                 union = np.float32((truth | mask).sum()) + np.float32(1e-5)
                 total += float(np.float32((truth & mask).sum()) / union)
             wanted[video, i, e["obj_id"]] = total / len(names)
-    result = URVOS(unit=unit, frames=frames).evaluate(gt, pred, workers=1)
+    result = URVOSProtocol(unit=unit, frames=frames).evaluate(gt, pred, workers=1)
     rows = result.rows.itertuples()
     assert {(r.video, r.expression, r.object): r.J for r in rows} == wanted
     for x in (0.5, 0.6, 0.7, 0.8, 0.9):
@@ -151,7 +151,7 @@ def test_a_naive_reference(made, unit, frames):
 def test_zips_and_processes_give_the_same(made, tmp_path):
     gt, pred = made
     archive = shutil.make_archive(str(tmp_path / "submission"), "zip", pred)
-    alone, together = URVOS().evaluate(gt, pred, workers=1), URVOS().evaluate(gt, archive, workers=2)
+    alone, together = URVOSProtocol().evaluate(gt, pred, workers=1), URVOSProtocol().evaluate(gt, archive, workers=2)
     assert together.rows.equals(alone.rows) and together.summary == alone.summary
 
 
@@ -165,7 +165,7 @@ def test_at_a_threshold_a_sequence_does_not_count(own):
     for frame in "01":
         save(gt / f"valid/Annotations/w/{frame}.png", png.encode_indices(labels))
         save(pred / f"Annotations/w/0/{frame}.png", png.encode((labels > 0) & (np.arange(90)[:, None] < 25)))
-    result = URVOS().evaluate(gt, pred, workers=1)
+    result = URVOSProtocol().evaluate(gt, pred, workers=1)
     assert (result.summary["J"], result.summary["prec@0.5"]) == (0.5, 0.0)
 
 
@@ -178,7 +178,7 @@ def test_empty_masks_that_agree_score_nothing_and_are_counted(own):
         file.write_bytes(
             png.encode_indices(np.where((labels == 1) & (file.stem != "00000"), 0, labels).astype(np.uint8))
         )
-    result = URVOS(videos="v00").evaluate(gt, pred, workers=1)
+    result = URVOSProtocol(videos="v00").evaluate(gt, pred, workers=1)
     first = result.rows.iloc[0]
     assert (first.expression, first.object, first.J) == ("0", "1", 0.0)
     assert any("empty like their ground truth: 0 here, 1 in every other protocol" in n for n in result.notes)
@@ -193,9 +193,9 @@ def test_the_layout_of_2020(own):
         for file in (pred / "Annotations" / video).rglob("*.png"):
             if file.stem not in shown:
                 file.unlink()
-    wanted = URVOS(**AUTHORS, meta=str(old)).evaluate(gt, pred, workers=1)
+    wanted = URVOSProtocol(**AUTHORS, meta=str(old)).evaluate(gt, pred, workers=1)
     old.rename(gt / "2020.json")
-    assert URVOS(**AUTHORS, meta=str(gt / "2020.json")).evaluate(gt, pred, workers=1).summary == wanted.summary
+    assert URVOSProtocol(**AUTHORS, meta=str(gt / "2020.json")).evaluate(gt, pred, workers=1).summary == wanted.summary
 
 
 def refused(protocol, gt, pred):
@@ -209,7 +209,7 @@ def test_all_that_is_missing_is_named_at_once(own):
     (pred / "Annotations/v00/0/00000.png").unlink()
     shutil.rmtree(pred / "Annotations/v01")
     (gt / "valid/Annotations/v02/00005.png").unlink()
-    problems = refused(URVOS(), gt, pred)
+    problems = refused(URVOSProtocol(), gt, pred)
     assert len(problems) == 3
     assert "v02: 1 of" in problems[0] and "annotations missing: 00005.png" in problems[0]
     assert "v00/0: 1 of" in problems[1] and "no masks of video 'v01'" in problems[2]
@@ -219,7 +219,7 @@ def test_masks_of_another_size_and_colours(own):
     gt, pred = own
     (pred / "Annotations/v00/0/00000.png").write_bytes(png.encode(np.zeros((5, 6), bool)))
     Image.fromarray(np.zeros((120, 90, 3), np.uint8)).save(pred / "Annotations/v01/0/00005.png")
-    problems = "\n".join(refused(URVOS(), gt, pred))
+    problems = "\n".join(refused(URVOSProtocol(), gt, pred))
     assert "5x6 (HxW), expected the clip's 90x160" in problems and "RGB colour picture" in problems
 
 
@@ -227,7 +227,7 @@ def test_a_damaged_picture(own):
     gt, pred = own
     file = pred / "Annotations/v00/0/00010.png"
     file.write_bytes(file.read_bytes()[:-20])
-    (problem,) = refused(URVOS(), gt, pred)
+    (problem,) = refused(URVOSProtocol(), gt, pred)
     assert str(file) in problem and "damaged" in problem
 
 
@@ -239,7 +239,7 @@ def test_ground_truth_that_does_not_say_the_objects(own):
         del e["obj_id"]
     del content["videos"]["v01"]["expressions"]["0"]["obj_id"]
     file.write_text(json.dumps(content))
-    problems = refused(URVOS(), gt, pred)
+    problems = refused(URVOSProtocol(), gt, pred)
     assert len(problems) == 2
     assert "video 'v00': no ground truth" in problems[0] and "obj_ids" in problems[0]
     assert "video 'v01', expression '0': the data set does not say which object" in problems[1]
@@ -248,7 +248,7 @@ def test_ground_truth_that_does_not_say_the_objects(own):
 def test_frames_of_objects_that_are_not_listed(own):
     gt, pred = own
     (gt / "valid" / "meta.json").unlink()
-    problems = refused(URVOS(frames="object"), gt, pred)
+    problems = refused(URVOSProtocol(frames="object"), gt, pred)
     assert "no frames of object '1'; frames=object needs" in problems[0] and "valid/meta.json" in problems[0]
 
 
@@ -264,5 +264,5 @@ def test_frames_of_objects_that_are_not_listed(own):
 )
 def test_wrong_options(made, option, message):
     with pytest.raises(InputError) as error:
-        URVOS(**option).evaluate(*made)
+        URVOSProtocol(**option).evaluate(*made)
     assert message in str(error.value)

@@ -37,7 +37,7 @@ from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.files import Files
 from rvos_ensemble.adapters.proposals import Proposals
 from rvos_ensemble.ensemble.fusion import grouping
-from rvos_ensemble.ensemble.metrics.protocols.a2d_sentences import A2DSentences
+from rvos_ensemble.ensemble.metrics.protocols.a2d_sentences import A2DSentencesProtocol
 from rvos_ensemble.ensemble.report import submission
 from rvos_ensemble.propagators.core import key_frames
 
@@ -133,7 +133,7 @@ def read_clips(dataset):
 
 
 def read_evaluation(folder: Path):
-    found = A2DSentences().evaluate(folder / "gt.json", folder / "pred.json")
+    found = A2DSentencesProtocol().evaluate(folder / "gt.json", folder / "pred.json")
     return json.dumps(found.summary), found.rows.to_csv() if hasattr(found, "rows") else ""
 
 

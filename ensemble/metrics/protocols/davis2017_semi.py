@@ -1,4 +1,4 @@
-"""DAVIS 2017, semi-supervised: the objects of the first frame are given, and followed."""
+"""DAVIS 2017, semi-supervised: the masks of the first frame are known, and the objects are followed."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rvos_ensemble.ensemble.metrics.protocols import davis
-from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol, Result
-from rvos_ensemble.ensemble.metrics.protocols.trees import open_tree
+from rvos_ensemble.ensemble.metrics.protocols.label_maps import davis
+from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
+from rvos_ensemble.ensemble.metrics.protocols.shared.trees import open_tree
 
 
-class Davis2017Semi(Protocol):
+class Davis2017SemiProtocol(Protocol):
     """DAVIS 2017 semi-supervised: J and F per object, object i of pred is object i of gt.
 
     gt is a DAVIS root (`Annotations/480p/VIDEO/FRAME.png`, `ImageSets/2017/SPLIT.txt`) or a folder of
-    `VIDEO/FRAME.png`; pred is a folder or zip of `VIDEO/FRAME.png`; both label maps.
+    `VIDEO/FRAME.png`; pred is a folder or zip of `VIDEO/FRAME.png`; both contain label maps.
 
     Options:
-        first_last: "drop" or "keep": whether the first and the last frame count.
-        void: what 255 in gt is: "background", "ignore" (such pixels count nowhere) or "object" (number 255).
+        first_last: "drop" or "keep" the first and the last frame.
+        void: the meaning of 255 in gt: "background", "ignore" (such pixels do not count) or "object" (number 255).
         assignment: "identity" or "hungarian", see davis2017_unsup.
         late_objects: "davis": the objects of the first frame count, in every frame; "vosbench": all objects count, each
             from the first frame in which gt or pred shows it, as in vos-benchmark.
-        gaps: object numbers that gt leaves out below its highest: "skip", or "count" as never-seen objects, as the
-            official code does, where each of them scores 1.
-        unknown_ids: objects of pred that gt does not have: "error" or "ignore".
-        max_proposals: highest number in pred that "hungarian" takes.
-        missing: frames and videos that pred does not have: "error", "zero" (they score 0) or "empty" masks.
-        empty_empty: what a frame scores where neither gt nor pred shows the object: 1 or 0.
-        legacy_decay: decay as the official code computes it, wrong from 256 frames on.
-        split: list of videos, where gt is a DAVIS root.
-        videos: only these.
+        gaps: object numbers below the highest that gt does not use: "skip" them, or "count" them as objects that never
+            appear, as the official code does, where each of them scores 1.
+        unknown_ids: objects of pred that are not in gt: "error" or "ignore".
+        max_proposals: the highest number in pred that "hungarian" accepts.
+        missing: frames and videos that are missing from pred: "error", "zero" (they score 0) or "empty" masks.
+        empty_empty: the score of a frame where neither gt nor pred shows the object: 1 or 0.
+        legacy_decay: compute decay as the official code does, wrong from 256 frames on.
+        split: the list of videos, if gt is a DAVIS root.
+        videos: score only these.
 
     Source: Pont-Tuset et al., The 2017 DAVIS Challenge on Video Object Segmentation, arXiv 1704.00675.
     """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol, Result
-from rvos_ensemble.ensemble.metrics.protocols.sentences import evaluate
+from rvos_ensemble.ensemble.metrics.protocols.samples.samples import evaluate
+from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
 
 SOURCE = (
     "for JHMDB-Sentences MTTR's datasets/jhmdb_sentences/create_gt_in_coco_format.py writes it from the puppet masks "
@@ -18,14 +18,14 @@ LISTS = {  # of jhmdb_sentences_samples_metadata*.json in the repositories, as i
 }
 
 
-class JHMDBSentences(Protocol):
+class JHMDBSentencesProtocol(Protocol):
     """JHMDB-Sentences: as A2D-Sentences, over three frames of each of 928 videos.
 
-    Which three frames was drawn by chance, and everyone drew their own: the lists of MTTR and SOC have a tenth of
-    their 2784 samples in common. Numbers compare only on the same list; a note says which it was.
+    The three frames were drawn at random, separately by each group: the lists of MTTR and SOC share a tenth of their
+    2784 samples. Numbers are comparable only on the same list; a note names the list.
 
-    gt: COCO json, one annotation an image; the image ids are `v_VIDEO_f_FRAME`. The data set comes with Matlab files
-    instead; MTTR's `datasets/jhmdb_sentences/create_gt_in_coco_format.py` converts them, given the list of samples.
+    gt: COCO json, one annotation per image; the image ids are `v_VIDEO_f_FRAME`. The data set is published as Matlab
+    files; MTTR's `datasets/jhmdb_sentences/create_gt_in_coco_format.py` converts them with a list of samples.
 
     pred: COCO results json, as for `a2d_sentences`.
     """

@@ -13,23 +13,24 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.datasets import mevis
 from rvos_ensemble.adapters.files.coco_rle import decode
 from rvos_ensemble.ensemble.fusion.bits import pack
-from rvos_ensemble.ensemble.metrics.protocols import expressions
-from rvos_ensemble.ensemble.metrics.protocols.expressions import Key, Truth, Video
-from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol, Result
+from rvos_ensemble.ensemble.metrics.protocols.shared import expressions
+from rvos_ensemble.ensemble.metrics.protocols.shared.expressions import Key, ScoredVideo, TruthReader
+from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
 from rvos_ensemble.ensemble.metrics.scores import PIXELS_AT_A_TIME
 
 
-class Mevis(Protocol):
+class MevisProtocol(Protocol):
     """MeViS: J and F per expression against the union of its objects, mean over expressions.
 
     gt is the data set's folder with `SPLIT/meta_expressions.json` and `SPLIT/mask_dict.json`, or the folder of the
-    split itself. No pictures are needed. pred is a folder or zip of `VIDEO/EXPRESSION/FRAME.png`, 0/255 or 0/1.
+    split itself. The video frames are not needed. pred is a folder or zip of `VIDEO/EXPRESSION/FRAME.png`, 0/255 or
+    0/1.
 
     Options:
-        missing: frames and expressions that pred does not have: "zero" (they score 0), "error" or "empty" masks. The
-            official script scores a missing video 0, and drops an expression with a missing frame from the mean.
-        empty_empty, average, legacy_decay: as those of the protocol ref_youtube_vos.
-        split, meta, videos: as those of the data set mevis.
+        missing: frames and expressions that are missing from pred: "zero" (they score 0), "error" or "empty" masks. The
+            official script scores a missing video 0, and omits an expression with a missing frame from the mean.
+        empty_empty, average, legacy_decay: see the protocol ref_youtube_vos.
+        split, meta, videos: see the data set mevis.
 
     Source: Ding et al., MeViS: A Large-scale Benchmark for Video Segmentation with Motion Expressions, ICCV 2023.
     """
@@ -45,11 +46,11 @@ class Mevis(Protocol):
         root, split = (gt.parent, gt.name) if (gt / "meta_expressions.json").is_file() else (gt, s.split)
         clips = mevis.Mevis(root=str(root), split=split, meta=s.meta, videos=s.videos).clips()
         videos = [
-            Video(
+            ScoredVideo(
                 clip.name,
                 clip.frames,
                 [e for e in clip.expressions if e.id in clip.truth.annotations],
-                RleParts(clip.truth.runs, f"{clip.truth.path}: video {clip.name!r}"),
+                RleTruthReader(clip.truth.runs, f"{clip.truth.path}: video {clip.name!r}"),
                 dict(clip.truth.annotations),
             )
             for clip in clips
@@ -60,18 +61,18 @@ class Mevis(Protocol):
                 f"{root / split}: nothing to score: expected mask_dict.json, and anno_id of each expression in "
                 "meta_expressions.json; only the splits train and valid_u are published with them"
             )
-        left = len(clips) - len(videos)
-        notes = [f"{left} of {len(clips)} videos have no ground truth and do not count"] if left else []
+        unscored = len(clips) - len(videos)
+        notes = [f"{unscored} of {len(clips)} videos have no ground truth and do not count"] if unscored else []
         return expressions.evaluate(s, videos, pred, workers, notes)
 
 
 @dataclass(frozen=True)
-class RleParts(Truth):
-    """Run lengths of a video.
+class RleTruthReader(TruthReader):
+    """Reads the RLE annotations of a video.
 
     Attributes:
-        runs: {annotation: one RLE a frame, None where the object is not to be seen}.
-        where: its name for messages.
+        runs: {annotation: one RLE per frame, None where the object is not visible}.
+        where: the name of the annotations for messages.
     """
 
     runs: Mapping[str, Sequence[dict | None]]
@@ -81,7 +82,7 @@ class RleParts(Truth):
         self, keys: Sequence[Key], size: tuple[int, int] | None, problems: list[str]
     ) -> Iterator[tuple[range, tuple[int, int], dict[Key, np.ndarray]]]:
         own = next((rle.get("size") for rles in self.runs.values() for rle in rles if isinstance(rle, dict)), None)
-        height, width = own or size or (1, 1)  # (1, 1): nothing to see on either side
+        height, width = own or size or (1, 1)  # (1, 1): both sides are empty
         count = len(next(iter(self.runs.values())))
         step = max(1, PIXELS_AT_A_TIME // (height * width))
         for start in range(0, count, step):

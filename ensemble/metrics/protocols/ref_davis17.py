@@ -10,29 +10,29 @@ import numpy as np
 import pandas as pd
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.metrics.protocols import davis
 from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import FOLDERS
-from rvos_ensemble.ensemble.metrics.protocols.protocol import MEASURES, Protocol, Result
-from rvos_ensemble.ensemble.metrics.protocols.trees import Tree, find_tree, open_tree
+from rvos_ensemble.ensemble.metrics.protocols.label_maps import davis
+from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import MEASURES, Protocol, Result
+from rvos_ensemble.ensemble.metrics.protocols.shared.trees import Tree, find_tree, open_tree
 
 ANNOTATORS = ("anno_0", "anno_1", "anno_2", "anno_3")
 
 
-class RefDavis17(Protocol):
+class RefDavis17Protocol(Protocol):
     """Ref-DAVIS17: davis2017_unsup for each of four annotators' expressions, and the mean of the four.
 
-    gt is a DAVIS root, itself or in a folder `DAVIS`, or the converted `valid/Annotations/VIDEO/FRAME.png`; the field
-    scores with `Annotations_unsupervised`. pred is a folder or zip of `anno_0/VIDEO/FRAME.png` to `anno_3/...`, label
-    maps in which value i is the object of the i-th expression. With the Hungarian assignment, which is the field's
-    default, it costs nothing to mistake one object for another.
+    gt is a DAVIS root, or the folder that contains it as `DAVIS`, or the converted `valid/Annotations/VIDEO/FRAME.png`;
+    published numbers use `Annotations_unsupervised`. pred is a folder or zip of `anno_0/VIDEO/FRAME.png` to
+    `anno_3/...`, label maps in which value i is the object of the i-th expression. With the Hungarian assignment, which
+    published numbers use, mistaking one object for another costs nothing.
 
     Options: those of davis2017_unsup.
 
-    Source: Khoreva et al., Video Object Segmentation with Language Referring Expressions, ACCV 2018; the evaluation as
-    in ReferFormer (Wu et al., CVPR 2022) and those who followed.
+    Source: Khoreva et al., Video Object Segmentation with Language Referring Expressions, ACCV 2018; the evaluation
+    follows ReferFormer (Wu et al., CVPR 2022) and its successors.
     """
 
-    defaults = davis.OF_PROPOSALS
+    defaults = davis.PROPOSAL_OPTIONS
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
         return davis.relations(given)
@@ -49,9 +49,10 @@ class RefDavis17(Protocol):
 
 
 def _annotators(start: Tree) -> dict[str, Tree]:
+    """{annotator: the folder of the predictions for that annotator's expressions}."""
     tree = find_tree(start, ANNOTATORS)
-    there = tree.videos() if tree else []
-    if absent := [name for name in ANNOTATORS if name not in there]:
+    present = tree.videos() if tree else []
+    if absent := [name for name in ANNOTATORS if name not in present]:
         raise InputError(
             f"{start.where}: no {', '.join(absent)}; expected label maps anno_K/VIDEO/FRAME.png of four annotators. "
             "A single one is scored by protocol=davis2017_unsup"

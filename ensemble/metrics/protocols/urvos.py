@@ -17,31 +17,33 @@ from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import read_videos
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.files import Files
-from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol, Result, spread
+from rvos_ensemble.ensemble.metrics.protocols.shared.parallel import map_videos
+from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 EPS = np.float32(1e-5)
 
 
-class URVOS(Protocol):
-    """URVOS prec@X: the share of sequences whose IoU, averaged over frames, is above X (not at X).
+class URVOSProtocol(Protocol):
+    """URVOS prec@X: the share of sequences whose IoU, averaged over frames, is above X (X itself does not count).
 
     gt is a root of Ref-YouTube-VOS: `meta_expressions/SPLIT/meta_expressions.json` and palette PNGs
-    `SPLIT/Annotations/VIDEO/FRAME.png`; the objects of the expressions come from `obj_id` there, from `obj_ids`, or
-    from the layout of 2020. No pictures are needed. pred is a folder or zip of
+    `SPLIT/Annotations/VIDEO/FRAME.png`; the objects of the expressions are read from `obj_id` there, from `obj_ids`, or
+    from the layout of 2020. The video frames are not needed. pred is a folder or zip of
     `[Annotations/]VIDEO/EXPRESSION/FRAME.png`.
 
-    The IoU of a frame is I / (U + 1e-5) in float32, so that a frame where both masks are empty scores 0, and 1 in every
-    other protocol: an object that leaves the picture costs points here even if that is seen.
+    The IoU of a frame is I / (U + 1e-5) in float32. A frame where both masks are empty therefore scores 0, while it
+    scores 1 in every other protocol: an object that leaves the frame costs points here even if the prediction is empty.
 
-    The authors' own evaluation is `unit=object frames=object size=320`.
+    The evaluation of the authors is `unit=object frames=object size=320`.
 
     Options:
-        split, meta, obj_ids, videos: as for the data set `ref_youtube_vos`.
-        unit: "expression": every expression is a sequence; "object": only the first expression of every object.
-        frames: "all": all frames of the video; "object": those that the json lists for the object (`objects` in the
-            layout of 2020, else `SPLIT/meta.json`).
-        size: masks are resized to this many pixels squared, nearest pixel, before they are compared; none by default.
+        split, meta, obj_ids, videos: see the data set `ref_youtube_vos`.
+        unit: "expression": every expression is a sequence; "object": only the first expression of every object is.
+        frames: "all": all frames of the video; "object": the frames that the json lists for the object (`objects` in
+            the layout of 2020, else `SPLIT/meta.json`).
+        size: masks are resized to a square of this many pixels per side (nearest neighbour) before they are compared;
+            by default they are not resized.
 
     Source: Seo et al., URVOS, ECCV 2020, Sec. 5; the authors' code, Baseline/trainer.py of skynbe/Refer-Youtube-VOS.
     """
@@ -70,29 +72,29 @@ class URVOS(Protocol):
                 problems += error.problems
         if problems:
             raise InputError(problems)
-        jobs = [Job(clip, files, _units(clip, s.unit, listed), s.size) for clip in clips]
+        jobs = [SequenceJob(clip, files, _units(clip, s.unit, listed), s.size) for clip in clips]
         masks = sum(len(frames) for job in jobs for frames in job.units.values())
-        found = spread(score_clip, jobs, workers, masks)
-        if problems := [sentence for clip in found for sentence in clip.problems]:
+        scored = map_videos(score_clip, jobs, workers, masks)
+        if problems := [sentence for clip in scored for sentence in clip.problems]:
             raise InputError(problems)
-        rows = pd.DataFrame([row for clip in found for row in clip.rows])
+        rows = pd.DataFrame([row for clip in scored for row in clip.rows])
         summary = {f"prec@{x}": float(np.mean(rows["J"] > x)) for x in THRESHOLDS}
         summary["J"] = _mean(rows["J"])
         notes = [f"{len(rows)} sequences, one for every {s.unit}; {masks} masks"]
-        if empty := sum(clip.empty for clip in found):
+        if empty := sum(clip.empty for clip in scored):
             notes.append(f"{empty} masks are empty like their ground truth: 0 here, 1 in every other protocol")
         return Result(rows, summary, tuple(notes))
 
 
 @dataclass(frozen=True)
-class Job:
-    """One video.
+class SequenceJob:
+    """One video to score.
 
     Attributes:
-        clip: with truth.
+        clip: a clip with ground truth.
         files: the predictions.
         units: {expression: numbers of the frames to score}.
-        size: side to which masks are resized; None leaves them.
+        size: the side to which masks are resized; None does not resize them.
     """
 
     clip: Clip
@@ -102,16 +104,16 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What became of a video: rows, problems of its files, how many masks are empty in both."""
+class SequenceScores:
+    """The outcome of a video: rows, problems of its files, and the number of masks that are empty on both sides."""
 
     rows: list[dict]
     problems: list[str]
     empty: int = 0
 
 
-def score_clip(job: Job) -> Found:
-    """The sequences of a video, each with its mean IoU."""
+def score_clip(job: SequenceJob) -> SequenceScores:
+    """Scores the sequences of a video, each with its mean IoU."""
     ious: dict[str, list[np.float32]] = {i: [] for i in job.units}
     wanted = {i: set(frames) for i, frames in job.units.items()}
     truth, empty = job.clip.truth, 0
@@ -126,16 +128,16 @@ def score_clip(job: Job) -> Found:
                     ious[i].append(np.float32(both) / (np.float32(either) + EPS))
                     empty += either == 0
     except InputError as error:
-        return Found([], error.problems)
+        return SequenceScores([], error.problems)
     rows = [
         {"video": job.clip.name, "expression": i, "object": ",".join(truth.objects[i]), "J": _mean(values)}
         for i, values in ious.items()
     ]
-    return Found(rows, [], empty)
+    return SequenceScores(rows, [], empty)
 
 
 def _overlap(mask: np.ndarray, target: np.ndarray, size: int | None) -> tuple[int, int]:
-    """Pixels in both, and in either."""
+    """Number of pixels in both masks, and in either."""
     if size is not None:
         mask, target = (
             cv2.resize(m.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0 for m in (mask, target)
@@ -143,13 +145,17 @@ def _overlap(mask: np.ndarray, target: np.ndarray, size: int | None) -> tuple[in
     return np.count_nonzero(mask & target), np.count_nonzero(mask | target)
 
 
-def _mean(values) -> float:
-    """One after the other in float64, as the authors add up: `np.mean` adds in another order."""
+def _mean(values: Sequence[float] | pd.Series) -> float:
+    """Mean in float64, summed in order as the authors do; `np.mean` sums in another order."""
     return float(np.cumsum(np.asarray(values, np.float64))[-1] / len(values))
 
 
 def _with_truth(clips: Sequence[Clip], root: Path) -> list[Clip]:
-    """The clips, with annotations in place of the pictures, and only expressions whose objects are known."""
+    """The clips, with their annotations as frames.
+
+    Raises:
+        InputError: naming every clip without ground truth and every expression without objects.
+    """
     problems = [
         f"{root}: video {clip.name!r}: no ground truth: expected SPLIT/Annotations/{clip.name}/, and the objects of "
         "its expressions as `obj_id` or in `obj_ids`"
@@ -171,7 +177,7 @@ def _with_truth(clips: Sequence[Clip], root: Path) -> list[Clip]:
 
 
 def _units(clip: Clip, unit: str, listed: Mapping[tuple[str, str], set[str]] | None) -> dict[str, list[int]]:
-    """{expression: numbers of the frames to score} of those that are sequences of their own."""
+    """{expression: numbers of the frames to score} for every expression that counts as a sequence."""
     units, seen = {}, set()
     for e in clip.expressions:
         objects = clip.truth.objects[e.id]
@@ -187,7 +193,10 @@ def _units(clip: Clip, unit: str, listed: Mapping[tuple[str, str], set[str]] | N
 
 
 def _listed(clips: Sequence[Clip], root: Path, split: str, meta: str | None) -> dict[tuple[str, str], set[str]]:
-    """{(video, object): names of its frames}, of the expressions' json in the layout of 2020, else of meta.json.
+    """The frames of each object, from the expressions' json in the layout of 2020, else from meta.json.
+
+    Returns:
+        {(video, object): names of its frames}.
 
     Raises:
         InputError: naming every object without frames.

@@ -1,4 +1,4 @@
-"""COCO json of single frames: a ground truth with one mask an image, and predictions with any number of them."""
+"""COCO json of single frames: a ground truth with one mask per image, and predictions with any number of masks."""
 
 from __future__ import annotations
 
@@ -6,36 +6,32 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
-
-import numpy as np
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.png import MAX_PIXELS
 from rvos_ensemble.adapters.datasets.file_problems import FEW
-from rvos_ensemble.adapters.files.coco_rle import DIGITS, Rle, numbers, plain
+from rvos_ensemble.adapters.files.coco_rle import Rle, plain
+from rvos_ensemble.ensemble.metrics.protocols.samples.rle_batch import empty_runs_of_all
 
 TRUTH = '{"images": [{"id", "height", "width"}], "annotations": [{"image_id", "segmentation": RLE, "area"}]}'
 RESULTS = '[{"image_id", "segmentation": RLE, "score"}], all masks of an image with their scores'
-
-AT_A_TIME = 1000  # masks that `fill` looks at together
 
 ImageId: TypeAlias = str | int
 
 
 @dataclass(frozen=True)
-class Truth:
+class ImageTruth:
     """The ground truth of one image.
 
     Attributes:
         size: (H, W).
-        rle: its mask.
-        area: in pixels, as the file says; it decides whether the object counts as small, medium or large.
-        crowd: COCO's `iscrowd`, 0 or 1: AP passes over it.
+        rle: the mask.
+        area: in pixels, as the file specifies it; it determines whether the object is small, medium or large.
+        crowd: COCO's `iscrowd`, 0 or 1; AP ignores crowds.
     """
 
     size: tuple[int, int]
@@ -45,24 +41,27 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredMask:
     """A predicted mask and its score."""
 
     rle: Rle
     score: float
 
 
-def read_truth(path: Path, source: str) -> dict[ImageId, Truth]:
-    """{image: its truth}, in the order of the file.
+def read_truth(path: Path, source: str) -> dict[ImageId, ImageTruth]:
+    """The ground truth of a file.
 
     Args:
         path: COCO json.
-        source: where such a file comes from, for messages.
+        source: how such a file is obtained, for messages.
+
+    Returns:
+        {image: its ground truth}, in the order of the file.
 
     Raises:
-        InputError: naming everything that is wrong with it.
+        InputError: naming everything that is wrong with the file.
     """
-    expected = f"expected COCO json {TRUTH}, one annotation an image; {source}"
+    expected = f"expected COCO json {TRUTH}, one annotation per image; {source}"
     content = _read(path, expected)
     if isinstance(content, list):
         raise InputError(f"{path}: a list, as predictions are; {expected}")
@@ -71,7 +70,7 @@ def read_truth(path: Path, source: str) -> dict[ImageId, Truth]:
         raise InputError(f"{path}: no COCO ground truth; {expected}")
     problems = _Problems(path)
     sizes = _sizes(lists[0], path, problems)
-    truths: dict[ImageId, Truth] = {}
+    truths: dict[ImageId, ImageTruth] = {}
     counts: Counter[ImageId] = Counter()
     for n, entry in enumerate(lists[1]):
         where = f"{path}: annotations[{n}]"
@@ -89,36 +88,40 @@ def read_truth(path: Path, source: str) -> dict[ImageId, Truth]:
         elif type(crowd) not in (int, bool) or crowd not in (0, 1):
             problems.add("crowds", f"{where}: iscrowd is {shown(crowd)}, expected 0 or 1")
         elif rle is not None:
-            truths[image] = Truth(sizes[image], rle, float(area), int(crowd))
-    for image in sizes if "entries" not in problems.found else ():
+            truths[image] = ImageTruth(sizes[image], rle, float(area), int(crowd))
+    for image in sizes if "entries" not in problems.by_kind else ():
         if counts[image] != 1:
             problems.add(
                 "images", f"{path}: image {shown(image)} has {counts[image]} annotations, expected exactly one"
             )
-    problems.told()
+    problems.raise_any()
     return {image: truths[image] for image in sizes}
 
 
-def read_predictions(path: Path, truths: Mapping[ImageId, Truth] | None) -> dict[ImageId, list[Scored]]:
-    """{image: its predictions in the order of the file}, for images that have any.
+def read_predictions(path: Path, truths: Mapping[ImageId, ImageTruth] | None) -> dict[ImageId, list[ScoredMask]]:
+    """The predictions of a file.
 
     Args:
         path: COCO results json.
-        truths: None where the ground truth could not be read; then only the form is checked.
+        truths: the ground truth; None if it could not be read, so that only the form is checked.
+
+    Returns:
+        {image: its predictions in the order of the file}, for images that have any.
 
     Raises:
-        InputError: naming everything that is wrong with it.
+        InputError: naming everything that is wrong with the file.
     """
     expected = f"expected COCO results {RESULTS}"
     content = _read(path, expected)
     if isinstance(content, dict) and "annotations" in content:
         raise InputError(f"{path}: a COCO ground truth, not predictions; {expected}")
     if not isinstance(content, list) or not content:
-        found = "an empty list" if content == [] else type(content).__name__
-        raise InputError(f"{path}: {found}; {expected}")
+        actual = "an empty list" if content == [] else type(content).__name__
+        raise InputError(f"{path}: {actual}; {expected}")
     problems = _Problems(path)
-    predictions: dict[ImageId, list[Scored]] = {}
-    quick = _quick(content, truths) if truths is not None else None
+    predictions: dict[ImageId, list[ScoredMask]] = {}
+    sizes = {image: truth.size for image, truth in (truths or {}).items()}
+    empty_runs = empty_runs_of_all(content, sizes) if truths is not None else None  # None: check one by one
     for n, entry in enumerate(content):
         where = f"{path}: [{n}]"
         if not problems.complete(entry, ("image_id", "segmentation", "score"), where):
@@ -131,103 +134,49 @@ def read_predictions(path: Path, truths: Mapping[ImageId, Truth] | None) -> dict
         if not _is_id(image) or image not in truths:
             problems.add("unknown images", f"{where}: image_id {shown(image)} is not in the ground truth")
             continue
-        size, rle = truths[image].size, entry["segmentation"]
-        if quick is not None and not quick[n]:
-            rle = {"size": list(size), "counts": rle["counts"]}
+        rle = entry["segmentation"]
+        if empty_runs is not None and not empty_runs[n]:
+            rle = {"size": list(sizes[image]), "counts": rle["counts"]}
         else:
-            rle = _checked(rle, size, f"{where}, image {shown(image)}", problems)
-        predictions.setdefault(image, []).append(Scored(rle, float(score) if _is_number(score) else 0.0))
-    problems.told()
+            rle = _checked(rle, sizes[image], f"{where}, image {shown(image)}", problems)
+        predictions.setdefault(image, []).append(ScoredMask(rle, float(score) if _is_number(score) else 0.0))
+    problems.raise_any()
     return predictions
-
-
-def _quick(content: list[Any], truths: Mapping[ImageId, Truth]) -> list[bool] | None:
-    """`with_empty_runs` of a whole file, part by part."""
-    found: list[bool] = []
-    for n in range(0, len(content), AT_A_TIME):
-        part = with_empty_runs(content[n : n + AT_A_TIME], truths)
-        if part is None:
-            return None
-        found += part
-    return found
-
-
-def fill(entries: Sequence[Any], truths: Mapping[ImageId, Truth]) -> bool:
-    """Whether all predictions are compressed RLE whose runs fill their image: many at once, in a tenth of the time.
-
-    False says only that they need to be looked at one by one.
-    """
-    return with_empty_runs(entries, truths) is not None
-
-
-def with_empty_runs(entries: Sequence[Any], truths: Mapping[ImageId, Truth]) -> list[bool] | None:
-    """Which of some predictions have empty runs, that are to be joined (see `plain`); None where `fill` is false."""
-    try:
-        counts = [entry["segmentation"]["counts"] for entry in entries]
-        told = [entry["segmentation"]["size"] for entry in entries]
-        sizes = [list(truths[entry["image_id"]].size) for entry in entries]
-        same = told == sizes and {*map(type, chain(*told))} == {int}
-        found, starts = numbers("".join(counts))
-    except (TypeError, KeyError, ValueError, OverflowError):
-        return None
-    if any(len(c) > DIGITS * (h * w + 1) for c, (h, w) in zip(counts, sizes, strict=True)):
-        return None
-    ends = np.cumsum([len(c) for c in counts])
-    first = np.searchsorted(starts, ends - [len(c) for c in counts])
-    if not same or not all(counts) or not np.isin(ends[:-1], starts).all():
-        return None
-    # Of each RLE, number 0 is a run, and numbers 1, 3, 5, ... and 2, 4, 6, ... add up to runs: as two columns of a
-    # table, in which an RLE with an even number of numbers leaves its last field empty.
-    each = np.diff(first, append=len(found))
-    rows = each // 2
-    top = np.cumsum(rows) - rows
-    k = np.arange(len(found)) - np.repeat(first, each) - 1
-    row, used = np.repeat(top, each) + k // 2, k >= 0
-    table, there = np.zeros((2, rows.sum() + 1, 2), np.int64)
-    table[row[used], k[used] % 2], there[row[used], k[used] % 2] = found[used], 1
-    sums = np.cumsum(table, axis=0)
-    before = np.concatenate([np.zeros((1, 2), np.int64), sums])[top]
-    runs = (sums[:-1] - np.repeat(before, rows, axis=0)) * there[:-1]
-    if (runs < 0).any() or (runs > MAX_PIXELS).any() or (found[first] < 0).any():
-        return None
-    total = np.concatenate([[0], np.cumsum(runs.sum(axis=1))])
-    pixels = found[first] + total[top + rows] - total[top]
-    if pixels.tolist() != [height * width for height, width in sizes]:
-        return None
-    empty = np.concatenate([[0], np.cumsum(((runs == 0) & (there[:-1] > 0)).sum(axis=1))])
-    return (empty[top + rows] > empty[top]).tolist()
 
 
 @dataclass
 class _Problems:
-    """What is wrong with a file, by kind: a fault that every entry has takes a few lines, not thousands."""
+    """Collects what is wrong with a file, by kind: an error in every entry takes a few lines, not thousands."""
 
     file: Path
-    found: dict[str, list[str]] = field(default_factory=dict)
+    by_kind: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, sentence: str) -> None:
-        self.found.setdefault(kind, []).append(sentence)
+        """Adds a sentence."""
+        self.by_kind.setdefault(kind, []).append(sentence)
 
     def complete(self, entry: Any, keys: Sequence[str], where: str) -> bool:
-        """Whether an entry has these keys; if not, says which it lacks."""
+        """Whether an entry has these keys; if not, adds a problem."""
         missing = [key for key in keys if key not in entry] if isinstance(entry, dict) else list(keys)
         if missing:
             self.add("entries", f"{where}: without {', '.join(f'`{key}`' for key in missing)}: {shown(entry)}")
         return not missing
 
-    def told(self) -> None:
-        """Raises InputError when there are any."""
-        if self.found:
+    def raise_any(self) -> None:
+        """Raises an InputError if there are problems."""
+        if self.by_kind:
             raise InputError(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        for kind, sentences in self.found.items():
+        """The first sentences of each kind, and the number of the others."""
+        for kind, sentences in self.by_kind.items():
             yield from sentences[:FEW]
             if len(sentences) > FEW:
                 yield f"{self.file}: and {len(sentences) - FEW} more {kind} like this"
 
 
 def _read(path: Path, expected: str) -> Any:
+    """The content of a json file; `expected` completes the message of every error."""
     if path.is_dir():
         raise InputError(f"{path}: a folder; {expected}")
     try:
@@ -245,21 +194,21 @@ def _sizes(images: list[Any], path: Path, problems: _Problems) -> dict[ImageId, 
             continue
         name, size = image["id"], (image["height"], image["width"])
         if not _is_id(name) or not all(type(side) is int and side > 0 for side in size):
-            told = f"id {shown(name)}, size {shown(size)}"
-            problems.add("images", f"{where}: {told}; expected a string or number, and (H, W)")
+            actual = f"id {shown(name)}, size {shown(size)}"
+            problems.add("images", f"{where}: {actual}; expected a string or number, and (H, W)")
         elif size[0] * size[1] > MAX_PIXELS:
             problems.add("images", f"{where}: size {shown(size)}, expected at most {MAX_PIXELS:,} pixels")
         elif name in sizes:
-            problems.add("repeated images", f"{where}: id {shown(name)} is there twice")
+            problems.add("repeated images", f"{where}: id {shown(name)} occurs twice")
         else:
             sizes[name] = size
     if len({type(name) for name in sizes}) > 1:
-        problems.add("ids", f"{path}: some ids of images are strings and some numbers; expected one kind")
+        problems.add("ids", f"{path}: some image ids are strings and some are numbers; expected one kind")
     return sizes
 
 
 def _checked(rle: Any, size: tuple[int, int], where: str, problems: _Problems) -> Rle | None:
-    """The mask as pycocotools takes it, None where it is no RLE of that size."""
+    """The mask in the form that pycocotools accepts; None if it is not an RLE of that size."""
     try:
         return plain(rle, size, where)
     except InputError as error:
@@ -268,10 +217,12 @@ def _checked(rle: Any, size: tuple[int, int], where: str, problems: _Problems) -
 
 
 def _is_id(value: Any) -> bool:
+    """Whether a value can be an image id."""
     return type(value) in (str, int)
 
 
 def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
     try:
         return type(value) in (int, float) and math.isfinite(value)
     except OverflowError:  # an int of hundreds of digits

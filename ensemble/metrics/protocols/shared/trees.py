@@ -1,7 +1,8 @@
-"""Masks of videos in a folder or a zip: where they lie, which are there, and their pixels.
+"""Masks of videos in a folder or a zip: their location, which frames are present, and their pixels.
 
-Two layouts, told apart by what lies in the folder of a video: `VIDEO/FRAME.png`, a label map per frame (a pixel's value
-is its object), and `VIDEO/EXPRESSION/FRAME.png`, a binary mask per expression and frame.
+There are two layouts, distinguished by the content of a video's folder: `VIDEO/FRAME.png`, one label map per frame, in
+which the value of a pixel is the number of its object; and `VIDEO/EXPRESSION/FRAME.png`, one binary mask per expression
+and frame.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from rvos_ensemble.adapters.datasets.meta import natural
 from rvos_ensemble.adapters.files.storage import Folder, Storage, Zip
 from rvos_ensemble.adapters.files.video_folders import find_parent
 
+VOID = 255  # in the label maps of a ground truth: pixels that belong to no object with certainty
+
 
 @dataclass(frozen=True)
 class Tree:
-    """The folder of all videos.
+    """The folder that holds the folders of all videos.
 
     Attributes:
         storage: the folder or zip.
-        top: where in it the videos lie: "" or a folder's name with `/` at its end.
+        top: where in the storage the folders lie: "" or a path with `/` at its end.
     """
 
     storage: Storage
@@ -43,25 +46,29 @@ class Tree:
         """Names of all folders in it."""
         return self.storage.entries(self.top)[0]
 
+    def folders(self, video: str) -> list[str]:
+        """Names of all folders of a video."""
+        return self.storage.entries(f"{self.top}{video}")[0]
+
     def frames(self, video: str) -> list[str]:
         """Names of the PNGs of a video (or of VIDEO/EXPRESSION), without suffix, in natural order."""
         files = self.storage.entries(f"{self.top}{video}")[1]
         return sorted((f.removesuffix(".png") for f in files if f.endswith(".png")), key=natural)
 
-    def masks(self, video: str, frames: Sequence[str]) -> Masks:
-        """The named frames of a video (or of VIDEO/EXPRESSION); those that are not there are None."""
-        there = set(self.storage.entries(f"{self.top}{video}")[1])
+    def masks(self, video: str, frames: Sequence[str]) -> MaskFiles:
+        """The files of some frames of a video (or of VIDEO/EXPRESSION)."""
+        present = set(self.storage.entries(f"{self.top}{video}")[1])
         names = (f"{frame}.png" for frame in frames)
-        return Masks(self.storage, tuple(f"{self.top}{video}/{n}" if n in there else None for n in names))
+        return MaskFiles(self.storage, tuple(f"{self.top}{video}/{n}" if n in present else None for n in names))
 
 
 @dataclass(frozen=True)
-class Masks:
-    """Label maps of some frames, read one at a time.
+class MaskFiles:
+    """Masks or label maps of some frames, read one at a time.
 
     Attributes:
-        storage: what they lie in.
-        names: of their files; None where there is none.
+        storage: the folder or zip that contains the files.
+        names: of the files; None where a file is missing.
     """
 
     storage: Storage
@@ -71,20 +78,20 @@ class Masks:
         return len(self.names)
 
     def where(self, t: int) -> str:
-        """The file's name for messages."""
+        """The name of the file of frame t for messages."""
         return self.storage.where(self.names[t])
 
     def data(self, t: int) -> bytes:
-        """The file of frame t, as it is."""
+        """The content of the file of frame t."""
         return self.storage.read(self.names[t])
 
     def read(self, t: int, size: tuple[int, int] | None = None, data: bytes | None = None) -> np.ndarray:
         """Frame t, uint8 [H, W], as stored.
 
         Args:
-            t: a frame that there is.
+            t: a frame whose file exists.
             size: (H, W) that it must have.
-            data: its file, where that has been read.
+            data: the content of the file, if it has been read already.
 
         Raises:
             InputError: unreadable, a colour picture, or of another size.
@@ -103,11 +110,11 @@ def open_tree(path: Path | str, what: str) -> Tree:
     """A folder or a zip, from its top.
 
     Args:
-        path: to it.
+        path: of the folder or zip.
         what: the argument that names it, for messages.
 
     Raises:
-        InputError: neither.
+        InputError: neither a folder nor a zip.
     """
     path = user_path(path)
     if os.path.isdir(path):
@@ -115,17 +122,17 @@ def open_tree(path: Path | str, what: str) -> Tree:
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such folder or zip, given as `{what}`")
     storage = Zip(str(path))
-    storage.entries("")  # fails here when it is no zip
-    if found := storage.problems():
-        raise InputError(found)
+    storage.entries("")  # raises if it is not a zip
+    if problems := storage.problems():
+        raise InputError(problems)
     return Tree(storage)
 
 
-def truth_tree(path: Path, folders: Sequence[str]) -> Tree:
-    """The ground truth: the first of some folders that is there, else `path` itself.
+def truth_tree(path: Path, folders: Sequence[str] = ()) -> Tree:
+    """The ground truth: in the first of some folders that contains videos, else in `path` itself.
 
     Raises:
-        InputError: there is nothing, or no video in it.
+        InputError: no such path, or no video in it.
     """
     storage = open_tree(path, "gt").storage
     for top in (*(f"{folder}/" for folder in folders), ""):
@@ -134,30 +141,31 @@ def truth_tree(path: Path, folders: Sequence[str]) -> Tree:
             return tree
     raise InputError(
         f"{storage.root}: no video with PNG annotations, given as `gt`; expected VIDEO/FRAME.png in it"
-        + f" or in {' or '.join(folders)}; at the top: {_holds(Tree(storage))}"
+        + "".join(f" or in {' or '.join(folders)}" for _ in folders[:1])
+        + f"; at the top: {_entries(Tree(storage))}"
     )
 
 
 def prediction_tree(start: Tree, videos: Collection[str]) -> Tree:
-    """The predictions: at the top, or in `Annotations`, in the folder of a split, in a folder that is alone.
+    """The predictions: at the top, in `Annotations`, in the folder of a split, or in a folder that is the only one.
 
     Args:
-        start: where to look, a folder or zip or a folder in one.
-        videos: those of the ground truth, of which at least one must be there.
+        start: where the search starts: a folder or zip, or a folder in one.
+        videos: those of the ground truth, of which at least one must be present.
 
     Raises:
-        InputError: they are nowhere, or in several places.
+        InputError: no predictions, or predictions in several places.
     """
     if tree := find_tree(start, videos):
         return tree
     raise InputError(
         f"{start.where}: none of the {len(videos)} videos of the ground truth ({first_few(sorted(videos), 3)}) is in "
-        f"it; expected a folder for each at the top or in Annotations/; at the top: {_holds(start)}"
+        f"it; expected a folder for each at the top or in Annotations/; at the top: {_entries(start)}"
     )
 
 
 def find_tree(start: Tree, folders: Collection[str]) -> Tree | None:
-    """The folder that holds one or more of these folders, None where there is none.
+    """The folder that contains at least one of some folders; None if there is no such folder.
 
     Raises:
         InputError: there are several.
@@ -166,6 +174,7 @@ def find_tree(start: Tree, folders: Collection[str]) -> Tree | None:
     return None if parent is None else Tree(start.storage, parent)
 
 
-def _holds(tree: Tree) -> str:
+def _entries(tree: Tree) -> str:
+    """The first folders and files of a tree, for messages."""
     folders, files = tree.storage.entries(tree.top)
     return first_few(folders + files)

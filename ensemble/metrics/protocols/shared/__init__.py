@@ -1,0 +1,1 @@
+"""What several protocols need: the base classes, the files of masks, and parallel scoring."""
