@@ -1,7 +1,7 @@
 """The exchange files of the 2023 winner: {video: {expression: {"mask_logits": float [T, H, W], "class_info": [T]}}}.
 
 One .pth, or a folder of chunks that split the videos. Despite the name, some of those files (UNINEXT's) hold
-probabilities, so `kind` must be said; the values are held against it.
+probabilities, so the setting `kind` is required, and the values are checked against it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
 
 MASKS, SCORES = "mask_logits", "class_info"
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
-MOST_SCORES = 1 << 20  # frames; a tensor can claim any length
+MOST_SCORES = 1 << 20  # frames; a tensor can state any length
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class ChallengePth(Reader):
         video, where = _load(file_stamp(path))[clip.name], f"{path}: video {clip.name!r}"
         if not isinstance(video, dict):
             raise InputError(f"{where}: a {type(video).__name__}, expected {{expression: ...}}")
-        if odd := [name for name in video if type(name) is not str]:
-            raise InputError(f"{where}: an expression is called {shown(odd[0])}, expected a text such as '0'")
+        if wrong := [name for name in video if type(name) is not str]:
+            raise InputError(f"{where}: the name of an expression is {shown(wrong[0])}, expected a text such as '0'")
         return list(video)
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
@@ -60,7 +60,7 @@ class ChallengePth(Reader):
             raise InputError(f"{where}: shape {shape}, expected {list(wanted)} ([T, H, W] of the clip)")
         kind = mask_kind(_dtype(masks, where), self.kind, where)
         scores = as_scores(_listed(entry[SCORES]), len(clip), where) if SCORES in entry else None
-        read = _Frames(path, clip.name, expression.id, self.kind)
+        read = _PthReader(path, clip.name, expression.id, self.kind)
         dtype = np.dtype(bool if kind == "binary" else np.uint8)
         return MaskSequence(LazyMasks(wanted, dtype, read), kind, scores=scores)
 
@@ -68,18 +68,18 @@ class ChallengePth(Reader):
         path = self._path(clip)
         return file_hash(file_stamp(path)) if path else ""
 
-    def holds(self) -> str:
+    def contents(self) -> str:
         return f"it has {first_few(video for path in self.paths for video in _load(file_stamp(path)))}"
 
     def _path(self, clip: Clip) -> str | None:
-        found = [path for path in self.paths if clip.name in _load(file_stamp(path))]
-        if len(found) > 1:
-            raise InputError(f"video {clip.name!r} is in more than one file: {', '.join(found)}")
-        return found[0] if found else None
+        paths = [path for path in self.paths if clip.name in _load(file_stamp(path))]
+        if len(paths) > 1:
+            raise InputError(f"video {clip.name!r} is in more than one file: {', '.join(paths)}")
+        return paths[0] if paths else None
 
 
-class _Frames:
-    """Reads frame t from the mapped file; the range of the whole sequence is looked at once, at the first one."""
+class _PthReader:
+    """Reads frame t from the mapped file; the first call also checks the value range of the whole sequence."""
 
     def __init__(self, path: str, video: str, expression: str, kind: str | None):
         self.key = (path, video, expression, kind)
@@ -97,20 +97,20 @@ class _Frames:
         return to_mask(frame, kind, f"{where}, frame {t}")
 
     def __reduce__(self):
-        return _Frames, self.key
+        return _PthReader, self.key
 
 
 @lru_cache(maxsize=64)
 def _load(stamp: Stamp) -> dict[str, Any]:
-    """The contents, tensors mapped from the file rather than read."""
-    import torch  # here, since files of other formats need none of it
+    """The contents; tensors are memory-mapped, not read."""
+    import torch  # here, because files of other formats do not need it
 
     path = stamp[0]
     if is_packed(path):
         verify_checksums(stamp)
     try:
         data = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
-    except Exception as error:  # the unpickler of torch raises whatever a damaged file leads it to
+    except Exception as error:  # a damaged file can make torch raise anything
         raise InputError(
             f"{path}: cannot be read: {reason(error)} (expected a file of torch.save that holds only dicts, lists, "
             "numbers and tensors, in its format since torch 1.6)"
@@ -121,7 +121,7 @@ def _load(stamp: Stamp) -> dict[str, Any]:
 
 
 def _listed(scores: Any) -> Any:
-    """Scores as a list of numbers, where they are one of tensors, or a tensor."""
+    """Scores as a list of numbers, if they are a tensor or a list of tensors; anything else is returned unchanged."""
     if isinstance(scores, (list, tuple)):
         tensors = [dense(score) for score in scores]
         return [v if x is None or x.dim() else x.item() for v, x in zip(scores, tensors, strict=True)]
@@ -130,10 +130,10 @@ def _listed(scores: Any) -> Any:
 
 
 def _dtype(tensor, where: str) -> np.dtype:
-    """numpy's dtype of a tensor; bfloat16, which numpy lacks, counts as the float32 that it is read as.
+    """The numpy dtype of a tensor; float32 for every float, bfloat16 included, since all are read as float32.
 
     Raises:
-        InputError: a dtype of numbers that are no masks.
+        InputError: a dtype that masks cannot have.
     """
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in DTYPES:

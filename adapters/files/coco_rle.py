@@ -1,7 +1,7 @@
 """COCO run-length masks in one json file.
 
-{video: {expression: [RLE or null per frame]}}, RLE = {"size": [H, W], "counts": string}, null = nothing there; beside
-the videos, optionally, "scores": {video: {expression: [score per frame]}}.
+{video: {expression: [RLE or null per frame]}}, RLE = {"size": [H, W], "counts": string}, null = an empty mask;
+beside the videos, optionally, "scores": {video: {expression: [score per frame]}}.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.reader import Reader
 from rvos_ensemble.adapters.files.scores import as_scores, load_json
 
-SCORES = "scores"  # the one name beside those of videos
-DIGITS = 6  # characters of a number at most: 29 bits and a sign, twice the largest picture; pycocotools reads no more
+SCORES = "scores"  # the only key that is not a video
+DIGITS = 6  # most characters of a number: 29 bits and a sign, twice the largest image; pycocotools reads no more
 
 Rle: TypeAlias = dict[str, Any]
+"""{"size": [H, W], "counts": string, or list of run lengths}."""
 
 
 def encode(masks: Iterable[np.ndarray]) -> list[Rle | None]:
-    """Masks, bool [H, W] each, as json-ready RLE; an empty mask is None.
+    """Encodes masks, bool [H, W] each, as RLE that JSON can hold; an empty mask is None.
 
     >>> encode([np.zeros((2, 2), bool), np.eye(2, dtype=bool)])
     [None, {'size': [2, 2], 'counts': '0120'}]
@@ -43,7 +44,7 @@ def encode(masks: Iterable[np.ndarray]) -> list[Rle | None]:
 
 
 def decode(rle: Rle | None, size: tuple[int, int], where: str) -> np.ndarray:
-    """A mask, bool [H, W]; nine times faster than pycocotools, which reads beyond runs that are too short.
+    """Decodes a mask, bool [H, W]; nine times faster than pycocotools, which reads past the end of too few runs.
 
     >>> decode({"size": [2, 2], "counts": "0120"}, (2, 2), "eye").tolist()
     [[True, False], [False, True]]
@@ -55,20 +56,20 @@ def decode(rle: Rle | None, size: tuple[int, int], where: str) -> np.ndarray:
         return np.zeros(size, bool)
     lengths = checked_runs(rle, size, where)
     foreground = (np.arange(len(lengths)) & 1).astype(np.uint8)
-    return cv2.transpose(np.repeat(foreground, lengths).reshape(size[::-1])).view(bool)  # runs go down the columns
+    return cv2.transpose(np.repeat(foreground, lengths).reshape(size[::-1])).view(bool)  # runs go down columns
 
 
 def checked_runs(rle: Any, size: tuple[int, int], where: str) -> np.ndarray:
     """The lengths of the runs, int64, background first.
 
     Raises:
-        InputError: malformed, of another size, or they do not fill the mask.
+        InputError: malformed, of another size, or the runs do not fill the mask.
     """
     if not isinstance(rle, dict) or type(rle.get("counts")) not in (str, list) or "size" not in rle:
         raise InputError(f'{where}: expected null or {{"size": [H, W], "counts": string}}, found {shown(rle)}')
-    told, pixels = rle["size"], size[0] * size[1]
-    if type(told) is not list or [*map(type, told)] != [int, int] or told != list(size):
-        raise InputError(f"{where}: size {shown(told)}, expected the clip's {list(size)} ([H, W])")
+    stated, pixels = rle["size"], size[0] * size[1]
+    if type(stated) is not list or [*map(type, stated)] != [int, int] or stated != list(size):
+        raise InputError(f"{where}: size {shown(stated)}, expected the clip's {list(size)} ([H, W])")
     damaged = f"{where}: damaged: its runs do not add up to {size[0]}x{size[1]} pixels"
     try:
         lengths = runs(rle["counts"], pixels)
@@ -82,9 +83,9 @@ def checked_runs(rle: Any, size: tuple[int, int], where: str) -> np.ndarray:
 
 
 def plain(rle: Any, size: tuple[int, int], where: str) -> Rle:
-    """The same mask as pycocotools can be given it: compressed, no empty runs in it, nothing beside.
+    """The same mask in the form that is safe for pycocotools: compressed, without empty runs or other keys.
 
-    pycocotools writes beyond its memory for more runs than pixels, and ends early where both masks have an empty run.
+    pycocotools writes past its memory for more runs than pixels, and stops early where both masks have an empty run.
 
     >>> plain({"size": [2, 2], "counts": [0, 1, 0, 0, 1, 2], "id": 7}, (2, 2), "corner")
     {'size': [2, 2], 'counts': '0111'}
@@ -103,18 +104,18 @@ def plain(rle: Any, size: tuple[int, int], where: str) -> Rle:
 def runs(counts: str | list[int], most: int = 1 << 27) -> np.ndarray:
     """The lengths of the runs, int64, background first.
 
-    Six bits a character: five of the number from the lowest up, one says that more follow; the last of a number
-    carries its sign. From the fourth number on, it is the difference to the number two before.
+    A character has six bits: five of the number, lowest first, and one that is set if more follow; the last character
+    of a number carries its sign. From the fourth number on, a number is the difference to the one two before it.
 
     >>> runs("0120").tolist()
     [0, 1, 2, 1]
 
     Args:
-        counts: as a string, or the lengths themselves.
-        most: pixels, which no run is longer than; so no sum below can pass what 64 bits hold.
+        counts: the string, or a list of the lengths.
+        most: number of pixels, the longest possible run, which also keeps the sums below within 64 bits.
 
     Raises:
-        ValueError: not such a string, or not such numbers.
+        ValueError: not such a string, or impossible lengths.
     """
     if len(counts) > DIGITS * (2 * most + 2):
         raise ValueError("more runs than pixels")
@@ -132,23 +133,23 @@ def runs(counts: str | list[int], most: int = 1 << 27) -> np.ndarray:
 
 
 def _joined(lengths: np.ndarray) -> np.ndarray:
-    """The same runs without empty ones, but for a first one of background.
+    """The same runs without empty ones, except that the first is always background.
 
     >>> _joined(np.array([0, 0, 3, 1, 0, 2])).tolist()
     [3, 3]
     """
-    colour, there = np.arange(len(lengths)) & 1, lengths > 0
-    colour, lengths = colour[there], lengths[there]
-    first = np.flatnonzero(np.diff(colour, prepend=-1))
+    value, nonempty = np.arange(len(lengths)) & 1, lengths > 0
+    value, lengths = value[nonempty], lengths[nonempty]
+    first = np.flatnonzero(np.diff(value, prepend=-1))
     joined = np.add.reduceat(lengths, first)
-    return np.concatenate([[0], joined]) if colour[0] else joined
+    return np.concatenate([[0], joined]) if value[0] else joined
 
 
 def numbers(counts: str) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers in the counts of an RLE, before differences are added up; several RLEs may follow each other.
+    """The numbers in the counts of an RLE, before the differences are summed; several RLEs may be concatenated.
 
     Returns:
-        The numbers, and the characters at which they start, int64 both.
+        The numbers, and the positions of their first characters, both int64.
 
     Raises:
         ValueError: not such a string.
@@ -162,9 +163,9 @@ def numbers(counts: str) -> tuple[np.ndarray, np.ndarray]:
     if digits.max() > DIGITS:
         raise ValueError("a run longer than any mask")
     place = np.arange(len(code)) - np.repeat(start, digits)
-    found = np.add.reduceat((code & 31) << (5 * place), start)
-    found -= np.where(code[last] & 16, np.int64(1) << (5 * digits), 0)
-    return found, start
+    values = np.add.reduceat((code & 31) << (5 * place), start)
+    values -= np.where(code[last] & 16, np.int64(1) << (5 * digits), 0)
+    return values, start
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class CocoRle(Reader):
 
     path: str
     kind: str | None
-    look_at_all = True
+    samples_all = True
 
     def __post_init__(self):
         if self.kind not in (None, "binary"):
@@ -193,26 +194,26 @@ class CocoRle(Reader):
         if not isinstance(rles, list) or len(rles) != len(clip):
             count = f"{len(rles)} masks" if isinstance(rles, list) else f"a {type(rles).__name__}"
             raise InputError(f"{where}: {count}, expected a list of {len(clip)}, one for every frame of the clip")
-        masks = LazyMasks((len(clip), *clip.size), np.dtype(bool), _Frames(tuple(rles), tuple(clip.size), where))
+        masks = LazyMasks((len(clip), *clip.size), np.dtype(bool), RleReader(tuple(rles), tuple(clip.size), where))
         scores = self._scores(clip, expression, where)
         return MaskSequence(masks, "binary", scores=scores)
 
-    def look(self, clip: Clip, expression: Expression, sequence: MaskSequence) -> list[str]:
+    def sample_problems(self, sequence: MaskSequence) -> list[str]:
         """Adds up the runs of every frame."""
-        frames: _Frames = sequence.masks.read
-        found = []
-        for t, rle in enumerate(frames.rles):
+        read: RleReader = sequence.masks.read
+        problems = []
+        for t, rle in enumerate(read.rles):
             try:
                 if rle is not None:
-                    checked_runs(rle, frames.size, f"{frames.where}, frame {t}")
+                    checked_runs(rle, read.size, f"{read.where}, frame {t}")
             except InputError as error:
-                found += error.problems
-        return found
+                problems += error.problems
+        return problems
 
     def fingerprint(self, clip: Clip) -> str:
         return file_hash(file_stamp(self.path))
 
-    def holds(self) -> str:
+    def contents(self) -> str:
         return f"it has {first_few(self._videos())}"
 
     def _videos(self) -> dict[str, Any]:
@@ -234,7 +235,9 @@ def _videos(stamp: Stamp) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Frames:
+class RleReader:
+    """Decodes frame t of a sequence of RLEs; None is an empty mask."""
+
     rles: tuple[Rle | None, ...]
     size: tuple[int, int]
     where: str

@@ -1,6 +1,6 @@
 """numpy arrays: one .npz with `VIDEO/EXPRESSION/masks` and `.../scores`, or a file VIDEO/EXPRESSION.npz for each.
 
-`masks` is [T, H, W]: bool (binary), uint8 (probabilities, 0..255 means 0..1) or a float, of the `kind` declared.
+`masks` is [T, H, W]: bool (binary), uint8 (probabilities, 0..255 means 0..1) or a float, interpreted by `kind`.
 Pickled arrays are refused.
 """
 
@@ -36,8 +36,8 @@ class Npz(Reader):
     kind: str | None
 
     def expressions(self, clip: Clip) -> list[str] | None:
-        found = [e for video, _, e in (key.rpartition("/") for key in self._keys()) if video == clip.name]
-        return found or None
+        expressions = [e for video, _, e in (key.rpartition("/") for key in self._keys()) if video == clip.name]
+        return expressions or None
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
         return _sequence(self.path, f"{clip.name}/{expression.id}/", clip, self.kind)
@@ -45,7 +45,7 @@ class Npz(Reader):
     def fingerprint(self, clip: Clip) -> str:
         return file_hash(file_stamp(self.path))
 
-    def holds(self) -> str:
+    def contents(self) -> str:
         return f"it has {first_few(dict.fromkeys(key.rpartition('/')[0] for key in self._keys()))}"
 
     def _keys(self) -> list[str]:
@@ -72,7 +72,7 @@ class NpzTree(Reader):
         paths = [self._path(clip, e) for e in clip.expressions]
         return " ".join(file_hash(file_stamp(p)) if os.path.isfile(p) else "-" for p in paths)
 
-    def holds(self) -> str:
+    def contents(self) -> str:
         folders, files = Folder(self.root).entries("")
         return f"at the top: {first_few(folders + files)}"
 
@@ -89,7 +89,7 @@ def _sequence(path: str, prefix: str, clip: Clip, kind: str | None) -> MaskSeque
     scores = None
     if f"{prefix}scores.npy" in _open(path).members:
         scores = _scores(path, f"{prefix}scores", len(clip))
-    read = _Frames(path, f"{prefix}masks", kind)
+    read = _NpzReader(path, f"{prefix}masks", kind)
     return MaskSequence(
         LazyMasks(wanted, np.dtype(bool if mask_type == "binary" else np.uint8), read), mask_type, scores=scores
     )
@@ -98,15 +98,15 @@ def _sequence(path: str, prefix: str, clip: Clip, kind: str | None) -> MaskSeque
 def _scores(path: str, key: str, frames: int) -> np.ndarray:
     head, where = _header(path, key), f"{path}: {key}"
     if len(head.shape) != 1 or head.dtype.kind not in "fiu":
-        found = f"an array of {head.dtype} {shown(head.shape)}"
-        raise InputError(f"{where}: {found}, expected {frames} numbers, one for every frame")
+        array = f"an array of {head.dtype} {shown(head.shape)}"
+        raise InputError(f"{where}: {array}, expected {frames} numbers, one for every frame")
     if head.shape[0] != frames:
         raise InputError(f"{where}: {head.shape[0]} scores, expected {frames}, one for every frame")
     return as_scores(_array(path, key), frames, where)
 
 
-class _Frames:
-    """Reads frame t; the array is unpacked whole at the first one and kept for as long as the sequence lives."""
+class _NpzReader:
+    """Reads frame t; the first call decompresses the whole array, which is kept as long as the sequence exists."""
 
     def __init__(self, path: str, key: str, kind: str | None):
         self.path, self.key, self.kind = path, key, kind
@@ -117,8 +117,8 @@ class _Frames:
             self.masks = self._load()
         return self.masks[t]
 
-    def __reduce__(self):  # travels without its masks
-        return _Frames, (self.path, self.key, self.kind)
+    def __reduce__(self):  # pickled without its masks
+        return _NpzReader, (self.path, self.key, self.kind)
 
     def _load(self) -> np.ndarray | PackedMasks:
         where = f"{self.path}: {self.key}"
@@ -132,14 +132,14 @@ class _Frames:
 
 @dataclass(frozen=True)
 class _Header:
-    """What an array says of itself."""
+    """The header of an array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
 
 def _open(path: str):
-    """The file, its names verified: scores under a damaged name would be no scores, and nobody would know."""
+    """The file, with its names verified: scores under a damaged name would silently be missing."""
     archive = open_zip(file_stamp(path), os.getpid())
     if archive.misnamed:
         raise InputError(f"{path}: damaged: {archive.misnamed}")
@@ -156,7 +156,7 @@ def _member(path: str, key: str) -> zipfile.ZipInfo:
 
 
 def _header(path: str, key: str) -> _Header:
-    """Reads no more than a header can have, and believes it only where the file has just as many bytes."""
+    """Reads the header, at most as many bytes as one can have, and verifies that the array has the size it states."""
     member = _member(path, key)
     try:
         with _open(path).file.open(member) as file:
@@ -164,24 +164,24 @@ def _header(path: str, key: str) -> _Header:
         version = npy.read_magic(start)
         shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(start)
         size = math.prod(shape) * dtype.itemsize
-    except Exception as error:  # numpy evaluates the header as a Python literal: any of its exceptions may come up
-        raise InputError(f"{path}: {key}: damaged: {_told(error)}") from error
-    if not dtype.hasobject and member.file_size != start.tell() + size:  # objects are refused by their type
+    except Exception as error:  # numpy evaluates the header as a Python literal, which can raise anything
+        raise InputError(f"{path}: {key}: damaged: {_reason(error)}") from error
+    if not dtype.hasobject and member.file_size != start.tell() + size:  # object arrays are refused by their dtype
         raise InputError(f"{path}: {key}: damaged: {dtype} {shown(list(shape))}, but {member.file_size:,} bytes in all")
     return _Header(shape, dtype)
 
 
 def _array(path: str, key: str) -> np.ndarray:
-    """The array, of a shape and type that have been looked at, in the byte order of this machine."""
+    """The array, whose header has been checked, in the byte order of this machine."""
     try:
         with _open(path).file.open(_member(path, key)) as file:
             array = npy.read_array(file, allow_pickle=False)
     except InputError:
         raise
-    except Exception as error:  # of the zip, or of numpy
-        raise InputError(f"{path}: {key}: cannot be read: {_told(error)}") from error
+    except Exception as error:  # zipfile or numpy
+        raise InputError(f"{path}: {key}: cannot be read: {_reason(error)}") from error
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,7 +1,6 @@
-"""PNG masks in a folder or a zip: a folder per expression, or object ids per video.
+"""PNG masks in a folder or a zip: a folder per expression, or a PNG of object ids per frame.
 
-The layout is told by what lies in the folder of a video: folders (one per expression), or PNG files (object ids).
-That folder is looked for at the top, in `Annotations`, in the folder of a split, and in a folder that is alone.
+The content of a video's folder determines the layout: folders (one per expression), or PNG files (object ids).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class PngMasks(Reader):
     kind: str | None
     objects: str
     extra: str
-    look_at_all = True
+    samples_all = True
 
     def __post_init__(self):
         if self.kind == "logits":
@@ -56,26 +55,19 @@ class PngMasks(Reader):
         self._check_frames(clip, at)
         names = tuple(f"{at}/{frame}.png" for frame in clip.frames)
         prob = self.kind == "prob"
-        read = _Frames(self.storage, names, tuple(clip.size), "prob" if prob else ids)
+        read = _PngReader(self.storage, names, tuple(clip.size), "prob" if prob else ids)
         masks = LazyMasks((len(clip), *clip.size), np.dtype(np.uint8 if prob else bool), read)
         return MaskSequence(masks, "prob" if prob else "binary")
 
-    def look(self, clip: Clip, expression: Expression, sequence: MaskSequence) -> list[str]:
-        """Every header, and the pixels of the first frame."""
-        frames: _Frames = sequence.masks.read
-        found = []
-        for name in frames.names:
-            where = self.storage.where(name)
-            try:
-                head = png.header(self.storage.read(name, 33), where)
-                found += _size_problem(head.size, frames.size, where)
-                if head.colour not in (png.GREY, png.PALETTE):
-                    found.append(f"{where}: a {png.COLOURS[head.colour]} picture, expected a mask: mode L or P")
-            except InputError as error:
-                found += error.problems
-        if not found:
-            frames(0)
-        return found
+    def sample_problems(self, sequence: MaskSequence) -> list[str]:
+        """Checks every header, and the pixels of the first frame."""
+        read: _PngReader = sequence.masks.read
+        problems = []
+        for name in read.names:
+            problems += header_problems(self.storage, name, read.size, "a mask: mode L or P")
+        if not problems:
+            read(0)
+        return problems
 
     def problems(self, clips: Sequence[Clip]) -> list[str]:
         layouts: dict[str, list[str]] = {}
@@ -84,14 +76,14 @@ class PngMasks(Reader):
                 if at := self._video(clip):
                     layouts.setdefault(self._layout(at), []).append(clip.name)
             except InputError:
-                pass  # told when the clip's turn comes
-        found = self.storage.problems()
+                pass  # reported when the clip itself is checked
+        problems = self.storage.problems()
         if len(layouts) > 1:
-            found.append(
+            problems.append(
                 f"{self.storage.root}: mixed layouts: a folder per expression in video "
                 f"{first_few(layouts['expressions'])}; one PNG per frame in video {first_few(layouts['ids'])}"
             )
-        return found
+        return problems
 
     def fingerprint(self, clip: Clip) -> str:
         at = self._video(clip)
@@ -103,7 +95,7 @@ class PngMasks(Reader):
             f"{folder}/{file}" for folder in folders for file in self.storage.entries(folder)[1] if file in wanted
         )
 
-    def holds(self) -> str:
+    def contents(self) -> str:
         folders, files = self.storage.entries("")
         return f"expected a folder of that name at the top or in Annotations/; at the top: {first_few(folders + files)}"
 
@@ -114,13 +106,13 @@ class PngMasks(Reader):
 
     def _layout(self, at: str) -> Literal["expressions", "ids"]:
         folders, files = self.storage.entries(at)
-        pictures = [f for f in files if f.endswith(".png")]
-        if folders and pictures:
+        pngs = [f for f in files if f.endswith(".png")]
+        if folders and pngs:
             raise InputError(
-                f"{self.storage.where(at)}: both folders ({first_few(folders)}) and PNG files ({first_few(pictures)}); "
+                f"{self.storage.where(at)}: both folders ({first_few(folders)}) and PNG files ({first_few(pngs)}); "
                 "expected either a folder per expression or one PNG of object ids per frame"
             )
-        return "ids" if pictures else "expressions"
+        return "ids" if pngs else "expressions"
 
     def _ids(self, expression: Expression) -> tuple[int, ...]:
         valid = [o for o in expression.objects if o.isdecimal() and 0 < int(o) < 256]
@@ -128,33 +120,33 @@ class PngMasks(Reader):
             raise InputError(
                 f"{self.storage.root}: one PNG of object ids per frame, but the data set gives no ids from 1 to 255 "
                 f"for clip {expression.clip!r}, expression {expression.id!r} (only {first_few(expression.objects)}); "
-                "say `objects: any` where every id belongs to it, or give a folder per expression"
+                "set `objects: any` if every id belongs to it, or write a folder per expression"
             )
         return tuple(map(int, valid))
 
     def _check_frames(self, clip: Clip, at: str) -> None:
         folders, files = self.storage.entries(at)
-        found, there, wanted = [], set(files), {f"{frame}.png" for frame in clip.frames}
-        if missing := sorted(wanted - there):
-            found.append(
+        problems, present, wanted = [], set(files), {f"{frame}.png" for frame in clip.frames}
+        if missing := sorted(wanted - present):
+            problems.append(
                 f"{self.storage.where(at)}: {len(missing)} of {len(wanted)} frames are missing: {', '.join(missing)}"
             )
-        if self.extra == "error" and (more := sorted(there - wanted) + [f"{f}/" for f in folders]):
-            found.append(
-                f"{self.storage.where(at)}: {first_few(more)} not among the frames of the data set; "
-                "pass over such ones with `extra: ignore`"
+        if self.extra == "error" and (others := sorted(present - wanted) + [f"{f}/" for f in folders]):
+            problems.append(
+                f"{self.storage.where(at)}: {first_few(others)} not among the frames of the data set; "
+                "`extra: ignore` skips such files"
             )
-        if found:
-            raise InputError(found)
+        if problems:
+            raise InputError(problems)
 
 
 @dataclass(frozen=True)
-class _Frames:
+class _PngReader:
     """Reads frame t of one sequence.
 
     Attributes:
         foreground: "prob": grey levels are probabilities; None: a 0/255 or 0/1 mask; ids: the pixels of these objects;
-            no ids: whatever is not 0.
+            no ids: every value but 0.
     """
 
     storage: Storage
@@ -165,20 +157,20 @@ class _Frames:
     def __call__(self, t: int) -> np.ndarray:
         name = self.names[t]
         where = self.storage.where(name)
-        picture = png.decode(self.storage.read(name), where)
-        values = picture.values
-        if problem := _size_problem(values.shape, self.size, where):
-            raise InputError(problem)
+        image = png.decode(self.storage.read(name), where)
+        values = image.values
+        if problems := size_problems(values.shape, self.size, where):
+            raise InputError(problems)
         if self.foreground == "prob":
-            return _probabilities(picture, where)
+            return _probabilities(image, where)
         if self.foreground is None:
             return _binary(values, where)
         if not self.foreground:
             return values != 0
         if values.max() == 255 and not ((values > 0) & (values < 255)).any():
             raise InputError(
-                f"{where}: a 0/255 mask, expected object ids ({first_few(self.foreground)} for this expression); say "
-                "`objects: any` where every expression of the video means whatever is not 0"
+                f"{where}: a 0/255 mask, expected object ids ({first_few(self.foreground)} for this expression); set "
+                "`objects: any` if every value but 0 belongs to each expression of the video"
             )
         mask = values == self.foreground[0]
         for i in self.foreground[1:]:
@@ -191,19 +183,42 @@ def _binary(values: np.ndarray, where: str) -> np.ndarray:
         return two_valued(values, where)
     except InputError as error:
         raise InputError(
-            f"{error}; if these are object ids, VIDEO/FRAME.png is split by the objects of the data set; "
-            " `objects: any` takes all ids here; if grey levels are probabilities, say `kind: prob`"
+            f"{error}; object ids belong into VIDEO/FRAME.png, which is split by the objects of the data set; "
+            "`objects: any` takes all ids as foreground; if grey levels are probabilities, set `kind: prob`"
         ) from None
 
 
-def _probabilities(picture: png.Png, where: str) -> np.ndarray:
-    if picture.palette or picture.bits != 8:
-        what = "palette" if picture.palette else f"{picture.bits}-bit"
+def _probabilities(image: png.Png, where: str) -> np.ndarray:
+    if image.palette or image.bits != 8:
+        what = "palette" if image.palette else f"{image.bits}-bit"
         raise InputError(f"{where}: a {what} picture cannot be `kind: prob`; expected 8-bit grey, 0..255 for 0..1")
-    return picture.values
+    return image.values
 
 
-def _size_problem(size: tuple[int, int], wanted: tuple[int, int], where: str) -> list[str]:
-    if tuple(size) == tuple(wanted):
+def header_problems(storage: Storage, name: str, size: tuple[int, int], expected: str) -> list[str]:
+    """What is wrong with the header of a PNG: damage, another size, or a colour image.
+
+    Args:
+        storage: where it lies.
+        name: of the file.
+        size: (H, W) of the clip.
+        expected: what the file should be instead of a colour image, for the message.
+    """
+    where = storage.where(name)
+    try:
+        head = png.header(storage.read(name, 33), where)
+    except InputError as error:
+        return error.problems
+    problems = size_problems(head.size, size, where)
+    if head.colour not in (png.GREY, png.PALETTE):
+        problems.append(f"{where}: a {png.COLOURS[head.colour]} picture, expected {expected}")
+    return problems
+
+
+def size_problems(size: tuple[int, int], expected: tuple[int, int], where: str) -> list[str]:
+    """The message about a mask that has another size than its clip; empty if the sizes are equal."""
+    if tuple(size) == tuple(expected):
         return []
-    return [f"{where}: {size[0]}x{size[1]} (HxW), expected the clip's {wanted[0]}x{wanted[1]}; masks are never resized"]
+    return [
+        f"{where}: {size[0]}x{size[1]} (HxW), expected the clip's {expected[0]}x{expected[1]}; masks are never resized"
+    ]

@@ -1,4 +1,4 @@
-"""What the readers of all formats have in common."""
+"""The interface of the readers, one per format of masks."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from rvos_ensemble.adapters.core.masks import Masks, MaskSequence
 
 
 class Reader:
-    """Reads the masks of clips from files of one format. Must be picklable, as must be the sequences it returns."""
+    """Reads the masks of clips from files of one format. It and the sequences it returns must be picklable."""
 
-    look_at_all: ClassVar[bool] = False  # `look` is cheap enough to be done for every expression by `check`
+    samples_all: ClassVar[bool] = False  # `sample_problems` is cheap enough for `check` to call it for all expressions
 
     def expressions(self, clip: Clip) -> list[str] | None:
-        """Ids of the expressions of the clip that the files have, None where they do not know the video."""
+        """Ids of the expressions of the clip that the files have, None if they do not have the video."""
         raise NotImplementedError
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
-        """The masks, lazily; everything that can be said without reading pixels has been verified.
+        """The masks of an expression, lazily; everything that needs no pixels has been checked.
 
         Raises:
-            InputError: naming all that is wrong.
+            InputError: naming every problem.
         """
         raise NotImplementedError
 
-    def look(self, clip: Clip, expression: Expression, sequence: MaskSequence) -> list[str]:
-        """Looks into the pixels of a sequence, for `check`; by default reads its first frame."""
+    def sample_problems(self, sequence: MaskSequence) -> list[str]:
+        """What is wrong with a sample of a sequence's masks, for `check`; by default the first mask.
+
+        Raises:
+            InputError: what is wrong with them, as well.
+        """
         sequence.masks[0]
         return []
 
@@ -37,30 +41,20 @@ class Reader:
         return []
 
     def fingerprint(self, clip: Clip) -> str:
-        """Changes whenever the masks of the clip do."""
+        """A hash that changes whenever the masks of the clip do."""
         raise NotImplementedError
 
-    def holds(self) -> str:
-        """What the files have, in a few words, for the message that something is missing."""
+    def contents(self) -> str:
+        """What the files contain, in a few words, for the message that a video is missing."""
         raise NotImplementedError
 
 
-def faults(masks: Masks) -> list[str]:
-    """Everything that is wrong with some masks, found by reading each of them; one line a problem."""
-    found: list[str] = []
+def decoding_problems(masks: Masks) -> list[str]:
+    """Everything that is wrong with some masks, one line per problem; every mask is read."""
+    problems: list[str] = []
     for t in range(masks.shape[0]):
         try:
             masks[t]
         except InputError as error:
-            found += error.problems
-    return found
-
-
-def some(names, most: int = 5) -> str:
-    """The first few names, for messages.
-
-    >>> some(["a", "b", "c"], 2)
-    'a, b, ...'
-    """
-    names = [str(n) for n in names]
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "") or "nothing"
+            problems += error.problems
+    return problems

@@ -18,10 +18,10 @@ from rvos_ensemble.adapters.core.messages import shown
 
 @lru_cache(maxsize=16)
 def load_json(stamp: Stamp) -> dict[str, Any]:
-    """A json file whose top is a mapping; treat the result as read-only.
+    """The content of a JSON file that holds an object; it is cached, so do not modify it.
 
     Raises:
-        InputError: not json, or not a mapping.
+        InputError: not JSON, or not an object.
     """
     data = read_json(stamp[0], complaint="cannot be read as json")
     if not isinstance(data, dict):
@@ -33,12 +33,12 @@ def as_scores(values: Any, frames: int, where: str) -> np.ndarray:
     """One finite score per frame as float32 [T].
 
     Args:
-        values: a list, tuple or array [T] of numbers; nothing else is a list of scores, though it may have a length.
+        values: a list, tuple or array [T] of numbers; other sequences are refused.
         frames: T.
         where: file name and entry, for messages.
 
     Raises:
-        InputError: another number of them, not numbers, or beyond what float32 holds.
+        InputError: another count, values that are not numbers, or numbers that float32 cannot hold.
     """
     if isinstance(values, np.ndarray):
         values = values.tolist() if values.ndim == 1 and values.dtype.kind in "fiu" else values
@@ -48,9 +48,9 @@ def as_scores(values: Any, frames: int, where: str) -> np.ndarray:
             f"{where}: scores are not a list of {frames} numbers, one for every frame in order: {kind}; write them as "
             "such a list"
         )
-    if odd := [t for t, value in enumerate(values) if type(value) not in (int, float)]:
+    if wrong := [t for t, value in enumerate(values) if type(value) not in (int, float)]:
         raise InputError(
-            f"{where}: scores are not a list of {frames} numbers: that of frame {odd[0]} is {shown(values[odd[0]])}"
+            f"{where}: scores are not a list of {frames} numbers: that of frame {wrong[0]} is {shown(values[wrong[0]])}"
         )
     if len(values) != frames:
         raise InputError(f"{where}: {len(values)} scores, expected {frames}, one for every frame")
@@ -70,10 +70,10 @@ def _double(value: float) -> float:
 
 
 def text_of(path: Path, key: str) -> str:
-    """A remark in a side file {key: a line of text}, "" where there is none.
+    """The remark in a file {key: a line of text}; "" if it has no such key.
 
     Raises:
-        InputError: not such a file.
+        InputError: the file has another form.
     """
     value = load_json(file_stamp(path)).get(key, "")
     if not isinstance(value, str) or not value.isprintable():
@@ -82,13 +82,13 @@ def text_of(path: Path, key: str) -> str:
 
 
 def scores_of(path: Path, clip: Clip, expression: str) -> np.ndarray:
-    """The scores of an expression in a side file {video: {expression: [score per frame]}}."""
+    """The scores of an expression in a file {video: {expression: [score per frame]}}."""
     where = f"{path}: video {clip.name!r}, expression {expression!r}"
     return as_scores(_entry(path, clip, expression, where), len(clip), where)
 
 
 def key_frame_of(path: Path, clip: Clip, expression: str) -> int:
-    """The key frame of an expression: the winner's {"index_info": {"class_index": k}}, or just k."""
+    """The key frame of an expression, written as the winner's {"index_info": {"class_index": k}}, or as k."""
     where = f"{path}: video {clip.name!r}, expression {expression!r}"
     entry = _entry(path, clip, expression, where)
     try:

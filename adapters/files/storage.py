@@ -1,8 +1,7 @@
-"""A folder, or a zip read as one: the same few operations on both."""
+"""A folder or a zip of masks, with the same operations on both."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import zipfile
@@ -15,23 +14,23 @@ from typing import TypeAlias
 
 from rvos_ensemble.adapters.core.disk import open_file, read_file
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import Stamp, file_stamp
+from rvos_ensemble.adapters.core.hashing import Stamp, content_hash, digest, file_stamp
 from rvos_ensemble.adapters.core.png import MAX_BYTES
 
-MOST_NAMES = 1 << 29  # bytes of a list of names in a zip: a hundred times what any benchmark has
+MOST_NAMES = 1 << 29  # bytes of the central directory of a zip: a hundred times that of any benchmark
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder. Names inside are relative, with `/`; hidden files and the litter of file managers are not seen."""
+    """A folder. Names are relative to it, with `/`; hidden files and those of file managers are skipped."""
 
     root: str
 
     def entries(self, at: str) -> tuple[list[str], list[str]]:
-        """Names of the folders and of the files in a folder, sorted; two empty lists where there is no such folder.
+        """Names of the folders and of the files in a folder, sorted; two empty lists if the folder does not exist.
 
-        What cannot be looked at, such as a link to itself, counts as a file, so that it harms nobody who does not
+        An entry of unknown kind, such as a link to itself, counts as a file, so that it only matters to those who
         read it.
 
         Raises:
@@ -40,8 +39,8 @@ class Folder:
         path = os.path.join(self.root, at)
         folders, files = [], []
         try:
-            with os.scandir(path) as found:
-                for entry in found:
+            with os.scandir(path) as scan:
+                for entry in scan:
                     if not is_junk(entry.name):
                         (folders if _is_folder(entry) else files).append(entry.name)
         except (FileNotFoundError, NotADirectoryError):
@@ -51,7 +50,7 @@ class Folder:
         return sorted(folders), sorted(files)
 
     def read(self, name: str, first: int | None = None, most: int = MAX_BYTES) -> bytes:
-        """The bytes of a file, or its first few.
+        """The bytes of a file, or its first ones.
 
         Raises:
             InputError: it cannot be read, or has more bytes than `most`.
@@ -59,25 +58,22 @@ class Folder:
         return read_file(os.path.join(self.root, name), most, first)
 
     def where(self, name: str) -> str:
-        """The file's name for messages."""
+        """The name of a file, for messages."""
         return os.path.join(self.root, name)
 
     def fingerprint(self, names: Iterable[str]) -> str:
-        """Changes whenever one of these files does: a hash of their bytes."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name in names:
-            data = self.read(name)
-            digest.update(f"{name} {len(data)}\n".encode() + data)
-        return digest.hexdigest()
+        """A hash of the names and contents of some files."""
+        return digest("".join(f"{name} {content_hash(self.where(name))}\n" for name in names))
 
     def problems(self) -> list[str]:
+        """What is wrong with the folder as a whole: nothing."""
         return []
 
     def first_suffix(self, suffixes: tuple[str, ...]) -> str:
-        """Which of these kinds of file the folder holds, by the first one found.
+        """The suffix of the first file, in sorted order, that has one of these suffixes.
 
         Raises:
-            InputError: none of them, or nothing that can be read.
+            InputError: no file has one of them; folders that cannot be read are named.
         """
         failed: list[OSError] = []
         for _, folders, files in os.walk(self.root, onerror=failed.append):
@@ -86,21 +82,27 @@ class Folder:
                 suffix = Path(file).suffix
                 if suffix in suffixes and not is_junk(file):
                     return suffix
-        told = f"; {failed[0].filename} cannot be read: {failed[0].strerror}" if failed else ""
-        raise InputError(f"{self.root}/: holds no masks: no {', '.join(suffixes)} file in it{told}")
+        unreadable = f"; {failed[0].filename} cannot be read: {failed[0].strerror}" if failed else ""
+        raise InputError(f"{self.root}/: holds no masks: no {', '.join(suffixes)} file in it{unreadable}")
 
 
 @dataclass(frozen=True)
 class Zip:
-    """A zip file; opened once per process, since processes must not share a file position."""
+    """A zip, with the operations of `Folder`; opened once per process: a file position must not be shared."""
 
     root: str
 
     def entries(self, at: str) -> tuple[list[str], list[str]]:
+        """Names of the folders and of the files in a folder, sorted; two empty lists if the folder does not exist."""
         folders, files = self._zip.tree.get(at.rstrip("/"), ((), ()))
         return sorted(folders), sorted(files)
 
     def read(self, name: str, first: int | None = None, most: int = MAX_BYTES) -> bytes:
+        """The bytes of a file, or its first ones.
+
+        Raises:
+            InputError: it does not exist, occurs twice, is damaged, or has more bytes than `most`.
+        """
         archive, where = self._zip, self.where(name)
         if name not in archive.members:
             raise InputError(f"{where}: not in the zip")
@@ -109,15 +111,16 @@ class Zip:
         return read_member(archive.file, archive.members[name], where, most, first)
 
     def where(self, name: str) -> str:
+        """The name of a file, for messages."""
         return f"{self.root}:{name}"
 
     def fingerprint(self, names: Iterable[str]) -> str:
-        """From the checksums and sizes in the zip's directory."""
+        """A hash of the names of some files, and of their checksums and sizes as the central directory states them."""
         members = self._zip.members
-        lines = (f"{n} {members[n].CRC} {members[n].file_size}\n" for n in names)
-        return hashlib.blake2b("".join(lines).encode(), digest_size=16).hexdigest()
+        return digest("".join(f"{n} {members[n].CRC} {members[n].file_size}\n" for n in names))
 
     def problems(self) -> list[str]:
+        """What is wrong with the zip as a whole: names that occur twice."""
         return [f"{self.where(name)}: twice in the zip" for name in sorted(self._zip.twice)]
 
     @property
@@ -135,7 +138,7 @@ class _OpenZip:
 
     @cached_property
     def misnamed(self) -> str | None:
-        """A member that is called something else in the zip's list of names than where it lies, if there is one."""
+        """A member whose name differs between the central directory and its own header, if there is one."""
         for name, info in self.members.items():
             try:
                 self.file.open(info).close()
@@ -145,24 +148,24 @@ class _OpenZip:
 
     @cached_property
     def tree(self) -> dict[str, tuple[set[str], set[str]]]:
-        """{folder: (folders in it, files in it)}; the top is ""."""
+        """{folder: (its folders, its files)}; the top is ""."""
         tree: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
         for name in self.members:
             parts = name.split("/")
             if any(map(is_junk, parts)):
                 continue
-            above = ""
+            folder = ""
             for part in parts[:-1]:
-                tree[above][0].add(part)
-                above = f"{above}/{part}" if above else part
-                tree.setdefault(above, (set(), set()))
-            tree[above][1].add(parts[-1])
+                tree[folder][0].add(part)
+                folder = f"{folder}/{part}" if folder else part
+                tree.setdefault(folder, (set(), set()))
+            tree[folder][1].add(parts[-1])
         return tree
 
 
 @lru_cache(maxsize=32)
 def open_zip(stamp: Stamp, process: int) -> _OpenZip:
-    """A zip file opened for reading, kept open.
+    """A zip opened for reading, and kept open.
 
     Raises:
         InputError: not a zip, or a damaged one.
@@ -171,16 +174,16 @@ def open_zip(stamp: Stamp, process: int) -> _OpenZip:
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which no more is read at once than a zip's list of names can need, whatever its last bytes ask for."""
+    """A file that refuses to read more at once than a central directory can have, whatever the end record states."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > MOST_NAMES:
-            raise zipfile.BadZipFile(f"its list of names asks for {size:,} bytes")
+            raise zipfile.BadZipFile(f"its central directory claims {size:,} bytes")
         return super().read(size)
 
 
 class _Owning(zipfile.ZipFile):
-    """Closes the file that it was given."""
+    """A zip that closes its file object, which `zipfile` leaves open."""
 
     def close(self) -> None:
         file = self.fp
@@ -190,10 +193,10 @@ class _Owning(zipfile.ZipFile):
 
 
 def zip_file(path: str | Path) -> zipfile.ZipFile:
-    """Opens a zip that nobody vouches for.
+    """Opens an untrusted zip.
 
     Raises:
-        InputError: no file, not a zip, or a damaged one, such as with names that are not UTF-8.
+        InputError: no such file, not a zip, or a damaged one, such as one with names that are not UTF-8.
     """
     file = _Bounded(open_file(path))
     try:
@@ -204,17 +207,17 @@ def zip_file(path: str | Path) -> zipfile.ZipFile:
 
 
 def zip_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Its members that are no folders, in order."""
+    """The members of a zip that are files, in order."""
     return [info for info in archive.infolist() if not info.filename.endswith("/")]
 
 
 def read_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, most: int = MAX_BYTES, first: int | None = None
 ) -> bytes:
-    """The bytes of a file in a zip, or its first few; the checksum of the whole is verified.
+    """The bytes of a file in a zip, or its first ones; the checksum of a whole file is verified.
 
     Raises:
-        InputError: damaged, encrypted, packed in a way that is not known, or more bytes than `most`.
+        InputError: damaged, encrypted, compressed by an unknown method, or larger than `most`.
     """
     if info.file_size > most:
         raise InputError(
@@ -229,7 +232,7 @@ def read_member(
 
 
 def _plain(name: str) -> str:
-    r"""The path of a member; some tools write `./` and `/` before it, those of Windows `\\` in it.
+    r"""The path of a member, without the `./` and `/` that some tools prepend, and with `/` for `\\`.
 
     >>> _plain(".\\top\\a.png"), _plain("/top//a.png")
     ('top/a.png', 'top/a.png')
@@ -245,7 +248,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def is_junk(name: str) -> bool:
-    """Litter of file managers: hidden files, and the like of `__MACOSX`."""
+    """Whether a file is hidden, or one that file managers create, such as `__MACOSX`."""
     return name.startswith(".") or name in JUNK
 
 

@@ -1,4 +1,4 @@
-"""What is common to all files of torch.save: checksums that torch itself does not look at, and plain tensors."""
+"""What all files of torch.save have in common: checksums, which torch itself does not verify, and plain tensors."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ BLOCK = 1 << 20
 
 
 def is_packed(path: str) -> bool:
-    """Whether it is a zip, as torch writes since 1.6; such a file need not be read whole."""
+    """Whether a file is a zip, as torch writes since 1.6; such a file can be read in parts."""
     try:
         return zipfile.is_zipfile(path)
-    except Exception:  # of an end record that is damaged; torch says what it makes of it
+    except Exception:  # a damaged end record; torch.load reports what is wrong
         return False
 
 
 @lru_cache(maxsize=256)
 def verify_checksums(stamp: Stamp) -> None:
-    """Compares every part of a packed file with its checksum, once in a process.
+    """Compares every part of a packed file with its checksum, once per process.
 
-    A flipped bit in a tensor is another number that nothing else would notice.
+    Nothing else would notice a flipped bit in a tensor: it is just another number.
 
     Raises:
-        InputError: a part does not fit its checksum, is packed (torch never does that), or is there twice.
+        InputError: a part has a wrong checksum, is compressed (torch never does that), or occurs twice.
     """
     path = stamp[0]
     try:
@@ -41,7 +41,7 @@ def verify_checksums(stamp: Stamp) -> None:
     with opened as archive:
         parts = archive.infolist()
         if len({part.filename for part in parts}) < len(parts):
-            raise InputError(f"{path}: damaged: a part of it is there twice")
+            raise InputError(f"{path}: damaged: one of its parts occurs twice")
         if packed := [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]:
             raise InputError(f"{path}: {packed[0]} in it is compressed, which torch.save never does; save it again")
         if not any(part.CRC for part in parts):  # torch.serialization.set_crc32_options(False)
@@ -51,16 +51,16 @@ def verify_checksums(stamp: Stamp) -> None:
                 with archive.open(part) as file:
                     while file.read(BLOCK):
                         pass
-            except Exception as error:  # BadZipFile, or anything of a damaged directory
+            except Exception as error:  # BadZipFile, or anything if the directory is damaged
                 raise InputError(f"{path}: damaged: {error}; copy or download it again") from error
 
 
 def dense(value: Any) -> Tensor | None:
-    """A tensor as plain numbers in memory, without gradient; None of anything else.
+    """A tensor as plain numbers in memory, without gradient; None for anything else.
 
-    Anything else is: sparse, quantised and nested tensors, those without memory, and subclasses.
+    Refused are sparse, quantised and nested tensors, tensors on another device, and subclasses.
     """
-    import torch  # here, since files of other formats need none of it
+    import torch  # here, because files of other formats do not need it
 
     if type(value) not in (torch.Tensor, torch.nn.Parameter):
         return None

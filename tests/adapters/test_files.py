@@ -432,13 +432,13 @@ def test_npz_and_pth_of_every_dtype(tmp_path, name):
 def test_npz_wrong(tmp_path):
     npz = tmp_path / "m.npz"
     for convert, kind, words in [
-        (margins, None, "masks of dtype float32: say what they are: `kind: binary` or `kind: prob` or `kind: logits`"),
-        (margins, "prob", "are logits, declared as `kind: prob`; say `kind: logits`"),
-        (as_probabilities, "logits", "are probabilities, declared as `kind: logits`; say `kind: prob`"),
+        (margins, None, "masks of dtype float32: set `kind: binary` or `kind: prob` or `kind: logits`"),
+        (margins, "prob", "are logits, declared as `kind: prob`; set `kind: logits`"),
+        (as_probabilities, "logits", "are probabilities, declared as `kind: logits`; set `kind: prob`"),
         (lambda m: m.astype(np.uint8), None, "uint8 means probabilities in 0..255, these look like a 0/1 mask"),
         (lambda m: m.astype(np.uint8), "logits", "masks of dtype uint8 cannot be `kind: logits`, but binary or prob"),
         (lambda m: m, "prob", "masks of dtype bool cannot be `kind: prob`, but binary"),
-        (lambda m: m.astype(np.int32), None, "masks of dtype int32: say what they are: `kind: binary`"),
+        (lambda m: m.astype(np.int32), None, "masks of dtype int32: set `kind: binary`"),
         (lambda m: m * np.uint8(7), "binary", "values from 0 to 7, declared as `kind: binary`"),
         (lambda m: np.where(m, np.nan, 0.5), "prob", "not all are numbers"),
         (lambda m: m.astype(complex), None, "masks of dtype complex128, expected bool, uint8 or a float"),
@@ -575,7 +575,7 @@ def test_stems(tmp_path, tree):
     assert "several candidates" in problems(Files(path=str(tree)))
     for path in (f"{tree}/", f"{tree}.zip"):
         expect_truth(Files(path=path))
-    assert f"{tmp_path / 'mutr'}: no masks there; looked in {tmp_path} for mutr/, mutr.zip" in problems(
+    assert f"{tmp_path / 'mutr'}: no masks at this path; looked in {tmp_path} for mutr/, mutr.zip" in problems(
         Files(path=str(tmp_path / "mutr"))
     )
     (tmp_path / "a.txt").write_text("")

@@ -304,7 +304,7 @@ def test_a_pipe_is_not_waited_for(tiny, capsys):
     assert "a pipe" in failure(lambda: file_hash((str(mask), 0, 0)))
     for suffix in (".zip", ".json", ".npz", ".pth"):
         os.mkfifo(tiny.root / f"pipe{suffix}")
-        assert "no masks there" in failure(lambda s=suffix: Files(path=str(tiny.root / f"pipe{s}")).predict(CLIP))
+        assert "no masks at this path" in failure(lambda s=suffix: Files(path=str(tiny.root / f"pipe{s}")).predict(CLIP))
 
 
 def test_a_sparse_mask_of_20_gb(tiny, capsys):
@@ -402,7 +402,7 @@ def test_names_that_nothing_reads(tiny):
         (tiny.root / "moved").rename(part)
     long = Clip("a", CLIP.frames, (Expression("a", "n" * 230, "it"),), Blank())
     assert f"no masks of expression '{'n' * 230}'" in "".join(Files(path=str(soc)).check([long]))
-    assert "no masks there" in failure(lambda: Files(path=str(soc / ("n" * 300))).predict(CLIP))
+    assert "no masks at this path" in failure(lambda: Files(path=str(soc / ("n" * 300))).predict(CLIP))
     assert "Too many levels" in failure(lambda: Folder(str(soc)).entries("loop"))
     assert "File name too long" in failure(lambda: Folder(str(soc)).entries("n" * 300))
 
@@ -544,7 +544,7 @@ def test_scores_in_pth_that_are_none(tmp_path, scores):
 
 def test_names_that_are_no_texts(tmp_path):
     torch.save({"a": {i: {"mask_logits": logits()} for i in range(3)}}, tmp_path / "m.pth")
-    assert "an expression is called 0, expected a text" in told(Files(path=str(tmp_path / "m.pth"), kind="logits"))
+    assert "the name of an expression is 0, expected a text" in told(Files(path=str(tmp_path / "m.pth"), kind="logits"))
 
 
 def damage(path: Path) -> None:

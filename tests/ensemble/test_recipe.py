@@ -137,7 +137,7 @@ def test_predictions_take_the_place_of_models(tiny, tmp_path, capsys):
     assert run_ensemble.main(["check", *arguments]) == 2
     assert "soc_nano is a small network of ours that knows only the words of `shapes`" in capsys.readouterr().err
     assert run_ensemble.main(["check", *arguments, f"predictions={tmp_path / 'nowhere'}"]) == 2
-    assert f"{tmp_path / 'nowhere' / 'soc'}: no masks there" in capsys.readouterr().err
+    assert f"{tmp_path / 'nowhere' / 'soc'}: no masks at this path" in capsys.readouterr().err
     given = [*arguments, f"predictions={tiny.root}/predictions"]
     assert run_ensemble.main(["check", *given]) == 0
     own = tmp_path / "own.yaml"
