@@ -1,4 +1,4 @@
-"""`Annotations/EXPRESSION/FRAME.png` of a clip: its PNGs, their digest, and writing them."""
+"""The folder `Annotations` of a clip: encodes, writes and verifies `EXPRESSION/FRAME.png`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def write_tree(draft: Draft, clip: Clip, prediction: Prediction) -> str:
     """Writes `Annotations/EXPRESSION/FRAME.png` of a clip.
 
     Returns:
-        Digest of all the PNGs, as `digest_of_tree` finds it.
+        Digest of all PNGs, equal to `digest_of_tree`.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, data in pictures(clip, prediction):
@@ -27,7 +27,7 @@ def write_tree(draft: Draft, clip: Clip, prediction: Prediction) -> str:
 
 
 def digest_of_tree(folder: Path, clip: Clip) -> str | None:
-    """Digest of the PNGs of a clip, None where one is missing or there are others."""
+    """Digest of the PNGs of a clip; None if one is missing or the folder contains other files."""
     digest = hashlib.blake2b(digest_size=16)
     names = picture_names(clip)
     try:
@@ -39,12 +39,12 @@ def digest_of_tree(folder: Path, clip: Clip) -> str | None:
 
 
 def picture_names(clip: Clip) -> list[str]:
-    """`EXPRESSION/FRAME.png` of every frame of every expression, in the order they are written."""
+    """`EXPRESSION/FRAME.png` of every frame of every expression, in the order in which they are written."""
     return [f"{e.id}/{frame}.png" for e in clip.expressions for frame in clip.frames]
 
 
 def pictures(clip: Clip, prediction: Prediction) -> Iterator[tuple[str, bytes]]:
-    """(`EXPRESSION/FRAME.png`, its bytes) of a prediction; expressions that share their masks are encoded once."""
+    """(`EXPRESSION/FRAME.png`, its bytes) for each mask; masks shared by several expressions are encoded once."""
     encoded: dict[int, list[bytes]] = {}
     for e in clip.expressions:
         sequence: MaskSequence = prediction[e.id]

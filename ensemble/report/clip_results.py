@@ -1,4 +1,4 @@
-"""The results of one clip of a run: its graph computed, scored, and written."""
+"""Computes the graph of one clip of a run, scores it and writes the results."""
 
 from __future__ import annotations
 
@@ -25,20 +25,23 @@ from rvos_ensemble.ensemble.report import clip_data, overlays
 from rvos_ensemble.ensemble.report.annotations import digest_of_tree, write_tree
 from rvos_ensemble.ensemble.report.record import ClipRecord, pack_record, read_record, unpack_record
 
-FORMAT = b"2"  # of the files beside the masks; raise it when one of them changes: older ones are then made again
+FORMAT = b"2"  # of all files except masks; increase it if one changes, so that older files are recomputed
 
 
 def run_clip(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
-    """Takes one clip through the recipe. Never raises for what is wrong with the clip: the record says so.
+    """Runs the recipe on one clip. Errors are returned in the record, not raised.
 
     Args:
         recipe: the recipe.
-        pending: folder of this run's results, see `ensemble/engine/results.py`.
+        pending: folder for the results of this run, see `ensemble/engine/results.py`.
         clip: the clip.
+
+    Returns:
+        The record of the clip.
     """
     try:
         record = _run(recipe, pending, clip)
-    except (Exception, SystemExit) as error:  # one bad video never sinks a run
+    except (Exception, SystemExit) as error:  # one failing clip must not stop the run
         failure = Failure(message_of(error), traceback.format_exc(), isinstance(error, InputError))
         record = _failed(recipe, clip, failure)
     record.peak_mb = _peak_mb()
@@ -46,16 +49,16 @@ def run_clip(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
 
 
 def reusable(recipe: Recipe, places: Sequence[Place], clip: Clip) -> tuple[ClipRecord, Place] | None:
-    """The record of an earlier run and its place, if neither inputs nor recipe nor results have changed since.
+    """The record of an earlier run and its place, if inputs, recipe and results are unchanged; else None.
 
     Args:
         recipe: the recipe.
-        places: where results of the clip may lie; the first that is valid is taken.
+        places: folders that may contain results of the clip; the first valid one is used.
         clip: the clip.
     """
     try:
         keys, truth = keys_of(recipe, clip), clip.truth.fingerprint() if clip.truth else ""
-    except Exception:  # whatever is wrong is reported when the clip is checked and computed
+    except Exception:  # problems are reported when the clip is checked and computed
         return None
     for place in places:
         old = read_record(place.path(clip.name, "record.json"))
@@ -68,14 +71,14 @@ def reusable(recipe: Recipe, places: Sequence[Place], clip: Clip) -> tuple[ClipR
 
 
 def load_result(recipe: Recipe, clip: Clip, name: str, key: str) -> Prediction | None:
-    """The masks of a source or step of a clip that has been computed; None where the store has lost them."""
+    """The stored masks of a source or step of a computed clip; None if they are no longer in the store."""
     if name in recipe.sources and not recipe.sources[name].stored:
         return recipe.sources[name].predict(clip)
     return Store(recipe.store).load(clip.name, name, key)
 
 
 def side_files(recipe: Recipe, clip: Clip) -> list[str]:
-    """The files beside the masks, by `results.PARTS`: scores of every frame, the report's pictures, overlays."""
+    """Names (see `results.PARTS`) of all result files except masks: scores per frame, report images, overlays."""
     names = ["scores.npz"]
     if recipe.config["report"]:
         names.append("report.js")
@@ -85,6 +88,7 @@ def side_files(recipe: Recipe, clip: Clip) -> list[str]:
 
 
 def _run(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
+    """Computes, scores and writes the clip; may raise."""
     keys = keys_of(recipe, clip)
     truth = clip.truth.fingerprint() if clip.truth else ""
     graph = Graph(clip, Store(recipe.store), nodes_of(recipe, keys, keys), stop=True)
@@ -96,7 +100,7 @@ def _run(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
     record.computed, record.seconds = graph.computed, graph.seconds
     record.notes = {n: {e: dict(s.notes) for e, s in p.items() if s.notes} for n, p in results.items()}
     output = results[recipe.output]
-    results = {n: p for n, p in results.items() if not isinstance(p, Objects)}  # what can be scored and shown
+    results = {n: p for n, p in results.items() if not isinstance(p, Objects)}  # those to score and show
     started = time.perf_counter()
     scores = score(clip, results)
     record.scores = means_of(scores)
@@ -111,11 +115,11 @@ def _run(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
         record.seconds["write"] = time.perf_counter() - started
         data = pack_record(record)
         draft.write("record.json", data)
-    return unpack_record(data)  # as a rerun will read it
+    return unpack_record(data)  # exactly as a rerun reads it
 
 
 def _failed(recipe: Recipe, clip: Clip, failure: Failure) -> ClipRecord:
-    """The record of a clip that failed; where its files are at fault, everything that is wrong with them."""
+    """The record of a failed clip; if its input files caused the failure, the error lists all of their problems."""
     message = failure.message
     if failure.bad_input:
         message = "\n".join(dict.fromkeys([*message.split("\n"), *inspect(recipe, clip)]))
@@ -123,6 +127,7 @@ def _failed(recipe: Recipe, clip: Clip, failure: Failure) -> ClipRecord:
 
 
 def _is_valid(recipe: Recipe, clip: Clip, old: ClipRecord, place: Place, keys: dict[str, str], truth: str) -> bool:
+    """Whether the record fits the recipe and the clip, and its files are undamaged."""
     if (old.clip, old.output, list(old.keys.items()), old.truth) != (
         clip.name,
         recipe.output,
@@ -140,7 +145,7 @@ def _is_valid(recipe: Recipe, clip: Clip, old: ClipRecord, place: Place, keys: d
 def _side_files(
     recipe: Recipe, clip: Clip, results: Mapping[str, Prediction], scores: FrameScores
 ) -> Iterator[tuple[str, bytes]]:
-    """The files that `side_files` names, with their bytes."""
+    """Names and bytes of the files of `side_files`."""
     names = iter(side_files(recipe, clip))
     yield next(names), pack_scores(scores, len(clip))
     if recipe.config["report"]:
@@ -150,13 +155,15 @@ def _side_files(
 
 
 def _peak_mb() -> float:
-    """Peak memory of this process."""
+    """Peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _digest(data: bytes) -> str:
+    """Digest of a result file, which changes with FORMAT."""
     return hashlib.blake2b(data, digest_size=16, person=FORMAT).hexdigest()
 
 
 def _digest_of_file(path: Path) -> str | None:
+    """Digest of the file; None if it does not exist."""
     return _digest(path.read_bytes()) if path.is_file() else None

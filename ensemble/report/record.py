@@ -1,4 +1,4 @@
-"""ClipRecord: what became of a clip in a run."""
+"""ClipRecord: the status, scores and notes of a clip of a run."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from rvos_ensemble.ensemble.engine.store import key_of
 
 @dataclass
 class ClipRecord:
-    """What became of a clip; kept as json beside the results, so that a rerun knows what is done.
+    """The outcome of a clip, stored as JSON with its results, so that a rerun can reuse them.
 
     Attributes:
-        clip: its name.
+        clip: name of the clip.
         status: "done", "reused" (nothing had to be computed) or "failed".
-        error: why it failed.
-        frames: how many it has.
+        error: reason of the failure.
+        frames: number of frames.
         output: name of the source or step whose masks were written.
-        keys: of every source and step, see `keys_of`; with output and truth they say whether the record still holds.
-        truth: fingerprint of the ground truth it was scored against.
-        pictures: digest of the PNGs it wrote.
-        files: {part of the results: digest} of what lies beside the masks; see `side_files`.
-        scores: {source or step: {expression: {"J": mean, "F": mean}}}; of every frame: `frame_scores`.
-        notes: {source or step: {expression: notes}}: key frames, groups, propagator, where scores come from.
-        seconds: spent on each step, "read" and "write" and "score" included.
-        computed: steps that were computed, not taken from the store.
-        peak_mb: of the process that did the work.
-        trace: where the error came from, for those who mend programs; not kept in the record's file.
+        keys: {source or step: key}, see `keys_of`; the record is valid while keys, output and truth are unchanged.
+        truth: fingerprint of the ground truth used for scoring.
+        pictures: digest of the PNGs.
+        files: {part of the results: digest} of the other files of the clip, see `side_files`.
+        scores: {source or step: {expression: {"J": mean, "F": mean}}}; for scores per frame see `frame_scores`.
+        notes: {source or step: {expression: notes}}: key frames, groups, propagator, origin of the scores.
+        seconds: {step: seconds}, including "read", "write" and "score".
+        computed: steps that were computed rather than loaded from the store.
+        peak_mb: peak memory of the process that computed the clip.
+        trace: traceback of the error; not stored in the file of the record.
     """
 
     clip: str
@@ -50,25 +50,25 @@ class ClipRecord:
 
 
 def pack_record(record: ClipRecord) -> bytes:
-    """A record as json, with a digest: what it says is believed by later runs."""
-    told = json.loads(json.dumps({k: v for k, v in asdict(record).items() if k != "trace"}))
-    return json.dumps({"digest": key_of(told), **told}, indent=1).encode()
+    """A record as JSON with a digest, because later runs rely on it."""
+    content = json.loads(json.dumps({k: v for k, v in asdict(record).items() if k != "trace"}))
+    return json.dumps({"digest": key_of(content), **content}, indent=1).encode()
 
 
 def unpack_record(data: bytes) -> ClipRecord:
     """The record in a file.
 
     Raises:
-        ValueError, TypeError, KeyError: not what was written.
+        ValueError, TypeError, KeyError: the file is damaged or was changed.
     """
-    told = json.loads(data)
-    if told.pop("digest") != key_of(told):
+    content = json.loads(data)
+    if content.pop("digest") != key_of(content):
         raise ValueError("the digest of a record does not match")
-    return ClipRecord(**told)
+    return ClipRecord(**content)
 
 
 def read_record(file: Path) -> ClipRecord | None:
-    """The record in a file, None where there is none, or not the one that was written."""
+    """The record in a file; None if the file is missing, damaged or was changed."""
     try:
         return unpack_record(file.read_bytes())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

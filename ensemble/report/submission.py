@@ -1,7 +1,8 @@
-"""The zip that the challenge server takes: streamed, and checked against the data set's list before it counts.
+"""The zip file for the challenge server: streamed, and checked against the list of the data set before it is renamed.
 
 Layouts: Ref-YouTube-VOS `Annotations/VIDEO/EXPRESSION/FRAME.png`, MeViS the same without the top folder. A mask is a
-single-channel 8-bit PNG, 0 or 255, of the clip's size. Servers answer a wrong zip with NaN scores and no reason.
+single-channel 8-bit PNG with values 0 and 255, of the size of the clip. For an invalid zip, servers report NaN scores
+without a reason.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from rvos_ensemble.adapters.core.disk import atomic_write
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.files.storage import read_member, zip_file, zip_members
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all members: the same masks give the same bytes
+EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all members, so that equal masks give equal bytes
 SHOWN = 20  # problems listed before "and N more"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a submission must hold.
+    """What a submission must contain.
 
     Attributes:
-        videos: how many.
-        expressions: how many.
-        masks: how many PNG files.
+        videos: number of videos.
+        expressions: number of expressions.
+        masks: number of PNG files.
     """
 
     videos: int
@@ -39,7 +40,7 @@ class Plan:
 
 
 def plan(clips: Sequence[Clip]) -> Plan:
-    """Counts what the data set asks for, without touching a picture.
+    """Counts what the data set requires, without reading an image.
 
     Ref-YouTube-VOS: valid 202 videos, 834 expressions, 22 046 masks; test 305, 1262, 32 724.
     """
@@ -51,24 +52,24 @@ def plan(clips: Sequence[Clip]) -> Plan:
 
 
 def members(clip: Clip, root: str) -> list[str]:
-    """Names of the clip's files inside the zip, in order."""
+    """Names of the files of the clip inside the zip, in order."""
     return [f"{root}{clip.name}/{e.id}/{frame}.png" for e in clip.expressions for frame in clip.frames]
 
 
 def write(path: Path, clips: Sequence[Clip], root: str, pictures: Iterable[Iterator[bytes]]) -> Plan:
-    """Streams the PNGs into a zip, checks it, and only then gives it its name.
+    """Streams the PNGs into a temporary zip, checks it, and then renames it to `path`.
 
     Args:
-        path: of the zip.
+        path: path of the zip.
         clips: all clips of the data set, in order.
-        root: top folder inside the zip, with its slash, or "".
-        pictures: for every clip, its PNGs in the order of `members`.
+        root: top folder inside the zip, with a trailing slash, or "".
+        pictures: the PNGs of each clip, in the order of `members`.
 
     Returns:
-        What it holds.
+        The number of videos, expressions and masks.
 
     Raises:
-        InputError: the zip is not what the data set asks for; nothing is left under its name.
+        InputError: the zip is not what the data set requires; no file remains at `path`.
     """
     path.unlink(missing_ok=True)
 
@@ -85,12 +86,18 @@ def write(path: Path, clips: Sequence[Clip], root: str, pictures: Iterable[Itera
 
 
 def check(path: Path, clips: Sequence[Clip], root: str = "Annotations/") -> list[str]:
-    """Everything for which a server would refuse, or silently misread, a submission zip from anywhere.
+    """Checks any submission zip for what a server would refuse or silently misread.
 
-    Every mask of every expression there once, nothing else, single-channel 8-bit 0/255 of the clip's size, no damage.
+    A valid zip contains each mask of each expression exactly once and nothing else; each mask is an undamaged
+    single-channel 8-bit PNG with values 0 and 255, of the size of the clip.
+
+    Args:
+        path: path of the zip.
+        clips: all clips of the data set.
+        root: top folder inside the zip, with a trailing slash, or "".
 
     Returns:
-        One line a problem, at most a few dozen; empty when the zip is right.
+        One line per problem, at most a few dozen; empty if the zip is valid.
     """
     try:
         archive = zip_file(path)
@@ -106,8 +113,10 @@ def check(path: Path, clips: Sequence[Clip], root: str = "Annotations/") -> list
             example = next(iter(wanted))
             return [f"{path}: wrong layout: it starts with {first!r}, expected names such as {example!r}"]
         problems += [f"{path}: {n} is missing" for n in wanted if n not in infos]
-        problems += [f"{path}: {n} does not belong there" for n in sorted(infos.keys() - wanted.keys())]
-        problems += [f"{path}: {n} is there twice" for n in sorted(n for n, count in counts.items() if count > 1)]
+        problems += [f"{path}: {n} is not expected" for n in sorted(infos.keys() - wanted.keys())]
+        problems += [
+            f"{path}: {n} occurs more than once" for n in sorted(n for n, count in counts.items() if count > 1)
+        ]
         for name in (n for n in infos if n in wanted):
             if len(problems) > SHOWN:
                 break
@@ -117,6 +126,7 @@ def check(path: Path, clips: Sequence[Clip], root: str = "Annotations/") -> list
 
 
 def _check_picture(archive: zipfile.ZipFile, info: zipfile.ZipInfo, clip: Clip, path: Path) -> list[str]:
+    """Problems of one mask in the zip."""
     name = info.filename
     try:
         picture = png.decode(read_member(archive, info, f"{path}: {name}"), f"{path}: {name}")

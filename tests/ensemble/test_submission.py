@@ -75,8 +75,8 @@ def edit(path, change):
     ("change", "message"),
     [
         (lambda m: dict(list(m.items())[1:]), "Annotations/v1/2/00000.png is missing"),
-        (lambda m: {**m, "Annotations/.DS_Store": b""}, ".DS_Store does not belong there"),
-        (lambda m: {**m, "results.csv": b""}, "results.csv does not belong there"),
+        (lambda m: {**m, "Annotations/.DS_Store": b""}, ".DS_Store is not expected"),
+        (lambda m: {**m, "results.csv": b""}, "results.csv is not expected"),
         (
             lambda m: {f"submission/{n}": d for n, d in m.items()},
             "wrong layout: it starts with 'submission/Annotations",
