@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from rvos_ensemble.ensemble.fusion.averages import soft_average as soft_average
     from rvos_ensemble.ensemble.fusion.votes import vote as vote
     from rvos_ensemble.ensemble.metrics.jf import j_and_f as j_and_f
+    from rvos_ensemble.ensemble.metrics.protocols.shared.mask_protocol import MaskProtocol as MaskProtocol
     from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol as Protocol
     from rvos_ensemble.ensemble.steps.step import Step as Step
     from rvos_ensemble.propagators.core.propagator import Propagator as Propagator
@@ -35,6 +36,7 @@ MODULES = {
     "Dataset": "adapters.datasets",
     "Expression": "adapters.core.clip",
     "InputError": "adapters.core.errors",
+    "MaskProtocol": "ensemble.metrics.protocols.shared.mask_protocol",
     "MaskSequence": "adapters.core.masks",
     "Propagator": "propagators.core.propagator",
     "Protocol": "ensemble.metrics.protocols.shared.protocol",

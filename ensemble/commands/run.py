@@ -110,6 +110,9 @@ def _run(
     if failed:
         print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
         print_some([f"  {n}: {r.error}" for n, r in failed.items()])
+        if traced := [n for n, r in failed.items() if r.trace]:
+            name = traced[0] if len(traced) == 1 else "CLIP"
+            print(f"traceback: {recipe.out / 'errors' / name}.txt", file=sys.stderr)
     done = [c for c in listed.clips if c.name not in failed]
     fresh = [c.name for c in done if c.name not in found or found[c.name][1].pending]
     seconds = time.perf_counter() - started

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -90,12 +91,12 @@ def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked
 def inspect(recipe: Recipe, clip: Clip) -> list[str]:
     """Everything that is wrong with the content of a clip and of the recipe's mask files; all of it is read."""
     problems: list[str] = []
-    parts = [("", clip.inspect), *((f"source {n}: ", partial(a.inspect, clip)) for n, a in recipe.sources.items())]
-    for where, read in parts:
+    adapters = ((f"source {n}: ", partial(a.inspect, clip), a.file) for n, a in recipe.sources.items())
+    for where, read, file in [("", clip.inspect, None), *adapters]:
         try:
             problems += [f"{where}{p}" for p in read()]
         except Exception as error:  # of an adapter of the user's
-            problems.append(f"{where}{message_of(error)}")
+            problems.append(f"{where}{message_of(error, file=file)}")
     return problems
 
 
@@ -106,11 +107,11 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
     """
     problems: list[str] = []
 
-    def attempt(where: str, look: Callable[[], list[str]]) -> None:
+    def attempt(where: str, look: Callable[[], list[str]], file: Path | None = None) -> None:
         try:
             lines = [str(p) for p in look()]
         except Exception as error:
-            lines = error.problems if isinstance(error, InputError) else [message_of(error)]
+            lines = error.problems if isinstance(error, InputError) else [message_of(error, file=file)]
         problems.extend(line if line.startswith(where) else f"{where}{line}" for line in lines)
 
     attempt("", clip.problems)
@@ -122,11 +123,11 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
         return problems
     for name, adapter in recipe.sources.items() if sized else ():
         before = len(problems)
-        attempt(f"source {name}: ", partial(adapter.check, [clip]))
+        attempt(f"source {name}: ", partial(adapter.check, [clip]), adapter.file)
         if whole or len(problems) > before:
-            attempt(f"source {name}: ", partial(adapter.inspect, clip))
+            attempt(f"source {name}: ", partial(adapter.inspect, clip), adapter.file)
     for name, step in recipe.steps.items():
-        attempt(f"step {name}: ", partial(step.problems, clip))
+        attempt(f"step {name}: ", partial(step.problems, clip), step.file)
     attempt("", lambda: input_problems(recipe.sources, recipe.steps, clip))
     return list(dict.fromkeys(problems))
 

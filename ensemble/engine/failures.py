@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.own_code import failure, line_of
 
 SHOWN = 10  # lines printed before "and N more"
 
@@ -19,15 +20,18 @@ def message_of(error: BaseException, where: str = "", file: Path | None = None) 
         error: bad input and failed reads and writes speak for themselves; of others the type and the source line are
             named.
         where: whose error it is, such as "source soc".
-        file: the user's own file that defines the component, whose line is named rather than one of a library.
+        file: the user's file that defines the component: the innermost line of it is named, not that of a library.
     """
-    if isinstance(error, (InputError, OSError)):
+    if isinstance(error, InputError):
+        return str(error)
+    prefix = f"{where}: " if where else ""
+    if file is not None and line_of(error, file):
+        return f"{prefix}{failure(error, file)}"
+    if isinstance(error, OSError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if file is not None and Path(f.filename) == file]
-    frame = (own or frames or [None])[-1]
-    line = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame else ""
-    return f"{where}{': ' if where else ''}{type(error).__name__}: {error}{line}"
+    line = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{prefix}{type(error).__name__}: {error}{line}"
 
 
 def print_some(lines: Sequence[str]) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.own_code import origin
 from rvos_ensemble.adapters.core.prediction import Prediction, check_prediction
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.store import Store
@@ -35,6 +36,11 @@ class Node(NamedTuple):
     inputs: dict[str, str]
 
     @property
+    def component(self) -> Adapter | Step:
+        """The adapter of a source, or the step."""
+        return self.recipe.sources.get(self.name) or self.recipe.steps[self.name]
+
+    @property
     def step(self) -> Step | None:
         """The step; None for a source."""
         return self.recipe.steps.get(self.name)
@@ -43,10 +49,6 @@ class Node(NamedTuple):
     def propagator(self) -> Propagator | None:
         """The propagator that the step needs; None for other steps and for sources."""
         return self.recipe.propagators[self.step.propagator] if self.step and self.step.propagator else None
-
-    def by_name(self, results: Mapping[str, Prediction]) -> dict[str, Prediction]:
-        """What it reads, by name, out of results by key."""
-        return {name: results[key] for name, key in self.inputs.items()}
 
 
 def nodes_of(recipe: Recipe, keys: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Node]:
@@ -104,129 +106,95 @@ class Graph:
         self.failures: dict[str, Failure] = {}
         self.computed: list[str] = []
         self.seconds: dict[str, float] = {}
-        self._sources: dict[str, Prediction] = {}
+        self._unsaved: dict[str, Prediction] = {}  # of sources whose masks are on disk already
 
     def predictions(self, keys: Iterable[str]) -> dict[str, Prediction]:
         """The results of nodes, in the order of the keys; those that failed are missing, see `failures`."""
         keys = list(keys)
         results: dict[str, Prediction] = {}
         waiting: dict[str, Node] = {}
-        for key in keys:
-            self._visit(key, results, waiting)
-        while waiting and not self._stopped:
-            self._drop_hopeless(waiting)
-            ready = {k: n for k, n in waiting.items() if all(i in results for i in n.inputs.values())}
-            if not ready:
-                break
-            for key, prediction in self._next(ready, results).items():
-                del waiting[key]
-                if prediction is not None:
-                    results[key] = prediction
-        return {key: results[key] for key in keys if key in results}
 
-    def attempt(self, key: str, function: Callable[[], Any]) -> Any:
-        """The function's result; None where it raises, and `failures` says why."""
-        try:
-            return function()
-        except (Exception, SystemExit) as error:
+        def visit(key: str) -> None:
+            if key in results or key in waiting or key in self.failures:
+                return
             node = self.nodes[key]
-            where = f"{'step' if node.step else 'source'} {node.name}"
-            message = message_of(error, where, type(node.step or node.recipe.sources[node.name]).file)
-            self.failures[key] = Failure(message, traceback.format_exc(), isinstance(error, InputError))
-            return None
-
-    @property
-    def _stopped(self) -> bool:
-        return self.stop and bool(self.failures)
-
-    def _visit(self, key: str, results: dict[str, Prediction], waiting: dict[str, Node]) -> None:
-        """Takes a node from the store; a source is computed at once; a step waits for what it reads."""
-        if key in results or key in waiting or key in self.failures or self._stopped:
-            return
-        node = self.nodes[key]
-        stored = self._stored(key) if node.step else self._source(key)
-        if stored is not None:
-            results[key] = stored
-        elif key not in self.failures:
+            stored = self._unsaved.get(key) or self.store.load(self.clip.name, node.name, key)
+            if stored is not None:
+                results[key] = stored
+                return
             for i in node.inputs.values():
-                self._visit(i, results, waiting)
+                visit(i)
             waiting[key] = node
 
-    def _drop_hopeless(self, waiting: dict[str, Node]) -> None:
-        """Nodes of which an input failed fail for the same reason."""
-        for key, node in list(waiting.items()):
-            reason = next((self.failures[i] for i in node.inputs.values() if i in self.failures), None)
-            if reason:
-                self.failures[key] = Failure(reason.message, "", reason.bad_input)
+        for key in keys:
+            visit(key)
+        while waiting and not (self.stop and self.failures):
+            for key, node in list(waiting.items()):
+                if reason := next((self.failures[i] for i in node.inputs.values() if i in self.failures), None):
+                    self.failures[key] = Failure(reason.message, "", reason.bad_input)
+                    del waiting[key]
+            batch = _batch({k: n for k, n in waiting.items() if all(i in results for i in n.inputs.values())})
+            results |= self._compute(batch, results)
+            for key in batch:
                 del waiting[key]
+        return {key: results[key] for key in keys if key in results}
 
-    def _next(self, ready: Mapping[str, Node], results: Mapping[str, Prediction]) -> dict[str, Prediction | None]:
-        """Computes some of the nodes that are ready: one without a propagator, or all that share a sweep."""
+    def fail(self, key: str, error: BaseException) -> None:
+        """Records why a node cannot be computed; called while the exception is being handled."""
+        node = self.nodes[key]
+        where = f"{'step' if node.step else 'source'} {node.name}"
+        message = message_of(error, where, type(node.component).file)
+        self.failures[key] = Failure(message, traceback.format_exc(), isinstance(error, InputError))
+
+    def _compute(self, batch: list[str], results: Mapping[str, Prediction]) -> dict[str, Prediction]:
+        """Computes and stores a batch of nodes. If a sweep fails, each of its steps is tried by itself."""
         started = time.perf_counter()
-        plain = next((key for key, node in ready.items() if not node.propagator), None)
-        if plain:
-            node = ready[plain]
-            done = {plain: self.attempt(plain, lambda: node.step.run(self.clip, node.by_name(results)))}
+        inputs = {k: {name: results[i] for name, i in self.nodes[k].inputs.items()} for k in batch}
+        try:
+            done = {key: self._keep(key, prediction) for key, prediction in self._run(batch, inputs)}
+        except (Exception, SystemExit) as error:
+            if len(batch) > 1:  # one of them failed, or memory did not suffice for all of them
+                return {k: p for key in batch for k, p in self._compute([key], results).items()}
+            self.fail(batch[0], error)
+            done = {}
+        for key in batch:
+            name = self.nodes[key].name
+            self.seconds[name] = self.seconds.get(name, 0.0) + (time.perf_counter() - started) / len(batch)
+        return done
+
+    def _run(
+        self, batch: list[str], inputs: Mapping[str, Mapping[str, Prediction]]
+    ) -> Iterator[tuple[str, Prediction]]:
+        """The new predictions of a batch, see `_batch`."""
+        first = self.nodes[batch[0]]
+        if not first.step:
+            yield batch[0], first.component.predict(self.clip)
+        elif not first.propagator:
+            yield batch[0], first.step.run(self.clip, inputs[batch[0]])
         else:
-            done = self._propagate(ready, results)
-        for key, prediction in done.items():
-            if prediction is not None:
-                done[key] = self.attempt(key, partial(self._keep, key, prediction))
-            started = self._clock(key, started)
-        return done
+            steps = {key: self.nodes[key].step for key in batch}
+            tasks = [task for key, step in steps.items() for task in step.tasks(self.clip, inputs[key])]
+            propagated = iter(refine(self.clip, tasks, first.propagator, first.recipe.engine["cache_mb"]))
+            yield from ((key, step.results(inputs[key], propagated)) for key, step in steps.items())
 
-    def _source(self, key: str) -> Prediction | None:
-        if key not in self._sources:
-            node, started = self.nodes[key], time.perf_counter()
-            adapter = node.recipe.sources[node.name]
-            prediction = self._stored(key) if adapter.stored else None
-            if prediction is None:
-                prediction = self.attempt(key, lambda: self._keep(key, adapter.predict(self.clip), adapter.stored))
-                self._clock(key, started)
-            if prediction is None:
-                return None
-            self._sources[key] = prediction
-        return self._sources[key]
-
-    def _propagate(self, ready: Mapping[str, Node], results: Mapping[str, Prediction]) -> dict[str, Prediction | None]:
-        """Nodes that share a propagator, in one sweep in each direction; if that fails, each by itself."""
-        first = next(iter(ready.values()))
-        keys = [key for key, node in ready.items() if node.propagator is first.propagator]
-        keys = keys[: STEPS_PER_SWEEP if first.propagator.independent else 1]
-        inputs = {key: ready[key].by_name(results) for key in keys}
-        tasks = {key: self.attempt(key, lambda k=key: ready[k].step.tasks(self.clip, inputs[k])) for key in keys}
-        good = [key for key in keys if tasks[key] is not None]
-
-        def sweep(keys: list[str]) -> dict[str, Prediction]:
-            together = [task for key in keys for task in tasks[key]]
-            propagated = iter(refine(self.clip, together, first.propagator, first.recipe.engine["cache_mb"]))
-            return {key: ready[key].step.results(inputs[key], propagated) for key in keys}
-
-        done: dict[str, Prediction | None] = dict.fromkeys(keys)
-        if len(good) > 1:
-            try:
-                return done | sweep(good)
-            except Exception:  # one of them failed, or memory did not suffice for all: alone, each shows whether it can
-                pass
-        for key in good:
-            done |= self.attempt(key, lambda k=key: sweep([k])) or {}
-        return done
-
-    def _stored(self, key: str) -> Prediction | None:
-        return self.store.load(self.clip.name, self.nodes[key].name, key)
-
-    def _keep(self, key: str, prediction: Prediction, save: bool = True) -> Prediction:
+    def _keep(self, key: str, prediction: Prediction) -> Prediction:
         """Validates a new result and stores it; as it is read from the store, compressed, it takes less memory."""
         node = self.nodes[key]
-        check_prediction(prediction, self.clip, node.name)
+        check_prediction(prediction, self.clip, node.name, origin(node.component, "run" if node.step else "predict"))
         self.computed.append(node.name)
-        if not save or not (self.save_all or key in self.inner or node.propagator):
-            return prediction
-        self.store.save(self.clip.name, node.name, key, prediction)
-        return self._stored(key) or prediction
+        if not node.step and not node.component.stored:
+            self._unsaved[key] = prediction
+        elif self.save_all or not node.step or key in self.inner or node.propagator:
+            self.store.save(self.clip.name, node.name, key, prediction)
+            return self.store.load(self.clip.name, node.name, key) or prediction
+        return prediction
 
-    def _clock(self, key: str, started: float) -> float:
-        """Adds the time since `started` to what was spent on a node; returns the time now."""
-        now, name = time.perf_counter(), self.nodes[key].name
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - started
-        return now
+
+def _batch(ready: Mapping[str, Node]) -> list[str]:
+    """Keys of the nodes to compute next: one without a propagator, or all that can share a sweep."""
+    plain = next((key for key, node in ready.items() if not node.propagator), None)
+    if plain or not ready:
+        return [plain] if plain else []
+    propagator = next(iter(ready.values())).propagator
+    keys = [key for key, node in ready.items() if node.propagator is propagator]
+    return keys[: STEPS_PER_SWEEP if propagator.independent else 1]

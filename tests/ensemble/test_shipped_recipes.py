@@ -1,4 +1,4 @@
-"""The shipped recipes on `shapes`, and what README and CONTRIBUTING promise, word for word."""
+"""The shipped recipes on `shapes`, the template of adapters, and what README promises. CONTRIBUTING: test_extension."""
 
 import json
 import re
@@ -62,27 +62,6 @@ def test_a_group_is_never_told_by_the_data(small, tmp_path):
     clips = rendered(small).clips()
     assert all(e.objects == () for c in clips for e in c.expressions)
     assert all(c.truth.read(e.id) is not None for c in clips for e in c.expressions)
-
-
-def blocks(text: str) -> list[str]:
-    """The indented code blocks of a page."""
-    found = re.findall(r"(?:^(?: {4}.*)?\n)+", text, re.MULTILINE)
-    return [re.sub(r"^ {4}", "", b, flags=re.MULTILINE).strip() for b in found if b.strip()]
-
-
-def test_an_adapter_by_the_words_of_contributing(small, tmp_path, monkeypatch, capsys):
-    code, recipe, command = (
-        next(b for b in blocks((ROOT / "CONTRIBUTING.md").read_text()) if b.startswith(start))
-        for start in ("from rvos_ensemble.adapters import", "# my_recipe.yaml", "python run_ensemble.py")
-    )
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "path/to").mkdir(parents=True)
-    (tmp_path / "path/to/bright.py").write_text(code)
-    (tmp_path / "my_recipe.yaml").write_text(recipe)
-    assert run_ensemble.main([*command.split()[2:], *small, "data.videos=[06_easy_odd_one_out]"]) == 0
-    assert "\nbright " in capsys.readouterr().out
-    notes = json.loads(Path("runs/my_recipe/manifest.json").read_text())["clips"]["06_easy_odd_one_out"]["notes"]
-    assert notes["smr"]["0"]["votes"].endswith(("of 4", "of 8"))
 
 
 def test_the_template_is_an_adapter(small, tmp_path):
