@@ -20,8 +20,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rvos_ensemble.ensemble.commands.train import read_log
-from rvos_ensemble.ensemble.engine.store import atomic_write
+from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.ensemble.report.training import read_log
 
 ROOT = Path(__file__).parents[1]
 READING = "backbone_lr=0.3 expressions=4 clip=1.0 validate_clips=16"

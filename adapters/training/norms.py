@@ -1,4 +1,4 @@
-"""Batch normalisation in training: the published encoders freeze it, a training from nothing must not."""
+"""Batch normalisation: the published encoders freeze it; training from scratch must not."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
 
 
 def unfreeze_norms(module: nn.Module) -> None:
-    """Puts a true batch norm in place of every frozen one, with the same weights under the same names."""
+    """Replaces every frozen batch norm by a trainable one with the same weights under the same names."""
     for name, child in module.named_children():
         if isinstance(child, FrozenBatchNorm2d):
             norm = nn.BatchNorm2d(len(child.weight), eps=child.eps)
-            norm.load_state_dict(child.state_dict(), strict=False)  # all but the count of batches
+            norm.load_state_dict(child.state_dict(), strict=False)  # the frozen norm has no count of batches
             setattr(module, name, norm)
         else:
             unfreeze_norms(child)
 
 
 def without_counts(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state without the batches that norms counted, as the frozen ones have it."""
+    """The state without the batch counters, which frozen batch norms do not have."""
     return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}

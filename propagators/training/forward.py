@@ -1,6 +1,6 @@
-"""AOT and DeAOT over a short clip, so that gradients flow: what `tracker.py` does, for training.
+"""A differentiable forward pass of AOT and DeAOT over short clips, equivalent to `tracker.py`.
 
-Every clip of the batch has one identity bank and the same reference, its first frame.
+Every clip of the batch has one identity bank, and its first frame is the reference.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ def track(
     gap: int | None = None,
     places: Tensor | None = None,
 ) -> Tensor:
-    """Logits of every frame at the input's size.
+    """Logits of every frame at the input size.
 
     Args:
         network: in training or evaluation mode.
-        images: normalised, [B, T, 3, H, W]; H and W as `VOSNetwork.encode` wants them.
-        labels: int64 [B, T, H, W], 0 for background, 1..objects; of later frames read where `own` is off.
-        objects: int64 [B], how many each clip has, 10 at most.
-        own: frames are remembered under the labels predicted for them, else under the true ones. As in the official
-            code the identity bank is not trained then.
-        gap: frames between two additions to the long-term memory; None: the reference alone.
-        places: [B, 11], the place in the bank of background (0) and each object; None: their own.
+        images: normalised, [B, T, 3, H, W]; H and W as `VOSNetwork.encode` requires.
+        labels: int64 [B, T, H, W], 0 for background, 1..objects; those of later frames are used if `own` is False.
+        objects: int64 [B], number of objects of each clip, at most 10.
+        own: remember frames under their predicted labels in place of the true ones. As in the official code, the
+            identity bank is then not trained.
+        gap: frames between two additions to the long-term memory; None: only the reference frame.
+        places: [B, 11], the places of background (0) and each object in the identity bank; None: 0..10.
 
     Returns:
-        [B, T, 1 + most objects, H, W], the reference frame's own first; of identities that a clip has not, very low.
+        [B, T, 1 + largest number of objects, H, W], the reference frame first; very low for objects that a clip lacks.
     """
     batch, frames = images.shape[:2]
     size, most = images.shape[-2:], int(objects.max())
@@ -49,8 +49,8 @@ def track(
     unused = torch.arange(most + 1, device=images.device) > objects[:, None]  # [B, 1 + most]
 
     def identify(labels: Tensor) -> Tensor:
-        seen = labels.clamp(max=MAX_OBJECTS)  # void is nothing at all: no identity
-        shuffled = places.gather(1, seen.flatten(1)).view_as(labels).where(labels <= MAX_OBJECTS, -1)
+        known = labels.clamp(max=MAX_OBJECTS)  # void pixels have no identity
+        shuffled = places.gather(1, known.flatten(1)).view_as(labels).where(labels <= MAX_OBJECTS, -1)
         ids = network.identify(shuffled, MAX_OBJECTS)
         return ids.detach() if own else ids
 
@@ -61,20 +61,20 @@ def track(
         return logits.masked_fill(unused[..., None, None], -1e10 if logits.dtype == torch.float32 else -1e4)
 
     reading, short = network.refer(_rows(encoded, 0, batch), identify(labels[:, 0]))
-    found, long, last = [decode(reading)], short, 0
+    logits, long, last = [decode(reading)], short, 0
     for t in range(1, frames):
         reading = network.propagate(_rows(encoded, t, batch), long, short)
-        found.append(decode(reading))
+        logits.append(decode(reading))
         if t == frames - 1:
             break
-        short = network.remember(reading, identify(found[t].detach().argmax(1) if own else labels[:, t]))
+        short = network.remember(reading, identify(logits[t].detach().argmax(1) if own else labels[:, t]))
         if gap is not None and t - last >= gap:
             long, last = [_join(a, b) for a, b in zip(long, short, strict=True)], t
-    return torch.stack(found, 1)
+    return torch.stack(logits, 1)
 
 
 def _rows(encoded: FrameFeatures, t: int, batch: int) -> FrameFeatures:
-    """Frame t of all clips."""
+    """The features of frame t of all clips."""
     rows = slice(t * batch, (t + 1) * batch)
     head = type(encoded.head)(*(x if x is None else x[rows] for x in encoded.head))
     shortcuts = tuple(x[rows] for x in encoded.shortcuts)

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-VOID = 255  # pixels that count for nothing
+VOID = 255  # label of ignored pixels
 
 
 def bootstrapped_cross_entropy(logits: Tensor, labels: Tensor, share: float) -> Tensor:
-    """Cross-entropy of the hardest pixels of each picture.
+    """Cross-entropy of the hardest pixels of each frame.
 
     Args:
-        logits: [B, n, H, W]; identities that a picture has not are very low.
+        logits: [B, n, H, W]; very low for identities that a frame lacks.
         labels: int64 [B, H, W], 0..n-1 or `VOID`.
-        share: of the pixels that count, in (0, 1].
+        share: share of the pixels that is used, in (0, 1].
 
     Returns:
-        [B], the mean over those pixels; void ones among them count as 0.
+        [B], the mean over those pixels; void pixels among them count as 0.
 
     >>> float(bootstrapped_cross_entropy(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4).long(), 0.5))
     0.6931...
@@ -32,7 +32,7 @@ def bootstrapped_cross_entropy(logits: Tensor, labels: Tensor, share: float) -> 
 
 
 def soft_jaccard(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 - J with probabilities in place of masks, over the identities that are in the picture.
+    """1 - J with probabilities in place of masks, over the identities of the frame.
 
         1 - sum(p g) / (sum(p) + sum(g) - sum(p g))
 
@@ -47,5 +47,5 @@ def soft_jaccard(logits: Tensor, labels: Tensor) -> Tensor:
     p = logits.softmax(1) * valid
     both, area = (p * truth).flatten(2).sum(2), truth.flatten(2).sum(2)
     loss = 1 - both / (p.flatten(2).sum(2) + area - both + 1e-6)
-    there = area > 0
-    return (loss * there).sum(1) / there.sum(1).clamp(min=1)
+    present = area > 0
+    return (loss * present).sum(1) / present.sum(1).clamp(min=1)

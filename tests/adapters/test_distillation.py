@@ -9,15 +9,16 @@ from test_train_uninext import clip_of
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.networks.backbones.swin import Swin, WindowAttention
-from rvos_ensemble.adapters.training.distillation import HALF, look_nearby, ways_of
+from rvos_ensemble.adapters.training.initial_weights import spread_window_heads
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.loop.export import export
-from rvos_ensemble.adapters.training.segmenters import losses, trainee
+from rvos_ensemble.adapters.training.segmenters import make_task
+from rvos_ensemble.adapters.training.segmenters.distillation import HALF, true_displacements
+from rvos_ensemble.adapters.training.segmenters.losses import losses
 
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
-    """A file of a teacher, and a trainee that has it."""
+    """A file of a teacher, and a task that uses it."""
     path = tmp_path_factory.mktemp("teacher") / "weights.pth"
     torch.save(training("soc", seed=3).checkpoint(training("soc", seed=3).network.state_dict()), path)
     learner = training("soc", "video_swin_nano", clip_of(4), teacher=str(path), freeze_norms=False)
@@ -34,7 +35,7 @@ def square(places, size=20, shape=(100, 160)):
 
 
 def test_ways_are_those_that_things_go():
-    ways, known = ways_of(square([(10, 30), (40, 30), (40, 28), None, (5, 5)]))
+    ways, known = true_displacements(square([(10, 30), (40, 30), (40, 28), None, (5, 5)]))
     long, short = 0.3 / (0.3 + HALF), 0.02 / (0.02 + HALF)
     assert torch.allclose(ways[0, 0], torch.tensor([0, 0, long, 0])), "nothing is before the first frame"
     assert torch.allclose(ways[0, 1], torch.tensor([long, 0, 0, -short])), "came from the left, goes up a little"
@@ -44,16 +45,16 @@ def test_ways_are_those_that_things_go():
 def test_the_way_of_what_is_hidden_by_half_is_not_known():
     masks = square([(10, 30), (40, 30)])
     masks[0, 1, :, :50] = 0
-    assert not ways_of(masks)[1].any()
-    assert not ways_of(square([(10, 30), (40, 30)], size=3))[1].any(), "nor that of a dot"
+    assert not true_displacements(masks)[1].any()
+    assert not true_displacements(square([(10, 30), (40, 30)], size=3))[1].any(), "nor that of a dot"
 
 
 def test_ways_are_the_same_at_any_size_and_backwards():
     masks = square([(10, 30), (40, 34), (80, 50)])
-    ways, known = ways_of(masks)
-    larger, _ = ways_of(masks.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    ways, known = true_displacements(masks)
+    larger, _ = true_displacements(masks.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert torch.allclose(ways, larger, atol=1e-5)
-    backwards, known_too = ways_of(masks.flip(1))
+    backwards, known_too = true_displacements(masks.flip(1))
     to_and_from = backwards.flip(1)[..., [2, 3, 0, 1]]
     assert torch.allclose(to_and_from, -ways, atol=1e-5)
     assert (known_too.flip(1)[..., [2, 3, 0, 1]] == known).all()
@@ -62,7 +63,7 @@ def test_ways_are_the_same_at_any_size_and_backwards():
 def test_heads_look_at_places_of_their_own_in_three_frames():
     torch.manual_seed(0)
     body = Swin(24, (2, 4, 8, 16), (2, 2, 2, 1), video=True)
-    look_nearby(body)
+    spread_window_heads(body)
     at = []
     for attention in (m for m in body.modules() if isinstance(m, WindowAttention)):
         z, y, x = np.unravel_index(attention.relative_position_bias_table.argmax(0).numpy(), (15, 13, 13))
@@ -85,10 +86,10 @@ def test_it_learns_to_see_and_keeps_the_rest(taught, tmp_path):
     loop.fit(learner, settings, tmp_path)
     last = {k: v.item() for k, v in learner.losses(batch, 0).items()}
     assert set(last) == {"hint", "motion"} and all(last[k] < 0.6 * first[k] for k in last)
-    assert learner.network.imitation.right(learner.network, batch) > 0.8, "it has this clip by heart"
+    assert learner.network.distillation.accuracy(learner.network, batch) > 0.8, "it has this clip by heart"
 
     changed = {k for k, v in learner.network.state_dict().items() if not torch.equal(v, before[k])}
-    assert all(k.startswith(("backbone.", "input_proj.", "spatial_decoder.", "imitation.")) for k in changed)
+    assert all(k.startswith(("backbone.", "input_proj.", "spatial_decoder.", "distillation.")) for k in changed)
     teacher = torch.load(path)["model"]
     held = [
         k for k in teacher if k.startswith(("text_encoder.", "transformer.", "voc.")) and teacher[k].is_floating_point()
@@ -96,8 +97,8 @@ def test_it_learns_to_see_and_keeps_the_rest(taught, tmp_path):
     assert len(held) > 50 and all(torch.equal(before[k], teacher[k]) for k in held), "the rest is the teacher's"
 
     made = open_checkpoint(tmp_path / "weights.pth")
-    assert (made.model, made.backbone) == ("soc", "video_swin_nano"), "strictly: no head of the training in it"
-    small = open_checkpoint(export(tmp_path / "weights.pth", tmp_path / "small.safetensors"))
+    assert (made.family.name, made.backbone) == ("soc", "video_swin_nano"), "strictly: no head of the training in it"
+    small = open_checkpoint(made.export(tmp_path / "small.safetensors"))
     left_out = {k.removeprefix("backbone.0.body.") for k in made.weights.keys() - small.weights.keys()}
     assert len(left_out) == 7 and all(k.endswith("attn.relative_position_index") for k in left_out)
     again = small.network("last").backbone[0].body.state_dict()
@@ -126,5 +127,5 @@ def test_a_teacher_of_another_kind_is_refused(taught):
 def test_frames_lie_close_together_with_a_teacher(taught):
     path, _ = taught
     small = {"variant": "video_swin_nano", "text_width": 32, "text_layers": 1}
-    assert trainee("soc", {**small, "teacher": str(path)}).clips.spread is False
-    assert trainee("soc", small).clips.spread is True
+    assert make_task("soc", {**small, "teacher": str(path)}).clips.spread is False
+    assert make_task("soc", small).clips.spread is True

@@ -8,11 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvos_ensemble.adapters.training import simota
 from rvos_ensemble.adapters.training.losses import (
     WEIGHTS,
-    Found,
-    Target,
+    ExpressionTargets,
+    QueryPredictions,
     boxes_of,
     clip_losses,
     dice,
@@ -20,6 +19,7 @@ from rvos_ensemble.adapters.training.losses import (
     giou,
     match,
 )
+from rvos_ensemble.adapters.training.uninext import simota
 
 E, T, Q, H, W = 3, 4, 5, 6, 7
 
@@ -33,12 +33,12 @@ def case():
         for t in range(T):
             masks[e, t, 4 + e : 14 + e, 2 * t : 2 * t + 9] = True
     masks[1, 2] = False
-    found = Found(
+    found = QueryPredictions(
         torch.randn(E, T, Q, generator=generator),
         torch.rand(E, T, Q, 4, generator=generator) * 0.5 + 0.2,
         torch.randn(E, Q, T, H, W, generator=generator),
     )
-    return found, Target.of(masks, (H, W))
+    return found, ExpressionTargets.of(masks, (H, W))
 
 
 def focal_naive(x: float, y: float, alpha=0.25, gamma=2.0) -> float:
@@ -65,9 +65,9 @@ def giou_naive(a, b) -> float:
     return both / either - (around - either) / around
 
 
-def naive(found: Found, target: Target, e: int, q: int, shown: float) -> dict[str, float]:
+def naive(found: QueryPredictions, target: ExpressionTargets, e: int, q: int, shown: float) -> dict[str, float]:
     """The losses of expression e if query q answers; `shown` counts frames that show an object, of all expressions."""
-    there = target.there[e].tolist()
+    there = target.visible[e].tolist()
     parts = dict.fromkeys(WEIGHTS, 0.0)
     for t in range(T):
         for other in range(Q):
@@ -84,9 +84,9 @@ def naive(found: Found, target: Target, e: int, q: int, shown: float) -> dict[st
     return parts
 
 
-def cost_naive(found: Found, target: Target, e: int, q: int) -> float:
+def cost_naive(found: QueryPredictions, target: ExpressionTargets, e: int, q: int) -> float:
     """As ReferFormer's matcher has it: class over the frames that show the object, boxes over all."""
-    seen = [t for t in range(T) if target.there[e, t]]
+    seen = [t for t in range(T) if target.visible[e, t]]
     logits = found.logits[e, :, q].tolist()
     score = sum(focal_naive(logits[t], 1) - focal_naive(logits[t], 0) for t in seen) / len(seen)
     box = sum(float((found.boxes[e, t, q] - target.boxes[e, t]).abs().sum()) for t in range(T)) / T
@@ -95,7 +95,7 @@ def cost_naive(found: Found, target: Target, e: int, q: int) -> float:
     return 2 * score + 5 * box - 2 * overlap + E * (2 * parts["mask"] + 5 * parts["dice"])
 
 
-def losses_of(found: Found, target: Target):
+def losses_of(found: QueryPredictions, target: ExpressionTargets):
     query = match(found, target)
     return clip_losses(found, found.masks[torch.arange(E), query], query, target)
 
@@ -109,9 +109,11 @@ def test_match_takes_the_query_that_costs_least_over_the_clip(case):
 
 def test_matching_stays_on_the_device():
     """Tensors without data are as strict about devices as those of a GPU."""
-    found = Found(*(torch.zeros(shape, device="meta") for shape in ((2, 3, 5), (2, 3, 5, 4), (2, 5, 3, 8, 8))))
+    found = QueryPredictions(
+        *(torch.zeros(shape, device="meta") for shape in ((2, 3, 5), (2, 3, 5, 4), (2, 5, 3, 8, 8)))
+    )
     there = torch.ones(2, 3, dtype=torch.bool, device="meta")
-    target = Target(torch.zeros(2, 3, 8, 8, device="meta"), torch.zeros(2, 3, 4, device="meta"), there)
+    target = ExpressionTargets(torch.zeros(2, 3, 8, 8, device="meta"), torch.zeros(2, 3, 4, device="meta"), there)
     assert match(found, target).device.type == "meta"
     one = (torch.zeros(2, 5), torch.zeros(2, 5, 4), torch.zeros(2, 4), torch.ones(2, dtype=torch.bool))
     assert simota.match(*(x.to("meta") for x in one)).device.type == "meta"
@@ -119,7 +121,7 @@ def test_matching_stays_on_the_device():
 
 def test_losses_are_those_of_the_definition(case):
     found, target = case
-    shown = float(target.there.sum())
+    shown = float(target.visible.sum())
     rows = [naive(found, target, e, q, shown) for e, q in enumerate(match(found, target).tolist())]
     losses = losses_of(found, target)
     for name, weight in WEIGHTS.items():
@@ -134,15 +136,15 @@ def test_an_answer_that_is_right_costs_nothing(case):
     boxes = torch.full((E, T, Q, 4), 0.5)
     boxes[:, :, 2] = target.boxes
     logits = torch.full((E, T, Q), -30.0)
-    logits[..., 2] = 60 * target.there.float() - 30
-    found = Found(logits, boxes, masks)
+    logits[..., 2] = 60 * target.visible.float() - 30
+    found = QueryPredictions(logits, boxes, masks)
     assert match(found, target).tolist() == [2] * E
     assert sum(losses_of(found, target).values()) < 1e-5
 
 
 def test_gradients_reach_the_matched_query_alone_and_every_class_logit(case):
     found, target = case
-    found = Found(*(x.clone().requires_grad_() for x in (found.logits, found.boxes, found.masks)))
+    found = QueryPredictions(*(x.clone().requires_grad_() for x in (found.logits, found.boxes, found.masks)))
     sum(losses_of(found, target).values()).backward()
     matched = torch.zeros(E, Q).bool()
     matched[torch.arange(E), match(found, target)] = True
@@ -154,7 +156,7 @@ def test_gradients_reach_the_matched_query_alone_and_every_class_logit(case):
 
 def test_an_object_that_is_never_there_asks_for_empty_masks_and_no_box(case):
     found, _ = case
-    target = Target.of(torch.zeros(E, T, 4 * H, 4 * W).bool(), (H, W))
+    target = ExpressionTargets.of(torch.zeros(E, T, 4 * H, 4 * W).bool(), (H, W))
     losses = losses_of(found, target)
     assert losses["box"] == losses["giou"] == 0
     assert all(torch.isfinite(x) for x in losses.values())

@@ -11,13 +11,13 @@ from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 from rvos_ensemble.adapters.training import pretrain_backbone, segmenters, uninext
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.parts import load_parts
+from rvos_ensemble.adapters.training.partial_weights import load_parts
 from rvos_ensemble.ensemble.engine.folders import owned
 
 
-def test_cut_outs_show_the_thing_whose_looks_they_tell():
+def test_crops_show_the_thing_whose_looks_they_tell():
     """The median of its pixels is nearer to the colour said than to most others, whatever the light."""
-    clips, ranks = pretrain_backbone.CutOuts(3), []
+    clips, ranks = pretrain_backbone.ObjectCrops(3), []
     for square, cover, (_, colour, _) in (cut for i in range(30) for cut in clips[i]):
         assert square.shape == (3, pretrain_backbone.SIDE, pretrain_backbone.SIDE) and 0.02 < cover.mean() < 0.95
         seen = square.numpy().transpose(1, 2, 0)[cover.numpy() > 0.9] * preprocess.STD + preprocess.MEAN
@@ -31,24 +31,28 @@ def _hue(colours):
     return (colours - colours.mean(-1, keepdims=True)) / (np.linalg.norm(colours, axis=-1, keepdims=True) + 1e-3)
 
 
-def test_cut_outs_depend_on_seed_and_number_alone():
-    (a, _, _), (b, _, _) = (pretrain_backbone.CutOuts(1)[5][0] for _ in range(2))
+def test_crops_depend_on_seed_and_number_alone():
+    (a, _, _), (b, _, _) = (pretrain_backbone.ObjectCrops(1)[5][0] for _ in range(2))
     assert (a == b).all()
-    assert pretrain_backbone.CutOuts(2)[5][0][0].sum() != a.sum() != pretrain_backbone.CutOuts(1, "val")[5][0][0].sum()
+    assert (
+        pretrain_backbone.ObjectCrops(2)[5][0][0].sum()
+        != a.sum()
+        != pretrain_backbone.ObjectCrops(1, "val")[5][0][0].sum()
+    )
 
 
 def test_a_thing_at_the_border_is_cut_out_whole():
-    image, mask = np.zeros((*pretrain_backbone.PICTURE, 3), np.uint8), np.zeros(pretrain_backbone.PICTURE, bool)
+    image, mask = np.zeros((*pretrain_backbone.FRAME_SIZE, 3), np.uint8), np.zeros(pretrain_backbone.FRAME_SIZE, bool)
     image[:30, -40:], mask[:30, -40:] = 255, True
-    square, cover = pretrain_backbone._cut(image, mask, np.random.default_rng(0))
+    square, cover = pretrain_backbone._crop(image, mask, np.random.default_rng(0))
     side = (30 * 40 / cover.mean().item()) ** 0.5  # of the square, in pixels of the picture
-    assert 40 * pretrain_backbone.AROUND[0] - 2 < side < 40 * pretrain_backbone.AROUND[1] + 2
+    assert 40 * pretrain_backbone.MARGIN[0] - 2 < side < 40 * pretrain_backbone.MARGIN[1] + 2
     assert square[:, cover > 0.99].min() > 1.9, "all of its pixels are those of the thing"
 
 
-@pytest.mark.parametrize("backbone", pretrain_backbone.NAMES)
+@pytest.mark.parametrize("backbone", pretrain_backbone.PREFIXES)
 def test_a_backbone_learns_and_its_network_starts_from_it(backbone, tmp_path):
-    learner = pretrain_backbone.trainee(backbone, {})
+    learner = pretrain_backbone.make_task(backbone, {})
     batch = learner.collate([learner.samples()[i] for i in range(2)])
     learner.samples, learner.collate = lambda: [None] * 100, lambda _: batch
     before = sum(v.item() for v in learner.losses(batch, 0).values())
@@ -57,14 +61,14 @@ def test_a_backbone_learns_and_its_network_starts_from_it(backbone, tmp_path):
     assert after < before / 2
     assert set(learner.validate(learner.network.eval())) == {"Shape", "Colour", "Pattern"}
 
-    kept = {k.removeprefix(pretrain_backbone.NAMES[backbone]): v for k, v in torch.load(path)["model"].items()}
-    went_on = pretrain_backbone.trainee(backbone, {"seed": 1, "pretrained": str(path)}).network.body.state_dict()
+    kept = {k.removeprefix(pretrain_backbone.PREFIXES[backbone]): v for k, v in torch.load(path)["model"].items()}
+    went_on = pretrain_backbone.make_task(backbone, {"seed": 1, "pretrained": str(path)}).network.body.state_dict()
     assert kept and all(torch.equal(weight, went_on[name]) for name, weight in kept.items())
     if backbone == "resnet_nano":
-        network = segmenters.trainee("soc", {"pretrained": str(path)}).network
+        network = segmenters.make_task("soc", {"pretrained": str(path)}).network
         own = network.backbone[0].body.layer3[0].conv2.weight
     else:
-        network = uninext.trainee("uninext", {"pretrained": str(path)}).network
+        network = uninext.make_task("uninext", {"pretrained": str(path)}).network
         own = network.detr.detr.backbone[0].backbone.stages[2][0].pwconv1.weight
         assert isinstance(network, Uninext)
     assert any(torch.equal(own, w) for w in learner.network.parameters())

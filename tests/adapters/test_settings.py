@@ -26,10 +26,11 @@ from rvos_ensemble.adapters.core.settings import (
     whole,
 )
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.ensemble.commands import evaluate, train
+from rvos_ensemble.ensemble.commands import evaluate
+from rvos_ensemble.ensemble.commands.families import trainable
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.metrics import protocols
-from rvos_ensemble.ensemble.metrics.protocols.protocol import Protocol
+from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol
 from rvos_ensemble.ensemble.recipe.components import KINDS
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.propagators.core.key_frames import RULES, settings_of
@@ -47,11 +48,11 @@ RECIPE_VALUES = [v for v in VALUES if isinstance(v, (str, int, float, list, dict
 TEXTS = ("path", "root", "file", "weights", "tokenizer", "meta", "cache", "video", "videos", "variant", "split")
 SOURCES = {**KINDS, "protocol": (Protocol, protocols, evaluate.GROUP)}
 CLASSES = {f"{kind}:{n}": find(n, *where) for kind, where in SOURCES.items() for n in available(*where)}
-TRAINERS = {f"{kind}:{name}": (kind, name) for kind, of in train.TRAINERS.items() for name in of}
+TRAINERS = {f"{kind}:{name}": family for kind, of in trainable().items() for name, family in of.items()}
 TABLES = {
     **{name: component.defaults for name, component in CLASSES.items()},
     **{f"rule:{name}": rule for name, rule in RULES.items()},
-    **{name: {**loop.DEFAULTS, **train.trainer(*of).DEFAULTS} for name, of in TRAINERS.items()},
+    **{name: {**loop.DEFAULTS, **family.trainer().DEFAULTS} for name, family in TRAINERS.items()},
     "grouping": grouping.SETTINGS,
     "tta": TTA,
 }

@@ -15,11 +15,13 @@ from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.weights import shipped
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.interface import Text
+from rvos_ensemble.adapters.training.language import word_tokenizer
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.losses import Found, Target, match
-from rvos_ensemble.adapters.training.samples.language import word_tokenizer
-from rvos_ensemble.adapters.training.samples.samples import RenderedClips
-from rvos_ensemble.adapters.training.segmenters import DEFAULTS, Segmenter, draw, losses, named_pixels, predict, trainee
+from rvos_ensemble.adapters.training.losses import ExpressionTargets, QueryPredictions, match
+from rvos_ensemble.adapters.training.samples.rendered import RenderedClips
+from rvos_ensemble.adapters.training.segmenters import DEFAULTS, SegmenterTask, make_task
+from rvos_ensemble.adapters.training.segmenters.forward import draw, predict
+from rvos_ensemble.adapters.training.segmenters.losses import losses, named_pixels
 
 NAMES = ("referformer", "mutr", "soc")
 BACKBONES = ("resnet_nano", "video_swin_nano")
@@ -35,7 +37,7 @@ def training(name, backbone="resnet_nano", clip=None, score=None, **settings):
         "expressions": 2,
         **settings,
     }
-    return Segmenter(name, backbone, given, Fixed(clip or clip_of(3)), Fixed(clip_of(3)), score)
+    return SegmenterTask(name, backbone, given, Fixed(clip or clip_of(3)), Fixed(clip_of(3)), score)
 
 
 def iou(prediction, truth):
@@ -44,7 +46,7 @@ def iou(prediction, truth):
 
 @pytest.fixture(scope="module", params=[(n, b) for n in NAMES for b in BACKBONES], ids="-".join)
 def made(request):
-    """A trainee whose weights are nowhere zero, and a batch."""
+    """A task whose weights are nowhere zero, and a batch."""
     learner = training(*request.param)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -105,7 +107,7 @@ def test_overfits_a_clip(name, tmp_path):
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
     assert rows[-1]["J&F"] > 0.9
     found = open_checkpoint(tmp_path / "weights.pth")  # strictly: every weight, and no other
-    assert found.model == name and found.layer == "last"
+    assert found.family.name == name and found.layer == "last"
 
 
 def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
@@ -140,8 +142,8 @@ def test_queries_are_told_apart_by_what_they_see():
     """The query whose mask is right is matched, though another has the better score."""
     masks = torch.full((1, 2, 1, 4, 4), -9.0)
     masks[0, 1, 0, :2] = 9.0
-    target = Target.of(masks[:, 1] > 0, (4, 4))
-    found = Found(torch.tensor([[[1.0, 0.0]]]), target.boxes[:, :, None].expand(-1, -1, 2, -1), masks)
+    target = ExpressionTargets.of(masks[:, 1] > 0, (4, 4))
+    found = QueryPredictions(torch.tensor([[[1.0, 0.0]]]), target.boxes[:, :, None].expand(-1, -1, 2, -1), masks)
     assert match(found, target).tolist() == [1]
 
 
@@ -149,9 +151,9 @@ def test_maps_that_show_the_named_object_cost_nothing():
     """The loss is that of the first channel alone, at whatever size the map has."""
     masks = torch.zeros(2, 3, 8, 8).bool()
     masks[0, :, :4], masks[1, 1:, 4:, 4:] = True, True
-    target = Target.of(masks, (4, 4))
+    target = ExpressionTargets.of(masks, (4, 4))
     for size in ((4, 4), (2, 2)):
-        right = 40 * Target.of(masks, size).masks.flatten(0, 1) - 20
+        right = 40 * ExpressionTargets.of(masks, size).masks.flatten(0, 1) - 20
         maps = torch.stack([right, torch.randn(right.shape)], 1)
         assert named_pixels(maps, target) < 1e-3 < 1 < named_pixels(-maps, target)
 
@@ -184,9 +186,9 @@ def test_published_variants_train_slower_below_and_keep_their_language_model():
 def test_a_published_variant_takes_a_step():
     clip = clip_of(2)
     settings = {**defaults_of(DEFAULTS), "tokenizer": str(text.ROBERTA.small), "short_side": SHORT, "expressions": 2}
-    with pytest.raises(InputError, match="a text encoder that is not trained"):
-        Segmenter("referformer", "resnet50", settings, Fixed(clip), None, None)
-    learner = Segmenter("referformer", "resnet50", settings | {"text_lr": 0.1}, Fixed(clip), None, None)
+    with pytest.raises(InputError, match="the text encoder of variant resnet50 is not trained"):
+        SegmenterTask("referformer", "resnet50", settings, Fixed(clip), None, None)
+    learner = SegmenterTask("referformer", "resnet50", settings | {"text_lr": 0.1}, Fixed(clip), None, None)
     batch = learner.collate([learner.samples()[0]])
     optimizer = torch.optim.AdamW(learner.groups(1e-4, 5e-4))
     before = losses(learner.network, batch)
@@ -208,9 +210,9 @@ def test_the_tokenizer_that_comes_along_knows_every_word_of_shapes():
 
 def test_settings_that_do_not_exist_are_told():
     with pytest.raises(InputError, match="no variant 'soc_mini', expected soc_nano or one of resnet50"):
-        trainee("soc", {"variant": "soc_mini"})
+        make_task("soc", {"variant": "soc_mini"})
     with pytest.raises(InputError, match="unknown key `frame`, did you mean `frames`"):
-        trainee("soc", {"frame": 3})
+        make_task("soc", {"frame": 3})
 
 
 @pytest.mark.parametrize("name", NAMES)

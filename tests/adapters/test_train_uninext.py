@@ -15,10 +15,12 @@ from rvos_ensemble.adapters.inference.weights import read_weights, shipped
 from rvos_ensemble.adapters.networks.deformable import DeformableAttention
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.networks.uninext.uninext import Features
-from rvos_ensemble.adapters.training import simota
 from rvos_ensemble.adapters.training.loop import loop
-from rvos_ensemble.adapters.training.samples.samples import Sample
-from rvos_ensemble.adapters.training.uninext import DEFAULTS, UninextTrainee, answers, batch_of, losses, trainee
+from rvos_ensemble.adapters.training.samples.sample import Sample
+from rvos_ensemble.adapters.training.uninext import DEFAULTS, UninextTask, make_task, simota
+from rvos_ensemble.adapters.training.uninext.batches import batch_of
+from rvos_ensemble.adapters.training.uninext.losses import losses
+from rvos_ensemble.adapters.training.uninext.task import predict
 
 SIZE = (64, 112)
 
@@ -60,12 +62,12 @@ def training(clip=None, score=None, held_out=None, **settings):
         "text_width": 32,
         **settings,
     }
-    return UninextTrainee(given, Fixed(clip or clip_of()), held_out, score)
+    return UninextTask(given, Fixed(clip or clip_of()), held_out, score)
 
 
 @pytest.fixture(scope="module")
 def learner():
-    """A trainee after two steps, so that nothing is zero any more, and a batch with an object that is not there."""
+    """A task after two steps, so that nothing is zero any more, and a batch with an object that is not there."""
     made = training()
     samples = [(clip_of(2, empty=True), [0, 1], 0.0)]
     batch = made.collate(samples)
@@ -150,7 +152,7 @@ def test_a_batch_pairs_every_picture_with_every_sentence(learner):
     clip = clip_of(2, empty=True)
     batch = batch_of([clip, clip_of(1)], [[1, 0], [0]], made.tokenizer, SIZE)
     assert batch["picture"].tolist() == [0, 0, 1, 1, 2]
-    assert batch["there"].tolist() == [True, True, False, True, True]
+    assert batch["visible"].tolist() == [True, True, False, True, True]
     assert batch["masks"].shape == (5, 16, 28)
     assert float(batch["masks"][0].mean()) == pytest.approx(float((clip.ids[0] == 2).mean()), abs=1e-5)
     rows, columns = np.nonzero(clip.ids[0] == 2)
@@ -237,7 +239,7 @@ def test_one_clip_is_learned_by_heart():
         optimizer.step()
     clip = made.clips[0]
     with torch.no_grad():
-        found = answers(made.network.eval(), made.tokenizer, clip, SIZE)
+        found = predict(made.network.eval(), made.tokenizer, clip, SIZE)
     for mask, (sentence, own) in zip(found, clip.expressions, strict=True):
         truth = clip.ids == own
         assert (mask & truth).sum() / (mask | truth).sum() > 0.9, sentence
@@ -287,7 +289,7 @@ def test_validation_scores_every_expression():
 @pytest.mark.parametrize("settings", [{"variant": "uninext_large"}, {"layers": 3}])
 def test_settings_that_are_none_are_refused(settings):
     with pytest.raises(InputError, match="|".join(map(str, settings.values())) + "|layers"):
-        trainee("uninext", settings)
+        make_task("uninext", settings)
 
 
 # ---------------------------------------------------------------------------------------------------- shipped weights

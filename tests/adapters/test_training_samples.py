@@ -17,7 +17,9 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.datasets.shapes import Shapes
 from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SPLITS
 from rvos_ensemble.adapters.training import segmenters, uninext
-from rvos_ensemble.adapters.training.samples.samples import FolderClips, RenderedClips, Sample, same_size
+from rvos_ensemble.adapters.training.samples.folder import FolderClips
+from rvos_ensemble.adapters.training.samples.rendered import RenderedClips
+from rvos_ensemble.adapters.training.samples.sample import Sample, same_size
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = (64, 112)
@@ -51,7 +53,7 @@ def test_a_sample_depends_on_seed_and_index_alone():
     clips = RenderedClips(4, 4, SIZE)
     here = [digest(clips[i]) for i in (9, 3, 9)]
     code = (
-        "import hashlib; from rvos_ensemble.adapters.training.samples.samples import RenderedClips\n"
+        "import hashlib; from rvos_ensemble.adapters.training.samples.rendered import RenderedClips\n"
         f"for i in (3, 9): s = RenderedClips(4, 4, {SIZE})[i]; "
         "print(hashlib.sha256(s.images.tobytes() + s.ids.tobytes() + repr(s.expressions).encode()).hexdigest())"
     )
@@ -72,12 +74,12 @@ def test_spread_frames_reach_over_the_clip_and_others_are_a_step_apart():
     rng = np.random.default_rng(0)
     steps = set()
     for _ in range(60):
-        wide, close = spread._taken(rng), near._taken(rng)
+        wide, close = spread._frame_indices(rng), near._frame_indices(rng)
         assert all(k * 24 // 5 <= t < (k + 1) * 24 // 5 for k, t in enumerate(wide))
         steps |= set(np.diff(close))
         assert len(set(np.diff(close))) == 1 and close[0] >= 0 and close[-1] <= 23
     assert steps == {1, 2, 3, 4}
-    assert RenderedClips(0, 24, SIZE)._taken(rng).tolist() == list(range(24))
+    assert RenderedClips(0, 24, SIZE)._frame_indices(rng).tolist() == list(range(24))
 
 
 def test_sentences_about_motion_need_a_spread():
@@ -153,28 +155,28 @@ def test_every_sample_has_a_sentence_where_a_training_needs_one(tmp_path):
     write(tmp_path, "b", labels(8, 3))
     write(tmp_path, "c", labels(8, 4))
     told_of(tmp_path, a={"two": "2"}, c={"unseen": "9"})
-    clips = FolderClips(tmp_path, 2, told=True)
+    clips = FolderClips(tmp_path, 2, with_expressions=True)
     assert {clips[i].expressions for i in range(12)} == {(("two", 1),)}
     assert () in {s.expressions for s in map(FolderClips(tmp_path, 2).__getitem__, range(12))}
     told_of(tmp_path, c={"unseen": "9"})
-    with pytest.raises(InputError, match="20 clips in a row show no object that an expression means"):
-        FolderClips(tmp_path, 2, told=True)[0]
+    with pytest.raises(InputError, match="20 clips in a row show no object that an expression refers to"):
+        FolderClips(tmp_path, 2, with_expressions=True)[0]
     (tmp_path / "meta_expressions.json").unlink()
     with pytest.raises(InputError, match=r"no annotated video has an expression.*meta_expressions\.json or .*"):
-        FolderClips(tmp_path, 2, told=True)
+        FolderClips(tmp_path, 2, with_expressions=True)
 
 
 def test_a_batch_is_of_pictures_of_one_size():
     same_size([(4, 6), (4, 6)])
-    with pytest.raises(InputError, match=r"pictures of 4x6 and 6x4 \(HxW\) in one batch; .* accumulate=3"):
+    with pytest.raises(InputError, match=r"images of 4x6 and 6x4 \(HxW\) in one batch; .* accumulate=3"):
         same_size([(4, 6), (6, 4), (4, 6)])
 
 
 def test_words_that_no_tokenizer_knows_are_told_before_the_training(tmp_path):
     write(tmp_path, "a", labels(8, 2))
     told_of(tmp_path, a={"the red dog": "2", "a zebra": "2"})
-    for train in (lambda s: segmenters.trainee("soc", s), lambda s: uninext.trainee("uninext", s)):
-        with pytest.raises(InputError, match=r"2 words that the tokenizer does not know: dog, zebra; give `tokenizer"):
+    for train in (lambda s: segmenters.make_task("soc", s), lambda s: uninext.make_task("uninext", s)):
+        with pytest.raises(InputError, match=r"2 words that the tokenizer does not know: dog, zebra; set `tokenizer"):
             train({"data": str(tmp_path)})
 
 
@@ -226,7 +228,7 @@ def test_faults_of_a_folder_are_named(tmp_path):
     assert [p.split(":")[0].rsplit("/", 1)[1] for p in caught.value.problems] == ["JPEGImages", "Annotations"]
     write(tmp_path, "a", labels(3, 1))
     (tmp_path / "JPEGImages" / "a" / "00005.jpg").unlink()
-    with pytest.raises(InputError, match=r"1 annotated frames have no picture: .*00005\.jpg"):
+    with pytest.raises(InputError, match=r"1 annotated frames have no image: .*00005\.jpg"):
         FolderClips(tmp_path, 2)
     (tmp_path / "empty" / "JPEGImages").mkdir(parents=True)
     (tmp_path / "empty" / "Annotations").mkdir()

@@ -28,12 +28,12 @@ def test_cards_show_the_commands_that_made_the_weights(path):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_stages_make_the_networks_that_are_shipped(path):
-    kind, network, given = train._read(shlex.split(STAGES[path.stem].arguments))
-    module = train.trainer(kind, network)
-    settings = merge_settings({**loop.DEFAULTS, **module.DEFAULTS}, given, path.stem)
+    request = train.parse(shlex.split(STAGES[path.stem].arguments))
+    module = request.trainer
+    settings = merge_settings({**loop.DEFAULTS, **module.DEFAULTS}, request.given, path.stem)
     if "validate_clips" in settings:
         settings["validate_clips"] = 0
-    made = module.trainee(network, {k: settings[k] for k in module.DEFAULTS}, None)
+    made = train.make_task(request, {k: settings[k] for k in module.DEFAULTS}, None)
     state = made.checkpoint(made.network.state_dict())
     shapes = {k: tuple(v.shape) for k, v in state.get("state_dict", state.get("model", state)).items()}
     held = {k: tuple(v.shape) for k, v in read_weights(str(path)).items()}
@@ -42,9 +42,8 @@ def test_stages_make_the_networks_that_are_shipped(path):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_stages_are_trainings_that_exist(name):
-    kind, network, given = train._read(shlex.split(STAGES[name].command())[3:])
-    defaults = {**loop.DEFAULTS, **train.trainer(kind, network).DEFAULTS}
-    settings = merge_settings(defaults, given, name)
+    request = train.parse(shlex.split(STAGES[name].command())[3:])
+    settings = merge_settings({**loop.DEFAULTS, **request.trainer.DEFAULTS}, request.given, name)
     assert {*STAGES[name].after} <= {k for k, v in settings.items() if str(v).endswith("/weights.pth")}
     assert "seed=" in STAGES[name].arguments or settings["seed"] == 0
 

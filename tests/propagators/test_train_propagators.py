@@ -19,19 +19,21 @@ from rvos_ensemble.adapters.training.loop.loop import fit
 from rvos_ensemble.adapters.training.norms import unfreeze_norms
 from rvos_ensemble.adapters.training.samples import augment
 from rvos_ensemble.adapters.training.samples.collage import collage
-from rvos_ensemble.adapters.training.samples.samples import Sample
-from rvos_ensemble.propagators.inference.checkpoint import load_network
+from rvos_ensemble.adapters.training.samples.sample import Sample
+from rvos_ensemble.propagators.inference.checkpoint import load_network, open_checkpoint
 from rvos_ensemble.propagators.inference.tracker import Tracker
 from rvos_ensemble.propagators.networks.attention import local_window
 from rvos_ensemble.propagators.networks.encoders import freeze
 from rvos_ensemble.propagators.networks.layers import sine_position
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 from rvos_ensemble.propagators.networks.variants import VARIANTS
-from rvos_ensemble.propagators.training import DEFAULTS, export, trainee
+from rvos_ensemble.propagators.training import DEFAULTS, make_task
+from rvos_ensemble.propagators.training.clips import AugmentedClips
 from rvos_ensemble.propagators.training.forward import IDENTITIES, track
+from rvos_ensemble.propagators.training.initial_weights import initialise, load_initial, set_drop_paths
 from rvos_ensemble.propagators.training.losses import VOID, bootstrapped_cross_entropy, soft_jaccard
 from rvos_ensemble.propagators.training.propagation import labels_of_clip
-from rvos_ensemble.propagators.training.task import Clips, PropagatorTrainee, drop_paths, initial, start_from
+from rvos_ensemble.propagators.training.task import PropagatorTask
 
 NANO = ["aot_nano", "deaot_nano"]
 SIZE = (49, 65)
@@ -50,7 +52,7 @@ PLAIN = {
 
 def network_of(name):
     torch.manual_seed(0)
-    network = initial(VOSNetwork(VARIANTS[name]))
+    network = initialise(VOSNetwork(VARIANTS[name]))
     for module in network.encoder.modules():  # statistics as after a training
         if isinstance(module, FrozenBatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -84,7 +86,7 @@ class Same(torch.utils.data.Dataset):
         return self.sample
 
 
-class OneClip(PropagatorTrainee):
+class OneClip(PropagatorTask):
     """Trained on a clip as it is."""
 
     def __init__(self, name, objects=2, **settings):
@@ -141,7 +143,7 @@ def test_official_variants_take_a_step_with_finite_gradients(name):
     variant = VARIANTS[name]
     size = (33, 49) if variant.align_corners else (32, 48)
     clip = Same(Sample(*(x[:, : size[0], : size[1]] for x in (moving_squares().images, moving_squares().ids)), ()))
-    learner = PropagatorTrainee(variant, {**PLAIN, "size": size}, clip, clip)
+    learner = PropagatorTask(variant, {**PLAIN, "size": size}, clip, clip)
     learner.network.train()
     losses = learner.losses(learner.collate([clip[0]]), 0)
     sum(losses.values()).backward()
@@ -228,7 +230,7 @@ def test_a_batch_weighs_like_its_clips():
 
 def test_samples_depend_on_seed_and_number_alone():
     settings = {**defaults_of(DEFAULTS), "steps": 10, "size": SIZE}
-    clips, again, other = (trainee("aot", {**settings, "seed": s}).samples() for s in (0, 0, 1))
+    clips, again, other = (make_task("aot", {**settings, "seed": s}).samples() for s in (0, 0, 1))
     for i in (0, 1, 2, 3):
         sample = clips[i]
         assert sample.images.shape == (5, *SIZE, 3) and sample.ids.shape == (5, *SIZE)
@@ -288,11 +290,11 @@ def test_a_folder_in_the_layout_of_youtube_vos_is_data(tmp_path):
         for t, frame in enumerate(frames):
             suffix = "jpg" if kind == "JPEGImages" else "png"
             cv2.imwrite(str(tmp_path / kind / "v" / f"{t:05d}.{suffix}"), frame[..., ::-1] if frame.ndim > 2 else frame)
-    learner = trainee("aot", {"data": str(tmp_path), "steps": 2, "size": list(SIZE), "static": 0.0, "colour": 0.0})
+    learner = make_task("aot", {"data": str(tmp_path), "steps": 2, "size": list(SIZE), "static": 0.0, "colour": 0.0})
     out = fit(learner, {**SHORT, "steps": 2}, tmp_path / "out")
     assert load_network(out).variant.name == "aot_nano"
     with pytest.raises(InputError, match="no_such"):
-        trainee("aot", {"data": str(tmp_path / "no_such")})
+        make_task("aot", {"data": str(tmp_path / "no_such")})
 
 
 # Training ----------------------------------------------------------------------------------------------------------
@@ -305,7 +307,7 @@ def test_a_short_training_learns_a_clip_and_ships(name, tmp_path):
     log = [row["loss"] for row in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())]
     assert np.mean(log[-5:]) < 0.4 * np.mean(log[:5])
 
-    shipped = export(path, tmp_path / "shipped.safetensors")
+    shipped = open_checkpoint(path).export(tmp_path / "shipped.safetensors")
     assert shipped.stat().st_size <= 4 * 2**20
     clip = learner.clip.sample
     for file in (path, shipped):  # strictly, by the loader of recipes
@@ -337,7 +339,7 @@ def test_validation_is_the_score_of_the_propagated_masks():
     clip = Same(moving_squares())
     settings = {**PLAIN, "validate_clips": 2}
     seen = []
-    learner = PropagatorTrainee(
+    learner = PropagatorTask(
         VARIANTS["aot_nano"], settings, clip, clip, clip, lambda p, g: seen.append((p, g)) or float(len(seen))
     )
     assert learner.validate(learner.network.eval()) == {"J&F": 2.5}  # two clips of two objects: 1, 2, 3, 4
@@ -353,13 +355,13 @@ def test_weights_to_start_from_are_the_whole_or_the_encoder(tmp_path):
         tmp_path / "encoder.pth",
     )
     network = VOSNetwork(VARIANTS["aot_nano"])
-    start_from(network, str(tmp_path / "encoder.pth"))
+    load_initial(network, str(tmp_path / "encoder.pth"))
     assert torch.equal(network.encoder.conv1.weight, whole["encoder.conv1.weight"])
     assert not torch.equal(network.decoder.conv_out.weight, whole["decoder.conv_out.weight"])
-    start_from(network, str(tmp_path / "whole.pth"))
+    load_initial(network, str(tmp_path / "whole.pth"))
     assert all(torch.equal(v, whole[k]) for k, v in network.state_dict().items())
     with pytest.raises(InputError, match="as the network of deaot_nano: weights are missing"):
-        start_from(VOSNetwork(VARIANTS["deaot_nano"]), str(tmp_path / "whole.pth"))
+        load_initial(VOSNetwork(VARIANTS["deaot_nano"]), str(tmp_path / "whole.pth"))
 
 
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # which saves 350 MB of zeros
@@ -373,11 +375,11 @@ def test_a_swin_of_pictures_is_an_encoder_to_start_from(tmp_path):
     with torch.device("meta"):
         network = VOSNetwork(VARIANTS["swinb_aotl"])
     assert norms
-    start_from(network, str(tmp_path / "swin_base_patch4_window7_224_22k.pth"))
+    load_initial(network, str(tmp_path / "swin_base_patch4_window7_224_22k.pth"))
     del small["patch_embed.proj.weight"]
     torch.save(small, tmp_path / "less.pth")
     with pytest.raises(InputError, match=r"less\.pth: as the encoder of swinb_aotl: .*patch_embed\.proj\.weight"):
-        start_from(network, str(tmp_path / "less.pth"))
+        load_initial(network, str(tmp_path / "less.pth"))
 
 
 def test_blocks_are_dropped_by_clip_and_branch():
@@ -401,7 +403,7 @@ def test_blocks_are_dropped_by_clip_and_branch():
 def test_a_dropped_block_reads_its_memories_and_adds_nothing_else(name, monkeypatch):
     """As in the official code: self-attention and feed-forward are left out, what memories say never is."""
     network = network_of(name)
-    drop_paths(network, 0.5, 0.0)
+    set_drop_paths(network, 0.5, 0.0)
     network.train()
     block, c, (h, w) = network.LSTT.layers[1], 64, (3, 5)
     stream = torch.randn(2, 15, c if name == "aot_nano" else 2 * c)
@@ -448,7 +450,7 @@ def test_the_first_layers_of_a_published_encoder_stay_as_they_are(name):
     names = [n for n, _ in network.encoder.named_parameters()]
     stay = {n for n, weight in network.encoder.named_parameters() if not weight.requires_grad}
     assert stay and stay == {n for n in names if any(n.startswith(f"{part}.") for part in STAY[name])}
-    drop_paths(network, 0.1, 0.3)
+    set_drop_paths(network, 0.1, 0.3)
     rates = [m.drop_path.rate for m in network.encoder.modules() if isinstance(m, SwinBlock)]
     assert rates == pytest.approx([0, 0, *(0.3 * i / 23 for i in range(2, 22))] if "swin" in name else [])
     assert {m.rate for m in network.LSTT.modules() if isinstance(m, DropPath)} == {0.1}
@@ -496,7 +498,7 @@ def test_the_loss_on_the_reference_frame_falls_to_nothing_when_it_is_said():
 )
 def test_settings_of_a_training_that_make_no_sense(setting, value):
     with pytest.raises(InputError, match=str(value)):
-        trainee("aot", {setting: value})
+        make_task("aot", {setting: value})
 
 
 def test_true_norms_take_the_place_of_frozen_ones():
@@ -512,9 +514,9 @@ def test_true_norms_take_the_place_of_frozen_ones():
 
 def test_wrong_settings_are_named():
     with pytest.raises(InputError, match="unknown key `stattic`, did you mean `static`"):
-        trainee("aot", {"stattic": 1.0})
+        make_task("aot", {"stattic": 1.0})
     with pytest.raises(InputError, match="no DEAOT variant is called 'aot_nano'"):
-        trainee("deaot", {"variant": "aot_nano"})
+        make_task("deaot", {"variant": "aot_nano"})
 
 
 def test_mixed_precision_trains(tmp_path):
@@ -547,7 +549,7 @@ def test_two_processes_train_one_network(tmp_path):
 def test_clips_of_one_picture_and_of_video_are_mixed():
     made = {"static": 0, "video": 0}
 
-    class Counted(Clips):
+    class Counted(AugmentedClips):
         def _static(self, i, rng):
             made["static"] += 1
             return super()._static(i, rng)

@@ -1,7 +1,7 @@
-"""Pictures of nothing in particular: blobs of any outline and texture on a ground of any texture.
+"""Synthetic images: blobs of random outline and texture on a textured background.
 
-What a propagator must learn is to follow whatever it was shown, not to find things that stand out. Blobs may have the
-texture of the ground or of one another, and have the scale-free look of natural textures rather than flat colours.
+A propagator must learn to follow any object that it is given, not to find salient objects. Blobs may therefore have the
+texture of the background or of another blob, and textures are scale-free noise, like natural ones, not flat colours.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rvos_ensemble.adapters.training.samples.samples import Sample
+from rvos_ensemble.adapters.training.samples.sample import Sample
 
 OUTLINE = np.linspace(0, 2 * np.pi, 96, endpoint=False)
 
 
 def collage(size: tuple[int, int], rng: np.random.Generator) -> Sample:
-    """One picture with some blobs, the later ones in front.
+    """Draws an image with 2 to 6 blobs; later ones cover earlier ones.
 
     Args:
         size: (H, W).
+        rng: random generator.
 
     Returns:
         A sample of one frame.
@@ -28,7 +29,7 @@ def collage(size: tuple[int, int], rng: np.random.Generator) -> Sample:
     for k in range(1, int(rng.integers(2, 7)) + 1):
         mask = np.zeros(size, np.uint8)
         cv2.fillPoly(mask, [outline(size, rng)], 255, cv2.LINE_AA)
-        if rng.random() < 0.25:  # like the ground or another blob, elsewhere in it
+        if rng.random() < 0.25:  # the shifted texture of the background or of another blob
             own = np.roll(known[rng.integers(len(known))], rng.integers(0, size), (0, 1))
         else:
             own = texture(size, rng)
@@ -41,9 +42,9 @@ def collage(size: tuple[int, int], rng: np.random.Generator) -> Sample:
 
 
 def texture(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Noise of several scales between a few colours, at times with stripes; float32 [H, W, 3], 0..255."""
+    """Multi-scale noise that blends three colours, sometimes with stripes; float32 [H, W, 3], 0..255."""
     h, w = size
-    rough = rng.uniform(0.4, 1.6)  # how fast fine detail grows weaker
+    rough = rng.uniform(0.4, 1.6)  # how fast the amplitude falls with the scale
     noise = np.zeros((h, w, 2), np.float32)
     for cell in (64, 24, 8, 3):
         coarse = rng.normal(0, (cell / 24) ** rough, (h // cell + 3, w // cell + 3, 2)).astype(np.float32)
@@ -63,14 +64,14 @@ def texture(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def outline(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A closed line of random smoothness, int32 [n, 2] (x, y)."""
+    """A closed outline of random smoothness, int32 [n, 2] (x, y)."""
     waves = int(rng.integers(2, 9))
     strength = rng.uniform(0, 0.5) / np.arange(1, waves + 1) ** rng.uniform(0.3, 1)
     phase = rng.uniform(0, 2 * np.pi, waves)
     radius = 1 + (strength * np.sin(np.arange(1, waves + 1) * OUTLINE[:, None] + phase)).sum(1)
     radius = np.maximum(radius, 0.2) * size[0] * np.exp(rng.uniform(np.log(0.07), np.log(0.4)))
-    stretch, turn = np.exp(rng.uniform(-0.6, 0.6)), rng.uniform(0, np.pi)
+    stretch, angle = np.exp(rng.uniform(-0.6, 0.6)), rng.uniform(0, np.pi)
     points = np.stack([radius * np.cos(OUTLINE) * stretch, radius * np.sin(OUTLINE) / stretch], 1)
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     centre = rng.uniform(0.1, 0.9, 2) * size[::-1]
     return (points @ rotation.T + centre).astype(np.int32)
