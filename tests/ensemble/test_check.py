@@ -321,7 +321,7 @@ def test_key_frames_are_refused_beforehand_just_where_a_run_refuses_them(rule, w
         inputs = {"m": {"0": SEQUENCES[masks]}, "s": {"0": SEQUENCES[scorer]}}
         said = step.input_problems(clip, {name: Traits(sequences=p) for name, p in inputs.items()})
         try:
-            step.jobs(clip, inputs)
+            step.tasks(clip, inputs)
             refused = []
         except InputError as error:
             refused = error.problems
