@@ -1,5 +1,7 @@
 """Recipes: what is wrong is said before anything runs, all at once, with what would be right."""
 
+import os
+
 import pytest
 
 import run_ensemble
@@ -166,3 +168,97 @@ def test_another_adapter_takes_nothing_over_from_the_one_it_replaces(tiny, tmp_p
     assert same.config["sources"]["soc"]["path"] == f"{tiny.root}/predictions/soc"
     stage1 = loading.resolve(["recipe=stage1", "propagators.aot.propagator=flow", "propagators.aot.learn=0.1"])[1]
     assert stage1["propagators"] == {"aot": {"propagator": "flow", "learn": 0.1}}
+
+
+# ------------------------------------------------------------------------------------ paths beside the recipe file
+OWN = "import rvos_ensemble as rv\n\n\nclass Own(rv.Adapter):\n    defaults = {'weights': path(), 'note': 'x'}\n"
+
+
+@pytest.fixture
+def beside(tiny, tmp_path, monkeypatch):
+    """A folder with a recipe, its base in another folder, and what they name; the working folder is elsewhere."""
+    folder, base = tmp_path / "mine", tmp_path / "base"
+    for f in (folder, base, tmp_path / "work"):
+        f.mkdir()
+    (folder / "own.py").write_text("from rvos_ensemble.adapters.core.settings import path\n" + OWN)
+    for name in ("w.pth", "soc", "smr", "runs"):
+        (folder / name).touch()
+    (folder / "groups.json").write_text("{}")
+    (folder / "keys.json").write_text("{}")
+    (base / "tiny.yaml").write_text(tiny.recipe.read_text().replace(f"{tiny.root}/predictions/soc", "masks/soc"))
+    (base / "masks").mkdir()
+    (base / "masks" / "soc.zip").touch()
+    (base / "masks" / "soc.scores.json").touch()
+    monkeypatch.chdir(tmp_path / "work")
+
+    def config(text: str, *arguments: str):
+        (folder / "r.yaml").write_text(f"base: ../base/tiny.yaml\n{text}")
+        return loading.resolve([f"recipe={folder}/r.yaml", *arguments])[1]
+
+    config.folder, config.base = folder, base
+    return config
+
+
+def test_paths_are_looked_for_beside_the_recipe(beside):
+    here = beside.folder
+    config = beside(
+        "sources: {mutr: {adapter: own.py, weights: w.pth, note: w.pth}}\n"
+        "grouping: {rule: file, file: groups.json}\n"
+        "steps:\n"
+        "  smr: {inputs: [soc, mutr], grouping: {file: groups.json}}\n"
+        "  smr_flow: {key_frame: {rule: given, file: keys.json}}\n"
+        "store: runs\n"
+    )
+    assert config["sources"]["mutr"] == {"adapter": f"{here}/own.py", "weights": f"{here}/w.pth", "note": "w.pth"}
+    assert config["grouping"]["file"] == config["steps"]["smr"]["grouping"]["file"] == f"{here}/groups.json"
+    assert config["steps"]["smr_flow"]["key_frame"]["file"] == f"{here}/keys.json"
+    assert config["steps"]["smr"]["inputs"] == ["soc", "mutr"], "names are no paths"
+    assert config["store"] == "runs" and config["output"] == "smr_flow", "results go where they are told to"
+    assert config["sources"]["soc"]["path"] == f"{here}/../base/masks/soc", (
+        "a base has its own folder; a stem is enough"
+    )
+
+
+def test_a_path_of_a_component_that_the_base_names(beside):
+    """The recipe itself does not say which adapter has the setting."""
+    (beside.folder / "more.scores.json").touch()
+    config = beside("sources: {soc: {scores: more.scores.json}}\n")
+    assert config["sources"]["soc"]["scores"] == f"{beside.folder}/more.scores.json"
+
+
+def test_the_working_folder_wins_and_other_paths_stay(beside, tmp_path):
+    (tmp_path / "work" / "w.pth").touch()
+    text = "sources: {{mutr: {{adapter: own.py, weights: {}}}}}\n"
+    for written in ("w.pth", "nowhere.pth", "/absolute/w.pth", "${oc.env:HOME}/w.pth", "~/w.pth", "a\\0b"):
+        weights = beside(text.format(f'"{written}"'))["sources"]["mutr"]["weights"]
+        assert weights == (os.path.expanduser("~/w.pth") if "HOME" in written else written.replace("\\0", "\0"))
+    on_command_line = beside(text.format("w.pth"), "sources.mutr.weights=groups.json")["sources"]["mutr"]
+    assert on_command_line["weights"] == "groups.json", "the command line is read from the working folder"
+
+
+def test_data_and_predictions_beside_the_recipe(beside):
+    here = beside.folder
+    (here / "videos").mkdir()
+    (here / "tables").mkdir()
+    (here / "tables" / "texts.json").write_text("[a dog]")
+    (here / "tables" / "mine.yaml").write_text("dataset: folder\nroot: videos\nexpressions: texts.json\n")
+    (here / "own_data.py").write_text("import rvos_ensemble as rv\n\n\nclass D(rv.Dataset):\n    pass\n")
+    assert beside("data: {dataset: folder, root: videos}\n")["data"]["root"] == f"{here}/videos"
+    assert beside("data: {dataset: own_data.py}\n")["data"] == {
+        "dataset": f"{here}/own_data.py",
+        **{k: v for k, v in beside("")["data"].items() if k != "dataset"},
+    }
+    table = beside("data: tables/mine.yaml\n")["data"]
+    assert table == {"dataset": "folder", "root": "videos", "expressions": f"{here}/tables/texts.json"}
+    (here / "masks").mkdir()
+    assert beside("predictions: masks\n")["sources"]["mutr"] == {"adapter": "files", "path": f"{here}/masks/mutr"}
+
+
+def test_a_step_and_a_propagator_beside_the_recipe(beside):
+    here = beside.folder
+    (here / "a.py").touch()
+    config = beside("propagators: {own: {propagator: a.py}}\nsteps: {more: {op: a.py, inputs: [soc]}}\n")
+    assert config["propagators"]["own"] == {"propagator": f"{here}/a.py"}
+    assert config["steps"]["more"]["op"] == f"{here}/a.py"
+    listed = beside("sources: {their: {adapter: command, command: 'x {out}', files: [w.pth, none]}}\n")
+    assert listed["sources"]["their"]["files"] == [f"{here}/w.pth", "none"]
