@@ -10,32 +10,33 @@ import numpy as np
 import pandas as pd
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.masks import Truth
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.own_code import failure
+from rvos_ensemble.adapters.core.settings import text
 from rvos_ensemble.adapters.files.values import two_valued
-from rvos_ensemble.ensemble.metrics.protocols.shared.layout import BINARY, LABELS, check_layout, missing_masks, strays
+from rvos_ensemble.ensemble.metrics.protocols.shared.layout import BINARY, check_layout, missing_masks, strays
 from rvos_ensemble.ensemble.metrics.protocols.shared.parallel import map_videos
 from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
-from rvos_ensemble.ensemble.metrics.protocols.shared.trees import (
-    VOID,
-    MaskFiles,
-    Tree,
-    open_tree,
-    prediction_tree,
-    truth_tree,
-)
+from rvos_ensemble.ensemble.metrics.protocols.shared.trees import MaskFiles, Tree, open_tree, prediction_tree
+from rvos_ensemble.ensemble.recipe.components import make_component
 
 
 class MaskProtocol(Protocol):
-    """Scores the masks of every object or expression with `score`; a subclass needs no other method.
+    """Scores the masks of every expression with `score`; a subclass needs no other method.
 
-    gt and pred are folders or zips of one layout: `VIDEO/EXPRESSION/FRAME.png`, masks of 0/255 or 0/1, or
-    `VIDEO/FRAME.png`, label maps in which object i of pred is object i of gt and 255 in gt is background. pred must
-    have every frame of gt.
+    pred is a folder or zip of `[Annotations/]VIDEO/EXPRESSION/FRAME.png`, masks of 0/255 or 0/1. gt is the same, or,
+    with the option `dataset`, the root of a data set with ground truth and video frames. pred must have every frame of
+    gt.
 
-    The table has one row per expression (or object) with the mean of each measure over its frames; the summary is the
-    mean over the rows. A measure that is NaN in a frame does not count in that frame.
+    `rows` has one row per expression with the mean of each measure over its frames; `summary` is the mean of the rows.
+
+    Options:
+        dataset: the data set that reads gt, such as `ref_youtube_vos`, or the path of a .py file.
+        split: of that data set; by default the one that the data set chooses.
     """
+
+    defaults = {"dataset": text(None), "split": text(None)}
 
     def score(self, prediction: np.ndarray, truth: np.ndarray) -> Mapping[str, float]:
         """Compares the masks of one frame.
@@ -45,120 +46,165 @@ class MaskProtocol(Protocol):
             truth: bool [H, W].
 
         Returns:
-            {measure: value in 0..1}, with the same measures in every frame.
+            {measure: value}, with the same measures in every frame. Frames where a measure is NaN do not count for it.
         """
         raise NotImplementedError
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
-        truth = _truth(gt)
-        videos = [v for v in truth.videos() if truth.frames(v) or _expressions(truth, v)]
-        layout = LABELS if any(truth.frames(v) for v in videos) else BINARY
+        dataset, split = (vars(self.settings).get(key) for key in ("dataset", "split"))
+        truths = clip_truths(gt, dataset, split) if dataset else file_truths(gt)
+        videos = list(dict.fromkeys(unit.partition("/")[0] for unit in truths))
         tree = prediction_tree(open_tree(pred, "pred"), videos)
-        if problems := check_layout(truth, videos, layout) + check_layout(tree, videos, layout):
+        if problems := check_layout(tree, videos, BINARY):
             raise InputError(problems)
-        units = [u for v in videos for u in ([v] if layout == LABELS else _expressions(truth, v))]
-        frames = {unit: truth.frames(unit) for unit in units}
-        jobs = [MaskJob(self, u, layout, truth.masks(u, frames[u]), tree.masks(u, frames[u])) for u in units]
-        what = "videos" if layout == LABELS else "expressions"
-        if problems := missing_masks(tree, {job.unit: job.prediction for job in jobs}, frames, what):
+        jobs = [MaskJob(self, unit, truth, tree.masks(unit, truth.frames)) for unit, truth in truths.items()]
+        frames = {unit: truth.frames for unit, truth in truths.items()}
+        if problems := missing_masks(tree, {job.unit: job.prediction for job in jobs}, frames, "expressions"):
             raise InputError(problems)
         scored = map_videos(score_masks, jobs, workers, sum(map(len, frames.values())))
         if problems := [sentence for unit in scored for sentence in unit.problems]:
             raise InputError(dict.fromkeys(problems))
-        rows = pd.DataFrame([row for unit in scored for row in unit.rows])
-        if rows.empty:
-            raise InputError(f"{truth.where}: no objects to score: all frames of gt are empty")
-        measures = rows.columns[rows.columns.get_loc("frames") + 1 :]
-        return Result(rows, {m: float(rows[m].mean()) for m in measures}, tuple(strays(tree, videos)))
+        rows = pd.DataFrame([unit.row for unit in scored])
+        return Result(rows, rows.iloc[:, 3:].mean().to_dict(), tuple(strays(tree, videos)))
+
+
+@dataclass(frozen=True)
+class FileTruth:
+    """The ground truth of an expression in mask files.
+
+    Attributes:
+        frames: names of the frames.
+        files: their masks.
+    """
+
+    frames: tuple[str, ...]
+    files: MaskFiles
+
+    def masks(self) -> Iterator[np.ndarray]:
+        """The mask of every frame, bool [H, W]."""
+        for t in range(len(self.files)):
+            yield two_valued(self.files.read(t), self.files.where(t))
+
+
+@dataclass(frozen=True)
+class ClipTruth:
+    """The ground truth of an expression in a data set.
+
+    Attributes:
+        frames: names of the frames.
+        truth: of the clip.
+        expression: id.
+    """
+
+    frames: tuple[str, ...]
+    truth: Truth
+    expression: str
+
+    def masks(self) -> Iterator[np.ndarray]:
+        """The mask of every frame, bool [H, W]."""
+        sequence = self.truth.read(self.expression)
+        for t in range(len(self.frames)):
+            yield sequence.mask(t)
+
+
+def file_truths(gt: Path) -> dict[str, FileTruth]:
+    """{VIDEO/EXPRESSION: its ground truth} of a folder or zip of masks.
+
+    Raises:
+        InputError: no masks.
+    """
+    start = open_tree(gt, "gt")
+    for tree in (start, Tree(start.storage, "Annotations/")):
+        units = [f"{v}/{e}" for v in tree.videos() for e in tree.folders(v)]
+        frames = {unit: tuple(names) for unit in units if (names := tree.frames(unit))}
+        if frames:
+            return {unit: FileTruth(names, tree.masks(unit, names)) for unit, names in frames.items()}
+    raise InputError(
+        f"{start.where}: no masks VIDEO/EXPRESSION/FRAME.png, given as `gt`; if it is the root of a data set, name the "
+        "data set with dataset=NAME"
+    )
+
+
+def clip_truths(gt: Path, dataset: str, split: str | None) -> dict[str, ClipTruth]:
+    """{VIDEO/EXPRESSION: its ground truth} of a data set.
+
+    Raises:
+        InputError: no such data set, or no ground truth in it.
+    """
+    settings = {"dataset": dataset, "root": str(gt), **({} if split is None else {"split": split})}
+    clips = make_component("dataset", settings, "evaluate").clips()
+    with_truth = [clip for clip in clips if clip.truth is not None]
+    if problems := [sentence for clip in with_truth for sentence in clip.truth.problems()]:
+        raise InputError(problems)
+    truths = {
+        f"{clip.name}/{e.id}": ClipTruth(clip.frames, clip.truth, e.id)
+        for clip in with_truth
+        for e in clip.expressions
+        if clip.truth.read(e.id) is not None
+    }
+    if not truths:
+        raise InputError(f"{gt}: no expression of the data set {dataset} has ground truth")
+    return truths
 
 
 @dataclass(frozen=True)
 class MaskJob:
-    """One video of label maps, or the masks of one expression.
+    """The masks of one expression.
 
     Attributes:
         protocol: compares the masks.
-        unit: VIDEO, or VIDEO/EXPRESSION.
-        layout: `LABELS` or `BINARY`.
-        truth: files of the ground truth.
+        unit: VIDEO/EXPRESSION.
+        truth: the ground truth.
         prediction: files of the prediction.
     """
 
     protocol: MaskProtocol
     unit: str
-    layout: str
-    truth: MaskFiles
+    truth: FileTruth | ClipTruth
     prediction: MaskFiles
 
 
 @dataclass
 class MaskScores:
-    """The outcome of a job: one row per object or expression, and problems of its files or of `score`."""
+    """The outcome of a job: its row, or problems of its files or of `score`."""
 
-    rows: list[dict] = field(default_factory=list)
+    row: dict = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def score_masks(job: MaskJob) -> MaskScores:
-    """Scores all frames of one job."""
-    values: dict[str, list[Mapping[str, float]]] = {}
+    """Scores all frames of one expression."""
+    files, scores = job.prediction, []
     try:
-        for name, ours, target in _pairs(job):
-            values.setdefault(name, []).append(_checked_score(job.protocol, ours, target))
+        for t, truth in enumerate(job.truth.masks()):
+            prediction = two_valued(files.read(t, truth.shape), files.where(t))
+            scores.append(_checked_score(job.protocol, prediction, truth))
+        if any(s.keys() != scores[0].keys() for s in scores):
+            raise InputError(f"protocol {job.protocol.name}: `score` returned different measures for different frames")
     except InputError as error:
         return MaskScores(problems=error.problems)
     video, _, expression = job.unit.partition("/")
-    rows = []
-    for name, scores in values.items():
-        table = pd.DataFrame(scores)
-        if table.shape[1] != len(scores[0]) or any(len(s) != len(scores[0]) for s in scores):
-            return MaskScores(problems=[f"protocol {job.protocol.name}: `score` returns different measures by frame"])
-        unit = {"expression": expression} if expression else {"object": name}
-        rows.append({"video": video, **unit, "frames": len(scores), **table.mean().to_dict()})
-    return MaskScores(rows)
+    means = pd.DataFrame(scores, dtype=float).mean().to_dict()
+    return MaskScores({"video": video, "expression": expression, "frames": len(scores), **means})
 
 
-def _pairs(job: MaskJob) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(object, prediction, truth) of every frame, bool [H, W] each."""
-    if job.layout == BINARY:
-        for t in range(len(job.truth)):
-            target = two_valued(job.truth.read(t), job.truth.where(t))
-            yield "", two_valued(job.prediction.read(t, target.shape), job.prediction.where(t)), target
-        return
-    objects = sorted({int(i) for t in range(len(job.truth)) for i in np.unique(job.truth.read(t))} - {0, VOID})
-    for t in range(len(job.truth)):
-        target = job.truth.read(t)
-        ours = job.prediction.read(t, target.shape)
-        yield from ((str(i), ours == i, target == i) for i in objects)
+def _checked_score(protocol: MaskProtocol, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """`protocol.score`, whose errors name the user's file and line.
 
-
-def _checked_score(protocol: MaskProtocol, prediction: np.ndarray, truth: np.ndarray) -> Mapping[str, float]:
-    """`protocol.score`, with an error that names the user's file and line if it fails."""
+    Raises:
+        InputError: `score` fails, or returns anything but numbers by name.
+    """
     try:
         values = protocol.score(prediction, truth)
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"protocol {protocol.name}: {failure(error, protocol.file)}") from error
-    if not isinstance(values, Mapping) or not values or not all(_is_number(v) for v in values.values()):
+    if not isinstance(values, Mapping) or not values or not all(map(_is_number, values.values())):
         raise InputError(f"protocol {protocol.name}: `score` returned {shown(values)}, expected {{measure: number}}")
-    return values
+    return {str(measure): float(value) for measure, value in values.items()}
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a number, of Python or NumPy."""
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-
-
-def _truth(gt: Path) -> Tree:
-    """The folder of the ground truth's videos, in either layout."""
-    start = open_tree(gt, "gt")
-    for tree in (start, Tree(start.storage, "Annotations/")):
-        if any(_expressions(tree, v) for v in tree.videos()):
-            return tree
-    return truth_tree(gt, ("Annotations",))
-
-
-def _expressions(tree: Tree, video: str) -> list[str]:
-    """VIDEO/EXPRESSION of the expressions of a video that have masks."""
-    return [f"{video}/{e}" for e in tree.folders(video) if tree.frames(f"{video}/{e}")]
+    """Whether a value is a number of Python or NumPy."""
+    return isinstance(value, (int, float, np.number))
