@@ -1,7 +1,7 @@
 """What the settings of a component may be: types, ranges and choices, said beside their defaults.
 
     defaults = {
-        "path": text(),                                # must be given
+        "path": path(),                                # required; also looked for beside the recipe
         "kind": choice(None, "binary", "prob"),        # the first is the default
         "threshold": number(0.5, above=0, below=1),
         "window": whole(8, least=1, words=("auto",)),
@@ -196,6 +196,11 @@ def texts(default: Any = REQUIRED, null: bool = False, what: str = "a text or a 
         "names",
         null,
     )
+
+
+def paths(default: Any = REQUIRED, null: bool = False, what: str = "a path or a list of paths") -> Setting:
+    """One path of a file or folder that is read, or a list of them; see `path`."""
+    return replace(texts(default, null, what), endings=("",))
 
 
 def listed(

@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
-from rvos_ensemble.adapters.core.settings import switch, texts, whole
+from rvos_ensemble.adapters.core.settings import paths, switch, whole
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, TOKENIZER
 from rvos_ensemble.ensemble.steps.step import INPUT, Step
@@ -44,7 +44,7 @@ class Ground(Step):
     takes, gives = "objects", "expressions"
     defaults = {
         "input": INPUT,
-        "weights": texts(what="one or several checkpoints"),
+        "weights": paths(what="one or several checkpoints"),
         "each_frame": switch(False),
         "frames": whole(None, least=1),
         "short_side": whole(None, least=1, most=1 << 14),
