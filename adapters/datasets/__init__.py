@@ -1,4 +1,4 @@
-"""Data sets: one reader per benchmark layout, and `shapes`, the embedded default that renders itself."""
+"""Data sets: one reader per benchmark layout, and `shapes`, the built-in default, which is rendered on first use."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from rvos_ensemble.adapters.core.component import Component
 
 
 class Dataset(Component):
-    """A benchmark: which clips, expressions and frames there are, and the ground truth where it has one."""
+    """A benchmark: its clips with their expressions and frames, and its ground truth if it has one."""
 
     zip_root: ClassVar[str] = "Annotations/"  # top folder inside the submission zip; "" for none
 
     def prepare(self) -> None:
-        """Makes the files there, for a data set that renders itself; others have nothing to do."""
+        """Creates the files of a data set that is generated; does nothing by default."""
 
     def clips(self) -> list[Clip]:
         """Every clip, sorted by name.
 
         Raises:
             BadClips: some clips cannot be used; it carries the others.
-            InputError: naming everything that is missing or malformed, and sinks the whole.
+            InputError: no clip can be used; it names everything that is missing or malformed.
         """
         raise NotImplementedError
 
     def check(self) -> list[str]:
-        """Every problem of the files behind the clips, found from names and headers.
+        """Every problem of the files of the clips that names and headers show.
 
-        Missing folders, frames and annotations, unreadable headers, sizes that differ inside a clip, objects that no
-        annotation has; one line each, naming the file, the first few of a kind per clip.
+        Missing folders, frames and annotations, unreadable headers, sizes that differ within a clip, objects that no
+        annotation has; one line each, naming the file, and only the first few of each kind per clip.
 
         Raises:
-            InputError: from `clips`, when not even these can be listed.
+            InputError: from `clips`, if the clips cannot be listed.
         """
         try:
-            clips, found = self.clips(), []
+            clips, problems = self.clips(), []
         except BadClips as error:
-            clips, found = error.clips, error.problems
-        return [*found, *(sentence for clip in clips for sentence in clip.problems())]
+            clips, problems = error.clips, error.problems
+        return [*problems, *(sentence for clip in clips for sentence in clip.problems())]

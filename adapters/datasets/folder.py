@@ -1,4 +1,4 @@
-"""Any frames, and masks where there are some."""
+"""The user's own frames, with annotations if they exist."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from rvos_ensemble.adapters.datasets.meta import make_clips, natural, parse, sub
 from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-MOST_BYTES = 1 << 26  # of a file of expressions
+MOST_BYTES = 1 << 26  # of a file with expressions
 
 
 class Folder(Dataset):
-    """Your own videos: a folder of frames each, with the expressions you give.
+    """Your own videos: a folder of frames each, with your own expressions.
 
     Settings:
-        root: folder with `JPEGImages/VIDEO/*.jpg` (or .png), or just `VIDEO/*.jpg`, in natural order of names; and
-            `Annotations/VIDEO/FRAME.png` (palette of object ids, or grey 0/255) for videos that are to be scored.
+        root: folder with `JPEGImages/VIDEO/*.jpg` (or .png), or only `VIDEO/*.jpg`, in natural order of names; and
+            `Annotations/VIDEO/FRAME.png` (palette of object ids, or grey 0/255) for videos to be scored.
         expressions: a list of sentences for every video; or {video: sentences}, where sentences are a list or
             {id: text or {exp: text, obj_id: object}}; or a json or yaml file with one of these, in root or elsewhere.
-            Without it every video has one expression "0" with an empty text, enough for masks from files.
-            An expression without obj_id means the only annotated object.
-        videos: only these.
+            By default every video has one expression "0" with an empty text, which is enough for masks from files.
+            An expression without obj_id refers to the only annotated object.
+        videos: restricts the data set to these videos.
     """
 
     defaults = {
@@ -47,11 +47,11 @@ class Folder(Dataset):
     }
 
     def clips(self) -> list[Clip]:
-        """Every video, sorted by name; no picture is decoded.
+        """Every video, sorted by name; no frame is decoded.
 
         Raises:
-            BadClips: some cannot be read, have no pictures, or have expressions that do not fit.
-            InputError: no videos, or expressions of others.
+            BadClips: some videos cannot be read, have no frames, or have malformed expressions.
+            InputError: no videos, or expressions of videos that do not exist.
         """
         root = user_path(self.settings.root)
         expressions, where = _load(self.settings.expressions, root)
@@ -64,9 +64,11 @@ class Folder(Dataset):
             if isinstance(pictures, InputError):
                 raise pictures
             if not pictures:
-                raise InputError(f"{top / name}: no pictures in it; expected {', '.join(SUFFIXES)} files, one a frame")
-            own = expressions.get(name) if isinstance(expressions, dict) else expressions
-            entry = {"frames": [path.stem for path in pictures], "expressions": _by_id(own)}
+                raise InputError(
+                    f"{top / name}: no pictures in it; expected {', '.join(SUFFIXES)} files, one per frame"
+                )
+            sentences = expressions.get(name) if isinstance(expressions, dict) else expressions
+            entry = {"frames": [path.stem for path in pictures], "expressions": _by_id(sentences)}
             frames, parsed = parse(name, entry, where)
             images, annotations = ImageFiles(pictures), root / "Annotations" / name
             truth = None
@@ -78,16 +80,16 @@ class Folder(Dataset):
         return make_clips(subset(videos, self.settings.videos, top), make)
 
 
-def _names(given: Any) -> set[str]:
+def _names(videos: Any) -> set[str]:
     """The setting `videos` as a set."""
-    return {str(name) for name in (given if isinstance(given, (list, tuple)) else [given])}
+    return {str(name) for name in (videos if isinstance(videos, (list, tuple)) else [videos])}
 
 
 def _videos(root: Path, named: set[str]) -> tuple[Path, dict[str, tuple[Path, ...] | InputError]]:
-    """The folder that the videos are in, and {video: its pictures, or why they cannot be listed}.
+    """The folder of all videos, and {video: its frames, or why they cannot be listed}.
 
-    Every folder in `JPEGImages` is a video. Where videos lie among other things, those are that have pictures, are
-    named, or cannot be looked into.
+    Every folder in `JPEGImages` is a video. Directly in `root`, where other folders are possible too, a folder is a
+    video if it has images, is named in the settings, or cannot be read.
     """
     if not exists(root):
         raise InputError(f"{root}: no such folder, given as `root`")
@@ -100,13 +102,13 @@ def _videos(root: Path, named: set[str]) -> tuple[Path, dict[str, tuple[Path, ..
                 videos[name] = _pictures(top / name)
         except InputError as error:
             videos[name] = error
-        except OSError as error:  # of a link that leads nowhere, for instance
+        except OSError as error:  # for example a broken link
             videos[name] = InputError(f"{top / name}: cannot be read: {error.strerror}")
     if not nested:
         others = [name for name, pictures in videos.items() if pictures == () and name not in named]
         videos = {name: pictures for name, pictures in videos.items() if name not in others}
         if videos and (others := [name for name in others if name != "Annotations"]):
-            print(f"note: {top}: folders without pictures are passed over: {first_few(others, 3)}", file=sys.stderr)
+            print(f"note: {top}: folders without pictures are skipped: {first_few(others, 3)}", file=sys.stderr)
     if not videos:
         raise InputError(f"{top}: no videos; expected a folder of {', '.join(SUFFIXES)} pictures for each")
     return top, videos
@@ -117,38 +119,38 @@ def _pictures(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted((f for f in files if f.suffix.lower() in SUFFIXES), key=lambda path: natural(path.stem)))
 
 
-def _load(given: Any, root: Path) -> tuple[list | dict, str | Path]:
-    """The expressions as given or from their file, and where they are from."""
-    if given is None:
+def _load(setting: Any, root: Path) -> tuple[list | dict, str | Path]:
+    """The expressions in the setting or in the file that it names, and a name for their origin."""
+    if setting is None:
         return [""], "expressions"
-    if not isinstance(given, str):
-        return _with_texts_as_keys(given), "expressions"
-    path = user_path(given)
+    if not isinstance(setting, str):
+        return _with_string_keys(setting), "expressions"
+    path = user_path(setting)
     path = path if os.path.isfile(path) else root / path
     if path.suffix.lower() not in (".json", ".yaml", ".yml") or not os.path.isfile(path):
         raise InputError(f"{path}: not a json or yaml file, given as `expressions`; a sentence should be in a list")
-    return _with_texts_as_keys(read_json(path) if path.suffix.lower() == ".json" else _read_yaml(path)), path
+    return _with_string_keys(read_json(path) if path.suffix.lower() == ".json" else _read_yaml(path)), path
 
 
 def _read_yaml(path: Path) -> Any:
     data = read_file(path, MOST_BYTES)
     try:
         if b"*" in data and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data)):
-            raise InputError(f"{path}: has an alias (*name); write out what it stands for")  # some grow without end
+            raise InputError(f"{path}: has an alias (*name); write out its value")  # aliases can expand without limit
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(data.decode("utf-8-sig"))))
     except InputError:
         raise
-    except Exception as error:  # the errors of two libraries
+    except Exception as error:  # of two libraries
         raise InputError(f"{path}: cannot be read as json or yaml: {' '.join(str(error).split())}") from error
 
 
-def _with_texts_as_keys(content: Any) -> Any:
-    """In YAML the video 0123 is a number, and so is an id."""
+def _with_string_keys(content: Any) -> Any:
+    """Converts keys to strings: YAML reads the video 0123, and ids, as numbers."""
     return {str(key): value for key, value in content.items()} if isinstance(content, dict) else content
 
 
 def _by_id(expressions: Any) -> Any:
-    """A list or {id: text} in the form of meta_expressions.json; anything else as it is, for `parse` to judge."""
+    """A list or {id: text} in the form of meta_expressions.json; anything else unchanged, for `parse` to check."""
     if isinstance(expressions, list):
         expressions = dict(enumerate(expressions))
     if not isinstance(expressions, dict):

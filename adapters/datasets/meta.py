@@ -1,4 +1,4 @@
-"""meta_expressions.json and its kin: which videos, frames and expressions a benchmark has."""
+"""meta_expressions.json and similar files, which list the videos, frames and expressions of a benchmark."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from rvos_ensemble.adapters.core.messages import shown
 
 
 def read_videos(path: Path) -> dict[str, dict]:
-    """{video: its entry} of a json of the form {"videos": {...}}.
+    """{video: its entry} of a JSON file {"videos": {...}}.
 
     Raises:
-        InputError: it has another form.
+        InputError: the file has another form.
     """
     content = read_json(path)
     videos = content.get("videos") if isinstance(content, dict) else None
@@ -29,7 +29,7 @@ def read_videos(path: Path) -> dict[str, dict]:
 
 
 def subset(videos: Mapping[str, Any], names: str | Iterable[str] | None, where: str | Path) -> dict[str, Any]:
-    """The named videos only; all of them when there are no names.
+    """The named videos; all of them if `names` is None.
 
     Raises:
         InputError: naming every video that does not exist.
@@ -48,12 +48,12 @@ def subset(videos: Mapping[str, Any], names: str | Iterable[str] | None, where: 
 
 
 def make_clips(videos: Mapping[str, Any], make: Callable[[str, Any], Clip]) -> list[Clip]:
-    """`make(name, entry)` of every video, in order of names.
+    """Calls `make(name, entry)` for every video, in order of names.
 
-    Whatever is wrong with one video costs its clip, not the others: `make` is where its files are looked at.
+    `make` checks the files of its video, so that a problem of one video does not affect the others.
 
     Raises:
-        BadClips: with the clips that could be made, and the problems of those that could not.
+        BadClips: some clips could not be made; it carries the others and the problems.
     """
     clips, bad = [], {}
     for name in sorted(videos):
@@ -78,15 +78,15 @@ def printable(name: str) -> str:
 
 
 def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tuple[Expression, ...]]:
-    """Frames in the json's order and expressions in numeric order of their ids.
+    """The frames of a video in the order of the file, and its expressions in numeric order of their ids.
 
-    Two layouts: that of 2021, `{"expressions": {id: {"exp", "obj_id"?}}, "frames"}`, and that of 2020,
-    `{"objects": {id: {"frames", "expressions": [text]}}}`, where expressions are numbered object by object and the
-    frames are those of all objects together.
+    There are two layouts: that of 2021, `{"expressions": {id: {"exp", "obj_id"?}}, "frames"}`, and that of 2020,
+    `{"objects": {id: {"frames", "expressions": [text]}}}`, whose expressions are numbered object by object, and whose
+    frames are the union over the objects.
 
     Args:
         name: of the video.
-        entry: what the json holds about it.
+        entry: the value of the video in the file.
         where: file name, for messages.
 
     Raises:
@@ -101,9 +101,9 @@ def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tu
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, str) for frame in frames):
         problems.append(f"{at}: `frames` should be a list of names")
     else:
-        problems += [f"{at}: {told}" for frame in frames if (told := name_problem(frame, "frame"))]
-        twice = [frame for frame, count in Counter(frames).items() if count > 1]
-        problems += [f"{at}: a frame name is listed twice: {shown(frame)}" for frame in twice]
+        problems += [f"{at}: {problem}" for frame in frames if (problem := name_problem(frame, "frame"))]
+        repeated = [frame for frame, count in Counter(frames).items() if count > 1]
+        problems += [f"{at}: a frame name is listed twice: {shown(frame)}" for frame in repeated]
     if not isinstance(expressions, dict) or not expressions:
         problems.append(f'{at}: `expressions` should be {{id: {{"exp": text}}}} with at least one id')
         expressions = {}
@@ -120,8 +120,8 @@ def parse(name: str, entry: Any, where: str | Path) -> tuple[tuple[str, ...], tu
     if problems:
         raise InputError(problems)
     ids = {i: object_ids(e.get("obj_id"), f"{at}: expression {shown(i)}") for i, e in expressions.items()}
-    found = (Expression(name, i, expressions[i]["exp"], ids[i]) for i in sorted(expressions, key=natural))
-    return tuple(frames), tuple(found)
+    parsed = (Expression(name, i, expressions[i]["exp"], ids[i]) for i in sorted(expressions, key=natural))
+    return tuple(frames), tuple(parsed)
 
 
 def object_ids(value: Any, where: str = "object ids") -> tuple[str, ...]:
@@ -131,16 +131,16 @@ def object_ids(value: Any, where: str = "object ids") -> tuple[str, ...]:
     ((), ('1',), ('2', '3'))
 
     Raises:
-        InputError: something else than texts and whole numbers.
+        InputError: an id is neither a text nor a whole number.
     """
     ids = () if value is None else value if isinstance(value, list) else (value,)
-    if odd := [i for i in ids if type(i) not in (str, int)]:
-        raise InputError(f"{where}: an object's id is {shown(odd[0])}, expected a text or a whole number")
+    if wrong := [i for i in ids if type(i) not in (str, int)]:
+        raise InputError(f"{where}: an object's id is {shown(wrong[0])}, expected a text or a whole number")
     return tuple(str(i) for i in ids)
 
 
 def natural(name: str) -> list:
-    """Sort key that reads digits as numbers.
+    """Sort key that compares digits as numbers.
 
     >>> sorted(["10", "2", "0"], key=natural)
     ['0', '2', '10']
@@ -150,7 +150,7 @@ def natural(name: str) -> list:
 
 
 def _by_value(digits: str) -> tuple[int, str]:
-    """Orders digits as the number they are, however many there are."""
+    """Sort key of a number of any length, which `int` would limit."""
     digits = digits.lstrip("0")
     return len(digits), digits
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from rvos_ensemble.adapters.core.clip import Clip, Frames
 from rvos_ensemble.adapters.core.disk import exists, user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import digest
 from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import shown
@@ -27,14 +27,14 @@ from rvos_ensemble.adapters.files.coco_rle import checked_runs, decode
 
 
 class Mevis(Dataset):
-    """MeViS: one or several objects an expression, ground truth as run lengths in mask_dict.json.
+    """MeViS: one or several objects per expression, ground truth as run lengths in mask_dict.json.
 
     Settings:
         root: folder with `SPLIT/meta_expressions.json`, `SPLIT/JPEGImages/VIDEO/FRAME.jpg` and, for train and valid_u,
             `SPLIT/mask_dict.json`.
         split: train, valid_u (small, with ground truth), valid (the server's) or test.
-        meta: another json file than that of root.
-        videos: only these.
+        meta: a json file to use instead of that in root.
+        videos: restricts the data set to these videos.
     """
 
     zip_root: ClassVar = ""
@@ -47,10 +47,10 @@ class Mevis(Dataset):
     }
 
     def clips(self) -> list[Clip]:
-        """Every clip of the split, sorted by name; no picture is touched.
+        """Every clip of the split, sorted by name; no frame is read.
 
         Raises:
-            BadClips: an annotation of some is not in mask_dict.json.
+            BadClips: mask_dict.json lacks an annotation of some clips.
             InputError: a json is missing or malformed.
         """
         media = user_path(self.settings.root) / self.settings.split
@@ -64,9 +64,9 @@ class Mevis(Dataset):
         def make(name: str, entry: Any) -> Clip:
             frames, expressions = parse(name, entry, meta)
             images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
-            told = entry.get("expressions", {})  # in the layout of 2020 there are none
+            listed = entry.get("expressions", {})  # missing in the layout of 2020
             where = f"{meta}: video {shown(name)}, anno_id"
-            annotations = {e.id: object_ids(told.get(e.id, {}).get("anno_id"), where) for e in expressions}
+            annotations = {e.id: object_ids(listed.get(e.id, {}).get("anno_id"), where) for e in expressions}
             annotations = {i: ids for i, ids in annotations.items() if ids}
             truth = None
             if runs is not None and annotations:
@@ -81,10 +81,10 @@ class RleTruth:
     """Ground truth as COCO run lengths.
 
     Attributes:
-        annotations: {expression id: ids of its annotations}, their union is its mask.
-        runs: {annotation id: one RLE a frame, None where the object is not to be seen}.
-        images: the clip's pictures, which say its size.
-        path: the file the runs are from, for messages.
+        annotations: {expression id: ids of its annotations}; its mask is their union.
+        runs: {annotation id: one RLE per frame, None where the object is not visible}.
+        images: the frames of the clip, which have its size.
+        path: the file with the runs, for messages.
     """
 
     annotations: Mapping[str, tuple[str, ...]]
@@ -96,7 +96,7 @@ class RleTruth:
         """Binary masks of the expression's objects, None where the data set has none.
 
         Raises:
-            InputError: on reading a mask: its runs are damaged or of another size than the pictures.
+            InputError: when a mask is read: its runs are damaged or of another size than the frames.
         """
         if expression not in self.annotations:
             return None
@@ -105,26 +105,25 @@ class RleTruth:
         return MaskSequence(LazyMasks(shape, np.dtype(bool), partial(self._mask, ids)))
 
     def fingerprint(self) -> str:
-        """Hash of the run lengths and of which belong to which expression."""
-        content = json.dumps([self.annotations, self.runs], sort_keys=True)
-        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+        """Hash of the run lengths and of the annotations of each expression."""
+        return digest(json.dumps([self.annotations, self.runs], sort_keys=True))
 
     def problems(self) -> list[str]:
-        """Masks that are malformed or of another size than the pictures, the first of each annotation."""
-        return self._faults(1)
+        """Masks that are malformed or of another size than the frames, the first of each annotation."""
+        return self._mask_problems(1)
 
     def inspect(self) -> list[str]:
-        """All of them."""
-        return self._faults(None)
+        """Like `problems`, but all such masks."""
+        return self._mask_problems(None)
 
-    def _faults(self, most: int | None) -> list[str]:
+    def _mask_problems(self, most: int | None) -> list[str]:
         try:
             size = self.images.size
-        except InputError:  # the pictures' own problem
+        except InputError:  # the frames report it
             return []
-        return [fault for i in self.runs for fault in islice(self._faults_of(i, size), most)]
+        return [p for i in self.runs for p in islice(self._problems_of(i, size), most)]
 
-    def _faults_of(self, i: str, size: tuple[int, int]) -> Iterator[str]:
+    def _problems_of(self, i: str, size: tuple[int, int]) -> Iterator[str]:
         for t, rle in enumerate(self.runs[i]):
             try:
                 if rle is not None:
@@ -140,15 +139,15 @@ class RleTruth:
 
 
 def _runs_of(annotations: Mapping, runs: Any, length: int, video: str, path: Path) -> dict[str, list]:
-    """The clip's share of mask_dict.json, checked: a clip travels to worker processes, the whole file should not."""
-    found, problems = {}, []
+    """The part of mask_dict.json that a clip needs, checked; a clip is pickled for workers and must not be large."""
+    selected, problems = {}, []
     for i in sorted({i for ids in annotations.values() for i in ids}):
         masks = runs.get(i) if isinstance(runs, dict) else None
         if not isinstance(masks, list) or len(masks) != length:
-            there = f"{len(masks)} masks" if isinstance(masks, list) else "no masks"
-            problems.append(f"{path}: {there} of annotation {i!r} of video {video!r}, expected {length}, one a frame")
+            count = f"{len(masks)} masks" if isinstance(masks, list) else "no masks"
+            problems.append(f"{path}: {count} of annotation {i!r} of video {video!r}, expected {length}, one per frame")
         else:
-            found[i] = masks
+            selected[i] = masks
     if problems:
         raise InputError(problems)
-    return found
+    return selected

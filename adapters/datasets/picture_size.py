@@ -1,4 +1,4 @@
-"""The size of a JPEG or PNG picture, from its header alone: nothing is decoded, and of a large file little is read."""
+"""The size of a JPEG or PNG from its header: nothing is decoded, and only the beginning of a large file is read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.disk import read_file
 from rvos_ensemble.adapters.core.errors import InputError
 
-MOST_BYTES = 1 << 29  # of a picture file: more than MAX_PIXELS take as JPEG of the best quality
-HEADER = 1 << 16  # bytes in which nearly every header lies
+MOST_BYTES = 1 << 29  # of an image file: more than MAX_PIXELS need as JPEG of the best quality
+HEADER = 1 << 16  # bytes that contain nearly every header
 JPEG = b"\xff\xd8"
 START, SCAN, END = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)), 0xDA, 0xD9
 ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
@@ -20,11 +20,11 @@ def picture_size(path: Path) -> tuple[int, int]:
     """(H, W) of a JPEG or PNG file.
 
     Raises:
-        InputError: the file is missing, not a picture, or larger than any that is read here.
+        InputError: the file is missing, is not an image, or has more than MAX_PIXELS.
     """
     data = read_file(path, first=HEADER)
     if data.startswith(JPEG) and len(data) == HEADER and jpeg_size(data) is None:
-        data = read_file(path, MOST_BYTES)  # profiles and previews may come first
+        data = read_file(path, MOST_BYTES)  # profiles and previews can precede the header
     return size_of(data, path)
 
 
@@ -32,7 +32,7 @@ def size_of(data: bytes, path: Path) -> tuple[int, int]:
     """(H, W) of the bytes of a JPEG or PNG file.
 
     Raises:
-        InputError: it is not one, or larger than any that is read here.
+        InputError: it is not one, or has more than MAX_PIXELS.
     """
     if data.startswith(png.SIGNATURE):
         return png.header(data[:33], str(path)).size
@@ -48,7 +48,7 @@ def size_of(data: bytes, path: Path) -> tuple[int, int]:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """(H, W) as the first frame header says it; None where there is none before the first scan."""
+    """(H, W) as the first frame header states it; None if there is no frame header before the first scan."""
     at = len(JPEG)
     while 0 <= at < len(data) - 9:
         marker = data[at + 1]

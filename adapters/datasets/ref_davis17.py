@@ -20,15 +20,15 @@ ANNOTATIONS = ("Annotations_unsupervised", "Annotations")
 
 
 class RefDavis17(Dataset):
-    """Ref-DAVIS17: four expressions an object, expression 4 * object + annotator.
+    """Ref-DAVIS17: four expressions per object, numbered 4 * object + annotator.
 
     Settings:
-        root: either holds `meta_expressions/SPLIT/meta_expressions.json` (converted, see ref_youtube_vos), or
-            `davis_text_annotations/*.txt` and DAVIS 2017 at 480p, itself or in a folder `DAVIS`.
+        root: contains either `meta_expressions/SPLIT/meta_expressions.json` (converted, see ref_youtube_vos), or
+            `davis_text_annotations/*.txt` and DAVIS 2017 at 480p, directly or in a folder `DAVIS`.
         split: valid or train; DAVIS calls the first `val`.
-        annotations: folder of DAVIS with the ground truth, of the official layout only. Default
-            `Annotations_unsupervised`, with which the field scores, else `Annotations`.
-        videos: only these.
+        annotations: folder of DAVIS with the ground truth, for the official layout only. Default:
+            `Annotations_unsupervised`, with which published results are scored, else `Annotations`.
+        videos: restricts the data set to these videos.
     """
 
     defaults = {
@@ -39,11 +39,11 @@ class RefDavis17(Dataset):
     }
 
     def clips(self) -> list[Clip]:
-        """Every clip of the split, sorted by name; no picture is decoded.
+        """Every clip of the split, sorted by name; no frame is decoded.
 
         Raises:
-            BadClips: some have no frames, or texts that do not agree.
-            InputError: naming every list and text that is missing or malformed.
+            BadClips: some clips have no frames, or their four texts describe different objects.
+            InputError: naming every list and text file that is missing or malformed.
         """
         settings, root = self.settings, user_path(self.settings.root)
         if exists(root / "meta_expressions"):
@@ -74,8 +74,8 @@ class RefDavis17(Dataset):
 
 
 def _read_texts(folder: Path) -> list[dict[str, list[tuple[str, str]]]]:
-    """For each annotator {video: [(object, text)]} in order of objects, compared as strings as the field does."""
-    found, problems = [], []
+    """For each annotator {video: [(object, text)]}, sorted by object id as a string, as the official numbering is."""
+    texts, problems = [], []
     for annotator in ANNOTATORS:
         path, videos = folder / f"{annotator}.txt", {}
         try:
@@ -92,17 +92,17 @@ def _read_texts(folder: Path) -> list[dict[str, list[tuple[str, str]]]]:
                 continue
             video, text = MISSPELT.get(words[0], words[0]), " ".join(words[2:]).strip('"')
             videos.setdefault(video, []).append((words[1], text))
-        found.append({video: sorted(pairs, key=lambda pair: pair[0]) for video, pairs in videos.items()})
+        texts.append({video: sorted(pairs, key=lambda pair: pair[0]) for video, pairs in videos.items()})
     if problems:
         raise InputError(problems)
-    return found
+    return texts
 
 
 def _expressions(video: str, texts: list[dict[str, list[tuple[str, str]]]]) -> tuple[Expression, ...]:
     objects = [[i for i, _ in annotator.get(video, [])] for annotator in texts]
     if not objects[0] or any(ids != objects[0] for ids in objects):
-        told = "; ".join(f"{name}: {ids or 'none'}" for name, ids in zip(ANNOTATORS, objects, strict=True))
-        raise InputError(f"video {video!r}: the four texts should describe the same objects, they have {told}")
+        ids_of = "; ".join(f"{name}: {ids or 'none'}" for name, ids in zip(ANNOTATORS, objects, strict=True))
+        raise InputError(f"video {video!r}: the four texts should describe the same objects, they have {ids_of}")
     return tuple(
         Expression(video, str(len(texts) * n + k), annotator[video][n][1], (i,))
         for n, i in enumerate(objects[0])

@@ -23,13 +23,14 @@ class RefYoutubeVOS(Dataset):
     """Ref-YouTube-VOS: clips, frames and expressions exactly as meta_expressions.json lists them.
 
     Settings:
-        root: folder with `meta_expressions/SPLIT/meta_expressions.json`, `SPLIT/JPEGImages/VIDEO/FRAME.jpg` and, where
+        root: folder with `meta_expressions/SPLIT/meta_expressions.json`, `SPLIT/JPEGImages/VIDEO/FRAME.jpg` and, if
             there is ground truth, `SPLIT/Annotations/VIDEO/FRAME.png`.
-        split: any that root has. The official valid json holds 507 videos: `valid` are its 202, `test` the other 305.
-        meta: another json file than that of root.
-        videos: only these.
-        obj_ids: json {video: {expression: obj_id}}, for scoring where the data set keeps the objects secret: it feeds
-            the ground truth, never `Expression.objects`. Default `meta_expressions/SPLIT/obj_ids.json`, if there.
+        split: any split in root. The official valid json lists 507 videos: 202 are `valid`, the other 305 `test`.
+        meta: a json file to use instead of that in root.
+        videos: restricts the data set to these videos.
+        obj_ids: json {video: {expression: obj_id}}, for scoring a data set that keeps the objects secret: it is used
+            for the ground truth, never for `Expression.objects`. Default: `meta_expressions/SPLIT/obj_ids.json`, if it
+            exists.
     """
 
     defaults = {
@@ -41,10 +42,10 @@ class RefYoutubeVOS(Dataset):
     }
 
     def clips(self) -> list[Clip]:
-        """Every clip of the split, sorted by name; no picture is touched.
+        """Every clip of the split, sorted by name; no frame is read.
 
         Raises:
-            BadClips: the json says things of some clips that cannot be.
+            BadClips: the entries of some clips are malformed.
             InputError: the json or the split does not exist, or is malformed.
         """
         root, split = user_path(self.settings.root), self.settings.split
@@ -53,15 +54,15 @@ class RefYoutubeVOS(Dataset):
         videos = subset(videos, self.settings.videos, meta)
         media = root / split
         if split == "test" and not exists(media):
-            media = root / "valid"  # its pictures lie there when the 507 were not taken apart
+            media = root / "valid"  # its frames lie there if the 507 videos were not separated
         annotations = media / "Annotations"
         secret = _secret_objects(root, split, self.settings.obj_ids)
 
         def make(name: str, entry: Any) -> Clip:
             frames, expressions = parse(name, entry, meta)
             images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
-            told, where = secret.get(name, {}), f"obj_ids: video {shown(name)}"
-            known = {e.id: object_ids(told.get(e.id), where) or e.objects for e in expressions}
+            secret_ids, where = secret.get(name, {}), f"obj_ids: video {shown(name)}"
+            known = {e.id: object_ids(secret_ids.get(e.id), where) or e.objects for e in expressions}
             known = {i: objects for i, objects in known.items() if objects}
             truth = None
             if known and exists(annotations):
@@ -71,9 +72,9 @@ class RefYoutubeVOS(Dataset):
         return make_clips(videos, make)
 
 
-def _meta_file(root: Path, split: str, given: str | None) -> Path:
-    if given is not None:
-        return user_path(given)
+def _meta_file(root: Path, split: str, setting: str | None) -> Path:
+    if setting is not None:
+        return user_path(setting)
     folder = root / "meta_expressions"
     wanted = folder / split / "meta_expressions.json"
     if exists(wanted):
@@ -82,16 +83,16 @@ def _meta_file(root: Path, split: str, given: str | None) -> Path:
     if split == "test" and exists(valid) and read_videos(valid).keys() > VALID:
         return valid
     splits = sorted(path.parent.name for path in folder.glob("*/meta_expressions.json"))
-    there = f"there are the splits {', '.join(splits)}" if splits else f"there are no splits in {folder}"
-    raise InputError(f"{wanted}: no such file, so there is no split {split!r}; {there}")
+    available = f"the splits are {', '.join(splits)}" if splits else f"{folder} has no splits"
+    raise InputError(f"{wanted}: no such file, so split {split!r} does not exist; {available}")
 
 
 def _split_of(videos: dict, split: str, meta: Path, root: Path) -> dict:
-    """The split's videos: the official valid file holds test videos too, any other file is taken whole."""
+    """The videos of a split: the official valid file lists the test videos too; of any other file, all are used."""
     test = root / "meta_expressions" / "test" / "meta_expressions.json"
     if split == "valid" and exists(test):
-        taken = read_videos(test).keys()
-        rest = {name: entry for name, entry in videos.items() if name not in taken}
+        test_videos = read_videos(test).keys()
+        rest = {name: entry for name, entry in videos.items() if name not in test_videos}
         if not rest or (videos.keys() >= VALID and rest.keys() != VALID):
             raise InputError(
                 f"{test}: without its videos, {len(rest)} of the {len(videos)} of {meta} are left for valid, expected "
@@ -103,9 +104,9 @@ def _split_of(videos: dict, split: str, meta: Path, root: Path) -> dict:
     return videos
 
 
-def _secret_objects(root: Path, split: str, given: str | None) -> dict[str, dict]:
-    path = user_path(given) if given else root / "meta_expressions" / split / "obj_ids.json"
-    if given is None and not exists(path):
+def _secret_objects(root: Path, split: str, setting: str | None) -> dict[str, dict]:
+    path = user_path(setting) if setting else root / "meta_expressions" / split / "obj_ids.json"
+    if setting is None and not exists(path):
         return {}
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):

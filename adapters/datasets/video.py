@@ -1,8 +1,7 @@
-"""A video file of your own, with the sentences you give."""
+"""A video file of the user, with the user's own expressions."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -14,33 +13,33 @@ import numpy as np
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.disk import name_problem, user_path, write_file
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.hashing import digest, file_hash, file_stamp
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import path, switch, text, texts, whole
 from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.adapters.datasets.atomic_folder import AtomicFolder, files_in, tidy
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural, parse
 from rvos_ensemble.adapters.datasets.video_frames import VideoFrames
-from rvos_ensemble.adapters.datasets.whole_folder import WholeFolder, files_in, tidy
 
-QUALITY = 95  # of the JPEG frames, as benchmarks have theirs
+QUALITY = 95  # of the JPEG frames, as in benchmarks
 STAMP = "frames.json"
 FRAME = re.compile(r"\d{5,}\.jpg")
 ENTRY = re.compile(r".+_[0-9a-f]{16}")
-NAME = 100  # bytes of the video's name that its folder of frames is called by
+NAME = 100  # bytes of the video's name that become part of the name of the folder of frames
 
 
 class Video(Dataset):
-    """A video file of your own (mp4, avi, mov, ...), with the sentences you give.
+    """A video file of your own (mp4, avi, mov, ...), with your own sentences.
 
-    Its frames are taken out once, to `cache/NAME_HASH`, since every part of a recipe reads them in an order of its own.
+    Its frames are extracted once, into `cache/NAME_HASH`, because the parts of a recipe read them in different orders.
 
     Settings:
         video: the file.
-        expressions: sentences, a list.
-        every: takes every so many-th frame; 5 makes 6 frames a second of 30, as Ref-YouTube-VOS has them.
+        expressions: a list of sentences.
+        every: uses every n-th frame; 5 turns 30 frames per second into 6, as in Ref-YouTube-VOS.
         cache: folder for the frames.
-        partial: takes what can be read of a video that is cut off or damaged, which is refused otherwise.
+        partial: uses the readable frames of a truncated or damaged video, which is refused otherwise.
     """
 
     defaults = {
@@ -52,31 +51,31 @@ class Video(Dataset):
     }
 
     def prepare(self) -> None:
-        """Takes the frames out of the video, whole or not at all; again where one was lost or altered since.
+        """Extracts the frames, all or none; again if a frame was removed or altered since.
 
         Raises:
-            InputError: no such file, one that OpenCV cannot read or not to its end, or a cache that cannot be written.
+            InputError: no such file, one that OpenCV cannot read to its end, or a cache that cannot be written.
         """
-        self._told(["0"])
+        self._parsed(["0"])
         folder = self._folder()
         tidy(folder.root.parent, ENTRY)
-        folder.make(self._take_out)
+        folder.make(self._extract)
 
     def clips(self) -> list[Clip]:
-        """The video as a clip, called like its file."""
+        """The video as one clip, named after its file."""
         self.prepare()
         root = self._folder().root
         files = tuple(root / name for name in sorted(filter(self._is_own, files_in(root)), key=natural))
-        frames, expressions = self._told([file.stem for file in files])
+        frames, expressions = self._parsed([file.stem for file in files])
         return [Clip(user_path(self.settings.video).stem, frames, expressions, ImageFiles(files))]
 
-    def _told(self, frames: list[str]) -> tuple[tuple[str, ...], tuple[Expression, ...]]:
-        given = self.settings.expressions
-        texts = given if isinstance(given, (list, tuple)) else [given]
+    def _parsed(self, frames: list[str]) -> tuple[tuple[str, ...], tuple[Expression, ...]]:
+        setting = self.settings.expressions
+        texts = setting if isinstance(setting, (list, tuple)) else [setting]
         entry = {"frames": frames, "expressions": {str(i): {"exp": text} for i, text in enumerate(texts)}}
         return parse(user_path(self.settings.video).stem, entry, "data.expressions")
 
-    def _folder(self) -> WholeFolder:
+    def _folder(self) -> AtomicFolder:
         path = user_path(self.settings.video)
         if problem := name_problem(path.stem, "video"):
             raise InputError(f"{shown(str(path))}: {problem}")
@@ -89,15 +88,15 @@ class Video(Dataset):
         every, partial = self.settings.every, self.settings.partial
         key = f"{content} {every} {QUALITY}" + (" partial" if partial else "")
         name = path.stem.encode()[:NAME].decode(errors="ignore")
-        root = user_path(self.settings.cache) / f"{name}_{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+        root = user_path(self.settings.cache) / f"{name}_{digest(key, size=8)}"
         made_of = {"video": content, "every": every, "quality": QUALITY, "partial": partial}
-        return WholeFolder(root, made_of, STAMP, self._is_own, "data.cache")
+        return AtomicFolder(root, made_of, STAMP, self._is_own, "data.cache")
 
     @staticmethod
     def _is_own(name: str) -> bool:
         return FRAME.fullmatch(name) is not None
 
-    def _take_out(self, folder: Path) -> None:
+    def _extract(self, folder: Path) -> None:
         path = user_path(self.settings.video)
         with VideoFrames(path) as video:
             for number, frame in enumerate(video.take(self.settings.every)):
@@ -105,12 +104,12 @@ class Video(Dataset):
             if not video.read:
                 raise InputError(f"{path}: not a video that OpenCV can read: none of its frames can be decoded")
             if loss := video.loss():
-                told = f"{path}: {loss}: it is cut off, damaged, or was trimmed without being encoded again"
+                problem = f"{path}: {loss}: it is cut off, damaged, or was trimmed without being encoded again"
                 if not self.settings.partial:
                     raise InputError(
-                        f"{told}; copy it again, encode it again, or set data.partial=true to take what can be read"
+                        f"{problem}; copy it again, encode it again, or set data.partial=true to use what can be read"
                     )
-                print(f"note: {told}; those are taken", file=sys.stderr)
+                print(f"note: {problem}; those are used", file=sys.stderr)
 
 
 def _jpeg(frame: np.ndarray, what: str) -> bytes:

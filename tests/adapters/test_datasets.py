@@ -570,10 +570,10 @@ class TestBadFiles:
             assert part in found
 
     def test_split_and_side_files(self, tree):
-        assert "no split 'vaild'; there are the splits valid" in failure(
+        assert "split 'vaild' does not exist; the splits are valid" in failure(
             RefYoutubeVOS(root=str(tree), split="vaild").clips
         )
-        assert "no splits in" in failure(RefYoutubeVOS(root=str(tree / "valid")).clips)
+        assert "meta_expressions has no splits" in failure(RefYoutubeVOS(root=str(tree / "valid")).clips)
         assert "nowhere.json: cannot be read" in failure(RefYoutubeVOS(root=str(tree), meta="nowhere.json").clips)
         assert "nowhere.json: cannot be read" in failure(RefYoutubeVOS(root=str(tree), obj_ids="nowhere.json").clips)
         write_json(tree / "ids.json", {"a": "1"})

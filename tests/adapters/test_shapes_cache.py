@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.datasets import whole_folder
+from rvos_ensemble.adapters.datasets import atomic_folder
 from rvos_ensemble.adapters.datasets.shapes import Shapes
 
 TINY = {"clips": 2, "frames": 4, "size": [48, 64]}
@@ -159,13 +159,13 @@ def test_a_folder_that_may_not_be_written_is_read_where_it_is_intact(root):
     lock = root.parent / ".r.lock"  # as earlier versions left one; it may stay
     code = f"""
 import os
-from rvos_ensemble.adapters.datasets import whole_folder
+from rvos_ensemble.adapters.datasets import atomic_folder
 from rvos_ensemble.adapters.datasets.shapes import Shapes
 from rvos_ensemble.adapters.core.errors import InputError
 shapes = Shapes(root={str(root)!r}, **{TINY!r})
 shapes.clips()  # so that all is loaded that another user may not be allowed to read
 open({str(lock)!r}, "w").close()
-whole_folder._compared.clear()
+atomic_folder._compared.clear()
 os.setuid(65534)
 print(len(shapes.clips()))
 try:
@@ -187,7 +187,7 @@ except InputError as error:
 
 
 def test_an_intact_rendering_is_verified_in_no_time(root, monkeypatch):
-    monkeypatch.setattr(whole_folder, "_compared", {})
+    monkeypatch.setattr(atomic_folder, "_compared", {})
     seconds = []
     for _ in range(5):
         started = time.perf_counter()

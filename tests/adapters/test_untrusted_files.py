@@ -304,7 +304,9 @@ def test_a_pipe_is_not_waited_for(tiny, capsys):
     assert "a pipe" in failure(lambda: file_hash((str(mask), 0, 0)))
     for suffix in (".zip", ".json", ".npz", ".pth"):
         os.mkfifo(tiny.root / f"pipe{suffix}")
-        assert "no masks at this path" in failure(lambda s=suffix: Files(path=str(tiny.root / f"pipe{s}")).predict(CLIP))
+        assert "no masks at this path" in failure(
+            lambda s=suffix: Files(path=str(tiny.root / f"pipe{s}")).predict(CLIP)
+        )
 
 
 def test_a_sparse_mask_of_20_gb(tiny, capsys):

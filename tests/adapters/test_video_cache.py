@@ -18,7 +18,7 @@ import pytest
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
-from rvos_ensemble.adapters.datasets import whole_folder
+from rvos_ensemble.adapters.datasets import atomic_folder
 from rvos_ensemble.adapters.datasets.video import Video
 from rvos_ensemble.ensemble.report import overlays
 
@@ -128,7 +128,7 @@ def test_an_entry_that_is_not_as_it_was_made_is_made_again(video, damage, monkey
         raw[len(raw) // 2] ^= 1
         frame.write_bytes(raw)
         os.utime(frame, ns=(status.st_atime_ns, status.st_mtime_ns))
-        monkeypatch.setattr(whole_folder, "_compared", {})  # as in another process
+        monkeypatch.setattr(atomic_folder, "_compared", {})  # as in another process
     elif damage == "cut":
         frame.write_bytes(raw[:-10])
     elif damage == "add":
@@ -153,12 +153,12 @@ def test_an_entry_that_is_not_as_it_was_made_is_made_again(video, damage, monkey
 def test_an_intact_entry_is_only_looked_at(video, monkeypatch):
     (clip,) = data_of(video).clips()
     reads = []
-    digest = whole_folder._digest
-    monkeypatch.setattr(whole_folder, "_digest", lambda path: reads.append(path) or digest(path))
-    monkeypatch.setattr(Video, "_take_out", None)
+    digest = atomic_folder.content_hash
+    monkeypatch.setattr(atomic_folder, "content_hash", lambda path: reads.append(path) or digest(path))
+    monkeypatch.setattr(Video, "_extract", None)
     data_of(video).clips()
     assert not reads
-    monkeypatch.setattr(whole_folder, "_compared", {})  # as in another process
+    monkeypatch.setattr(atomic_folder, "_compared", {})  # as in another process
     started = time.perf_counter()
     assert data_of(video).clips()[0].fingerprint == clip.fingerprint
     assert len(reads) == T and time.perf_counter() - started < 2

@@ -134,7 +134,7 @@ def test_folders_without_pictures_among_videos_are_passed_over_but_not_in_silenc
     (tmp_path / "notes").mkdir()
     (clip,) = of_folder(tmp_path, expressions={"good": {"0": {"exp": "x", "obj_id": 1}}})
     assert clip.truth.read("0").mask(0).sum() == 24
-    assert f"{tmp_path}: folders without pictures are passed over: notes\n" in capsys.readouterr().err
+    assert f"{tmp_path}: folders without pictures are skipped: notes\n" in capsys.readouterr().err
     for named in ({"videos": ["good", "notes"]}, {"expressions": {"good": ["x"], "notes": ["x"]}}):
         assert bad_of(lambda named=named: of_folder(tmp_path, **named)).bad.keys() == {"notes"}
 

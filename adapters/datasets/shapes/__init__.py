@@ -13,10 +13,10 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.json_text import read_json
 from rvos_ensemble.adapters.core.settings import choice, either, listed, names, text, whole
 from rvos_ensemble.adapters.datasets import Dataset
+from rvos_ensemble.adapters.datasets.atomic_folder import AtomicFolder
 from rvos_ensemble.adapters.datasets.meta import subset
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SMALLEST
-from rvos_ensemble.adapters.datasets.whole_folder import WholeFolder
 
 STAMP = "rendered.json"
 CLIP = re.compile(rf"\d\d+_({'|'.join(LEVELS)})_\w+")
@@ -103,8 +103,8 @@ class Shapes(Dataset):
     def _root(self) -> Path:
         return user_path(self.settings.root).absolute()
 
-    def _folder(self) -> WholeFolder:
-        return WholeFolder(self._root(), self._wanted(), STAMP, self._is_own, "data.root", "rendering")
+    def _folder(self) -> AtomicFolder:
+        return AtomicFolder(self._root(), self._wanted(), STAMP, self._is_own, "data.root", "rendering")
 
     def _is_own(self, name: str) -> bool:
         """Whether a file is one that this renderer writes, whatever its settings."""
