@@ -27,16 +27,17 @@ def open_checkpoint(path: str | Path, family: str | type[Family] | None = None, 
     known = registry.families(families)
     expects = wanted.expects if wanted else f"a checkpoint of {', '.join(n for n, f in known.items() if f.runs)}"
     weights = read_weights(path, expects)
-    if wanted is None or not wanted.recognises(weights):
-        recognised = registry.recognise(weights, known.values())
-        if recognised is None:
-            raise InputError(f"{path}: {stranger(weights)}, expected {expects}")
-        if wanted is not None:
-            raise InputError(
-                f"{path}: holds weights of {recognised.name}, expected {wanted.name}; use {recognised.used_by} for it"
-            )
-        wanted = recognised
-    return wanted.check(weights, path, expected)
+    if wanted is not None:
+        with wanted.named_errors(path):
+            if wanted.recognises(weights):
+                return wanted.check(weights, path, expected)
+    recognised = registry.recognise(weights, known.values())
+    if recognised is None:
+        raise InputError(f"{path}: {stranger(weights)}, expected {expects}")
+    if wanted is not None:
+        use = f"`adapter: {recognised.name}`" if recognised.kind == "segmenter" else recognised.used_by
+        raise InputError(f"{path}: holds weights of {recognised.name}, expected {wanted.name}; use {use} for it")
+    return recognised.check(weights, path, expected)
 
 
 def family_of(name: str) -> Family:

@@ -14,8 +14,9 @@ entry point of the group `rvos_ensemble.families`. A complete one needs two meth
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -200,8 +201,18 @@ class Family(Component):
         Raises:
             InputError: see `open`; and an error in the code of a family that is not of this package, with its line.
         """
-        try:
+        with self.named_errors(path):
             return self._check(weights, path, expected)
+
+    @contextlib.contextmanager
+    def named_errors(self, path: str | Path) -> Iterator[None]:
+        """Turns errors in the code of a family that is not of this package into sentences that name their line.
+
+        Args:
+            path: of the file that is opened.
+        """
+        try:
+            yield
         except InputError:
             raise
         except Exception as error:

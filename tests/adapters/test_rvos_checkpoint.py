@@ -112,7 +112,7 @@ FAULTS = {  # kind: (model the file is made of, model and backbone wanted, words
     "flipped": ("referformer", {}, "damaged"),
     "code": ("referformer", {}, "a pickle that calls"),
     "plain pickle with code": ("referformer", {}, "it was not loaded"),
-    "another model": ("mutr", {"family": "soc"}, "holds weights of mutr, expected soc; use adapter `mutr` for it"),
+    "another model": ("mutr", {"family": "soc"}, "holds weights of mutr, expected soc; use `adapter: mutr` for it"),
     "wrong backbone": (
         "referformer",
         {"family": "referformer", "expected": "video_swin_b_p4w7"},

@@ -238,4 +238,4 @@ def test_a_network_adapter_runs_a_family_of_ones_own(tiny, tmp_path):
         assert sequence.mask(0).shape == (H, W) and sequence.notes["model"] == "dots patch_nano"
         assert len(sequence.scores) == len(clip) and np.isfinite(sequence.scores).all()
     other = make_component("adapter", {"adapter": str(file), "weights": "soc_nano", "device": "cpu"}, "source dots")
-    assert "holds weights of soc, expected dots; use adapter `soc` for it" in " ".join(other.check([clip]))
+    assert "holds weights of soc, expected dots; use `adapter: soc` for it" in " ".join(other.check([clip]))
