@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.ensemble.engine.built import built
@@ -119,7 +120,7 @@ class _Inputs:
         if reason := next((graph.failures[i] for i in node.inputs.values() if i in graph.failures), None):
             graph.failures[key] = reason
             return None
-        return node.by_name(results)
+        return {name: results[i] for name, i in node.inputs.items()}
 
 
 def _packed(sequence: MaskSequence) -> MaskSequence:
@@ -167,16 +168,20 @@ def _scores_of_votes(
     read = inputs.of(first)
     fused = None
     if read is not None:
-        fused = graph.attempt(first, lambda: node.step.vote_map().run(graph.clip, read))
+        try:
+            fused = node.step.vote_map().run(graph.clip, read)
+        except (Exception, SystemExit) as e:
+            graph.fail(first, e)
     if fused is None:
         graph.failures |= dict.fromkeys(family, graph.failures[first])
         return {}
     graph.computed.append(node.name)
     needed: dict[str, dict[str, int | None]] = {}
     for key in family:
-        votes = graph.attempt(key, lambda step=graph.nodes[key].step: _votes_needed(step, graph.clip, fused))
-        if votes is not None:
-            needed[key] = votes
+        try:
+            needed[key] = _votes_needed(graph.nodes[key].step, graph.clip, fused)
+        except InputError as e:
+            graph.fail(key, e)
     scores: dict[str, dict[str, tuple[float, float]]] = {key: {} for key in needed}
     for truth, ids in truths:
         maps = {id(fused[e].masks): fused[e] for e in ids}  # expressions of one group share theirs
