@@ -1,10 +1,11 @@
-"""How far a propagator carries a true mask: copied, by flow, and by the networks that come with the package.
+"""J&F of propagated true masks: copied, by optical flow, and by the networks of this package.
 
     python -m benchmarks.learned_propagators [--clips 8] [--seeds 0 1 2] [--every 1 3 5] [--real FOLDER]
 
-Each object's true mask of the middle frame is given, and J&F is the mean over its other frames. Clips of `shapes` are
-of the test split; real ones lie in the layout of Ref-YouTube-VOS with ground truth. Intervals: 95 %, drawn over clips.
-`--every 5`: one frame in five alone. How fast things move is said as the mean IoU of a true mask with the next frame's.
+The true mask of each object in the middle frame is propagated; J&F is the mean over the other frames. Clips of `shapes`
+are of the test split; real clips have the layout of Ref-YouTube-VOS with ground truth. Intervals are 95 % bootstrap
+intervals over clips. `--every 5` keeps one frame in five. The speed of objects is reported as the mean IoU of a true
+mask with that of the next frame.
 """
 
 from __future__ import annotations
@@ -32,72 +33,72 @@ from rvos_ensemble.ensemble.metrics.jf import j_and_f
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 
-Carry = Callable[[Clip, list[MaskSequence], int], list[MaskSequence]]
+Propagate = Callable[[Clip, list[MaskSequence], int], list[MaskSequence]]
 NETWORKS = {"aot_nano": "aot", "deaot_nano": "deaot"}
 
 
 def copy(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
-    """The given masks in every frame."""
+    """Copies the mask of the key frame to every frame."""
     return [MaskSequence.binary([s.mask(key)] * len(clip)) for s in truth]
 
 
-def carried_by(name: str, **settings) -> Carry:
-    """By a propagator, as a recipe calls it: forward and backward."""
+def with_propagator(name: str, **settings) -> Propagate:
+    """Propagates with a propagator forward and backward, as in a recipe."""
     propagator = find(name, Propagator, propagators, "rvos_ensemble.propagators")(**settings)
 
-    def carry(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
+    def propagate_masks(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
         return propagate(clip, [PropagationTask(s, (key,)) for s in truth], propagator)
 
-    return carry
+    return propagate_masks
 
 
 def thinned(clip: Clip, every: int) -> Clip:
-    """The clip with one frame in `every` alone."""
+    """The clip reduced to one frame in `every`."""
     images = replace(clip.images, paths=clip.images.paths[::every])
     truth = replace(clip.truth, paths=clip.truth.paths[::every], images=images)
     return replace(clip, frames=clip.frames[::every], images=images, truth=truth)
 
 
 def objects_of(clip: Clip) -> list[MaskSequence]:
-    """True masks of every object: one each, not one a sentence."""
-    found = [s for s in (clip.truth.read(e.id) for e in clip.expressions) if s is not None]
-    return list({b"".join(s.mask(t).tobytes() for t in range(len(clip))): s for s in found}.values())
+    """The true masks of every object, once per object even if several expressions refer to it."""
+    truth = [s for s in (clip.truth.read(e.id) for e in clip.expressions) if s is not None]
+    return list({b"".join(s.mask(t).tobytes() for t in range(len(clip))): s for s in truth}.values())
 
 
 def stillness(clips: list[Clip]) -> float:
-    """Mean IoU of the true masks of an object in two frames that follow each other and both show it."""
-    found = []
+    """Mean IoU of the true masks of an object in two consecutive frames that both show it."""
+    ious = []
     for clip in clips:
         for sequence in objects_of(clip):
             masks = [sequence.mask(t) for t in range(len(clip))]
-            found += [(a & b).sum() / (a | b).sum() for a, b in pairwise(masks) if a.any() and b.any()]
-    return float(np.mean(found))
+            ious += [(a & b).sum() / (a | b).sum() for a, b in pairwise(masks) if a.any() and b.any()]
+    return float(np.mean(ious))
 
 
-def score(carry: Carry, clips: list[Clip]) -> tuple[dict[str, list[float]], float]:
+def score(propagate_masks: Propagate, clips: list[Clip]) -> tuple[dict[str, list[float]], float]:
     """({clip: J&F of each object}, seconds per frame)."""
     scores, seconds, frames = {}, 0.0, 0
     for clip in clips:
         key = len(clip) // 2
         truth = [s for s in objects_of(clip) if s.mask(key).any()]
         start = time.perf_counter()
-        found = carry(clip, truth, key)
-        masks = [np.stack([s.mask(t) for t in range(len(clip)) if t != key]) for s in found]
+        predicted = propagate_masks(clip, truth, key)
+        masks = [np.stack([s.mask(t) for t in range(len(clip)) if t != key]) for s in predicted]
         seconds, frames = seconds + time.perf_counter() - start, frames + len(clip)
         true = [np.stack([s.mask(t) for t in range(len(clip)) if t != key]) for s in truth]
         scores[clip.name] = [float(np.mean(j_and_f(p, g))) for p, g in zip(masks, true, strict=True)]
     return scores, seconds / frames
 
 
-def table(title: str, clips: list[Clip], rows: dict[str, Carry], parts: Sequence[str] = ()) -> None:
-    """Prints a row for each, what it gains over flow, and its mean over the clips with each part in their names."""
-    found = {name: score(carry, clips) for name, carry in rows.items()}
-    flow = found["flow"][0]
+def table(title: str, clips: list[Clip], rows: dict[str, Propagate], parts: Sequence[str] = ()) -> None:
+    """Prints one row per method: J&F, gain over flow, and the mean over the clips whose name contains each part."""
+    results = {name: score(propagate_masks, clips) for name, propagate_masks in rows.items()}
+    flow = results["flow"][0]
     objects = sum(map(len, flow.values()))
     print(f"\n{title}: {len(clips)} clips, {objects} objects, IoU with the next frame {100 * stillness(clips):.1f}\n")
-    print("|".join(["", "", "J&F", "95 %", "over flow", "95 %", "s / frame", *parts, ""]))
+    print("|".join(["", "", "J&F", "95 %", "gain over flow", "95 %", "s / frame", *parts, ""]))
     print("|---" * (6 + len(parts)) + "|")
-    for name, (scores, seconds) in found.items():
+    for name, (scores, seconds) in results.items():
         mean = 100 * np.mean([x for v in scores.values() for x in v])
         gains = {c: np.subtract(v, flow[c]) for c, v in scores.items()}
         gain = 100 * np.mean([x for v in gains.values() for x in v])
@@ -108,23 +109,25 @@ def table(title: str, clips: list[Clip], rows: dict[str, Carry], parts: Sequence
         of_parts = ([x for clip, v in scores.items() if part in clip for x in v] for part in parts)
         print("".join(f" {100 * np.mean(v):.1f} |" for v in of_parts))
     if len(clips) <= 8:
-        for name, (scores, _) in found.items():
+        for name, (scores, _) in results.items():
             print(f"  {name:10}", ", ".join(f"{c} {100 * np.mean(v):.1f}" for c, v in scores.items() if v))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=8, help="of each seed")
+    parser.add_argument("--clips", type=int, default=8, help="per seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--every", type=int, nargs="+", default=[1], metavar="N", help="one frame in N alone")
+    parser.add_argument("--every", type=int, nargs="+", default=[1], metavar="N", help="keep one frame in N")
     parser.add_argument("--real", type=Path, default=Path("../shared/data/ref_davis_mini"))
-    parser.add_argument("--weights", nargs="*", default=[], metavar="NAME=FILE", help="other weights than the shipped")
+    parser.add_argument(
+        "--weights", nargs="*", default=[], metavar="NAME=FILE", help="weights to use in place of the shipped ones"
+    )
     options = parser.parse_args()
     files = dict.fromkeys(NETWORKS) | dict(w.split("=", 1) for w in options.weights)
-    rows = {"copy": copy, "flow": carried_by("flow")}
+    rows = {"copy": copy, "flow": with_propagator("flow")}
     for name, family in NETWORKS.items():
         if weights_file(files[name] or name).is_file():
-            rows[name] = carried_by(family, weights=files[name] or name)
+            rows[name] = with_propagator(family, weights=files[name] or name)
     with tempfile.TemporaryDirectory() as folder:
         shapes = Shapes(root=f"{folder}/shapes", split="test", seed=options.seeds, clips=options.clips).clips()
         real = RefYoutubeVOS(root=str(options.real), split="valid").clips() if options.real.is_dir() else []

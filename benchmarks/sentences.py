@@ -1,9 +1,9 @@
-"""Which sentences do the small segmenters understand? How often the mask lies on the object meant, by what is said.
+"""How often the small segmenters select the right object, by kind of expression.
 
     python -m benchmarks.sentences [--seeds 0 1 2] [--clips 8] [--split test] [--weights soc=FILE ...]
 
-On clips of `shapes`. A mask lies on the object that it has the highest IoU with over the clip; chance is one over their
-number. J&F of the right ones says how well what was understood is drawn.
+Uses clips of `shapes`. The selected object is the one with which the predicted mask has the highest IoU over the clip;
+chance is 1 / number of objects. The J&F of correct selections measures the quality of the masks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KINDS = ("colour", "pattern", "shape", "place or size", "time")
 
 
 def kind_of(sentence: str) -> str:
-    """What a sentence needs: `time`; else a place or size; else the easiest to see of the looks that it names.
+    """What a sentence requires: time; else a place or size; else the easiest of the attributes that it names.
 
     >>> kind_of("the striped star"), kind_of("the red star on the left"), kind_of("the star that moves up")
     ('pattern', 'place or size', 'time')
@@ -41,31 +41,35 @@ def kind_of(sentence: str) -> str:
 
 
 def whole(sequence: MaskSequence) -> np.ndarray:
-    """All masks, bool [T, H, W]."""
+    """All masks of a sequence, bool [T, H, W]."""
     return np.stack([sequence.mask(t) for t in range(len(sequence))])
 
 
 def answers(adapter: Adapter, clip: Clip) -> list[tuple[str, bool, float, float]]:
-    """(kind, whether the mask lies on the object meant, J&F, chance) of every sentence."""
+    """(kind, whether the right object is selected, J&F, chance) of every expression."""
     masks = {name: whole(sequence) for name, sequence in adapter.predict(clip).items()}
     truth = {e.id: whole(clip.truth.read(e.id)) for e in clip.expressions}
-    objects = {own.tobytes(): own for own in truth.values()}  # each once, however many sentences mean it
-    found = []
+    objects = {
+        own.tobytes(): own for own in truth.values()
+    }  # each object once, even if several expressions refer to it
+    rows = []
     for expression in clip.expressions:
         mask, own = masks[expression.id], truth[expression.id]
         overlap = {key: (mask & other).sum() / max(1, (mask | other).sum()) for key, other in objects.items()}
         right = max(overlap, key=overlap.get) == own.tobytes() and max(overlap.values()) > 0
-        found.append((kind_of(expression.text), right, float(np.mean(j_and_f(mask, own))), 1 / len(objects)))
-    return found
+        rows.append((kind_of(expression.text), right, float(np.mean(j_and_f(mask, own))), 1 / len(objects)))
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", default="test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--clips", type=int, default=8, help="of each seed")
+    parser.add_argument("--clips", type=int, default=8, help="per seed")
     parser.add_argument("--models", nargs="+", default=MODELS)
-    parser.add_argument("--weights", nargs="*", default=[], metavar="MODEL=FILE", help="other weights than the shipped")
+    parser.add_argument(
+        "--weights", nargs="*", default=[], metavar="MODEL=FILE", help="weights to use in place of the shipped ones"
+    )
     options = parser.parse_args()
     files = {model: f"{model}_nano" for model in options.models} | dict(w.split("=", 1) for w in options.weights)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,13 +78,13 @@ def main() -> None:
         print("| |", " | ".join(KINDS), "| all | J&F | J&F where right |\n" + "|---" * (len(KINDS) + 4) + "|")
         for model in options.models:
             adapter = find(model, Adapter, adapters, "rvos_ensemble.adapters")(weights=files[model])
-            found = [answer for clip in clips for answer in answers(adapter, clip)]
-            shares = [[right for kind, right, *_ in found if kind == wanted] for wanted in KINDS]
-            right, jf = (np.array([answer[i] for answer in found], float) for i in (1, 2))
+            rows = [row for clip in clips for row in answers(adapter, clip)]
+            shares = [[right for kind, right, *_ in rows if kind == wanted] for wanted in KINDS]
+            right, jf = (np.array([row[i] for row in rows], float) for i in (1, 2))
             cells = [f"{100 * np.mean(share):.0f} % of {len(share)}" if share else "" for share in shares]
             cells += [f"{100 * right.mean():.0f} %", f"{100 * jf.mean():.1f}", f"{100 * jf[right > 0].mean():.1f}"]
             print(f"| {model} |", " | ".join(cells), "|", flush=True)
-    print(f"\nchance: {100 * np.mean([answer[3] for answer in found]):.0f} %")
+    print(f"\nchance: {100 * np.mean([row[3] for row in rows]):.0f} %")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Trains the small networks that come with the package, from nothing, and writes the files that are shipped.
+"""Trains the small networks of this package from scratch, and writes the files that are shipped.
 
     python -m benchmarks.train_nano OUT [NAME ...] [--at-once 2]
 
-Without names, all of them. Every stage is one `run_ensemble.py train`, with one thread, in a folder of its own below
-OUT; the same command goes on after anything. Networks that are shipped are written to OUT/NAME.safetensors, and
-OUT/NAME.md says how they were made; what they understand (`python -m benchmarks.sentences`) is added by hand.
+Without names it trains all networks. Each stage is one `run_ensemble.py train` with one thread, in its own folder below
+OUT; the same command resumes after an interruption. Shipped networks are written to OUT/NAME.safetensors, with a model
+card OUT/NAME.md; the results of `python -m benchmarks.sentences` are added by hand.
 """
 
 from __future__ import annotations
@@ -21,119 +21,121 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.disk import atomic_write
-from rvos_ensemble.ensemble.report.training import read_log
+from rvos_ensemble.ensemble.report.training import metrics_of, read_log
 
 ROOT = Path(__file__).parents[1]
-READING = "backbone_lr=0.3 expressions=4 clip=1.0 validate_clips=16"
-WATCHING = "variant=video_swin_nano backbone_lr=0.5 clip=1.0 validate_clips=16 frames=6 batch=2"
-STILL = "static=1.0 steps=2000 lr=1.5e-3 frames=3 size=[97,145] places=1"
-MOVING = "static=0.1 lr=1e-3 encoder_lr=1 freeze_bn=false frames=4 size=[145,225] places=1 mining=0.8"
-REMEMBERING = (
+IMAGE_MODEL = "backbone_lr=0.3 expressions=4 clip=1.0 validate_clips=16"
+VIDEO_MODEL = "variant=video_swin_nano backbone_lr=0.5 clip=1.0 validate_clips=16 frames=6 batch=2"
+STATIC_CLIPS = "static=1.0 steps=2000 lr=1.5e-3 frames=3 size=[97,145] places=1"
+VIDEO_CLIPS = "static=0.1 lr=1e-3 encoder_lr=1 freeze_bn=false frames=4 size=[145,225] places=1 mining=0.8"
+URVOS_NANO = (
     "variant=urvos_nano size=[96,160] sentences=4 freeze_bn=false backbone_lr=0.3 optimizer=adamw weight_decay=0.01"
     " clip=1.0 ema=0.05"
 )
-PLACING = "size=[90,160] dropout=0 looks=3 sentences=12 batch=4 lr=1e-3 drops=[0.75] drop=0.2"
+GROUNDING_NANO = "size=[90,160] dropout=0 looks=3 sentences=12 batch=4 lr=1e-3 drops=[0.75] drop=0.2"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One training.
+class TrainingStage:
+    """One training run.
 
     Attributes:
         arguments: of the command `train`.
-        after: setting: the stage whose weights are given to it.
+        after: {setting: earlier stage whose weights are its value}.
     """
 
     arguments: str
     after: dict[str, str] = field(default_factory=dict)
 
     def command(self) -> str:
-        """What to type, with the names of earlier stages for their folders."""
-        given = [f"{setting}={stage.upper()}/weights.pth" for setting, stage in self.after.items()]
-        return shlex.join(["python", "run_ensemble.py", "train", *self.arguments.split(), *given])
+        """The command, with the names of earlier stages in place of their folders."""
+        weights = [f"{setting}={stage.upper()}/weights.pth" for setting, stage in self.after.items()]
+        return shlex.join(["python", "run_ensemble.py", "train", *self.arguments.split(), *weights])
 
 
 STAGES = {
-    "looks_resnet": Stage("backbone=resnet_nano steps=1700"),
-    "looks_convnext_1": Stage("backbone=convnext_nano steps=1700"),
-    "looks_convnext": Stage("backbone=convnext_nano steps=2000 seed=1", {"pretrained": "looks_convnext_1"}),
-    "soc_frames": Stage(
-        f"segmenter=soc {READING} frames=1 batch=8 steps=5000 lr=1.5e-3 warmup=0.02 ema=0.06 seed=1",
-        {"pretrained": "looks_resnet"},
+    "pretrained_resnet": TrainingStage("backbone=resnet_nano steps=1700"),
+    "pretrained_convnext_1": TrainingStage("backbone=convnext_nano steps=1700"),
+    "pretrained_convnext": TrainingStage(
+        "backbone=convnext_nano steps=2000 seed=1", {"pretrained": "pretrained_convnext_1"}
     ),
-    "soc_clips": Stage(
-        f"segmenter=soc {READING} frames=4 batch=2 steps=3000 lr=1e-3 warmup=0.03 ema=0.08 seed=2",
+    "soc_frames": TrainingStage(
+        f"segmenter=soc {IMAGE_MODEL} frames=1 batch=8 steps=5000 lr=1.5e-3 warmup=0.02 ema=0.06 seed=1",
+        {"pretrained": "pretrained_resnet"},
+    ),
+    "soc_clips": TrainingStage(
+        f"segmenter=soc {IMAGE_MODEL} frames=4 batch=2 steps=3000 lr=1e-3 warmup=0.03 ema=0.08 seed=2",
         {"weights": "soc_frames"},
     ),
-    "soc_video": Stage(
+    "soc_video": TrainingStage(
         "segmenter=soc variant=video_swin_nano frames=4 expressions=4 batch=2 steps=1600 lr=2e-3 warmup=0.04 clip=1.0"
         " ema=0.05 validate_clips=16 seed=4",
         {"teacher": "soc_clips"},
     ),
-    "soc_first": Stage(
-        f"segmenter=soc {WATCHING} expressions=4 steps=2400 lr=1.2e-3 warmup=0.03 ema=0.08 seed=5",
+    "soc_first": TrainingStage(
+        f"segmenter=soc {VIDEO_MODEL} expressions=4 steps=2400 lr=1.2e-3 warmup=0.03 ema=0.08 seed=5",
         {"weights": "soc_video"},
     ),
-    "soc_nano": Stage(
-        f"segmenter=soc {WATCHING} expressions=6 steps=3600 lr=1.2e-3 warmup=0.03 ema=0.08 seed=7",
+    "soc_nano": TrainingStage(
+        f"segmenter=soc {VIDEO_MODEL} expressions=6 steps=3600 lr=1.2e-3 warmup=0.03 ema=0.08 seed=7",
         {"weights": "soc_first"},
     ),
-    "referformer_nano": Stage(
-        f"segmenter=referformer {WATCHING} expressions=6 steps=3000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=8",
+    "referformer_nano": TrainingStage(
+        f"segmenter=referformer {VIDEO_MODEL} expressions=6 steps=3000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=8",
         {"pretrained": "soc_first"},
     ),
-    "mutr_first": Stage(
-        f"segmenter=mutr {READING} frames=4 batch=2 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
+    "mutr_first": TrainingStage(
+        f"segmenter=mutr {IMAGE_MODEL} frames=4 batch=2 steps=2000 lr=1.2e-3 warmup=0.03 ema=0.08 seed=4",
         {"pretrained": "soc_clips"},
     ),
-    "mutr_nano": Stage(
-        f"segmenter=mutr {READING} frames=4 batch=2 steps=1800 lr=1e-3 warmup=0.03 ema=0.08 seed=6",
+    "mutr_nano": TrainingStage(
+        f"segmenter=mutr {IMAGE_MODEL} frames=4 batch=2 steps=1800 lr=1e-3 warmup=0.03 ema=0.08 seed=6",
         {"weights": "mutr_first"},
     ),
-    "uninext_first": Stage(
+    "uninext_first": TrainingStage(
         "segmenter=uninext frames=1 expressions=4 steps=4000 batch=8 lr=1e-3 warmup=0.02 ema=0.06 seed=1",
-        {"pretrained": "looks_convnext"},
+        {"pretrained": "pretrained_convnext"},
     ),
-    "uninext_nano": Stage(
+    "uninext_nano": TrainingStage(
         "segmenter=uninext frames=1 expressions=6 clip=1.0 validate_clips=16 steps=3600 batch=8 lr=1e-3 warmup=0.03"
         " ema=0.08 seed=2",
         {"weights": "uninext_first"},
     ),
-    "urvos_frames": Stage(
-        f"segmenter=urvos {REMEMBERING} frames=1 batch=8 alone=1 steps=1500 lr=1.5e-3 seed=1",
-        {"weights": "looks_resnet"},
+    "urvos_frames": TrainingStage(
+        f"segmenter=urvos {URVOS_NANO} frames=1 batch=8 alone=1 steps=1500 lr=1.5e-3 seed=1",
+        {"weights": "pretrained_resnet"},
     ),
-    "urvos_nano": Stage(
-        f"segmenter=urvos {REMEMBERING} frames=3 batch=3 alone=0 own=0.3 steps=500 lr=1e-3 warmup=0.03 seed=2",
+    "urvos_nano": TrainingStage(
+        f"segmenter=urvos {URVOS_NANO} frames=3 batch=3 alone=0 own=0.3 steps=500 lr=1e-3 warmup=0.03 seed=2",
         {"weights": "urvos_frames"},
     ),
-    "aot_pictures": Stage(f"propagator=aot {STILL}"),
-    "aot_nano": Stage(f"propagator=aot {MOVING} steps=1700", {"weights": "aot_pictures"}),
-    "deaot_pictures": Stage(f"propagator=deaot {STILL}"),
-    "deaot_nano": Stage(f"propagator=deaot {MOVING} steps=1300", {"weights": "deaot_pictures"}),
-    "grounding_nano": Stage(f"grounding variant=grounding_nano {PLACING} steps=4000"),
-    "grounding_nano_1": Stage(f"grounding variant=grounding_nano {PLACING} steps=2000 seed=1"),
-    "grounding_match_nano": Stage(f"grounding variant=grounding_match_nano {PLACING} steps=2000"),
+    "aot_pictures": TrainingStage(f"propagator=aot {STATIC_CLIPS}"),
+    "aot_nano": TrainingStage(f"propagator=aot {VIDEO_CLIPS} steps=1700", {"weights": "aot_pictures"}),
+    "deaot_pictures": TrainingStage(f"propagator=deaot {STATIC_CLIPS}"),
+    "deaot_nano": TrainingStage(f"propagator=deaot {VIDEO_CLIPS} steps=1300", {"weights": "deaot_pictures"}),
+    "grounding_nano": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=4000"),
+    "grounding_nano_1": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=2000 seed=1"),
+    "grounding_match_nano": TrainingStage(f"grounding variant=grounding_match_nano {GROUNDING_NANO} steps=2000"),
 }
 
 
 def needed(names: Iterable[str]) -> list[str]:
-    """The stages of networks and of what they start from, each after those before it."""
-    found: dict[str, None] = {}
+    """The stages that networks need, in the order in which they run."""
+    stages: dict[str, None] = {}
     for name in names:
-        found |= dict.fromkeys([*needed(STAGES[name].after.values()), name])
-    return list(found)
+        stages |= dict.fromkeys([*needed(STAGES[name].after.values()), name])
+    return list(stages)
 
 
 def train(name: str, out: Path) -> None:
-    """Runs a stage, whose earlier stages are done; a stage that is done is passed over by the training itself.
+    """Runs a stage whose earlier stages are complete; a complete stage ends immediately.
 
     Raises:
-        RuntimeError: it failed; its messages are in OUT/NAME.log.
+        RuntimeError: the stage failed; its messages are in OUT/NAME.log.
     """
     stage = STAGES[name]
-    given = [f"{setting}={out / earlier / 'weights.pth'}" for setting, earlier in stage.after.items()]
-    commands = [["train", *stage.arguments.split(), *given, f"out={out / name}"]]
+    weights = [f"{setting}={out / earlier / 'weights.pth'}" for setting, earlier in stage.after.items()]
+    commands = [["train", *stage.arguments.split(), *weights, f"out={out / name}"]]
     shipped = name.endswith(("_nano", "_nano_1"))
     if shipped:
         commands.append(["weights", "export", str(out / name / "weights.pth"), str(out / f"{name}.safetensors")])
@@ -143,55 +145,58 @@ def train(name: str, out: Path) -> None:
             done = subprocess.run(
                 [sys.executable, "run_ensemble.py", *command],
                 cwd=ROOT,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"},  # large pages: fewer faults
+                env=os.environ
+                | {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"},  # large pages reduce page faults
                 stdout=log,
                 stderr=log,
             )
             if done.returncode:
-                raise RuntimeError(f"{name} failed (exit code {done.returncode}), see {log.name}; what needs it waits")
+                raise RuntimeError(
+                    f"{name} failed (exit code {done.returncode}), see {log.name}; stages that need it were not started"
+                )
     if shipped:
         atomic_write(out / f"{name}.md", card(name, out))
     print(f"{name}: done", flush=True)
 
 
 def card(name: str, out: Path) -> str:
-    """The model card of a network that is shipped, in markdown: the command, minutes and figures of every stage."""
+    """The model card of a shipped network in Markdown: command, minutes and metrics of every stage."""
     stages = needed([name])
     rows, minutes = [], []
     for i, stage in enumerate(stages, start=1):
         last = read_log(out / stage)[-1]
         minutes.append(round(last["seconds"] / 60))
-        figures = ", ".join(f"{k} {v:.3f}" for k, v in last.items() if k[:1].isupper())
+        metrics = ", ".join(f"{k} {v}" for k, v in metrics_of(last).items())
         label = f"Command {i}" + (f" ({stage.upper()})" if stage != name else "")
-        rows.append((label, f"`{STAGES[stage].command()}`" + (f": {figures} (validation)" if figures else "")))
+        rows.append((label, f"`{STAGES[stage].command()}`" + (f": {metrics} (validation)" if metrics else "")))
     facts = dict(re.findall(r"^\| (\w+) \| (.*) \|$", (out / name / "card.md").read_text("utf-8"), re.MULTILINE))
     size = (out / f"{name}.safetensors").stat().st_size / 1e6
     rows += [
-        ("All of it", f"`python -m benchmarks.train_nano OUT {name}`"),
-        ("Trained", facts["Trained"] + ", from nothing"),
+        ("All stages", f"`python -m benchmarks.train_nano OUT {name}`"),
+        ("Trained", facts["Trained"] + ", from scratch"),
         ("Time", " + ".join(map(str, minutes)) + f" = {sum(minutes)} minutes"),
         ("Machine", facts["Machine"]),
         ("Data", "`shapes`, split train, rendered on the fly"),
         ("Parameters", f"{facts['Parameters']}, fp16, {size:.1f} MB"),
     ]
-    return f"# {name}\n\n| | |\n|---|---|\n" + "".join(f"| {what} | {said} |\n" for what, said in rows)
+    return f"# {name}\n\n| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STAGES)}")
-    parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="trainings, one core each")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(STAGES)}")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="number of parallel stages, one core each")
     options = parser.parse_args()
     if unknown := sorted({*options.names} - {*STAGES}):
-        parser.error(f"no stage {', '.join(unknown)}. There are: {', '.join(STAGES)}")
+        parser.error(f"no stage {', '.join(unknown)}, expected {', '.join(STAGES)}")
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     running: dict[str, Future] = {}
 
     def run(name: str) -> None:
         for earlier in STAGES[name].after.values():
-            running[earlier].result()  # those stand before it in the queue
+            running[earlier].result()  # earlier stages come first in the queue
         train(name, out)
 
     with ThreadPoolExecutor(options.at_once) as pool:

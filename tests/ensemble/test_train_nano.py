@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import train_nano
-from benchmarks.train_nano import STAGES, Stage, needed
+from benchmarks.train_nano import STAGES, TrainingStage, needed
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.inference.weights import read_weights
 from rvos_ensemble.adapters.training.loop import loop
@@ -50,7 +50,7 @@ def test_stages_are_trainings_that_exist(name):
 
 def test_earlier_stages_come_first():
     order = needed(["mutr_nano", "soc_nano", "uninext_nano"])
-    assert order[:5] == ["looks_resnet", "soc_frames", "soc_clips", "mutr_first", "mutr_nano"]
+    assert order[:5] == ["pretrained_resnet", "soc_frames", "soc_clips", "mutr_first", "mutr_nano"]
     assert order[5:8] == ["soc_video", "soc_first", "soc_nano"] and order[-2:] == ["uninext_first", "uninext_nano"]
     assert len(set(order)) == len(order) == 12
 
@@ -59,10 +59,10 @@ def test_earlier_stages_come_first():
 def stages(monkeypatch):
     few = "steps=1 batch=1 validate_clips=1"
     made = {
-        "looks": Stage("backbone=resnet_nano steps=1 batch=1"),
-        "soc_nano": Stage(f"segmenter=soc frames=1 expressions=1 {few}", {"pretrained": "looks"}),
-        "wrong": Stage("backbone=resnet_nano stepps=1"),
-        "after_it": Stage(f"segmenter=soc {few}", {"pretrained": "wrong"}),
+        "pretrained": TrainingStage("backbone=resnet_nano steps=1 batch=1"),
+        "soc_nano": TrainingStage(f"segmenter=soc frames=1 expressions=1 {few}", {"pretrained": "pretrained"}),
+        "wrong": TrainingStage("backbone=resnet_nano stepps=1"),
+        "after_it": TrainingStage(f"segmenter=soc {few}", {"pretrained": "wrong"}),
     }
     monkeypatch.setattr(train_nano, "STAGES", made)
 
@@ -75,13 +75,13 @@ def run(monkeypatch, *arguments):
 def test_stages_run_one_after_the_other_and_once(stages, monkeypatch, tmp_path, capsys):
     run(monkeypatch, tmp_path, "soc_nano", "--at-once", 2)
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "looks",
-        "looks",
+        "pretrained",
+        "pretrained",
         *["soc_nano"] * 2,
     ]
     assert "backbone.0.body.conv1.weight" in read_weights(tmp_path / "soc_nano.safetensors")
     told = (tmp_path / "soc_nano.md").read_text()
-    assert [name for name in ("looks", "soc_nano") if f"`{train_nano.STAGES[name].command()}`: " not in told] == []
+    assert [name for name in ("pretrained", "soc_nano") if f"`{train_nano.STAGES[name].command()}`: " not in told] == []
     assert "Shape " in told and "J&F " in told and "Time | 0 + 0 = 0 minutes" in told
     before = (tmp_path / "soc_nano" / "last.pth").stat().st_mtime_ns
     run(monkeypatch, tmp_path, "soc_nano")
@@ -90,6 +90,6 @@ def test_stages_run_one_after_the_other_and_once(stages, monkeypatch, tmp_path, 
 
 def test_a_stage_that_fails_stops_those_that_need_it(stages, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"wrong failed \(exit code 2\), see .*wrong\.log"):
-        run(monkeypatch, tmp_path, "after_it", "looks", "--at-once", 1)
-    assert (tmp_path / "looks" / "weights.pth").is_file() and not (tmp_path / "after_it").exists()
+        run(monkeypatch, tmp_path, "after_it", "pretrained", "--at-once", 1)
+    assert (tmp_path / "pretrained" / "weights.pth").is_file() and not (tmp_path / "after_it").exists()
     assert "did you mean `steps`" in (tmp_path / "wrong.log").read_text()
