@@ -1,4 +1,4 @@
-"""report.html in a real browser, the files it is made of, and overlays."""
+"""Tests of report.html in a real browser, of its data files, and of overlays."""
 
 import base64
 import json
@@ -32,8 +32,8 @@ from rvos_ensemble.ensemble.report.page import _notes
 from rvos_ensemble.ensemble.report.record import ClipRecord, read_record
 
 HOSTILE = '</script><img src=x onerror="window.hacked = 1"><!-- <script> & "quotes" \u2028'
-ODD = 'b #1 100% "<i>"'  # a clip of that name: legal for a file, special in addresses and pages
-SEEN = os.environ.get("REPORT_PICTURES")  # a folder: screenshots go there, for people to look at
+ODD = 'b #1 100% "<i>"'  # name of a clip: legal as a file name, with special characters of URLs and HTML
+SEEN = os.environ.get("REPORT_PICTURES")  # a folder for screenshots
 
 
 def run(tiny, *arguments) -> int:
@@ -55,10 +55,12 @@ def test_scores_of_every_frame_are_those_of_the_pictures(tiny):
     assert run(tiny) == 0
     scores = read_scores(tiny.out / "clips/a.npz")["smr_flow"]
     assert list(scores) == ["0", "1", "2"]
-    for e, found in scores.items():
+    for e, per_frame in scores.items():
         for t, frame in enumerate(FRAMES):
             truth = np.array(Image.open(tiny.root / "valid/Annotations/a" / f"{frame}.png")) == int(e) // 2 + 1
-            assert (found.J[t], found.F[t]) == j_and_f(png(tiny.out, "a", e, frame), truth, default_radius(H, W))
+            assert (per_frame.J[t], per_frame.F[t]) == j_and_f(
+                png(tiny.out, "a", e, frame), truth, default_radius(H, W)
+            )
     table = pd.read_csv(tiny.out / "metrics.csv", dtype={"expression": str})
     assert list(table.columns) == ["clip", "expression", "text", "step", "J", "F", "J&F"]
     assert len(table) == 3 * 3 * 5 and not table.duplicated(["clip", "expression", "step"]).any()
@@ -71,20 +73,20 @@ def test_nothing_is_scored_twice(tiny, monkeypatch):
     original = metrics.score_many
     monkeypatch.setattr(metrics, "score_many", lambda *a: calls.append(1) or original(*a))
     assert run(tiny) == 0
-    assert len(calls) == 9, "once an expression"
+    assert len(calls) == 9, "once per expression"
     assert run(tiny) == 0
     assert len(calls) == 9
 
 
-def test_scores_that_are_not_there_stay_away(tmp_path):
-    found = metrics.Scores(np.array([0.5, 1.0]), np.array([0.25, 0.0]))
-    for scores in ({}, {"soc": {"0": found}, "final": {"10": found}}):
+def test_missing_scores_stay_missing(tmp_path):
+    values = metrics.Scores(np.array([0.5, 1.0]), np.array([0.25, 0.0]))
+    for scores in ({}, {"soc": {"0": values}, "final": {"10": values}}):
         file = tmp_path / "clips" / "a.npz"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(pack_scores(scores, 2))
         back = read_scores(tmp_path / "clips/a.npz")
         assert {s: list(of) for s, of in back.items()} == {s: list(of) for s, of in scores.items()}
-        assert all(np.array_equal(back[s][e].F, found.F) for s, of in back.items() for e in of)
+        assert all(np.array_equal(back[s][e].F, values.F) for s, of in back.items() for e in of)
 
 
 @pytest.mark.parametrize("what", ["record of an earlier version", "clips/a.npz", "report/a.js", "damaged clips/a.npz"])
@@ -178,14 +180,14 @@ def test_overlays_play_every_frame_with_its_mask(tiny, kind):
     assert len(pictures) == T and pictures[0].shape == (H, W, 3), "48 x 70 is even already"
     for picture, frame in zip(pictures, FRAMES, strict=True):
         mask = png(tiny.out, "a", "0", frame)
-        inside = cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) > 0  # coding blurs the rim
+        inside = cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) > 0  # compression blurs the edges
         outside = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) == 0
         pink = picture[..., 0] - picture[..., 1]
         assert pink[inside].mean() > pink[outside].mean() + 50
     assert run(tiny, f"overlays={kind}") == 0 and set(statuses(tiny.out).values()) == {"reused"}
     files[0].unlink()
     assert run(tiny, f"overlays={kind}") == 0 and files[0].is_file()
-    assert run(tiny) == 0 and not (tiny.out / "overlays").exists(), "not of this run"
+    assert run(tiny) == 0 and not (tiny.out / "overlays").exists(), "belongs to another run"
 
 
 @pytest.mark.parametrize("kind", overlays.KINDS)
@@ -217,14 +219,14 @@ def tab():
     program = chromium.find()
     if program is None:
         pytest.skip("no chromium on the path: apt-get install chromium")
-    found = chromium.Browser(program)
-    yield found
-    found.close()
+    browser = chromium.Browser(program)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
 def web(tab):
-    """The browser, which must find nothing to complain about, and asks for nothing but files beside the page."""
+    """The browser; afterwards, it must have reported no problem and requested only local files."""
     tab.look(1280, 900)
     tab.problems.clear()
     tab.requests.clear()
@@ -234,7 +236,7 @@ def web(tab):
 
 
 def rename(root, expression, text, clip):
-    """Gives a sentence of the first clip another text, and the second clip another name."""
+    """Changes the text of one expression of clip `a`, and verifies that the clip named `clip` exists."""
     for file in root.glob("meta_expressions/valid/*.json"):
         content = json.loads(file.read_text())
         if "videos" in content:
@@ -245,7 +247,7 @@ def rename(root, expression, text, clip):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A run on the tiny benchmark with a hostile sentence and a clip of an odd name."""
+    """A run on the tiny benchmark with a hostile expression and a clip with an odd name."""
     tiny = make_tiny(tmp_path_factory.mktemp("report"), clips=("a", ODD, "c"))
     rename(tiny.root, "1", HOSTILE, ODD)
     assert run(tiny) == 0
@@ -267,7 +269,7 @@ PIXELS = """const pixels = (canvas) => { const copy = document.createElement("ca
 
 
 def canvas(web, label) -> np.ndarray:
-    """What the panel of that label shows, [h, w, 3]."""
+    """The pixels of the panel with this label, [h, w, 3]."""
     height, width, values = web.run(
         f"""(() => {{ {PIXELS} const panel = [...document.querySelectorAll(".panel")].find((p) =>
         p.querySelector("b").textContent === {json.dumps(label)}), canvas = panel.querySelector("canvas");
@@ -299,7 +301,7 @@ def test_the_table_of_steps(web, done):
 
 
 def test_the_panels_show_the_right_frames(web, done):
-    """Pixels of every panel, against the files that went in and came out."""
+    """Compares the pixels of every panel with the input and output files."""
     show(web, done.out)
     assert web.run("[...document.querySelectorAll('.panel b')].map((b) => b.textContent)") == [
         *("frame", "ground truth", *MODELS),
@@ -330,7 +332,7 @@ def test_the_panels_show_the_right_frames(web, done):
         hot = canvas(web, "votes for smr")
         assert np.abs(hot[votes == 0] - 0.55 * bare[votes == 0]).max() <= 1
         greens = [hot[votes == v][:, 1].mean() for v in range(1, 7) if (votes == v).any()]
-        assert greens == sorted(greens), "more votes, more heat"
+        assert greens == sorted(greens), "more votes give brighter pixels"
         keys = read_record(done.out / "clips/a.json").notes["smr_flow"]["0"]["key_frames"]
         marked = web.run(
             "[...document.querySelectorAll('.panel')].find((p) => p.textContent.startsWith('smr_flow'))"
@@ -349,14 +351,14 @@ def test_errors_are_marked_against_the_truth(web, done):
     assert np.array_equal((marked != bare).any(axis=2), truth | mask)
     blue = np.round(0.3 * bare + 0.7 * np.array([42, 125, 225]))
     assert np.abs(marked - blue)[truth & ~mask].max() <= 1 and (truth & ~mask).any()
-    assert np.array_equal((canvas(web, "ground truth") != bare).any(axis=2), truth), "has no errors"
+    assert np.array_equal((canvas(web, "ground truth") != bare).any(axis=2), truth), "ground truth has no errors"
     web.run("document.querySelector('.errors').click()")
 
 
 def test_the_film_strip_and_the_curve(web, done):
     show(web, done.out)
     assert web.run("document.querySelectorAll('.strip canvas').length") == T
-    assert web.run("document.querySelector('.chosen').textContent") == "smr_flow", "the output at first"
+    assert web.run("document.querySelector('.chosen').textContent") == "smr_flow", "the output is selected first"
     for t in (3, 0):
         web.run(f"document.querySelectorAll('.strip button')[{t}].click()")
         same = web.run(
@@ -364,10 +366,10 @@ def test_the_film_strip_and_the_curve(web, done):
             return pixels(cell).join() === pixels(viewer.row.canvas).join(); }})()"""
         )
         assert same and web.run("viewer.at") == t
-    found = read_scores(done.out / "clips/a.npz")["smr_flow"]["0"]
+    scores = read_scores(done.out / "clips/a.npz")["smr_flow"]["0"]
     curve = web.run(f"curvesOf(viewer.expression, {[*MODELS, 'smr', 'smr_flow'].index('smr_flow')}, data)")
-    assert np.abs(np.array(curve["J"]) / 100 - found.J).max() <= 0.0005 + 1e-9
-    assert np.abs(np.array(curve["F"]) / 100 - found.F).max() <= 0.0005 + 1e-9
+    assert np.abs(np.array(curve["J"]) / 100 - scores.J).max() <= 0.0005 + 1e-9
+    assert np.abs(np.array(curve["F"]) / 100 - scores.F).max() <= 0.0005 + 1e-9
     assert web.run("document.querySelectorAll('.curve polyline').length") == 2
     keys = read_record(done.out / "clips/a.json").notes["smr_flow"]["0"]["key_frames"]
     assert web.run("document.querySelectorAll('.curve line.key').length") == len(keys) > 0
@@ -399,7 +401,7 @@ def test_filtering_by_text(web, done):
     show(web, done.out)
     web.run("document.querySelector('.filter').focus()")
     web.press(*"BLOCK i>")
-    assert column(web, "clip") == [ODD] * 3, "every word counts, those of the clip's name too"
+    assert column(web, "clip") == [ODD] * 3, "every word must match, also in the name of the clip"
     assert web.run("document.querySelector('.count').textContent") == "3 of 9 expressions"
     web.press(*"zzz")
     assert column(web, "clip") == [] and "0 of 9" in web.run("document.querySelector('.count').textContent")
@@ -428,7 +430,7 @@ def test_the_keyboard(web, done):
     show(web, done.out)
     web.press("Tab")
     assert web.run("document.activeElement.className") == "skip"
-    assert web.run("getComputedStyle(document.activeElement).outlineStyle") == "solid", "focus is seen"
+    assert web.run("getComputedStyle(document.activeElement).outlineStyle") == "solid", "the focus is visible"
     web.run("document.querySelector('#expressions tbody button').focus()")
     web.press("ArrowDown", "ArrowDown")
     assert (
@@ -463,12 +465,12 @@ def test_the_keyboard(web, done):
     )
 
 
-def test_screen_readers_hear_a_name_for_everything(web, done):
+def test_screen_readers_have_a_name_for_every_control(web, done):
     show(web, done.out)
     nodes = web.call("Accessibility.getFullAXTree")["nodes"]
     roles = ("button", "slider", "checkbox", "combobox", "searchbox", "image", "img")
-    found = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
-    controls = [(role, name) for role, name in found if role in roles]
+    named = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
+    controls = [(role, name) for role, name in named if role in roles]
     assert len(controls) > 30 and all(name.strip() for _, name in controls), controls
     assert {"slider", "checkbox", "combobox", "searchbox"} <= {role for role, _ in controls}
     assert ("button", "frame 00000") in controls or ("button", "frame 00000, key frame") in controls
@@ -498,7 +500,7 @@ def test_it_is_readable_in_light_and_dark_and_on_a_phone(web, done, scheme, widt
         assert (bright + 0.05) / (dim + 0.05) >= 4.5, (ink, paper)
     page_colour = web.run("getComputedStyle(document.body).backgroundColor")
     assert (luminance(page_colour) > 0.5) == (scheme == "light")
-    assert web.run("document.documentElement.scrollWidth") <= width, "nothing sticks out sideways"
+    assert web.run("document.documentElement.scrollWidth") <= width, "nothing is wider than the page"
     picture = tmp_path / "page.png"
     web.screenshot(picture)
     assert Image.open(picture).size == (width, 800) and np.std(np.array(Image.open(picture))) > 10
@@ -516,7 +518,7 @@ def test_hostile_text_is_only_text(web, done):
 
 
 def test_pictures_beside_the_page(web, tmp_path, monkeypatch):
-    """With no room in the page, clips are loaded from report/, whatever their names; without it, the page says so."""
+    """If images do not fit into the page, they are loaded from report/; if this is missing, the page says so."""
     monkeypatch.setattr(page, "PAGE_BYTES", 0)
     tiny = make_tiny(tmp_path, clips=("a", ODD, "c"))
     assert run(tiny) == 0
@@ -531,7 +533,7 @@ def test_pictures_beside_the_page(web, tmp_path, monkeypatch):
     web.open(alone.as_uri())
     web.wait("document.querySelector('.message').textContent")
     assert "Copy the folder report/ along" in web.run("document.querySelector('.message').textContent")
-    assert web.run("document.querySelectorAll('.curve polyline').length") == 2, "scores are still there"
+    assert web.run("document.querySelectorAll('.curve polyline').length") == 2, "the scores are still shown"
     assert all("ERR_FILE_NOT_FOUND" in p for p in web.problems) and web.problems
     web.problems.clear()
 
@@ -577,7 +579,7 @@ def test_ablations_are_drawn_and_refreshed(web, done, tmp_path):
     points = web.run("document.querySelector('#ablations polyline.JF').getAttribute('points')").split()
     heights = [float(p.split(",")[1]) for p in points]
     assert heights[0] > heights[1] > heights[2], "in the order of the values: 65, 73, 75"
-    assert len(points) == 3, "a setting that was not scored has no point"
+    assert len(points) == 3, "a setting without scores has no point"
     assert web.run("document.querySelector('#ablations tr.output th').textContent") == "threshold 3"
     (out / "ablation.csv").unlink()
     report.refresh(out)
@@ -590,11 +592,11 @@ def test_ablations_are_drawn_and_refreshed(web, done, tmp_path):
     assert web.run("document.getElementById('expressions').hidden && document.getElementById('viewer').hidden")
 
 
-CLIPS, EXPRESSIONS, FRAMES_EACH = 202, 834, 27  # Ref-YouTube-VOS valid: 22 thousand masks a step
+CLIPS, EXPRESSIONS, FRAMES_EACH = 202, 834, 27  # Ref-YouTube-VOS valid: 22 thousand masks per step
 
 
 def big_report(tiny):
-    """A report of ten rows, of the size of Ref-YouTube-VOS; the pictures of two clips are used for all."""
+    """A report with ten rows, of the size of Ref-YouTube-VOS; all clips share the images of two clips."""
     out = tiny.out
     recipe = load([*tiny.arguments, *(f"steps.more{i}={{op: union, inputs: [soc, mutr]}}" for i in range(5))])
     names, random = [*recipe.sources, *recipe.steps], np.random.default_rng(0)
@@ -658,4 +660,4 @@ def test_834_expressions_load_in_under_3_seconds(web, tiny):
     )
     web.run(f"open(data.expressions.find((e) => e.clip === {last}))")
     web.wait("viewer.rows.every((r) => r.panel)")
-    assert any(r.endswith(".js") for r in web.requests), "from the folder beside the page"
+    assert any(r.endswith(".js") for r in web.requests), "loaded from the folder report/"

@@ -29,14 +29,14 @@ KEYS = {"Enter": "\r", " ": " "}  # keys that also type something
 
 
 def find() -> str | None:
-    """Path of a Chromium, None where there is none."""
+    """Path of a Chromium, or None if none is installed."""
     return next(
         (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
     )
 
 
 class Browser:
-    """One tab. `problems` collects console errors and exceptions, `requests` the addresses that were asked for."""
+    """One tab. `problems` collects console errors and exceptions, `requests` the requested addresses."""
 
     def __init__(self, program: str):
         self.problems: list[str] = []
@@ -46,9 +46,9 @@ class Browser:
         self.profile = tempfile.mkdtemp()
         to_read, self.write_end = os.pipe()
         self.read_end, to_write = os.pipe()
-        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_read, to_write)]  # clear of 3 and 4
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_read, to_write)]  # above 3 and 4
 
-        def as_3_and_4():  # where Chromium looks for its pipe
+        def as_3_and_4():  # the descriptors that Chromium uses for its pipe
             os.dup2(ends[0], 3)
             os.dup2(ends[1], 4)
 
@@ -67,7 +67,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters) -> dict:
-        """Sends a command and waits for its answer."""
+        """Sends a command and returns its result."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
         if self.session:
@@ -81,7 +81,7 @@ class Browser:
                 return answer["result"]
 
     def open(self, address: str) -> float:
-        """Goes to an address and waits until it is loaded. Returns the seconds that took."""
+        """Opens an address, waits until it is loaded, and returns the seconds this took."""
         self.events.clear()
         started = time.perf_counter()
         self.call("Page.navigate", url=address)
@@ -90,7 +90,7 @@ class Browser:
         return time.perf_counter() - started
 
     def run(self, script: str):
-        """The value of a JavaScript expression; promises are waited for."""
+        """The value of a JavaScript expression; awaits promises."""
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
@@ -115,16 +115,17 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
     def look(self, width: int, height: int, scheme: str = "light") -> None:
-        """Sets the window's size and whether the reader prefers light or dark."""
+        """Sets the size of the window and the preferred colour scheme."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
-        """Writes what is seen, or the whole page, as PNG."""
+        """Writes the visible part, or the whole page, as PNG."""
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
         path.write_bytes(base64.b64decode(data))
 
     def close(self) -> None:
+        """Ends the browser."""
         self.process.kill()
         self.process.wait()
         os.close(self.read_end)
@@ -132,10 +133,10 @@ class Browser:
         shutil.rmtree(self.profile, ignore_errors=True)
 
     def _receive(self, seconds: float) -> dict:
-        """The next message; events are noted."""
+        """The next message; events are also recorded."""
         while b"\0" not in self.buffer:
             if not select.select([self.read_end], [], [], seconds)[0]:
-                raise TimeoutError(f"Chromium said nothing for {seconds} s")
+                raise TimeoutError(f"no message from Chromium for {seconds} s")
             data = os.read(self.read_end, 1 << 20)
             if not data:
                 raise RuntimeError(f"Chromium ended with {self.process.wait()}")
@@ -147,6 +148,7 @@ class Browser:
         return message
 
     def _note(self, event: dict) -> None:
+        """Records an event, and its problem or request."""
         about = event["params"]
         self.events.append(event)
         if event["method"] == "Runtime.exceptionThrown":
