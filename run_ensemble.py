@@ -2,15 +2,15 @@
 
 python run_ensemble.py recipe=NAME|FILE [data=NAME] [key=value ...]   run a recipe (resume it if interrupted)
 python run_ensemble.py check recipe=... [key=value ...]               validate recipe and every input; compute nothing
-python run_ensemble.py ablate recipe=... ablate.STEP.KEY=[a,b,...]    what thresholds, weights, models, steps are worth
-python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME     J and F of any masks, by a benchmark's protocol
-python run_ensemble.py train propagator=NAME|segmenter=NAME ...       trains a network, on shapes or your own data
-python run_ensemble.py list                                           what recipes and evaluate can name
-python run_ensemble.py weights [verify FILE | export FILE NAME]      published checkpoints; what a file is; fp16 of it
+python run_ensemble.py ablate recipe=... ablate.STEP.KEY=[a,b,...]    the gain of thresholds, weights, models and steps
+python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME     score any masks by a benchmark's protocol
+python run_ensemble.py train propagator=NAME|segmenter=NAME ...       train a network, on shapes or on your own data
+python run_ensemble.py list                                           the names that recipes and evaluate accept
+python run_ensemble.py weights [verify FILE | export FILE NAME]       published checkpoints; identify or export a file
 
-Exit codes: 0 all is done, 1 some clips failed (the same command resumes), 2 the input or recipe is wrong, or a file
-cannot be written, 70 a fault of the program, 130, 143, 129 interrupted by Ctrl-C, TERM, HUP (the same command resumes),
-141 the reader of the output is gone (as in `| head`).
+Exit codes: 0 success; 1 some clips failed (the same command resumes); 2 the input or recipe is wrong, or a file cannot
+be written; 70 a bug in the program; 130, 143, 129 interrupted by Ctrl-C, TERM, HUP (the same command resumes); 141 the
+reader of the output has closed it (as in `| head`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 
-FAULT = 70  # exit code: the program is wrong, not the input (EX_SOFTWARE)
-UNREAD = 141  # the exit code of a shell's command that writes to a pipe which nobody reads
+FAULT = 70  # exit code: a bug in the program (EX_SOFTWARE)
+UNREAD = 141  # exit code: the reader of a pipe has closed it, as shells report it
 VERBS = ("run", "check", "ablate", "evaluate", "train", "list", "weights")  # files of ensemble/commands
-SHOWN = 50  # problems that are printed
+SHOWN = 50  # number of problems that are printed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the arguments say; see the top of this file for them and for the exit code that it returns."""
+    """Runs the command that the arguments describe and returns its exit code; see the top of this file for both."""
     with _ended_by(signal.SIGTERM, signal.SIGHUP), _readable():
         try:
             return _main(list(sys.argv[1:] if arguments is None else arguments))
@@ -40,12 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    from rvos_ensemble.adapters.core.errors import (
-        InputError,  # here and below, because loading takes its time, and may be interrupted
-    )
+    from rvos_ensemble.adapters.core.errors import InputError  # here, so that loading can be interrupted cleanly
 
     try:
-        code = _obey(arguments)
+        code = _dispatch(arguments)
         sys.stdout.flush()
         return code
     except InputError as e:
@@ -54,7 +52,7 @@ def _main(arguments: list[str]) -> int:
         if len(e.problems) > SHOWN:
             print(f"and {len(e.problems) - SHOWN} more problems", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `| head` has seen enough; what Python would still flush at its end goes nowhere
+    except BrokenPipeError:  # as in `| head`; what Python would flush at its end is discarded
         _silence(sys.stdout)
         return UNREAD
     except OSError as e:
@@ -63,11 +61,11 @@ def _main(arguments: list[str]) -> int:
         return 2
     except Exception as e:
         what = "".join(f"{e}".splitlines()[:1])
-        print(f"error: a fault of the program: {type(e).__name__}: {what}; {_keep_trace()}", file=sys.stderr)
+        print(f"error: a bug in the program: {type(e).__name__}: {what}; {_keep_trace()}", file=sys.stderr)
         return FAULT
 
 
-def _obey(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__)
         return 0 if arguments else 2
@@ -81,13 +79,13 @@ def _obey(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _ended_by(*signals: signal.Signals) -> Iterator[None]:
-    """These signals end what is done here as Ctrl-C does; where they are ignored, as under `nohup`, they stay so."""
+    """These signals interrupt the program as Ctrl-C does; where they are ignored (`nohup`), they stay so."""
 
     def end(number: int, _) -> None:
         raise KeyboardInterrupt(signal.Signals(number))
 
     before = {}
-    with contextlib.suppress(ValueError):  # only a main thread can
+    with contextlib.suppress(ValueError):  # only the main thread can
         before = {s: signal.signal(s, end) for s in signals if signal.getsignal(s) is not signal.SIG_IGN}
     try:
         yield
@@ -98,7 +96,7 @@ def _ended_by(*signals: signal.Signals) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """Removes control characters from what is printed; an unwritable stderr does not stop the work."""
+    """Replaces control characters in the output; an unwritable stderr does not stop the work."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Printable(sys.stdout), _Printable(sys.stderr, optional=True)
     try:
@@ -108,11 +106,11 @@ def _readable() -> Iterator[None]:
 
 
 class _Printable:
-    """A stream to which only printable text goes.
+    """A text stream that replaces control characters.
 
     Args:
         stream: sys.stdout or sys.stderr.
-        optional: what cannot be written is no error.
+        optional: whether failed writes are ignored.
     """
 
     CONTROLS = {c: f"\\x{c:02x}" for c in (*range(32), 127, *range(128, 160)) if chr(c) not in "\n\r\t"}
@@ -138,7 +136,7 @@ class _Printable:
     def _attempt(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError):  # nowhere to write to, or closed
+        except (OSError, ValueError):  # the stream is closed or cannot be written
             if not self.optional:
                 raise
             _silence(self.stream)
@@ -148,24 +146,24 @@ class _Printable:
 
 
 def _silence(stream) -> None:
-    """From now on what is written goes nowhere; Python itself would complain of what is left at its end."""
+    """Discards everything written from now on; Python would otherwise complain at its end about unwritten text."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def _keep_trace() -> str:
-    """Writes where the exception came from; in words, where it lies."""
+    """Writes the current traceback into a file; returns a sentence that names it."""
     import tempfile
     import traceback
 
     try:
         with tempfile.NamedTemporaryFile("w", prefix="rvos_ensemble_", suffix=".txt", delete=False) as file:
             file.write(traceback.format_exc())
-        return f"where it came from is in {file.name}; please report it"
+        return f"the traceback is in {file.name}; please report it"
     except OSError:
-        return f"where it came from:\n{traceback.format_exc()}"
+        return f"the traceback is:\n{traceback.format_exc()}"
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def run_recipe(recipe: Recipe) -> int:
-    """Runs a recipe, or what is left of it.
+    """Runs a recipe; an interrupted run is resumed.
 
     Clips that have not changed since an earlier run are neither checked nor computed again. Published results stay
     until the results that replace them are complete.
@@ -71,13 +71,13 @@ def run_recipe(recipe: Recipe) -> int:
         results.recover(recipe.out, pending)
         try:
             listed = list_clips(recipe)
-            found = _reusable(recipe, pending, listed.clips)
-            checked = check(recipe, [c for c in listed.clips if c.name not in found])
+            reused = _reusable(recipe, pending, listed.clips)
+            checked = check(recipe, [c for c in listed.clips if c.name not in reused])
             problems = {**listed.bad, **checked.problems}
             if len(problems) == len(listed.clips) + len(listed.bad):
-                raise InputError(list(dict.fromkeys(p for told in problems.values() for p in told)))
+                raise InputError(list(dict.fromkeys(p for lines in problems.values() for p in lines)))
             with shared(recipe.store):
-                return _run(recipe, pending, listed, found, problems, started)
+                return _run(recipe, pending, listed, reused, problems, started)
         finally:
             results.tidy(pending)
 
@@ -86,39 +86,39 @@ def _run(
     recipe: Recipe,
     pending: Path,
     listed: Listed,
-    found: Mapping[str, tuple[ClipRecord, Place]],
+    reused: Mapping[str, tuple[ClipRecord, Place]],
     problems: Mapping[str, list[str]],
     started: float,
 ) -> int:
     results.prepare(pending)
     for name in recipe.rendered_only():
         print(
-            f"note: {recipe.describe_propagator(name)} has seen rendered shapes alone; on real video official "
+            f"note: {recipe.describe_propagator(name)} was trained on rendered shapes only; on real video official "
             f"weights (propagators.{name}.weights=FILE) or optical flow (propagators.{name}.propagator=flow) "
             "are better",
             file=sys.stderr,
         )
     if problems:
         print(f"{len(problems)} of {len(listed.clips) + len(listed.bad)} clips cannot be computed:", file=sys.stderr)
-        print_some(list(dict.fromkeys(p for told in problems.values() for p in told)))
-    records = {name: record for name, (record, _) in found.items()}
+        print_some(list(dict.fromkeys(p for lines in problems.values() for p in lines)))
+    records = {name: record for name, (record, _) in reused.items()}
     records |= {n: ClipRecord(n, "failed", "\n".join(p)) for n, p in problems.items()}
     remove(recipe.out / "errors")
     if left := [c for c in listed.clips if c.name not in records]:
         records |= _run_clips(recipe, pending, left)
     failed = {n: r for n, r in sorted(records.items()) if r.status == "failed"}
     if failed:
-        print(f"\n{len(failed)} clips failed; mend the input and run the same command again:", file=sys.stderr)
+        print(f"\n{len(failed)} clips failed; correct the input and run the same command again:", file=sys.stderr)
         print_some([f"  {n}: {r.error}" for n, r in failed.items()])
         if traced := [n for n, r in failed.items() if r.trace]:
             name = traced[0] if len(traced) == 1 else "CLIP"
             print(f"traceback: {recipe.out / 'errors' / name}.txt", file=sys.stderr)
     done = [c for c in listed.clips if c.name not in failed]
-    fresh = [c.name for c in done if c.name not in found or found[c.name][1].pending]
+    fresh = [c.name for c in done if c.name not in reused or reused[c.name][1].pending]
     seconds = time.perf_counter() - started
     try:
-        table = _hand_out(recipe, pending, done, records, fresh, seconds)
-    except OSError as e:  # a full disk, most likely; every clip that was done is kept
+        table = _publish(recipe, pending, done, records, fresh, seconds)
+    except OSError as e:  # most likely a full disk; every finished clip is kept
         print(f"error: results could not be written: {e}", file=sys.stderr)
         return 1
     print(table)
@@ -127,26 +127,26 @@ def _run(
 
 
 def _reusable(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, tuple[ClipRecord, Place]]:
-    """What an earlier run has done and still holds: files are read and hashed, side by side."""
+    """{clip: its record and place} of results that are still valid; files are read and hashed in parallel."""
     places = [Place(pending, True), Place(recipe.out)]
     with ThreadPoolExecutor(recipe.engine["workers"]) as pool:
-        looked = pool.map(partial(reusable, recipe, places), clips)
-        found = tqdm(looked, "what is done", len(clips), leave=False, unit="clip", mininterval=pace())
-        return {clip.name: held for clip, held in zip(clips, found, strict=True) if held}
+        results = pool.map(partial(reusable, recipe, places), clips)
+        bar = tqdm(results, "earlier results", len(clips), leave=False, unit="clip", mininterval=pace())
+        return {clip.name: result for clip, result in zip(clips, bar, strict=True) if result}
 
 
 def _run_clips(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
-    """All clips through the recipe, side by side; {clip: what became of it}."""
+    """Runs clips in parallel; {clip: its record}."""
     work = partial(_work, recipe.name, json.dumps([recipe.config]), recipe.gpus, pending)
     return spread(clips, work, ClipRecord, recipe.engine, recipe.name, partial(_keep_trace, recipe.out / "errors"))
 
 
 def _keep_trace(folder: Path, record: ClipRecord) -> None:
-    """Keeps where an error came from, `errors/CLIP.txt`."""
+    """Writes the traceback of a failed clip into `errors/CLIP.txt`."""
     if record.trace:
         try:
             atomic_write(folder / f"{record.clip}.txt", record.trace)
-        except OSError as e:  # a full disk: the reason is still reported
+        except OSError as e:  # such as a full disk: the reason is still reported
             print(f"note: {e}", file=sys.stderr)
 
 
@@ -154,7 +154,7 @@ def _work(name: str, configs: str, gpus: int, pending: Path, clip: Clip) -> Clip
     return run_clip(built(name, configs, gpus)[0], pending, clip)
 
 
-def _hand_out(
+def _publish(
     recipe: Recipe,
     pending: Path,
     done: Sequence[Clip],
@@ -162,12 +162,13 @@ def _hand_out(
     fresh: Sequence[str],
     seconds: float,
 ) -> str:
-    """Writes what belongs to the run as a whole, and publishes all of it.
+    """Writes the files of the run as a whole, and publishes all results.
 
-    Where clips failed, complete results of an earlier run stay; what is done of this one waits for the rest.
+    Where clips failed, complete results of an earlier run stay published; the finished clips of this run are kept for
+    the next one.
 
     Returns:
-        What is to be printed.
+        The table to print.
     """
     out, top = recipe.out, pending / "top"
     complete = len(done) == len(records)
@@ -175,7 +176,7 @@ def _hand_out(
     table = report.write_metrics(recipe, top, done, [records[c.name] for c in done])
     if not complete and results.are_complete(out):
         return (
-            f"{table}\n\nNot all clips are done, so {out} still holds the results of the run before, of the settings "
+            f"{table}\n\nNot all clips are done, so {out} still holds the results of the earlier run, with settings "
             "in its config.yaml; the finished clips of this run are kept, and the same command resumes it"
         )
     if complete and recipe.config["submission"]:
@@ -191,20 +192,20 @@ def _hand_out(
 
 
 def _pngs(recipe: Recipe, clip: Clip, record: ClipRecord, place: Place) -> Iterator[bytes]:
-    """The PNGs of a clip, from the tree, or from the store where no tree is written."""
+    """The PNGs of a clip, from Annotations/, or from the store where that folder is not written."""
     if recipe.config["annotations"]:
         folder = place.path(clip.name, "Annotations")
         return ((folder / name).read_bytes() for name in picture_names(clip))
     prediction = load_result(recipe, clip, recipe.output, record.keys[recipe.output])
-    if prediction is None:  # lost since this run looked
+    if prediction is None:  # lost since this run checked
         raise InputError(
-            f"{recipe.store}: the masks of clip {clip.name} are gone or damaged; run the same command again"
+            f"{recipe.store}: the masks of clip {clip.name} are missing or damaged; run the same command again"
         )
     return (data for _, data in pictures(clip, prediction))
 
 
 def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> dict:
-    """What was run, from what, on what, and how long it took."""
+    """The content of manifest.json: what was run, with which packages, on which machine, and how long it took."""
     return {
         "recipe": recipe.name,
         "output": recipe.output,

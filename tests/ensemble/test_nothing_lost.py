@@ -449,7 +449,7 @@ def test_a_fault_of_the_program_is_one_sentence(tiny, capsys, monkeypatch):
     assert run(tiny) == run_ensemble.FAULT == 70
     told = capsys.readouterr().err
     assert len(told.splitlines()) == 1 and "ZeroDivisionError" in told
-    trace = Path(told.partition("where it came from is in ")[2].partition(";")[0])
+    trace = Path(told.partition("the traceback is in ")[2].partition(";")[0])
     assert "Traceback" in trace.read_text() and "ZeroDivisionError" in trace.read_text()
     trace.unlink()
     assert not tiny.out.exists()

@@ -231,7 +231,7 @@ def test_masks_of_ones_own_without_scores(tiny, capsys):
         file.unlink()
     data = ["data=ref_youtube_vos", f"data.root={tiny.root}", f"predictions={tiny.root / 'predictions'}"]
     assert run_ensemble.main(["recipe=stage1", *data, f"out={tiny.out}", "engine.workers=1"]) == 0
-    assert "note: aot (aot_nano) has seen rendered shapes alone" in capsys.readouterr().err
+    assert "note: aot (aot_nano) was trained on rendered shapes only" in capsys.readouterr().err
     notes = manifest(tiny.out)["clips"]["a"]["notes"]["smr_aot"]["0"]
     assert notes["key_frame_rule"] == "agreement" and "soc has no scores" in notes["key_frame_note"]
 
