@@ -23,7 +23,7 @@ from rvos_ensemble.ensemble.engine import clips as engine_clips
 from rvos_ensemble.ensemble.fusion.grouping import RULES, group_expressions, possible_sizes
 from rvos_ensemble.ensemble.recipe import recipe
 from rvos_ensemble.ensemble.recipe.components import KINDS, list_components, make_component
-from rvos_ensemble.propagators.core.key_frames import RULES as KEY_FRAMES
+from rvos_ensemble.propagators.core.key_frame_settings import RULES as KEY_FRAMES
 
 ADAPTER = KINDS["adapter"]
 
@@ -354,7 +354,7 @@ def test_a_file_of_key_frames_that_does_not_fit_is_told(content, words, tmp_path
     step = OPS["propagate"]("p", **{"input": "m", "with": "f", "key_frame": {"rule": "given", "file": str(file)}})
     (problem,) = step.input_problems(clip_of(1), {"m": Traits()})
     assert problem.startswith(str(file)) and words in problem
-    assert problems_of(step.jobs, clip_of(1), {"m": {"0": sequence()}}) == [problem]
+    assert problems_of(step.tasks, clip_of(1), {"m": {"0": sequence()}}) == [problem]
     assert step.input_problems(clip_of(1), {"m": Traits(objects=True)}) == [], "objects have names of their own"
     file.write_text(json.dumps({"v": {"0": {"index_info": {"class_index": 1}}}}))
     assert step.input_problems(clip_of(1), {"m": Traits()}) == []
