@@ -90,6 +90,12 @@ class TestFusion:
         with pytest.raises(ValueError, match="expected a count of votes"):
             rv.vote([np.ones((2, 2), bool)] * 2, threshold)
 
+    @pytest.mark.parametrize("wrong", [[[1, 0], [0, 1]], None, np.ones((2, 2), np.uint8), np.ones((2, 2))])
+    def test_j_and_f_take_bool_arrays(self, wrong):
+        truth = np.ones((2, 2), bool)
+        for arguments in ((wrong, truth), (truth, wrong)):
+            assert "expected" in problems(rv.j_and_f, *arguments)[0]
+
 
 @pytest.fixture(scope="module")
 def moving():
@@ -342,10 +348,10 @@ class TestEvaluate:
         assert len(scored.rows) == 3 and not (tmp_path / "runs").exists()
 
     def test_an_instance_is_a_protocol_too(self, done):
-        from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVOS
+        from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVosProtocol
 
         tiny, result = done
-        scored = rv.evaluate(tiny.root, result.annotations, RefYoutubeVOS(), workers=1)
+        scored = rv.evaluate(tiny.root, result.annotations, RefYoutubeVosProtocol(), workers=1)
         assert scored.summary == rv.evaluate(tiny.root, result.annotations, "ref_youtube_vos").summary
 
     def test_all_problems_are_reported_together(self, done, tmp_path):

@@ -83,9 +83,10 @@ def prepare(masks: np.ndarray, bound_th: float = BOUND_TH, void: np.ndarray | No
     """
     packed = pack(_checked(masks, "mask"))
     if void is not None:
+        void = _checked(void, "void")
         if void.shape != masks.shape:
             raise InputError(f"void of shape {void.shape}, expected the mask's {masks.shape}")
-        packed &= ~pack(_checked(void, "void"))
+        packed &= ~pack(void)
     return Prepared(packed, masks.shape[-2:], bound_th)
 
 
@@ -179,6 +180,8 @@ def radius_of(size: tuple[int, int], bound_th: float = BOUND_TH) -> int:
 
 def _checked(masks: np.ndarray, what: str) -> np.ndarray:
     """The masks, if they are bool [H, W] or [N, H, W]."""
+    if not isinstance(masks, np.ndarray):
+        raise InputError(f"{what} of type {type(masks).__name__}, expected an array, bool [H, W] or [N, H, W]")
     if masks.ndim not in (2, 3) or masks.dtype != bool:
         raise InputError(
             f"{what} of dtype {masks.dtype} and shape {masks.shape}, expected bool [H, W] or [N, H, W]: select the "
