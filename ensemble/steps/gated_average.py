@@ -14,8 +14,9 @@ from rvos_ensemble.adapters.core.settings import number
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
+from rvos_ensemble.propagators.core.key_frame_quality import forecast
 from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of
-from rvos_ensemble.propagators.core.key_frames import choose, forecast
+from rvos_ensemble.propagators.core.key_frames import choose
 
 
 class GatedAverage(Step):
@@ -33,18 +34,22 @@ class GatedAverage(Step):
     defaults = {"inputs": INPUTS, "min_iou": number(0.9, least=0, most=1), "key_frame": setting_of("product")}
 
     def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        """The key-frame rule must fit the number of inputs."""
         return rule_problems(values.get("key_frame"), [*dict.fromkeys(values.get("inputs", ()))], "inputs")
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        """The first input must have masks, and the key-frame rule must fit the inputs."""
         return [
             *vote_maps(self, self.inputs[:1], known),
             *forecast(self.settings.key_frame, self.inputs[0], self.inputs, known, clip),
         ]
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """Soft masks with a key frame, with scores if the first input has them."""
         return Traits("prob", scores=known[self.inputs[0]].all().scores, key_frame=True)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """Averages on the key frame of each expression; all other frames are those of the first input."""
         result = {}
         for e in clip.expressions:
             models = {name: inputs[name][e.id] for name in self.inputs}

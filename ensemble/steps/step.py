@@ -12,8 +12,9 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, text, texts
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of
-from rvos_ensemble.propagators.core.key_frames import choose, forecast, settings_of
+from rvos_ensemble.propagators.core.key_frame_quality import forecast
+from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of, settings_of
+from rvos_ensemble.propagators.core.key_frames import choose
 from rvos_ensemble.propagators.core.propagate import PropagationTask
 
 INPUT = text(what="the name of a source or step")
@@ -151,22 +152,27 @@ class PropagatingStep(Step):
     }
 
     def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        """The key-frame rule must fit `scores_from`."""
         scorers = [*dict.fromkeys(values.get("scores_from") or ())]
         return rule_problems(values.get("key_frame"), scorers, "scores_from")
 
     @property
     def propagator(self) -> str:
+        """The recipe's name of the propagator."""
         return getattr(self.settings, "with")
 
     @property
     def inputs(self) -> list[str]:
+        """The input, and the sources whose scores choose the key frame."""
         return list(dict.fromkeys([self.settings.input, *(self.settings.scores_from or [])]))
 
     @property
     def masks_from(self) -> list[str]:
+        """The input."""
         return [self.settings.input]
 
     def without(self, gone: Collection[str]) -> dict[str, Any] | None:
+        """Drops removed sources from `scores_from`; None if the input is removed."""
         if self.settings.input in gone:
             return None
         key_frame = settings_of(self.settings.key_frame)
@@ -176,6 +182,7 @@ class PropagatingStep(Step):
         return {"scores_from": scores, "key_frame": key_frame}
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        """The input must have masks, and the key-frame rule must fit it."""
         scorers = self.settings.scores_from or [self.settings.input]
         return [
             *vote_maps(self, [self.settings.input], known),
@@ -183,6 +190,7 @@ class PropagatingStep(Step):
         ]
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """Soft masks with scores, of the same kind and key frames as the input."""
         of = known[self.settings.input].all()
         return Traits("prob", scores=True, key_frame=of.key_frame, objects=of.objects)
 

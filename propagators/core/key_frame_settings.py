@@ -1,4 +1,4 @@
-"""What rules for key frames there are, their settings, and key frames named by a file; `keyframe.py` applies them."""
+"""The rules for key frames with their settings, and key frames named by a file; `key_frames.py` applies the rules."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RULES: dict[str, dict[str, Any]] = {
     "uniform": {"k": whole(1, least=1), "at": choice("centres", "ends"), "skip_empty": SKIP_EMPTY},
     "given": {"file": path("", null=True)},
 }
-ONE_SCORE = ("argmax", "top")  # rules that go by the scores of one model
+ONE_SCORE = ("argmax", "top")  # rules that use the scores of one model
 BY_SCORES = (*ONE_SCORE, "product")
 BY_PROBABILITIES = ("soft", "confidence")
 
@@ -54,35 +54,35 @@ def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict
     Raises:
         InputError: no such rule, unknown settings, values out of range.
     """
-    given = {str(key): value for key, value in rule.items()} if isinstance(rule, Mapping) else {"rule": rule}
-    name = given.pop("rule", None)
+    values = {str(key): value for key, value in rule.items()} if isinstance(rule, Mapping) else {"rule": rule}
+    name = values.pop("rule", None)
     if not isinstance(name, str) or name not in RULES:
         raise InputError(f"{where}: there is no rule {shown(name)}. Valid: {', '.join(RULES)}")
-    return {"rule": name, **merge_settings(RULES[name], given, f"{where} {name}", lambda s: _file_problems(s, where))}
+    return {"rule": name, **merge_settings(RULES[name], values, f"{where} {name}", lambda s: _file_problems(s, where))}
 
 
-def _file_problems(given: Mapping[str, Any], where: str) -> list[str]:
-    """What is wrong with the file of the rule `given`."""
-    file = given.get("file")
+def _file_problems(values: Mapping[str, Any], where: str) -> list[str]:
+    """Problems with the file of the rule `given`."""
+    file = values.get("file")
     if not file or os.path.isfile(user_path(file)):
         return []
-    found = "a folder, expected a json file" if os.path.isdir(user_path(file)) else "no such file"
-    return [f"{where} given: {file}: {found}, named as key frames in the recipe"]
+    problem = "a folder, expected a json file" if os.path.isdir(user_path(file)) else "no such file"
+    return [f"{where} given: {file}: {problem}; the recipe names it for key frames"]
 
 
 def setting_of(default: str) -> Setting:
     """A step's setting `key_frame`: the name of a rule, or {rule: NAME, ...}."""
-    below = {"rule": text(), **{key: known for rule in RULES.values() for key, known in rule.items()}}
-    return either(default, text(), table(below=below), what="a rule, or {rule: NAME, settings...}")
+    keys = {"rule": text(), **{key: known for rule in RULES.values() for key, known in rule.items()}}
+    return either(default, text(), table(below=keys), what="a rule, or {rule: NAME, settings...}")
 
 
 def rule_problems(rule: Any, scorers: Sequence[str], named: str) -> list[str]:
-    """What is wrong with a step's rule and the models that it goes by, found before there are clips.
+    """Problems of a step's rule with the models whose scores decide, as far as they do not depend on clips.
 
     Args:
-        rule: as given; None: something else, that has been told.
+        rule: the value of the setting; None if its value is wrong by itself, which is reported elsewhere.
         scorers: names of the models.
-        named: by which setting.
+        named: the setting that names them.
     """
     if rule is None:
         return []
@@ -91,22 +91,22 @@ def rule_problems(rule: Any, scorers: Sequence[str], named: str) -> list[str]:
     except InputError as error:
         return error.problems
     if name in ONE_SCORE and len(scorers) > 1:
-        told = ", ".join(scorers)
-        return [f"key_frame {name} goes by one score, found {named} {told}; name one, or take `product`"]
+        names = ", ".join(scorers)
+        return [f"key_frame {name} goes by one score, found {named} {names}; name one, or take `product`"]
     return []
 
 
 def frames_of_file(file: str, clip: str, expression: str, length: int) -> tuple[int, ...]:
-    """The key frames of an expression, ascending, as a file names them.
+    """The key frames of an expression that a file names, ascending.
 
     Args:
-        file: json {video: {expression: k | [k, ...] | {"index_info": {"class_index": k}}}}; the last is the 2023
-            winner's.
-        clip, expression: whose.
-        length: frames of the clip.
+        file: JSON {video: {expression: k | [k, ...] | {"index_info": {"class_index": k}}}}; the last form is that of
+            the LSVOS 2023 winner.
+        clip, expression: their names.
+        length: the number of frames of the clip.
 
     Raises:
-        InputError: the file cannot be read, has no entry for the expression, or one that is no frame of the clip.
+        InputError: the file cannot be read, has no entry for the expression, or an index outside the clip.
     """
     path = user_path(file)
     try:
@@ -127,19 +127,20 @@ def frames_of_file(file: str, clip: str, expression: str, length: int) -> tuple[
     return checked_frames(entry, length, f"{path}: {where}")
 
 
-def checked_frames(found: Any, length: int, where: str) -> tuple[int, ...]:
-    """Frame indices, ascending.
+def checked_frames(value: Any, length: int, where: str) -> tuple[int, ...]:
+    """A frame index or a list of them, as ascending indices.
 
     Raises:
-        InputError: something else, or one that is not in the clip.
+        InputError: the value is something else, or an index is outside the clip.
     """
-    frames = found if isinstance(found, (list, tuple)) else [found]
+    frames = value if isinstance(value, (list, tuple)) else [value]
     bad = [t for t in frames if not isinstance(t, (int, np.integer)) or isinstance(t, bool) or not 0 <= t < length]
     if bad or not frames:
-        raise InputError(f"{where}: key frame {shown(found)}, expected frame indices from 0 to {length - 1}")
+        raise InputError(f"{where}: key frame {shown(value)}, expected frame indices from 0 to {length - 1}")
     return tuple(sorted({int(t) for t in frames}))
 
 
 @lru_cache(maxsize=8)
 def _read(path: str, mtime: int, size: int) -> Any:
+    """The content of a JSON file; its time and size let a changed file be read again."""
     return read_json(path)

@@ -1,6 +1,6 @@
-"""How far a mask can be trusted, frame by frame, where a model gives no score: pure functions of the masks.
+"""Estimates of the quality of a mask on each frame, for models without scores: pure functions of the masks.
 
-They compare frames of one video. Across models or videos their values mean nothing.
+Their values compare frames of one video; they must not be compared across models or videos.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from rvos_ensemble.adapters.inference.logits import confidence
 
 
 def agreement(sequences: Sequence[MaskSequence]) -> np.ndarray:
-    """Mean IoU of the masks' pairs on every frame, float64 [T] in 0..1.
+    """Mean IoU of all pairs of masks on each frame, float64 [T] in 0..1.
 
-    One sequence is compared with its own neighbours in time. Two empty masks agree on nothing: their IoU counts 0.
+    A single sequence is compared with its own masks on the neighbouring frames. The IoU of two empty masks is 0.
     """
     length = len(sequences[0])
     if len(sequences) == 1:
         masks = (sequences[0].mask(t) for t in range(length))
-        return _of_neighbours(iou(a, b, EMPTY_IS_NO_EVIDENCE) for a, b in _pairs(masks))
+        return _mean_of_steps(iou(a, b, EMPTY_IS_NO_EVIDENCE) for a, b in _pairs(masks))
     result = np.empty(length)
     for t in range(length):
         masks = [s.mask(t) for s in sequences]
@@ -33,14 +33,14 @@ def agreement(sequences: Sequence[MaskSequence]) -> np.ndarray:
 
 
 def temporal_stability(sequence: MaskSequence) -> np.ndarray:
-    """How little a mask changes around a frame, float64 [T] in 0..1.
+    """Stability of the mask's shape around each frame, float64 [T] in 0..1.
 
-    Mean IoU with the masks before and after, each moved so that the centres of mass lie on each other, times the
-    mask's area as a share of the median area of those that are not empty (1 at most): a mask that lost its object for
-    a while is stable, too, but small.
+    The mean IoU with the previous and the next mask, both moved so that the centres of mass coincide, times the ratio
+    of the mask's area and the median area of all masks that are not empty (at most 1): a mask that has lost its object
+    for a while is stable too, but small.
 
     >>> block = np.zeros((4, 1, 8), bool)
-    >>> for t in range(3):  # an object that moves; the last mask is empty
+    >>> for t in range(3):  # a moving object; the last mask is empty
     ...     block[t, 0, 2 * t : 2 * t + 2] = True
     >>> temporal_stability(MaskSequence.binary(block)).tolist()
     [1.0, 1.0, 0.5, 0.0]
@@ -53,15 +53,15 @@ def temporal_stability(sequence: MaskSequence) -> np.ndarray:
             areas[t] = np.count_nonzero(mask)
             yield mask
 
-    steps = _of_neighbours(iou(a, centred(b, a), EMPTY_IS_NO_EVIDENCE) for a, b in _pairs(masks()))
+    steps = _mean_of_steps(iou(a, centred(b, a), EMPTY_IS_NO_EVIDENCE) for a, b in _pairs(masks()))
     typical = np.median(areas[areas > 0]) if areas.any() else 1.0
     return steps * np.minimum(areas / typical, 1)
 
 
 def soft_stability(sequence: MaskSequence) -> np.ndarray:
-    """IoU of the masks at probability > 0.6 and > 0.4, float64 [T] in 0..1; 0 where nothing is that probable.
+    """IoU of the masks at probability > 0.6 and > 0.4, float64 [T] in 0..1; 0 if no pixel exceeds 0.4.
 
-    Binary masks are stable wherever they are not empty: for them it says nothing.
+    It is 1 for every binary mask that is not empty, and therefore useless for binary masks.
 
     Source: the stability score of Kirillov et al., "Segment Anything", ICCV 2023.
 
@@ -77,16 +77,21 @@ def soft_stability(sequence: MaskSequence) -> np.ndarray:
 
 
 def confidences(sequence: MaskSequence, over: str = "frame") -> np.ndarray:
-    """The mean of each frame's pixel-wise final scores, float64 [T]; see `adapters.logits.confidence`."""
+    """Mean of the final scores of the pixels of each frame, float64 [T]; see `adapters.inference.logits.confidence`."""
     return np.array([confidence(sequence.prob_at(t), over) for t in range(len(sequence))])
 
 
 def centred(mask: np.ndarray, on: np.ndarray) -> np.ndarray:
-    """A mask moved by whole pixels, its centre of mass onto that of another; what leaves the frame is lost."""
-    here, there = (cv2.moments(m.view(np.uint8), binaryImage=True) for m in (mask, on))
-    if not here["m00"] or not there["m00"]:
+    """A mask moved by whole pixels so that its centre of mass is that of another mask; pixels may leave the frame.
+
+    Args:
+        mask: bool [H, W].
+        on: bool [H, W], the other mask. If one of the two is empty, the mask stays where it is.
+    """
+    own, other = (cv2.moments(m.view(np.uint8), binaryImage=True) for m in (mask, on))
+    if not own["m00"] or not other["m00"]:
         return mask
-    dx, dy = (round(there[m] / there["m00"] - here[m] / here["m00"]) for m in ("m10", "m01"))
+    dx, dy = (round(other[m] / other["m00"] - own[m] / own["m00"]) for m in ("m10", "m01"))
     move = np.float32([[1, 0, dx], [0, 1, dy]])
     return cv2.warpAffine(mask.view(np.uint8), move, mask.shape[::-1], flags=cv2.INTER_NEAREST).view(bool)
 
@@ -98,8 +103,8 @@ def _pairs(masks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray
         previous = mask
 
 
-def _of_neighbours(steps: Iterator[float]) -> np.ndarray:
-    """From a value for every step t to t + 1 to the mean of the steps on both sides of each frame."""
+def _mean_of_steps(steps: Iterator[float]) -> np.ndarray:
+    """The mean of the steps before and after each frame, from one value per step t to t + 1."""
     values = list(steps)
     around = [values[max(0, t - 1) : t + 1] for t in range(len(values) + 1)]
     return np.array([np.mean(a) if a else 0.0 for a in around])

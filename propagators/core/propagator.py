@@ -1,4 +1,4 @@
-"""The base of every propagator: carries masks from frame to frame, all sequences of a clip in one sweep."""
+"""The base class of every propagator, which moves masks from frame to frame, all sequences of a clip in one sweep."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rvos_ensemble.adapters.core.component import Component
 
 @dataclass
 class Frame:
-    """One frame on its way through a sweep.
+    """One frame of a sweep.
 
     Attributes:
         t: its index in the clip.
         image: uint8 [H, W, 3] RGB.
-        memo: whatever a propagator computes of the frames alone, not of masks: arrays or tensors under keys of its own
-            choice. All sequences share it, and so does the other sweep while the budget lasts; nothing may depend on
-            its being there.
+        memo: arrays or tensors that a propagator computes from frames alone, not from masks, under keys of its choice.
+            All sequences share it, and the other sweep gets it too if the memory budget allows; a sweep must not rely
+            on an entry.
     """
 
     t: int
@@ -29,46 +29,46 @@ class Frame:
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes, picture and memo."""
+        """Memory of the image and the memo."""
         return self.image.nbytes + sum(getattr(value, "nbytes", 0) for value in self.memo.values())
 
 
 class Sweep(Protocol):
     """One pass through the frames of a clip, in one direction, with a clean memory."""
 
-    def step(self, frame: Frame, given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """Goes to the next frame.
+    def step(self, frame: Frame, references: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Processes the next frame.
 
-        A mask given to a sequence that already runs is a further reference: the sequence goes on from that mask.
-        An empty mask is allowed. Sequences never influence each other, but as `Propagator.independent` says.
+        A reference mask of a sequence that already runs replaces its mask: the sequence continues from that mask. An
+        empty mask is allowed. Sequences never influence each other, unless `Propagator.independent` is False.
 
         Args:
-            frame: the next frame in the direction of the sweep; its neighbour in the clip, on either side.
-            given: {sequence: bool [H, W]}, the masks to trust at this frame: the key frame of those sequences.
+            frame: the next frame in the direction of the sweep, a neighbour of the previous one in the clip.
+            references: {sequence: bool [H, W]}, the masks to trust on this frame, a key frame of those sequences.
 
         Returns:
-            {sequence: uint8 [H, W]}, the probability (0..255 means 0..1) of every sequence given a mask so far.
-            Anything that `np.asarray` turns into that will do; it is read after the next step began, so a device may
-            still be at work on it.
+            {sequence: uint8 [H, W]}, the probability (0..255 means 0..1) of every sequence that has had a reference on
+            this or an earlier frame. Any object that `np.asarray` turns into such an array is allowed; it is read after
+            the next step has begun, so that a device may compute it meanwhile.
         """
 
 
 class Propagator(Component):
-    """Carries key-frame masks through a video. A subclass says its settings in `defaults` and writes `sweep`."""
+    """Moves masks of key frames through a video; a subclass lists its settings in `defaults` and defines `sweep`."""
 
-    reads_text: ClassVar[bool] = False  # whether the sentences that it is told matter to it
+    reads_text: ClassVar[bool] = False  # whether its results depend on the sentences
 
     @property
     def independent(self) -> bool:
-        """Whether sequences never influence each other; else the steps of a recipe have sweeps of their own."""
+        """Whether sequences never influence each other; otherwise each step of a recipe has sweeps of its own."""
         return True
 
     def for_clip(self, length: int, sentences: Sequence[str]) -> Propagator:
-        """Itself for the next sweeps, told what masks do not say; most propagators go by masks alone.
+        """The propagator for the next sweeps; most propagators use masks and frames only and return themselves.
 
         Args:
-            length: frames of the clip.
-            sentences: what each sequence is of, "" where nobody knows; they are numbered as in the sweep.
+            length: the number of frames of the clip.
+            sentences: the expression of each sequence, numbered as in the sweep; "" if it is not known.
         """
         return self
 
@@ -77,18 +77,18 @@ class Propagator(Component):
 
         Args:
             size: (H, W) of the frames and masks.
-            sequences: how many there will be at most; they are numbered from 0.
+            sequences: the maximal number of sequences; they are numbered from 0.
         """
         raise NotImplementedError
 
     def reverse(self, sweep: Sweep, size: tuple[int, int], sequences: int) -> Sweep:
-        """The pass in the other direction, after `sweep` is through: a new one with a clean memory.
+        """The pass in the other direction, after `sweep` has ended: a new one with a clean memory.
 
-        A propagator that reproduces code whose passes are not independent may let the sweep go on instead; a sequence
-        then runs again from the first mask given in this pass.
+        A propagator that reproduces code whose two passes share a memory may return `sweep` itself; a sequence then
+        runs again from its first reference mask in this pass.
         """
         return self.sweep(size, sequences)
 
     def fingerprint(self) -> str:
-        """Changes whenever something other than settings that the result depends on does, such as weights."""
+        """Changes if anything but the settings changes that the result depends on, such as weights."""
         return ""

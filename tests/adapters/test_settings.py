@@ -33,7 +33,7 @@ from rvos_ensemble.ensemble.metrics import protocols
 from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol
 from rvos_ensemble.ensemble.recipe.components import KINDS
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.propagators.core.key_frames import RULES, settings_of
+from rvos_ensemble.propagators.core.key_frame_settings import RULES, settings_of
 from rvos_ensemble.propagators.inference.sweep import TTA
 
 LONG = "x" * 5000

@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
-from rvos_ensemble.propagators.core.key_frames import (
-    CONSTANT,
-    RULES,
-    KeyFrames,
-    agreement,
-    choose,
-    settings_of,
-    spaced,
-    uniform,
-)
+from rvos_ensemble.propagators.core.key_frame_quality import CONSTANT
+from rvos_ensemble.propagators.core.key_frame_settings import RULES, settings_of
+from rvos_ensemble.propagators.core.key_frames import KeyFrames, choose, spaced, uniform
+from rvos_ensemble.propagators.core.mask_quality import agreement
 
 EMPTY, LEFT, RIGHT, FULL = (np.zeros((4, 6), bool) for _ in range(4))
 LEFT[:, :3] = RIGHT[:, 3:] = FULL[:] = True

@@ -18,7 +18,8 @@ from rvos_ensemble.adapters.core.component import find
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import sequence_problems
-from rvos_ensemble.propagators.core.propagate import CompressedMasks, PropagationTask, propagate
+from rvos_ensemble.propagators.core.compressed_masks import CompressedMasks
+from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Frame, Propagator
 
 SETTINGS = {"flow": {}, "aot": {"weights": "aott"}, "deaot": {"weights": "deaots"}}  # {propagator: settings}
@@ -282,7 +283,11 @@ def test_more_sequences_than_fit_in_memory_are_done_in_parts(allocator):
 @pytest.mark.parametrize("allocator", ALLOCATE)
 def test_a_single_sequence_that_does_not_fit_is_an_error(allocator):
     with pytest.raises((MemoryError, RuntimeError)):
-        propagate(still(), [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))], Small(0, ALLOCATE[allocator]))
+        propagate(
+            still(),
+            [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (0,))],
+            Small(0, ALLOCATE[allocator]),
+        )
 
 
 @pytest.mark.parametrize(
@@ -352,7 +357,13 @@ def test_jobs_that_do_not_fit_are_all_named():
     good = MaskSequence.binary(np.ones((3, 4, 6), bool))
     votes = MaskSequence(np.ones((3, 4, 6), np.uint8), "votes", total=2)
     short = MaskSequence.binary(np.ones((2, 4, 7), bool))
-    jobs = [PropagationTask(good, (3,)), PropagationTask(good, ()), PropagationTask(votes, (0,)), PropagationTask(short, (0,)), PropagationTask(good, (0,), "keep")]
+    jobs = [
+        PropagationTask(good, (3,)),
+        PropagationTask(good, ()),
+        PropagationTask(votes, (0,)),
+        PropagationTask(short, (0,)),
+        PropagationTask(good, (0,), "keep"),
+    ]
     with pytest.raises(InputError) as error:
         propagate(still(3), jobs, Echo())
     told = "\n".join(error.value.problems)
