@@ -10,7 +10,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import whole
 from rvos_ensemble.ensemble.api.quiet import captured
-from rvos_ensemble.ensemble.commands.evaluate import GROUP, Request, path_problems, write
+from rvos_ensemble.ensemble.commands.evaluate import GROUP, EvaluationRequest, path_problems, write
 from rvos_ensemble.ensemble.engine.folders import owned
 from rvos_ensemble.ensemble.metrics import protocols
 from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
@@ -71,7 +71,7 @@ def evaluate(
             return made.evaluate(paths["gt"], paths["pred"], workers)
         with owned(paths["out"], "evaluation"):
             result = made.evaluate(paths["gt"], paths["pred"], workers)
-            write(Request(paths["gt"], paths["pred"], made, paths["out"], workers), result)
+            write(EvaluationRequest(paths["gt"], paths["pred"], made, paths["out"], workers), result)
             return result
 
 

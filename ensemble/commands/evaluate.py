@@ -1,4 +1,4 @@
-"""Scores masks from anywhere by the protocol of a benchmark.
+"""Scores any masks with the protocol of a benchmark.
 
 python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME [option=value ...] [out=DIR] [workers=N]
 """
@@ -28,14 +28,14 @@ from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
 GROUP = "rvos_ensemble.protocols"
 OUT = "runs/evaluate"
 USAGE = "evaluate gt=DIR pred=DIR|ZIP protocol=NAME [option=value ...] [out=DIR] [workers=N]"
-ASKED = {"gt": text(), "pred": text(), "protocol": text(), "out": text(OUT), "workers": whole(0, most=4096)}
-SHOWN = 40  # rows that are printed; metrics.csv has all
-NOTES = 10
+ARGUMENTS = {"gt": text(), "pred": text(), "protocol": text(), "out": text(OUT), "workers": whole(0, most=4096)}
+SHOWN = 40  # tables with more rows are not printed; metrics.csv contains all rows
+NOTES = 10  # notes that are printed; metrics.json contains all notes
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be scored, how, and where the results go."""
+class EvaluationRequest:
+    """What is scored, with which protocol, and where the results are written."""
 
     gt: Path
     pred: Path
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit code, 0.
 
     Raises:
-        InputError: all that is wrong with the arguments or the files; nothing is written then.
+        InputError: everything that is wrong with the arguments or the files; nothing is written in that case.
     """
     started = time.perf_counter()
     request = parse(arguments)
@@ -64,41 +64,42 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def names() -> dict[str, str]:
-    """{protocol: one line about it}."""
+    """{protocol: its description in one line}."""
     return available(Protocol, protocols, GROUP)
 
 
-def parse(arguments: Sequence[str]) -> Request:
-    """The request that `key=value` arguments make.
+def parse(arguments: Sequence[str]) -> EvaluationRequest:
+    """The request that `key=value` arguments describe.
 
     Raises:
-        InputError: one is missing or malformed, an option the protocol does not have, a folder that must not be used.
+        InputError: missing or malformed arguments, options that the protocol does not have, and folders that do not
+            exist or must not be written to.
     """
     given = pairs(tuple(arguments), f"expected key=value: {USAGE}")
     problems = [f"`{key}` must be given: {USAGE}" for key in ("gt", "pred", "protocol") if not given.get(key)]
     if not given.get("protocol"):
-        problems.append(f"protocols: {', '.join(names())}; `run_ensemble.py list` says what they are")
-    asked: dict[str, Any] = {}
-    for key, known in ASKED.items():
+        problems.append(f"protocols: {', '.join(names())}; `run_ensemble.py list` describes them")
+    values: dict[str, Any] = {}
+    for key, known in ARGUMENTS.items():
         if given.get(key) or key in ("out", "workers"):
             try:
-                value = plain({k: given.pop(k) for k in [key] if k in given}, ASKED, "evaluate")
-                asked |= merge_settings({key: known}, value, "evaluate")
-            except InputError as e:
-                problems += e.problems
+                value = plain({k: given.pop(k) for k in [key] if k in given}, ARGUMENTS, "evaluate")
+                values |= merge_settings({key: known}, value, "evaluate")
+            except InputError as error:
+                problems += error.problems
     protocol = None
-    if "protocol" in asked:
+    if "protocol" in values:
         try:
-            kind = find(asked["protocol"], Protocol, protocols, GROUP)
-            options = {key: value for key, value in given.items() if key not in ASKED}
-            protocol = make(kind, plain(options, kind.defaults, asked["protocol"]))
-        except InputError as e:
-            problems += e.problems
-    paths = {key: user_path(asked[key]) for key in ("gt", "pred", "out") if key in asked}
+            cls = find(values["protocol"], Protocol, protocols, GROUP)
+            options = {key: value for key, value in given.items() if key not in ARGUMENTS}
+            protocol = make(cls, plain(options, cls.defaults, values["protocol"]))
+        except InputError as error:
+            problems += error.problems
+    paths = {key: user_path(values[key]) for key in ("gt", "pred", "out") if key in values}
     problems += path_problems(paths)
     if problems:
         raise InputError(problems)
-    return Request(paths["gt"], paths["pred"], protocol, paths["out"], asked["workers"])
+    return EvaluationRequest(paths["gt"], paths["pred"], protocol, paths["out"], values["workers"])
 
 
 def path_problems(paths: Mapping[str, Path]) -> list[str]:
@@ -117,8 +118,8 @@ def path_problems(paths: Mapping[str, Path]) -> list[str]:
     return problems
 
 
-def write(request: Request, result: Result) -> None:
-    """Writes metrics.csv, a row per object, expression or sample, and metrics.json, the summary and what was asked."""
+def write(request: EvaluationRequest, result: Result) -> None:
+    """Writes metrics.csv, one row per object, expression or sample, and metrics.json, the summary and the arguments."""
     atomic_write(request.out / "metrics.csv", result.rows.to_csv(index=False, float_format="%.17g"))
     content = {
         "protocol": request.protocol.name,
@@ -133,7 +134,7 @@ def write(request: Request, result: Result) -> None:
 
 
 def table(result: Result) -> str:
-    """The summary in percent, the rows where they are few, and the notes."""
+    """The summary in percent, the rows if there are few, and the notes."""
     summary = pd.DataFrame([result.summary]).map(_percent).to_string(index=False)
     parts = [summary]
     if len(result.rows) <= SHOWN:
@@ -148,4 +149,5 @@ def table(result: Result) -> str:
 
 
 def _percent(value: float) -> str:
+    """A value in 0..1 as percent."""
     return f"{100 * value:.2f}"
