@@ -27,6 +27,7 @@ class Average(Step):
     defaults = {"inputs": INPUTS, "weights": listed(number(least=0, most=1e6), None, least=1)}
 
     def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        """The number of weights must be that of the inputs."""
         if {"inputs", "weights"} <= values.keys():
             try:
                 fusion.soft_average([np.zeros(1, np.uint8)] * len(values["inputs"]), values["weights"])
@@ -34,9 +35,11 @@ class Average(Step):
                 yield str(error)
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """Soft masks with scores, without a key frame."""
         return Traits("prob", scores=True, key_frame=False)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """The mean of the inputs' probabilities; the score of a frame is the mean probability inside its mask."""
         result = {}
         for e in clip.expressions:
             maps = [inputs[name][e.id] for name in self.inputs]

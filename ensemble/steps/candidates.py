@@ -37,9 +37,11 @@ class Candidates(Step):
     }
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """Binary masks of objects, each with a score and a key frame."""
         return Traits("binary", scores=True, key_frame=True, objects=True)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """The candidates of the key frames."""
         s = self.settings
         sources = {name: inputs[name] for name in self.inputs}
         frames = tracklets.key_frames(sources, len(clip), s.k)

@@ -66,6 +66,7 @@ class Ground(Step):
 
     @property
     def inputs(self) -> list[str]:
+        """The tracklets or objects."""
         return [self.settings.input]
 
     @cached_property
@@ -75,9 +76,11 @@ class Ground(Step):
 
     @property
     def uses_gpu(self) -> bool:
+        """Whether the networks run on a GPU."""
         return self.grounder.device.type == "cuda"
 
     def problems(self, clip: Clip) -> list[str]:
+        """The tokenizer of the small networks knows only the words of `shapes`."""
         unreadable = self.grounder.unreadable([e.text for e in clip.expressions])
         if not unreadable:
             return []
@@ -87,14 +90,17 @@ class Ground(Step):
         ]
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """The traits of the chosen masks."""
         if self.settings.each_frame:
             return Traits("binary", scores=True, key_frame=False)
         return replace(known[self.settings.input], objects=False)
 
     def fingerprint(self, clip: Clip) -> str:
+        """Changes with the weights, the tokenizer and the frames."""
         return f"{self.grounder.fingerprint} {clip.fingerprint}"
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """The most probable object of each expression; empty masks if there are no objects."""
         objects = inputs[self.settings.input]
         if not objects:
             nothing = LazyMasks((len(clip), *clip.size), np.dtype(bool), _Nothing(tuple(clip.size)))
@@ -126,6 +132,7 @@ class Ground(Step):
         return prediction
 
     def describe(self) -> str:
+        """The input and the checkpoints."""
         s = self.settings
         weights = [s.weights] if isinstance(s.weights, str) else s.weights
         by = " and ".join(str(w).rpartition("/")[2] for w in weights)
@@ -143,6 +150,7 @@ class _Nothing:
 
 
 def _opened(settings: Mapping[str, Any]) -> Grounder:
+    """The networks of the settings."""
     from rvos_ensemble.ensemble.steps.grounder import Grounder  # imported here because loading torch is slow
 
     weights = settings["weights"]

@@ -35,5 +35,6 @@ class Refine(PropagatingStep):
     }
 
     def tasks(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[PropagationTask]:
+        """The tasks of `propagate`, each with the settings of the rounds."""
         more = {key: getattr(self.settings, key) for key in ("rounds", "memory", "apart", "over")}
         return [Refinement(**vars(task), **more) for task in super().tasks(clip, inputs)]

@@ -32,19 +32,23 @@ class ReplaceOrUnion(Step):
 
     @property
     def replacement(self) -> str:
+        """The propagated masks."""
         return self.inputs[1]  # the propagated masks
 
     def without(self, gone: Collection[str]) -> dict[str, Any] | None:
+        """A union of the remaining input, which is this input."""
         left = [i for i in self.inputs if i not in gone]
         if len(left) == 1:
             return {"op": "union", "inputs": left}  # the union of one input is this input
         return {"inputs": left} if left else None
 
     def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        """Exactly two inputs are required."""
         if len(values.get("inputs", [1, 2])) != 2:
             yield f"inputs are {shown(values['inputs'])}, expected [original, propagated]"
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        """Both inputs must have masks."""
         return vote_maps(self, self.inputs, known)
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
@@ -53,6 +57,7 @@ class ReplaceOrUnion(Step):
         return Traits("binary" if second.kind == "binary" else None, scores=None if second.scores else second.scores)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """The propagated masks of each expression, or the union if too many frames were lost."""
         result = {}
         for e in clip.expressions:
             pair = [inputs[name][e.id] for name in self.inputs]

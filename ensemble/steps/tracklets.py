@@ -37,21 +37,26 @@ class Tracklets(Step):
     }
 
     def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        """`scores_from` must be one step."""
         if len(values.get("scores_from", [1])) != 1:
             yield f"scores_from is {shown(values['scores_from'])}, expected the candidates"
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """The traits of the propagated candidates."""
         return known[self.settings.input]
 
     @property
     def inputs(self) -> list[str]:
+        """The propagated candidates, and the candidates before propagation."""
         return [self.settings.input, *self.settings.scores_from]
 
     @property
     def masks_from(self) -> list[str]:
+        """The propagated candidates."""
         return [self.settings.input]
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """The tracklets that NMS keeps, with their scores in the notes."""
         s = self.settings
         tracks, candidates = (inputs[name] for name in self.inputs)
         if set(tracks) != set(candidates):
@@ -65,5 +70,6 @@ class Tracklets(Step):
         return Objects((names[i], sequences[i].with_(notes=notes[i])) for i in kept)
 
     def describe(self) -> str:
+        """The input, the number of tracklets and the IoU threshold."""
         s = self.settings
         return f"tracklets of {s.input}, at most {s.keep or 'all'}, IoU <= {s.max_iou}"

@@ -19,12 +19,15 @@ class Union(Step):
     defaults = {"inputs": INPUTS}
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        """All inputs must have masks."""
         return vote_maps(self, self.inputs, known)
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """Binary masks without scores and key frame."""
         return Traits("binary", scores=False, key_frame=False)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """The union of each expression."""
         return {e.id: unite([inputs[name][e.id] for name in self.inputs]) for e in clip.expressions}
 
 

@@ -52,23 +52,28 @@ class Vote(Step):
 
     @property
     def gives_votes(self) -> bool:
+        """Whether the result is the vote map, because `threshold` is null."""
         return self.settings.threshold is None
 
     @property
     def groups_expressions(self) -> bool:
+        """Whether votes are summed over the expressions of a group."""
         return self.settings.across == "expressions"
 
     @property
     def reads_probabilities(self) -> bool:
+        """Whether `leftover_double_sigmoid` needs the probabilities."""
         return self.settings.leftover_double_sigmoid
 
     def vote_map(self) -> Vote | None:
+        """This step with `threshold: null`."""
         if self.gives_votes:
             return None
         leftover = "first" if self.settings.leftover == "first" else "vote"  # its threshold is applied to the map
         return Vote(self.name, **{**vars(self.settings), "threshold": None, "leftover": leftover})
 
     def relations(self, values: dict[str, Any]) -> Iterable[str]:
+        """The grouping must be valid, and the number of weights must be that of the inputs."""
         if values.get("grouping") and values.get("across"):
             try:
                 check_settings(values["grouping"], "grouping")
@@ -81,6 +86,7 @@ class Vote(Step):
                 yield str(error)
 
     def fingerprint(self, clip: Clip) -> str:
+        """Changes if the rule `auto` starts or stops pairing expressions."""
         return "in pairs" if self.settings.across and clip.in_pairs else ""
 
     def problems(self, clip: Clip) -> list[str]:
@@ -108,9 +114,11 @@ class Vote(Step):
         return []
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        """All inputs must have masks."""
         return vote_maps(self, self.inputs, known)
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
+        """A vote map, or binary masks; `leftover` decides what is known of their scores."""
         s = self.settings
         if s.threshold is None:  # an expression alone in its group may still be thresholded
             same = s.across is None or s.leftover == "vote"
@@ -120,6 +128,7 @@ class Vote(Step):
         return Traits("binary", scores=True if scored else None, key_frame=False)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
+        """The vote of each group; all expressions of the group receive it."""
         s = self.settings
         models = [inputs[name] for name in self.inputs]
         groups = [[e.id] for e in clip.expressions]
@@ -164,6 +173,7 @@ class Vote(Step):
         return sum(self.settings.weights or [1] * len(self.inputs)) * group
 
     def _vote(self, clip: Clip, maps: list[MaskSequence], group: int) -> MaskSequence:
+        """The vote of one group: binary masks with scores, or the vote map."""
         total = self._total(group)
         needed = self.votes_needed(clip, group, total)
         weights = fusion.check_weights(len(maps), (self.settings.weights or [1] * len(self.inputs)) * group)
@@ -180,5 +190,6 @@ class Vote(Step):
         return fused.with_(notes={"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"})
 
     def describe(self) -> str:
+        """The inputs, whether expressions are summed, and the threshold."""
         across = ", over expressions" if self.settings.across else ""
         return f"vote of {', '.join(self.inputs)}{across}, >= {self.settings.threshold}"
