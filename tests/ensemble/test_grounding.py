@@ -343,7 +343,7 @@ def test_training_learns_a_clip_by_heart(tmp_path):
 def test_the_command_trains_it(tmp_path, capsys):
     settings = "variant=grounding_match_nano size=[48,80] frames=4 looks=2 steps=2 batch=1 held_out=2 device=cpu"
     assert run_ensemble.main(["train", "grounding", *settings.split(), f"out={tmp_path}"]) == 0
-    assert opened(tmp_path / "weights.pth").variant == training.VARIANTS["grounding_match_nano"]
+    assert opened(tmp_path / "weights.pth").variant == VARIANTS["grounding_match_nano"]
     assert "Accuracy" in capsys.readouterr().out
 
 
