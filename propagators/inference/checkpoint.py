@@ -10,10 +10,10 @@ from rvos_ensemble.adapters.inference.weights import read_weights, stranger
 from rvos_ensemble.propagators.inference.families.aot import AOT
 from rvos_ensemble.propagators.inference.families.deaot import DeAOT
 from rvos_ensemble.propagators.networks.network import VOSNetwork
-from rvos_ensemble.propagators.networks.variants import VARIANTS, Variant
+from rvos_ensemble.propagators.networks.variants import VARIANTS, VOSVariant
 
 
-def load_network(path: str | Path, variant: Variant | None = None) -> VOSNetwork:
+def load_network(path: str | Path, variant: VOSVariant | None = None) -> VOSNetwork:
     """The network with the weights of a file, ready for inference on the CPU (see `VOSNetwork.fold`).
 
     Args:
@@ -28,7 +28,7 @@ def load_network(path: str | Path, variant: Variant | None = None) -> VOSNetwork
     return open_checkpoint(path, variant).network()
 
 
-def open_checkpoint(path: str | Path, variant: Variant | None = None) -> Checkpoint:
+def open_checkpoint(path: str | Path, variant: VOSVariant | None = None) -> Checkpoint:
     """Recognises and checks a file, see `load_network`; only names and shapes are read."""
     weights = read_weights(path, AOT.expects)
     for family in (AOT(), DeAOT()):

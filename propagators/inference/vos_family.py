@@ -13,7 +13,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference.family import Family
 from rvos_ensemble.adapters.inference.weights import shape_of
 from rvos_ensemble.propagators.networks.network import VOSNetwork
-from rvos_ensemble.propagators.networks.variants import VARIANTS, Variant
+from rvos_ensemble.propagators.networks.variants import VARIANTS, VOSVariant
 
 ZOO = "https://github.com/yoxu515/aot-benchmark/blob/main/MODEL_ZOO.md"
 
@@ -58,7 +58,7 @@ class VOSFamily(Family):
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:
         return any(k.startswith("LSTT.") for k in weights) and family_of(weights) == self.name
 
-    def variant(self, weights: Mapping[str, Tensor], path: Path, expected: Variant | None = None) -> Variant:
+    def variant(self, weights: Mapping[str, Tensor], path: Path, expected: VOSVariant | None = None) -> VOSVariant:
         """The variant that the weights belong to.
 
         Variants B and L of MobileNetV2 have the same weights and differ in the memory gap only: B is taken where it is
@@ -76,10 +76,10 @@ class VOSFamily(Family):
         first_word = re.split(r"[_.]", path.name.lower())[0]
         return expected or VARIANTS[first_word if first_word in names else names[-1]]
 
-    def title(self, variant: Variant) -> str:
+    def title(self, variant: VOSVariant) -> str:
         return variant.name
 
-    def build(self, weights: Mapping[str, Tensor], variant: Variant, **options: Any) -> VOSNetwork:
+    def build(self, weights: Mapping[str, Tensor], variant: VOSVariant, **options: Any) -> VOSNetwork:
         return VOSNetwork(variant)
 
     def finish(self, network: VOSNetwork) -> VOSNetwork:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvos_ensemble.propagators.networks.layers import ConvGN
+from rvos_ensemble.propagators.networks.layers import ConvGroupNorm
 from rvos_ensemble.propagators.networks.upsample_conv import UpsampleConv
 
 Shortcuts: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -27,10 +27,10 @@ class FPNDecoder(nn.Module):
     def __init__(self, c_in: int, identities: int, shortcuts: tuple, hidden: int, align_corners: bool):
         super().__init__()
         self.align_corners = align_corners
-        self.conv_in = ConvGN(c_in, hidden, 1)
-        self.conv_16x = ConvGN(hidden, hidden, 3)
-        self.conv_8x = ConvGN(hidden, hidden // 2, 3)
-        self.conv_4x = ConvGN(hidden // 2, hidden // 2, 3)
+        self.conv_in = ConvGroupNorm(c_in, hidden, 1)
+        self.conv_16x = ConvGroupNorm(hidden, hidden, 3)
+        self.conv_8x = ConvGroupNorm(hidden, hidden // 2, 3)
+        self.conv_4x = ConvGroupNorm(hidden // 2, hidden // 2, 3)
         self.adapter_16x = nn.Conv2d(shortcuts[2], hidden, 1)
         self.adapter_8x = nn.Conv2d(shortcuts[1], hidden, 1)
         self.adapter_4x = nn.Conv2d(shortcuts[0], hidden // 2, 1)
@@ -70,7 +70,7 @@ class FPNDecoder(nn.Module):
         x = self.conv_in(x).relu_()
         x = self.conv_16x(x16 + x).relu_()
         for name, shortcut in (("conv_8x", x8), ("conv_4x", x4)):
-            block: ConvGN = getattr(self, name)
+            block: ConvGroupNorm = getattr(self, name)
             if filtered:
                 x = block.gn(self.upsampling[name](x, shortcut)).relu_()
             else:

@@ -16,10 +16,10 @@ from torch.nn.functional import silu
 from rvos_ensemble.adapters.networks.layers import DropPath
 from rvos_ensemble.propagators.networks.attention import WINDOW, LocalWindow, Values, attend
 from rvos_ensemble.propagators.networks.layers import DepthwiseConv, TokenGroupNorm
-from rvos_ensemble.propagators.networks.memory import Memory, Tokens
+from rvos_ensemble.propagators.networks.memory import ReadableMemory, Tokens
 
 
-class Head(NamedTuple):
+class GPMQuery(NamedTuple):
     """What a module knows before it reads its memory. Batch 1 in the first module: it depends on the image alone.
 
     Attributes:
@@ -90,7 +90,7 @@ class ShortTermGPM(GatedOutput):
 
 
 class GatedPropagationModule(nn.Module):
-    """One module. `head` comes first, then either memories are read or the frame is its own memory."""
+    """One module. `query` comes first, then either memories are read or the frame is its own memory."""
 
     def __init__(self, c: int, index: int):
         super().__init__()
@@ -111,7 +111,7 @@ class GatedPropagationModule(nn.Module):
         self.self_attn = SelfGPM(c)
         self.drop_path = DropPath()
 
-    def head(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> Head:
+    def query(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> GPMQuery:
         """Query, visual value and gates. The first stream is visual [1, N, C], later ones hold both, [B, N, 2 C]."""
         c = self.norm1.normalized_shape[0]
         x, id_x = stream[..., :c], None if self.first else stream[..., c:]
@@ -121,20 +121,20 @@ class GatedPropagationModule(nn.Module):
         if id_x is not None:
             id_y = self.id_norm1(id_x)
             id_gate = silu(self.linear_ID_U(id_y))
-        return Head(x, id_x, id_y, q.contiguous(), silu(v), silu(self.linear_U(y)), id_gate)
+        return GPMQuery(x, id_x, id_y, q.contiguous(), silu(v), silu(self.linear_U(y)), id_gate)
 
-    def remember(self, head: Head, ids: Tensor) -> Tokens:
+    def remember(self, query: GPMQuery, ids: Tensor) -> Tokens:
         """Key and values of this frame for later ones, given its identity embedding [B, N, C]."""
-        known = ids if head.id_y is None else torch.cat([head.id_y, ids], 2)
-        return Tokens(head.q, (head.v, silu(self.linear_ID_V(known))))
+        known = ids if query.id_y is None else torch.cat([query.id_y, ids], 2)
+        return Tokens(query.q, (query.v, silu(self.linear_ID_V(known))))
 
-    def forward(self, head: Head, long: Memory, short: Tokens, window: LocalWindow) -> Tensor:
+    def forward(self, query: GPMQuery, long: ReadableMemory, short: Tokens, window: LocalWindow) -> Tensor:
         """Both streams [B, N, 2 C] after both memories and the propagation within the frame."""
-        size, gates = (window.h, window.w), (head.gate, head.id_gate)
-        both = self.long_term_attn(long.read(head.q), gates, size)
-        both = both + self.short_term_attn(self.short_term_attn.read(head.q, short, window), gates, size)
+        size, gates = (window.h, window.w), (query.gate, query.id_gate)
+        both = self.long_term_attn(long.read(query.q), gates, size)
+        both = both + self.short_term_attn(self.short_term_attn.read(query.q, short, window), gates, size)
         x, id_x = both.chunk(2, 2)
-        x, id_x = head.x + x, id_x if head.id_x is None else head.id_x + id_x
+        x, id_x = query.x + x, id_x if query.id_x is None else query.id_x + id_x
         within = self.self_attn(self.norm2(x), self.id_norm2(id_x), size)
         return torch.cat([x, id_x], 2) + self.drop_path(within, branches=2)
 

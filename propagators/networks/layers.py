@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from rvos_ensemble.adapters.networks.layers import sine_wave, to_map, to_tokens
 
 
-class ConvGN(nn.Module):
+class ConvGroupNorm(nn.Module):
     """Convolution, then group normalisation."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, groups: int = 8):

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from rvos_ensemble.adapters.networks.layers import DropPath
 from rvos_ensemble.propagators.networks.attention import WINDOW, LocalWindow, Values, attend
 from rvos_ensemble.propagators.networks.layers import NormGELUConv
-from rvos_ensemble.propagators.networks.memory import Memory, Tokens
+from rvos_ensemble.propagators.networks.memory import ReadableMemory, Tokens
 
 
-class Head(NamedTuple):
+class LSTTQuery(NamedTuple):
     """What a block knows before it reads its memory. Batch 1 in the first block: it depends on the image alone.
 
     Attributes:
@@ -30,7 +30,7 @@ class Head(NamedTuple):
     q: Tensor
 
 
-class SelfAttention(nn.Module):
+class LSTTSelfAttention(nn.Module):
     """Multi-head attention of tokens among themselves."""
 
     def __init__(self, c: int, heads: int):
@@ -54,7 +54,7 @@ class LongTermAttention(nn.Module):
         self.heads = heads
         self.projection = nn.Linear(c, c)
 
-    def forward(self, q: Tensor, memory: Memory) -> Tensor:
+    def forward(self, q: Tensor, memory: ReadableMemory) -> Tensor:
         (read,) = memory.read(q, self.heads)
         return self.projection(read)
 
@@ -75,12 +75,12 @@ class ShortTermAttention(nn.Module):
 
 
 class LSTTBlock(nn.Module):
-    """One block. `head` comes first, then either memories are read or the frame is its own memory."""
+    """One block. `query` comes first, then either memories are read or the frame is its own memory."""
 
     def __init__(self, c: int, heads: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(c)
-        self.self_attn = SelfAttention(c, heads)
+        self.self_attn = LSTTSelfAttention(c, heads)
         self.norm2 = nn.LayerNorm(c)
         self.linear_Q = nn.Linear(c, c)
         self.linear_V = nn.Linear(c, c)
@@ -92,19 +92,19 @@ class LSTTBlock(nn.Module):
         self.linear2 = nn.Linear(4 * c, c)
         self.drop_path = DropPath()
 
-    def head(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> Head:
+    def query(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> LSTTQuery:
         """Self-attention, and the query."""
         x = stream + self.drop_path(self.self_attn(self.norm1(stream), position))
         y = self.norm2(x)
-        return Head(x, y, self.linear_Q(y))
+        return LSTTQuery(x, y, self.linear_Q(y))
 
-    def remember(self, head: Head, ids: Tensor) -> Tokens:
+    def remember(self, query: LSTTQuery, ids: Tensor) -> Tokens:
         """Key and value of this frame for later ones, given its identity embedding [B, N, C]."""
-        return Tokens(head.q, (self.linear_V(head.y + ids),))
+        return Tokens(query.q, (self.linear_V(query.y + ids),))
 
-    def forward(self, head: Head, long: Memory, short: Tokens, window: LocalWindow) -> Tensor:
+    def forward(self, query: LSTTQuery, long: ReadableMemory, short: Tokens, window: LocalWindow) -> Tensor:
         """Residual stream [B, N, C] after both memories and the feed-forward."""
-        x = head.x + self.long_term_attn(head.q, long) + self.short_term_attn(head.q, short, window)
+        x = query.x + self.long_term_attn(query.q, long) + self.short_term_attn(query.q, short, window)
         y = self.activation(self.linear1(self.norm3(x)), (window.h, window.w))
         return x + self.drop_path(self.linear2(y))
 

@@ -31,7 +31,7 @@ class Tokens(NamedTuple):
         return Tokens(key, tuple(values))
 
 
-class Memory(Protocol):
+class ReadableMemory(Protocol):
     """Anything that answers a query: `Tokens`, or the long-term memories of several groups of sequences."""
 
     def read(self, q: Tensor, heads: int = 1) -> Values: ...

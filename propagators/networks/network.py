@@ -16,8 +16,8 @@ from rvos_ensemble.propagators.networks.encoders import ENCODERS
 from rvos_ensemble.propagators.networks.gpm import DualBranchGPM
 from rvos_ensemble.propagators.networks.layers import sine_position
 from rvos_ensemble.propagators.networks.lstt import LSTT
-from rvos_ensemble.propagators.networks.memory import Memory, Tokens
-from rvos_ensemble.propagators.networks.variants import Variant
+from rvos_ensemble.propagators.networks.memory import ReadableMemory, Tokens
+from rvos_ensemble.propagators.networks.variants import VOSVariant
 
 MAX_OBJECTS = 10  # identities in a bank, background aside
 
@@ -31,14 +31,14 @@ class FrameFeatures:
     Attributes:
         size: (h, w) at stride 16.
         projected: [1, C, h, w].
-        head: of the first transformer block.
+        query: of the first transformer block.
         shortcuts: maps at strides 4, 8, 16 for the decoder.
         filtered: the same as several sequences read them, made when first needed; see `FPNDecoder.filter`.
     """
 
     size: tuple[int, int]
     projected: Tensor
-    head: tuple
+    query: tuple
     shortcuts: Shortcuts
     filtered: Shortcuts | None = None
 
@@ -49,7 +49,7 @@ class FrameFeatures:
             self.projected,
             *self.shortcuts,
             *(self.filtered or ())[:2],
-            *(x for x in self.head if x is not None),
+            *(x for x in self.query if x is not None),
         )
         return sum(x.nbytes for x in tensors)
 
@@ -60,19 +60,19 @@ class Reading:
 
     Attributes:
         features: of the frame.
-        heads: what each block needs to remember the frame once its masks are known.
+        queries: what each block needs to remember the frame once its masks are known.
         outputs: tokens [B, N, .] for the decoder.
     """
 
     features: FrameFeatures
-    heads: list[tuple]
+    queries: list[tuple]
     outputs: tuple[Tensor, ...]
 
 
 class VOSNetwork(nn.Module):
     """One variant of AOT or DeAOT."""
 
-    def __init__(self, variant: Variant):
+    def __init__(self, variant: VOSVariant):
         super().__init__()
         self.variant = variant
         c, aot = variant.embedding, variant.family == "aot"
@@ -97,8 +97,8 @@ class VOSNetwork(nn.Module):
         x4, x8, x16, last = self.encoder(image.contiguous(memory_format=torch.channels_last))
         projected = self.encoder_projector(last)
         size = tuple(projected.shape[-2:])
-        head = self.LSTT.layers[0].head(to_tokens(projected), self._position(size, image.device), size)
-        return FrameFeatures(size, projected, head, self.decoder.adapt(x4, x8, x16))
+        query = self.LSTT.layers[0].query(to_tokens(projected), self._position(size, image.device), size)
+        return FrameFeatures(size, projected, query, self.decoder.adapt(x4, x8, x16))
 
     def identify(self, labels: Tensor, objects: int) -> Tensor:
         """Identity embeddings.
@@ -117,7 +117,7 @@ class VOSNetwork(nn.Module):
         ids = to_tokens(ids)
         return ids if self.variant.family == "aot" else self.id_norm(ids)
 
-    def propagate(self, features: FrameFeatures, long: list[Memory], short: list[Tokens]) -> Reading:
+    def propagate(self, features: FrameFeatures, long: list[ReadableMemory], short: list[Tokens]) -> Reading:
         """Reads the memories.
 
         Args:
@@ -125,7 +125,7 @@ class VOSNetwork(nn.Module):
             long: long-term memory of every block.
             short: tokens of the previous frame, of every block.
         """
-        return self._run(features, lambda i, head: (long[i], short[i]))
+        return self._run(features, lambda i, query: (long[i], short[i]))
 
     def refer(self, features: FrameFeatures, ids: Tensor) -> tuple[Reading, list[Tokens]]:
         """A reference frame: its own memory, under the identity embedding [B, N, C].
@@ -135,15 +135,15 @@ class VOSNetwork(nn.Module):
         """
         tokens: list[Tokens] = []
 
-        def own(i, head):
-            tokens.append(self.LSTT.layers[i].remember(head, ids))
+        def own(i, query):
+            tokens.append(self.LSTT.layers[i].remember(query, ids))
             return tokens[i], tokens[i]
 
         return self._run(features, own), tokens
 
     def remember(self, reading: Reading, ids: Tensor) -> list[Tokens]:
         """The tokens of every block for later frames, once the identity embedding [B, N, C] of the frame is known."""
-        return [b.remember(head, ids) for b, head in zip(self.LSTT.layers, reading.heads, strict=True)]
+        return [b.remember(query, ids) for b, query in zip(self.LSTT.layers, reading.queries, strict=True)]
 
     def decode(self, reading: Reading, objects: int) -> Tensor:
         """Logits of background and objects at stride 4, [B, objects + 1, H / 4, W / 4]."""
@@ -167,13 +167,13 @@ class VOSNetwork(nn.Module):
 
     def _run(self, features: FrameFeatures, memory_of) -> Reading:
         position = self._position(features.size, features.projected.device)
-        window = local_window(features.size, features.projected.device, features.head.q.dtype)
-        heads, streams = [features.head], []
+        window = local_window(features.size, features.projected.device, features.query.q.dtype)
+        queries, streams = [features.query], []
         for i, block in enumerate(self.LSTT.layers):
             if i:
-                heads.append(block.head(streams[-1], position, features.size))
-            streams.append(block(heads[i], *memory_of(i, heads[i]), window))
-        return Reading(features, heads, self.LSTT.outputs(streams))
+                queries.append(block.query(streams[-1], position, features.size))
+            streams.append(block(queries[i], *memory_of(i, queries[i]), window))
+        return Reading(features, queries, self.LSTT.outputs(streams))
 
     def _position(self, size: tuple[int, int], device: torch.device) -> Tensor:
         return _position(size, self.variant.embedding, device)

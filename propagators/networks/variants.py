@@ -17,7 +17,7 @@ ENCODER_CHANNELS = {  # of the features at strides 4, 8, 16 and, once more, 16
 
 
 @dataclass(frozen=True)
-class Variant:
+class VOSVariant:
     """One network of the family.
 
     Attributes:
@@ -56,32 +56,32 @@ class Variant:
 VARIANTS = {
     v.name: v
     for v in (
-        Variant("aott", "aot", "mobilenetv2", 1, None),
-        Variant("aots", "aot", "mobilenetv2", 2, None),
-        Variant("aotb", "aot", "mobilenetv2", 3, None),
-        Variant("aotl", "aot", "mobilenetv2", 3, 5),
-        Variant("r50_aotl", "aot", "resnet50", 3, 5),
-        Variant("r101_aotl", "aot", "resnet101", 3, 5),
-        Variant("swinb_aotl", "aot", "swin_base", 3, 5, crop=(464, 464)),
-        Variant(
+        VOSVariant("aott", "aot", "mobilenetv2", 1, None),
+        VOSVariant("aots", "aot", "mobilenetv2", 2, None),
+        VOSVariant("aotb", "aot", "mobilenetv2", 3, None),
+        VOSVariant("aotl", "aot", "mobilenetv2", 3, 5),
+        VOSVariant("r50_aotl", "aot", "resnet50", 3, 5),
+        VOSVariant("r101_aotl", "aot", "resnet101", 3, 5),
+        VOSVariant("swinb_aotl", "aot", "swin_base", 3, 5, crop=(464, 464)),
+        VOSVariant(
             "swinl_aotl", "aot", "swin_large", 3, 5, crop=(464, 464)
         ),  # LSVOS 2023 winners; not in the official code
-        Variant("deaott", "deaot", "mobilenetv2", 1, None),
-        Variant("deaots", "deaot", "mobilenetv2", 2, None),
-        Variant("deaotb", "deaot", "mobilenetv2", 3, None),
-        Variant("deaotl", "deaot", "mobilenetv2", 3, 5),
-        Variant("r50_deaotl", "deaot", "resnet50", 3, 5),
-        Variant("swinb_deaotl", "deaot", "swin_base", 3, 5, crop=(464, 464)),
-        Variant(
+        VOSVariant("deaott", "deaot", "mobilenetv2", 1, None),
+        VOSVariant("deaots", "deaot", "mobilenetv2", 2, None),
+        VOSVariant("deaotb", "deaot", "mobilenetv2", 3, None),
+        VOSVariant("deaotl", "deaot", "mobilenetv2", 3, 5),
+        VOSVariant("r50_deaotl", "deaot", "resnet50", 3, 5),
+        VOSVariant("swinb_deaotl", "deaot", "swin_base", 3, 5, crop=(464, 464)),
+        VOSVariant(
             "swinl_deaotl", "deaot", "swin_large", 3, 5, crop=(464, 464)
         ),  # LSVOS 2023 winners; not in the official code
-        Variant("aot_nano", "aot", "resnet_nano", 2, 5, 64, 2, 640, (129, 193)),  # ours, see docs/training.md
-        Variant("deaot_nano", "deaot", "resnet_nano", 2, 5, 64, 1, 640, (129, 193)),
+        VOSVariant("aot_nano", "aot", "resnet_nano", 2, 5, 64, 2, 640, (129, 193)),  # ours, see docs/training.md
+        VOSVariant("deaot_nano", "deaot", "resnet_nano", 2, 5, 64, 1, 640, (129, 193)),
     )
 }
 
 
-def find_variant(name: str, family: str | None = None) -> Variant:
+def find_variant(name: str, family: str | None = None) -> VOSVariant:
     """The variant of that name, in any spelling the papers use.
 
     >>> find_variant("R50-DeAOTL").name

@@ -76,9 +76,9 @@ def track(
 def _rows(encoded: FrameFeatures, t: int, batch: int) -> FrameFeatures:
     """The features of frame t of all clips."""
     rows = slice(t * batch, (t + 1) * batch)
-    head = type(encoded.head)(*(x if x is None else x[rows] for x in encoded.head))
+    query = type(encoded.query)(*(x if x is None else x[rows] for x in encoded.query))
     shortcuts = tuple(x[rows] for x in encoded.shortcuts)
-    return replace(encoded, projected=encoded.projected[rows], head=head, shortcuts=shortcuts)
+    return replace(encoded, projected=encoded.projected[rows], query=query, shortcuts=shortcuts)
 
 
 def _join(a: Tokens, b: Tokens) -> Tokens:

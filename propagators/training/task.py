@@ -21,7 +21,7 @@ from rvos_ensemble.adapters.training.samples.sample import VOID, Sample
 from rvos_ensemble.propagators.inference.tta import MEAN, STD
 from rvos_ensemble.propagators.networks.encoders import freeze
 from rvos_ensemble.propagators.networks.network import MAX_OBJECTS, VOSNetwork
-from rvos_ensemble.propagators.networks.variants import Variant, find_variant
+from rvos_ensemble.propagators.networks.variants import VOSVariant, find_variant
 from rvos_ensemble.propagators.training.clips import AugmentedClips, enlarged
 from rvos_ensemble.propagators.training.forward import IDENTITIES, track
 from rvos_ensemble.propagators.training.initial_weights import initialise, load_initial, set_drop_paths
@@ -108,7 +108,7 @@ class PropagatorTask(TrainingTask):
 
     def __init__(
         self,
-        variant: Variant,
+        variant: VOSVariant,
         settings: Mapping[str, Any],
         videos: Dataset,
         images: Dataset,

@@ -409,15 +409,15 @@ def test_a_dropped_block_reads_its_memories_and_adds_nothing_else(name, monkeypa
     stream = torch.randn(2, 15, c if name == "aot_nano" else 2 * c)
     window = local_window((h, w), torch.device("cpu"), torch.float32)
     monkeypatch.setattr(torch, "rand", lambda shape, device: torch.zeros(shape, device=device))
-    head = block.head(stream, sine_position((h, w), c, torch.device("cpu")), (h, w))
-    tokens = block.remember(head, torch.randn(2, 15, c))
-    found = block(head, tokens, tokens, window)
+    query = block.query(stream, sine_position((h, w), c, torch.device("cpu")), (h, w))
+    tokens = block.remember(query, torch.randn(2, 15, c))
+    found = block(query, tokens, tokens, window)
     if name == "aot_nano":
-        read = block.long_term_attn(head.q, tokens) + block.short_term_attn(head.q, tokens, window)
+        read = block.long_term_attn(query.q, tokens) + block.short_term_attn(query.q, tokens, window)
     else:
-        gates = head.gate, head.id_gate
-        read = block.long_term_attn(tokens.read(head.q), gates, (h, w))
-        read = read + block.short_term_attn(block.short_term_attn.read(head.q, tokens, window), gates, (h, w))
+        gates = query.gate, query.id_gate
+        read = block.long_term_attn(tokens.read(query.q), gates, (h, w))
+        read = read + block.short_term_attn(block.short_term_attn.read(query.q, tokens, window), gates, (h, w))
     assert torch.allclose(found, stream + read, atol=1e-5)
 
 
