@@ -1,8 +1,10 @@
-"""A metric protocol in a file of the user: ten lines, masks or a data set as ground truth, and its error messages."""
+"""The protocol of docs/evaluation.md in a file of the user: any ground truth, options, and its error messages."""
 
 import json
 import os
+import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,16 +18,8 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.commands.evaluate import GROUP
 from rvos_ensemble.ensemble.metrics import protocols
 
-PIXELS = '''
-import rvos_ensemble as rv
-
-class Pixels(rv.MaskProtocol):
-    """The share of correct pixels, and whether the object is detected at all."""
-
-    def score(self, prediction, truth):  # bool [H, W] each, of one frame
-        detected = float(prediction.any() == truth.any())
-        return {"accuracy": (prediction == truth).mean(), "detected": detected}
-'''
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
+PIXELS = re.search(r"^```python\n(# pixels\.py\n.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]
 
 
 @pytest.fixture
