@@ -1,4 +1,4 @@
-"""What a run would refuse is told before it: own components that are broken, counts, groups, key frames, scores."""
+"""What a run would refuse is reported before it: broken components of the user, counts, groups, key frames, scores."""
 
 import itertools
 import json
@@ -34,7 +34,7 @@ def problems_of(call, *arguments, **named):
     return caught.value.problems
 
 
-# ---------------------------------------------------------------------------------------- components of the user's own
+# -------------------------------------------------------------------------------------------- components of the user
 HEAD = "from rvos_ensemble.adapters import Adapter\n\n\n"
 BROKEN = {
     "syntax": (HEAD + "class A(Adapter)\n    pass\n", "mine.py, line 4: SyntaxError: expected ':'"),
@@ -73,7 +73,7 @@ def test_a_broken_file_is_named_with_its_line(case, tmp_path, monkeypatch):
     assert relative.replace(f"{tmp_path}/", "") == problem.replace(f"{tmp_path}/", "")
 
 
-def test_a_folder_or_no_file_in_place_of_a_component(tmp_path):
+def test_a_component_that_is_a_folder_or_does_not_exist(tmp_path):
     (tmp_path / "dir.py").mkdir()
     assert problems_of(find, str(tmp_path / "dir.py"), *ADAPTER)[0].startswith(f"{tmp_path}/dir.py: a folder, expected")
     for name in ("none.py", "~no_such_user/none.py", "a\0b.py", "x" * 300 + ".py"):
@@ -96,7 +96,7 @@ def test_a_component_that_cannot_be_made_is_named_with_its_line(body, words, tmp
     assert problem.startswith(f"source a: {path}, line") and words in problem
 
 
-def test_faults_of_this_package_are_not_called_the_users(monkeypatch):
+def test_errors_of_this_package_are_not_blamed_on_the_user(monkeypatch):
     component = find("files", *ADAPTER)
     monkeypatch.setattr(component, "__init__", lambda self, **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -114,7 +114,7 @@ def test_plain_defaults_of_own_components_are_checked(tmp_path):
 
 @pytest.fixture
 def entry(monkeypatch):
-    """Makes the one entry point `mine` there is."""
+    """Installs `mine` as the only entry point."""
 
     def install(value):
         point = EntryPoint("mine", value, ADAPTER[2])
@@ -134,7 +134,7 @@ def entry(monkeypatch):
         ("collections:OrderedDict", "expected a class that derives from Adapter"),
     ],
 )
-def test_a_broken_entry_point_is_told_and_hides_nothing(value, words, entry, capsys):
+def test_a_broken_entry_point_is_reported_and_hides_nothing(value, words, entry, capsys):
     entry(value)
     (problem,) = problems_of(find, "mine", *ADAPTER)
     assert problem.startswith(f"entry point mine = {value}: ") and words in problem
@@ -152,7 +152,7 @@ def test_an_entry_point_that_works(entry, monkeypatch):
     assert make(find("mine", *ADAPTER), {"k": 2}).settings.k == 2 and list_components("adapter")["mine"] == "One line."
 
 
-def test_names_that_python_uses_are_settings_like_others():
+def test_names_with_a_meaning_in_python_are_ordinary_settings():
     class Own(Component):
         defaults = {"k": 1}
 
@@ -178,7 +178,7 @@ def masks_of(clip, seed):
 
 
 def refusal(step, clip, inputs):
-    """What a run says, or nothing."""
+    """The problems that a run reports."""
     try:
         step.run(clip, inputs)
     except InputError as error:
@@ -188,8 +188,8 @@ def refusal(step, clip, inputs):
 
 @pytest.mark.parametrize("rule", sorted(set(RULES) - {"file"}))
 @pytest.mark.parametrize("leftover", ["vote", "first", 3, 0.5])
-def test_a_count_above_the_votes_is_told_where_a_run_refuses_it(rule, leftover):
-    """Told with the run's own words, and never where the run would not refuse it."""
+def test_a_count_above_the_votes_is_reported_where_a_run_refuses_it(rule, leftover):
+    """It is reported in the words of the run, and never if the run would accept it."""
     for count, threshold, known, pairs in itertools.product(
         (1, 2, 3, 4), (1, 2, 3, 5, 9), (False, True), (False, True)
     ):
@@ -198,21 +198,21 @@ def test_a_count_above_the_votes_is_told_where_a_run_refuses_it(rule, leftover):
         clip = clip_of(count, known, pairs)
         settings = {"inputs": ["a", "b"], "threshold": threshold, "leftover": leftover, "weights": [2, 1]}
         step = OPS["vote"]("v", across="expressions", grouping={"rule": rule}, **settings)
-        said = step.problems(clip)
+        reported = step.problems(clip)
         refused = [refusal(step, clip, {n: masks_of(clip, 2 * seed + n.count("b")) for n in "ab"}) for seed in range(4)]
         same = {n: {e.id: masks_of(clip, 0)["0"] for e in clip.expressions} for n in "ab"}  # all of one object
         refused.append(refusal(step, clip, same))
-        if said:
-            assert all(refused), (rule, count, threshold, said)
-            told = [f"step v: {p}" for p in said]
-            assert any(set(r) & set(told) for r in refused)
+        if reported:
+            assert all(refused), (rule, count, threshold, reported)
+            sentences = {f"step v: {p}" for p in reported}
+            assert any(set(r) & sentences for r in refused)
         elif rule in ("pairs", "none", "obj_id") or (rule == "auto" and known):
             assert not any(refused), (rule, count, threshold, refused)
         elif count == 1:
             assert not any(refused)
 
 
-def test_possible_sizes_hold_what_groups_come_out():
+def test_possible_sizes_contain_the_sizes_of_all_groups():
     for rule, count, pairs in itertools.product(("auto", "runs"), range(1, 6), (False, True)):
         clip = clip_of(count, in_pairs=pairs)
         possible = set().union(*possible_sizes(clip, rule))
@@ -254,7 +254,7 @@ def test_more_votes_than_can_be_counted_are_refused():
         ({"v": [[0, True]]}, "expected [[expression id"),
     ],
 )
-def test_a_grouping_file_that_does_not_fit_is_told(content, words, tmp_path):
+def test_a_grouping_file_that_does_not_fit_is_reported(content, words, tmp_path):
     file = tmp_path / "groups.json"
     file.write_text(json.dumps(content))
     step = OPS["vote"](
@@ -278,7 +278,7 @@ def test_a_grouping_file_that_does_not_fit_is_told(content, words, tmp_path):
         (b'{"v": [["\\ud800"]]}', "half a character"),
     ],
 )
-def test_a_grouping_file_that_is_none_is_told_with_the_step(content, words, tmp_path):
+def test_a_grouping_file_that_cannot_be_read_is_reported_with_the_step(content, words, tmp_path):
     file = tmp_path / "groups.json"
     if content == "folder":
         file.mkdir()
@@ -289,7 +289,7 @@ def test_a_grouping_file_that_is_none_is_told_with_the_step(content, words, tmp_
     assert str(file) in problem and words in problem
 
 
-def test_objects_that_nobody_knows_are_told():
+def test_unknown_objects_are_reported():
     step = OPS["vote"]("v", inputs=["a"], threshold=1, across="expressions", grouping={"rule": "obj_id"})
     assert "does not say which object" in step.problems(clip_of(2))[0]
     assert step.problems(clip_of(2, known=True)) == []
@@ -313,24 +313,26 @@ SEQUENCES = {
 
 @pytest.mark.parametrize("without", ["", "agreement", "temporal", "soft"])
 @pytest.mark.parametrize("rule", KEY_FRAMES)
-def test_key_frames_are_refused_beforehand_just_where_a_run_refuses_them(rule, without):
+def test_key_frames_are_refused_in_advance_exactly_where_a_run_refuses_them(rule, without):
     key_frame = {"rule": rule, **({"without_scores": without} if "without_scores" in KEY_FRAMES[rule] else {})}
     clip = clip_of(1)
     for masks, scorer in itertools.product(SEQUENCES, repeat=2):
         step = OPS["propagate"]("p", **{"input": "m", "with": "flow", "scores_from": ["s"], "key_frame": key_frame})
         inputs = {"m": {"0": SEQUENCES[masks]}, "s": {"0": SEQUENCES[scorer]}}
-        said = step.input_problems(clip, {name: Traits(sequences=p) for name, p in inputs.items()})
+        reported = step.input_problems(clip, {name: Traits(sequences=p) for name, p in inputs.items()})
         try:
             step.tasks(clip, inputs)
             refused = []
         except InputError as error:
             refused = error.problems
-        assert said == refused, (masks, scorer)
-        told = {name: Traits(s.kind, s.scores is not None, "key_frame" in s.notes)
+        assert reported == refused, (masks, scorer)
+        known = {name: Traits(s.kind, s.scores is not None, "key_frame" in s.notes)
                 for name, p in inputs.items() for s in p.values()}  # fmt: skip
-        coarse = step.input_problems(clip, told)  # constant scores are seen only where masks lie on disk
+        coarse = step.input_problems(clip, known)  # constant scores are visible only for masks on disk
         assert coarse == refused or (coarse == [] and scorer == "constant")
-        assert step.input_problems(clip, {"m": Traits(), "s": Traits()}) == [], "nothing is known, nothing is told"
+        assert step.input_problems(clip, {"m": Traits(), "s": Traits()}) == [], (
+            "nothing is known, so nothing is reported"
+        )
 
 
 @pytest.mark.parametrize(
@@ -348,7 +350,7 @@ def test_key_frames_are_refused_beforehand_just_where_a_run_refuses_them(rule, w
         ({"v": {"0": [0, 7]}}, "key frame [0, 7]"),
     ],
 )
-def test_a_file_of_key_frames_that_does_not_fit_is_told(content, words, tmp_path):
+def test_a_file_of_key_frames_that_does_not_fit_is_reported(content, words, tmp_path):
     file = tmp_path / "keys.json"
     file.write_text(json.dumps(content))
     step = OPS["propagate"]("p", **{"input": "m", "with": "f", "key_frame": {"rule": "given", "file": str(file)}})
@@ -360,8 +362,8 @@ def test_a_file_of_key_frames_that_does_not_fit_is_told(content, words, tmp_path
     assert step.input_problems(clip_of(1), {"m": Traits()}) == []
 
 
-def test_traits_of_steps_are_true_of_what_they_compute():
-    """Whatever a step says of its result before it is computed, the result bears out."""
+def test_steps_compute_what_their_traits_predict():
+    """The traits of a result, known before it is computed, hold for the result."""
     clip = clip_of(2)
     inputs = {"a": {"0": SEQUENCES["scored"], "1": SEQUENCES["unscored"]}, "b": {"0": SEQUENCES["soft"]}}
     inputs["b"]["1"] = SEQUENCES["soft"]
@@ -374,14 +376,14 @@ def test_traits_of_steps_are_true_of_what_they_compute():
         *(("replace_or_union", names, {}) for names in (["a", "b"], ["b", "a"])),
     ]:  # fmt: skip
         step = OPS[op]("s", inputs=names, **more)
-        said = step.traits({name: Traits(sequences=p) for name, p in inputs.items()})
+        traits = step.traits({name: Traits(sequences=p) for name, p in inputs.items()})
         for s in step.run(clip, inputs).values():
-            assert said.kind in (None, s.kind), (op, more)
-            assert said.scores in (None, s.scores is not None), (op, more)
-            assert said.key_frame in (None, "key_frame" in s.notes), (op, more)
+            assert traits.kind in (None, s.kind), (op, more)
+            assert traits.scores in (None, s.scores is not None), (op, more)
+            assert traits.key_frame in (None, "key_frame" in s.notes), (op, more)
 
 
-def test_vote_maps_are_no_masks():
+def test_vote_maps_are_not_masks():
     a = {"a": find("soc", *ADAPTER)(weights="none.pth")}
     maps = OPS["vote"]("maps", inputs=["a"], threshold=None)
     for op, settings in {
@@ -397,13 +399,13 @@ def test_vote_maps_are_no_masks():
     assert engine_clips.input_problems(a, {"maps": maps, "s": average}, clip_of(1)) == []
 
 
-# ----------------------------------------------------------------------------------------------- of a recipe, by check
-def told_by_check(tiny, capsys, *arguments):
+# ------------------------------------------------------------------------------------- problems of a recipe, by check
+def reported_by_check(tiny, capsys, *arguments):
     assert run_ensemble.main(["check", *tiny.arguments, *arguments]) == 2
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert run_ensemble.main([*tiny.arguments, *arguments]) == 2
     assert not (tiny.out / "Annotations").exists()
-    return said
+    return printed
 
 
 @pytest.mark.parametrize(
@@ -421,23 +423,22 @@ def told_by_check(tiny, capsys, *arguments):
         (["steps.smr.threshold=null"], "input smr is a vote map"),
     ],
 )
-def test_check_says_what_the_run_refuses(tiny, capsys, arguments, words):
+def test_check_reports_what_the_run_refuses(tiny, capsys, arguments, words):
     (tiny.root / "predictions" / "mutr.scores.json").unlink()
-    said = told_by_check(tiny, capsys, *arguments)
-    assert words in said
+    assert words in reported_by_check(tiny, capsys, *arguments)
 
 
-def test_scores_that_say_nothing_are_told_by_check(tiny, capsys):
+def test_constant_scores_are_reported_by_check(tiny, capsys):
     file = tiny.root / "predictions" / "soc.scores.json"
     scores = json.loads(file.read_text())
     for of_clip in scores.values():
         of_clip["1"] = [0.5] * T
     file.write_text(json.dumps(scores))
-    assert "expression '1': soc has the same score 0.5 on all frames" in told_by_check(tiny, capsys)
+    assert "expression '1': soc has the same score 0.5 on all frames" in reported_by_check(tiny, capsys)
     file.unlink()
     shutil.rmtree(tiny.out, ignore_errors=True)
-    said = told_by_check(tiny, capsys)
-    assert "expression '0': soc has no scores: give a file of scores" in said
+    printed = reported_by_check(tiny, capsys)
+    assert "expression '0': soc has no scores: give a file of scores" in printed
 
 
 def test_files_know_their_scores_without_reading_masks(tiny, monkeypatch):
@@ -449,10 +450,10 @@ def test_files_know_their_scores_without_reading_masks(tiny, monkeypatch):
     assert traits["soc"].all() == Traits("binary", True, False) and traits["mutr"].all().scores is False
     assert len(FRAMES) == len(traits["soc"].sequences["0"])
     tiny.mask_file().unlink()
-    assert loaded.sources["soc"].traits(clip) is not None, "what is missing is told by `check`"
+    assert loaded.sources["soc"].traits(clip) is not None, "`check` reports what is missing"
 
 
-def test_networks_say_whether_they_have_scores():
+def test_networks_declare_whether_they_have_scores():
     known = {name: find(name, *ADAPTER)(weights="none.pth").traits(clip_of(1)) for name in ("soc", "mutr", "uninext")}
     assert {name: (t.kind, t.scores) for name, t in known.items()} == {
         "soc": ("prob", True),

@@ -1,4 +1,4 @@
-"""Recipes: what is wrong is said before anything runs, all at once, with what would be right."""
+"""Recipes: all errors are reported together before anything runs, with what would be right."""
 
 import os
 
@@ -21,7 +21,9 @@ def test_every_shipped_recipe_is_valid():
     for name in loading.names():
         loaded = recipes.load([f"recipe={name}"])
         assert loaded.output in loaded.steps
-        assert recipes.Recipe.build(name, loaded.config).steps.keys() == loaded.steps.keys(), "workers make the same"
+        assert recipes.Recipe.build(name, loaded.config).steps.keys() == loaded.steps.keys(), (
+            "workers build the same recipe"
+        )
 
 
 def test_lsvos2023_has_the_winners_integers():
@@ -47,7 +49,7 @@ def test_overrides_and_inheritance(tiny):
     assert loaded.name == "child" and str(loaded.out) == "runs/child"
 
 
-def test_only_sources_that_are_read_are_made(tiny):
+def test_only_used_sources_are_made(tiny):
     tiny.recipe.write_text(tiny.recipe.read_text().replace("sources:", "sources:\n  other: {adapter: no_such_thing}"))
     assert "other" not in recipes.load([f"recipe={tiny.recipe}"]).sources
 
@@ -112,16 +114,16 @@ def test_only_sources_that_are_read_are_made(tiny):
         (["loose"], "argument 'loose': expected key=value"),
     ],
 )
-def test_what_is_wrong_is_said(tiny, arguments, message):
+def test_every_error_is_named(tiny, arguments, message):
     assert message in problems(*tiny.arguments, *arguments)
 
 
 def test_all_problems_at_once(tiny):
-    found = problems(*tiny.arguments, "steps.smr.treshold=3", "steps.smr_flow.wiht=x", "engine.worker=1")
-    assert "treshold" in found and "wiht" in found and "worker" in found
+    reported = problems(*tiny.arguments, "steps.smr.treshold=3", "steps.smr_flow.wiht=x", "engine.worker=1")
+    assert "treshold" in reported and "wiht" in reported and "worker" in reported
 
 
-def test_recipes_that_are_not_there_or_not_recipes(tmp_path):
+def test_files_that_are_missing_or_no_recipes(tmp_path):
     assert "no recipe 'stage9'. Available: lsvos2023" in problems("recipe=stage9")
     assert "which recipe?" in problems("out=x")
     broken = tmp_path / "broken.yaml"
@@ -134,7 +136,7 @@ def test_recipes_that_are_not_there_or_not_recipes(tmp_path):
     assert "no data table 'nope'. Available: folder" in problems("recipe=stage1", "data=nope")
 
 
-def test_predictions_take_the_place_of_models(tiny, tmp_path, capsys):
+def test_predictions_replace_models(tiny, tmp_path, capsys):
     arguments = ["recipe=stage1", "data=ref_youtube_vos", f"data.root={tiny.root}", f"out={tiny.out}"]
     assert run_ensemble.main(["check", *arguments]) == 2
     assert "soc_nano is a small network of ours that knows only the words of `shapes`" in capsys.readouterr().err
@@ -154,7 +156,7 @@ def test_predictions_take_the_place_of_models(tiny, tmp_path, capsys):
     assert model["soc"] == {"adapter": "soc", "weights": "a.pth"} and model["mutr"]["adapter"] == "files"
 
 
-def test_another_adapter_takes_nothing_over_from_the_one_it_replaces(tiny, tmp_path):
+def test_an_adapter_inherits_no_settings_from_the_one_it_replaces(tiny, tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text(f"base: {tiny.recipe}\nsources: {{soc: {{adapter: mutr, window: 36}}}}\n")
     for arguments in (
@@ -212,8 +214,8 @@ def test_paths_are_looked_for_beside_the_recipe(beside):
     assert config["sources"]["mutr"] == {"adapter": f"{here}/own.py", "weights": f"{here}/w.pth", "note": "w.pth"}
     assert config["grouping"]["file"] == config["steps"]["smr"]["grouping"]["file"] == f"{here}/groups.json"
     assert config["steps"]["smr_flow"]["key_frame"]["file"] == f"{here}/keys.json"
-    assert config["steps"]["smr"]["inputs"] == ["soc", "mutr"], "names are no paths"
-    assert config["store"] == "runs" and config["output"] == "smr_flow", "results go where they are told to"
+    assert config["steps"]["smr"]["inputs"] == ["soc", "mutr"], "names are not paths"
+    assert config["store"] == "runs" and config["output"] == "smr_flow", "outputs are not looked for"
     assert config["sources"]["soc"]["path"] == f"{here}/../base/masks/soc", (
         "a base has its own folder; a stem is enough"
     )

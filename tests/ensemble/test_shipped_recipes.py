@@ -25,7 +25,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def simulated(small, tmp_path_factory):
-    """The argument that puts simulated segmenters in place of the networks."""
+    """The argument that replaces the networks by simulated segmenters."""
     folder = tmp_path_factory.mktemp("simulated") / "masks"
     return f"predictions={write_predictions(rendered(small), folder)}"
 
@@ -57,8 +57,8 @@ def test_a_shipped_recipe_runs(name, sources, small, simulated, tmp_path, capsys
     assert ran == ({"aot", "deaot"} if name in ("stage2", "lsvos2023") else {"aot"})
 
 
-def test_a_group_is_never_told_by_the_data(small, tmp_path):
-    """In the competition nobody knows the objects; on `shapes` neither does the pipeline."""
+def test_the_data_never_reveal_a_group(small, tmp_path):
+    """As in the competition, the pipeline does not know the objects of `shapes`."""
     clips = rendered(small).clips()
     assert all(e.objects == () for c in clips for e in c.expressions)
     assert all(c.truth.read(e.id) is not None for c in clips for e in c.expressions)
@@ -77,7 +77,7 @@ def test_the_template_is_an_adapter(small, tmp_path):
     )
 
 
-def test_the_readme_names_what_there_is(capsys):
+def test_the_readme_names_what_exists(capsys):
     readme = (ROOT / "README.md").read_text()
     assert run_ensemble.main(["list"]) == 0
     listed = capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_the_readme_names_what_there_is(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [10, 11, 12])
 def test_stage_2_beats_stage_1_beats_the_best_source(seed, tmp_path):
-    """Of simulated sources, whose errors are known, by flow; seeds that nothing was adjusted on."""
+    """With simulated sources, whose errors are known, and flow; nothing was tuned on these seeds."""
     out = tmp_path / "out"
     masks = write_predictions(Shapes(root=str(tmp_path / "shapes"), seed=seed), tmp_path / "masks")
     arguments = ["recipe=stage2", f"data.seed={seed}", f"data.root={tmp_path / 'shapes'}", f"out={out}"]
