@@ -20,6 +20,7 @@ def run(arguments: Sequence[str]) -> int:
     names = {
         "recipes": loading.names(),
         "data": loading.tables(),
+        "data sets": components.list_components("dataset"),
         "adapters": components.list_components("adapter"),
         "propagators": components.list_components("propagator"),
         "operations": components.list_components("op"),

@@ -348,6 +348,7 @@ def test_an_installed_package_offers_components(tmp_path, monkeypatch, capsys):
     listed = capsys.readouterr().out
     assert re.search(r"^  bright +Everything brighter", listed, re.MULTILINE)
     assert re.search(r"^  broken +cannot be used: entry point broken", listed, re.MULTILINE)
+    assert re.search(r"^  my_videos +My videos: ROOT", listed, re.MULTILINE)
     assert re.search(r"^  dice +Dice coefficient", listed, re.MULTILINE)
     assert re.search(r"^  still +Keeps every mask", listed, re.MULTILINE)
     assert re.search(r"^  largest +For each expression", listed, re.MULTILINE)
