@@ -1,4 +1,4 @@
-"""Data sets: one reader per benchmark layout, and `shapes`, the built-in default, which is rendered on first use."""
+"""Data sets: one reader per benchmark layout, and `shapes`, the embedded default, which is rendered on first use."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class ObjectCrops(Dataset):
         rng = np.random.default_rng([SPLITS.index(self.split), self.seed, index])
         scene = compose(self.split, self.seed, index)
         (picture,) = draw(scene, rng.random(1), FRAME_SIZE)
-        objects = [thing.look for thing in scene.things if thing.look.shape != COLUMN]
+        objects = [thing.appearance for thing in scene.things if thing.appearance.shape != COLUMN]
         crops = []
         for k, look in enumerate(objects, 1):
             mask = picture.ids == k

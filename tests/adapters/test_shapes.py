@@ -207,7 +207,7 @@ def test_things_hide_each_other(scenes):
 def test_twins_differ_in_nothing_but_motion(scenes):
     scene, ids, _, (first, _) = scenes["turning_back"]
     other, *twins = scene.objects
-    assert twins[0].look == twins[1].look != other.look and twins[0].path != twins[1].path
+    assert twins[0].appearance == twins[1].appearance != other.appearance and twins[0].path != twins[1].path
 
     def patch(own):
         x, y = np.argwhere(ids[0] == own).mean(0)

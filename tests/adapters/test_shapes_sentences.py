@@ -127,7 +127,7 @@ def named(noun: str, looks) -> list[int]:
 
 def check(shot) -> dict[str, int]:
     """Asserts the truth of every sentence of a clip; returns how often each thing was said and checked."""
-    looks = [thing.look for thing in shot.scene.objects]
+    looks = [thing.appearance for thing in shot.scene.objects]
     seen, said = Seen(shot.ids, len(looks), len(looks) < len(shot.scene.things)), {}
     texts = [sentence.text for sentence, _ in shot.expressions]
     assert len(set(texts)) == len(texts)
@@ -138,10 +138,10 @@ def check(shot) -> dict[str, int]:
         others = [j for j in fit if j != k and seen.areas[:, j].any()]
         where = f"{shot.scene.name}: object {own}, {sentence.text!r}"
         if not what:
-            assert fit == [k] and sentence.by_look, where
+            assert fit == [k] and sentence.by_appearance, where
         elif what in MEANINGS:
             measure, enough, most = MEANINGS[what]
-            assert len(fit) > 1 and sentence.by_look == (not what.startswith("that")), where
+            assert len(fit) > 1 and sentence.by_appearance == (not what.startswith("that")), where
             value = measure(seen, k)
             slack = 0 if seen.all_free(k) else 0.2  # the centre of what is seen is not quite its centre
             assert value >= enough - slack, f"{where}: {value}"
@@ -159,7 +159,7 @@ def check(shot) -> dict[str, int]:
             assert gone(seen, k) > 0.9 and seen.areas[[0, -1], k].all(), where
             assert not seen.edge[seen.areas[:, k].argmin(), k], where
         elif what.startswith("that passes"):
-            assert len(fit) > 1 and not sentence.by_look, where
+            assert len(fit) > 1 and not sentence.by_appearance, where
             covered = (np.delete(seen.areas, k, axis=1) == 0).any(1)  # or hidden, and hides another altogether
             assert "column" in what or (seen.meets[:, k] | covered)[1:-1].any(), where
             ends = seen.areas[[0, -1], k]

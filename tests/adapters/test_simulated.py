@@ -39,7 +39,7 @@ def shot_of(index: int, seed: int = 0):
 
 @pytest.fixture(scope="module")
 def judged(default, folder):
-    """{model: [(by_look, IoU with the truth [T], P [T] or None, masks and truth [T, H, W])]}, from files."""
+    """{model: [(by_appearance, IoU with the truth [T], P [T] or None, masks and truth [T, H, W])]}, from files."""
     found = {name: [] for name in SEGMENTERS}
     for index, clip in enumerate(default.clips()):
         sentences = [sentence for sentence, _ in shot_of(index).expressions]
@@ -50,7 +50,7 @@ def judged(default, folder):
             for sentence, (i, sequence) in zip(sentences, prediction.items(), strict=True):
                 masks = np.stack([sequence.mask(t) for t in range(len(clip))])
                 quality = np.array([iou(m, g) for m, g in zip(masks, truth[i], strict=True)])
-                found[name].append((sentence.by_look, quality, sequence.scores, masks, truth[i]))
+                found[name].append((sentence.by_appearance, quality, sequence.scores, masks, truth[i]))
     return found
 
 
@@ -70,7 +70,7 @@ def test_files_hold_what_the_segmenters_made(default, folder):
     clip, shot = default.clips()[3], shot_of(3)
     view, sentence = View.of(shot.scene, shot.ids), shot.sentences[0][1]
     for name, model in SEGMENTERS.items():
-        margins, scores = segment(model, view, 1, sentence.by_look, (0, 3, 1))
+        margins, scores = segment(model, view, 1, sentence.by_appearance, (0, 3, 1))
         sequence = Files(path=str(folder / name)).predict(clip)["1"]
         assert all((sequence.mask(t) == (margins[t] > 0)).all() for t in range(24))
         assert scores is None if name == "mutr" else np.abs(sequence.scores - scores).max() < 1e-4
@@ -95,7 +95,7 @@ def test_so_it_is_at_other_seeds(seed):
         view = View.of(shot.scene, shot.ids)
         for i, (sentence, own) in enumerate(shot.expressions):
             for name, model in SEGMENTERS.items():
-                margins, _ = segment(model, view, own, sentence.by_look, (seed, index, i))
+                margins, _ = segment(model, view, own, sentence.by_appearance, (seed, index, i))
                 quality[name].append(np.mean([iou(m > 0, g == own) for m, g in zip(margins, view.ids, strict=True)]))
     for name, (low, high) in BAND.items():
         assert low < np.mean(quality[name]) < high, name
@@ -143,8 +143,8 @@ def test_uninext_and_referformer_flicker_and_soc_does_not(judged):
 
 
 def test_soc_loses_motion_for_long_stretches(judged):
-    def lost(by_look):
-        return np.mean([(q < 0.3).mean() > 0.4 for look, q, *_ in judged["soc"] if look == by_look])
+    def lost(by_appearance):
+        return np.mean([(q < 0.3).mean() > 0.4 for look, q, *_ in judged["soc"] if look == by_appearance])
 
     assert lost(False) > 0.2 > lost(True)
 

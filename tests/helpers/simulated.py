@@ -119,9 +119,9 @@ class View:
 
     def rival(self, t: int, own: int) -> int:
         """The object most easily taken for object `own` at frame t: its twin, else the nearest in sight, else 0."""
-        look = self.scene.objects[own - 1].look
+        look = self.scene.objects[own - 1].appearance
         seen = [k for k in range(1, self.margins.shape[1]) if k != own and self.margins[t, k].max() > 0]
-        twins = [k for k in seen if self.scene.objects[k - 1].look == look]
+        twins = [k for k in seen if self.scene.objects[k - 1].appearance == look]
         own_mask = self.margins[t, own] > 0
         if twins or not own_mask.any():
             return (twins or seen or [0])[0]
@@ -133,14 +133,14 @@ class View:
         return 3 - 2 * np.sqrt(areas / max(areas.max(), 1))
 
 
-def segment(model: Segmenter, view: View, own: int, by_look: bool, seed: Sequence[int]):
+def segment(model: Segmenter, view: View, own: int, by_appearance: bool, seed: Sequence[int]):
     """What the model makes of a sentence.
 
     Args:
         model: which.
         view: the clip.
         own: id of the object that the sentence is about.
-        by_look: whether one frame is enough to understand the sentence.
+        by_appearance: whether one frame is enough to understand the sentence.
         seed: of the clip and the sentence.
 
     Returns:
@@ -148,14 +148,14 @@ def segment(model: Segmenter, view: View, own: int, by_look: bool, seed: Sequenc
     """
     difficulty = HARD if np.random.default_rng(seed).random() < HARD_SHARE else EASY  # the same for every model
     rng = np.random.default_rng([*seed, model.seed])
-    targets = _targets(model, view, own, by_look, difficulty, rng)
+    targets = _targets(model, view, own, by_appearance, difficulty, rng)
     margins = np.stack(list(_margins(model, view, targets, rng)))
     return margins, None if model.doubt is None else _scores(model, view, own, targets, margins > 0, rng)
 
 
-def _targets(model: Segmenter, view: View, own: int, by_look: bool, difficulty: float, rng) -> list[int]:
+def _targets(model: Segmenter, view: View, own: int, by_appearance: bool, difficulty: float, rng) -> list[int]:
     """The object that the model follows at each frame, 0 for none."""
-    length, kind = len(view.ids), 0 if by_look else 1
+    length, kind = len(view.ids), 0 if by_appearance else 1
     strain = view.strain(own)
     lost = np.zeros(length, bool)
     if rng.random() < model.wrong[kind] * difficulty:

@@ -140,7 +140,7 @@ def write_predictions(dataset: Shapes, folder: Path) -> Path:
         view, names = View.of(shot.scene, shot.ids), [f"{number:05d}" for number in numbers]
         for i, (sentence, own) in enumerate(shot.expressions):
             for model, writer in writers.items():
-                margins, scores = segment(SEGMENTERS[model], view, own, sentence.by_look, (seed, index, i))
+                margins, scores = segment(SEGMENTERS[model], view, own, sentence.by_appearance, (seed, index, i))
                 writer.add(shot.scene.name, str(i), names, margins, scores)
     for writer in writers.values():
         writer.close()

@@ -1,4 +1,4 @@
-"""The embedded default: a small benchmark that renders itself."""
+"""The embedded default data set: a small benchmark that is rendered on first use."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ STAMP = "rendered.json"
 CLIP = re.compile(rf"\d\d+_({'|'.join(LEVELS)})_\w+")
 PICTURE = re.compile(rf"valid/(JPEGImages/{CLIP.pattern}/\d{{5,}}\.jpg|Annotations/{CLIP.pattern}/\d{{5,}}\.png)")
 LISTS = tuple(f"meta_expressions/valid/{name}.json" for name in ("meta_expressions", "obj_ids"))
-FEWEST, MOST = 4, 1 << 14  # frames a clip; of pixels a side, frames a clip and clips at most
+FEWEST, MOST = 4, 1 << 14  # fewest frames per clip; most pixels per side, frames per clip, and clips
 SEED = whole(0)
 
 
 class Shapes(Dataset):
     """The embedded default: renders a small benchmark in the layout of Ref-YouTube-VOS.
 
-    Textured things move, turn, bend and change size over textured ground under a shaking camera, in changing light.
-    There are twins (same look, other motion), occlusions, things that leave and return, sentences about looks and about
-    motion, in pairs, and a clip with an odd count of them; see docs/shapes.md.
+    Textured objects move, turn, bend and change size over a textured background, filmed by a shaking camera in changing
+    light. The clips contain twins (equal appearance, different motion), occlusions, objects that leave and return, and
+    pairs of sentences about appearance and motion; one clip in eight has an odd number of them. See docs/shapes.md.
 
-    The files are rendered once. They are the same wherever NumPy, OpenCV and zlib-ng are of the same version.
+    The files are rendered once. They are identical for identical versions of NumPy, OpenCV and zlib-ng.
 
     Settings:
-        root: folder to render into; rendered again when the settings differ from those it was rendered with.
-        split: "train", "val" or "test": no clip of one is in another, whatever the seeds.
-        level: "easy", "medium" or "hard"; null takes them in turn.
-        seed: another seed, another benchmark; several, as in [0, 1, 2], are one of all their clips.
-        clips: how many, of each seed.
-        frames: of each clip.
+        root: folder to render into; it is rendered again if the settings change.
+        split: "train", "val" or "test", which have no clip in common, whatever the seeds.
+        level: "easy", "medium" or "hard"; null alternates between them.
+        seed: selects the benchmark; several seeds, as in [0, 1, 2], combine the clips of all.
+        clips: number of clips per seed.
+        frames: number of frames of each clip.
         size: (H, W) in pixels.
-        videos: only these.
+        videos: restricts the data set to these videos.
     """
 
-    version = 4  # raise it when anything that is rendered changes
+    version = 4  # increase it when anything that is rendered changes
     defaults = {
         "root": text(),
         "split": choice("test", "train", "val"),
@@ -79,10 +79,10 @@ class Shapes(Dataset):
         return RefYoutubeVOS(root=str(self._root()), split="valid", videos=self.settings.videos).clips()
 
     def prepare(self) -> None:
-        """Renders the files, unless they are there already.
+        """Renders the files unless they exist.
 
-        A run that is killed leaves the folder as it was; of two that start at once, one waits for the other. Files that
-        are lost or altered since are rendered again.
+        A run that is killed leaves the folder as it was; if two start at once, one waits for the other. If files were
+        removed or altered since, all are rendered again.
 
         Raises:
             InputError: a folder that cannot be written, or holds files of another origin.
@@ -94,7 +94,7 @@ class Shapes(Dataset):
         self._folder().make(self._render)
 
     def _of_seeds(self) -> dict[int, Shapes]:
-        """{seed: its benchmark, in a folder within this one's}; empty where there is one seed, and no folder within."""
+        """{seed: its benchmark, in a subfolder}; empty if there is only one seed, which needs no subfolder."""
         s = {**vars(self.settings), "videos": None}
         if not isinstance(s["seed"], (list, tuple)):
             return {}
@@ -107,7 +107,7 @@ class Shapes(Dataset):
         return AtomicFolder(self._root(), self._wanted(), STAMP, self._is_own, "data.root", "rendering")
 
     def _is_own(self, name: str) -> bool:
-        """Whether a file is one that this renderer writes, whatever its settings."""
+        """Whether this renderer writes a file of that name, whatever its settings."""
         if name not in LISTS:
             return PICTURE.fullmatch(name) is not None
         try:
@@ -119,7 +119,7 @@ class Shapes(Dataset):
 
     def _render(self, folder: Path) -> None:
         from rvos_ensemble.adapters.datasets.shapes.layout import (
-            render,  # here, because few who read the data set have to draw it
+            render,  # here, because reading the data set rarely needs the renderer
         )
 
         wanted = self._wanted()
@@ -127,7 +127,7 @@ class Shapes(Dataset):
         render(folder, **{key: value for key, value in wanted.items() if key != "version"})
 
     def _wanted(self) -> dict:
-        """What is to be rendered, as it stands in the stamp."""
+        """What is rendered, as recorded in the stamp."""
         s = self.settings
         wanted = {
             "split": s.split,

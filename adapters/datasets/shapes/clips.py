@@ -1,4 +1,4 @@
-"""Clips of `shapes`: a scene, drawn, and what can be said of it."""
+"""Clips of `shapes`: a rendered scene and its sentences."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rvos_ensemble.adapters.datasets.shapes.claims import Tracks
 from rvos_ensemble.adapters.datasets.shapes.render import Picture, draw
 from rvos_ensemble.adapters.datasets.shapes.scenes import ODD, compose
-from rvos_ensemble.adapters.datasets.shapes.sentences import Sentence, Tracks, describe
+from rvos_ensemble.adapters.datasets.shapes.sentences import Sentence, describe
 from rvos_ensemble.adapters.datasets.shapes.things import Scene
 
 ATTEMPTS = 200
@@ -16,12 +17,12 @@ ATTEMPTS = 200
 
 @dataclass(frozen=True)
 class Shot:
-    """A drawn scene.
+    """A rendered scene.
 
     Attributes:
-        scene: what happens.
-        pictures: of the frames.
-        sentences: of each object.
+        scene: the scene.
+        pictures: the rendered frames.
+        sentences: for each object.
     """
 
     scene: Scene
@@ -35,7 +36,7 @@ class Shot:
 
     @property
     def ids(self) -> np.ndarray:
-        """The object seen at each pixel, uint8 [T, H, W]."""
+        """The visible object at each pixel, uint8 [T, H, W]."""
         return np.stack([picture.ids for picture in self.pictures])
 
 
@@ -49,17 +50,17 @@ def film(
     least: int,
     most: int,
 ) -> Shot:
-    """Draws the first scene in this place of the data set of which enough can be said.
+    """Renders the first scene at this position of the data set that has enough sentences.
 
     Args:
         split: "train", "val" or "test".
         seed: of the data set.
         index: of the clip.
-        level: "easy", "medium" or "hard"; None takes them in turn.
+        level: "easy", "medium" or "hard"; None alternates between them.
         times: of the frames, 0 to 1, float [T].
         size: (H, W).
-        least: sentences of every object; 0 asks for one sentence in all.
-        most: sentences of every object.
+        least: fewest sentences per object; 0 requires one sentence in total.
+        most: most sentences per object.
     """
     for attempt in range(ATTEMPTS):
         scene = compose(split, seed, index, level, attempt)
@@ -69,14 +70,14 @@ def film(
         if min(map(len, sentences)) >= least and any(sentences):
             return Shot(scene, pictures, sentences)
     raise RuntimeError(
-        f"{least} sentences an object fit none of {ATTEMPTS} scenes: {split} {seed} {index} {level} {size}"
+        f"{least} sentences per object fit none of {ATTEMPTS} scenes: {split} {seed} {index} {level} {size}"
     )
 
 
 def benchmark_clip(
     split: str, seed: int, index: int, level: str | None, times: np.ndarray, size: tuple[int, int]
 ) -> Shot:
-    """A clip with two sentences an object; of every eighth clip one object has only one. Arguments as of `film`."""
+    """A clip with two sentences per object; in every eighth clip, one object has only one. For arguments see `film`."""
     shot = film(split, seed, index, level, times, size, least=2, most=2)
     if index % 8 == ODD:
         shot.sentences[shot.scene.texture % len(shot.sentences)].pop()

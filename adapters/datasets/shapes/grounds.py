@@ -7,9 +7,9 @@ import numpy as np
 
 
 def backdrop(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Drifts of three colours, strewn with pebbles or lined, over a fine grain; float32 [1.5 H, 1.5 W, 3].
+    """A gradient of three colours with pebbles or boards and a fine grain; float32 [1.5 H, 1.5 W, 3].
 
-    The colours are paler or duller than those of the things, which still have to be told from it.
+    The colours are paler or duller than those of the objects, so that these remain distinguishable.
     """
     height, width = int(1.5 * size[0]), int(1.5 * size[1])
     grey = rng.uniform(95, 225)
@@ -51,6 +51,6 @@ def _boards(marks: np.ndarray, rows: int, rng: np.random.Generator) -> None:
 
 
 def smooth_noise(size: tuple[int, int], cell: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of about unit variance, float32 [H, W], with blots of `cell` pixels."""
+    """Smooth noise of about unit variance, float32 [H, W], with blobs of `cell` pixels."""
     coarse = np.float32(1.5) * rng.standard_normal((-(-size[0] // cell) + 1, -(-size[1] // cell) + 1), np.float32)
     return cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)

@@ -1,4 +1,4 @@
-"""Writes `shapes` to disk, as Ref-YouTube-VOS lays it out."""
+"""Writes `shapes` to disk in the layout of Ref-YouTube-VOS."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from rvos_ensemble.adapters.datasets.shapes.clips import benchmark_clip
 from rvos_ensemble.adapters.datasets.shapes.render import Picture
 
 QUALITY = 95  # of the JPEG pictures
-STEP = 5  # between frame numbers, as in YouTube-VOS, where every fifth frame is annotated
+STEP = 5  # between frame numbers, as in YouTube-VOS, which annotates every fifth frame
 
 
 def render(
     folder: Path, split: str, level: str | None, seed: int, clips: int, frames: int, size: tuple[int, int]
 ) -> None:
-    """Draws all clips.
+    """Renders all clips.
 
     Args:
         folder: a new one.
         split: "train", "val" or "test".
-        level: "easy", "medium" or "hard"; None takes them in turn.
+        level: "easy", "medium" or "hard"; None alternates between them.
         seed: of everything.
-        clips: how many.
-        frames: of each clip.
-        size: (H, W) of the pictures.
+        clips: number of clips.
+        frames: number of frames of each clip.
+        size: (H, W) of the frames.
     """
     videos, objects = {}, {}
     for index in range(clips):
@@ -46,11 +46,11 @@ def render(
     meta = folder / "meta_expressions" / "valid"
     meta.mkdir(parents=True)
     write_json(meta / "meta_expressions.json", {"videos": videos})
-    write_json(meta / "obj_ids.json", objects)  # which the competition keeps to itself
+    write_json(meta / "obj_ids.json", objects)  # the competition keeps these secret
 
 
 def frame_numbers(index: int, count: int) -> np.ndarray:
-    """Numbers of the frames of a clip; as in the real data, some clips start late and some have a gap.
+    """Numbers of the frames of a clip; as in the real data, some clips start later and some have a gap.
 
     >>> frame_numbers(0, 4).tolist(), frame_numbers(1, 4).tolist(), frame_numbers(4, 4).tolist()
     ([0, 5, 10, 15], [15, 20, 25, 30], [0, 5, 15, 20])
@@ -79,4 +79,5 @@ def _write_pictures(media: Path, clip: str, names: list[str], pictures: list[Pic
 
 
 def write_json(path: Path, content) -> None:
+    """Writes a JSON file with indentation."""
     write_file(path, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,4 +1,4 @@
-"""The splits and levels of difficulty of `shapes`, and the smallest clips that it renders."""
+"""The splits and levels of difficulty of `shapes`, and its smallest frame size."""
 
 SPLITS, LEVELS = ("train", "val", "test"), ("easy", "medium", "hard")
 SMALLEST = 48  # pixels a side

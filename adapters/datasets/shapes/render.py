@@ -1,7 +1,8 @@
-"""Draws a scene of `shapes`: pictures and, pixel by pixel, which object is seen.
+"""Renders a scene of `shapes`: images, and the visible object at each pixel.
 
-Built for speed, since trainings draw as they go: a skin per look is painted once a clip, and each frame pastes it into
-the outline of the moment. Edges are anti-aliased; a pixel belongs to the front-most thing that covers half of it.
+It is fast, because training renders clips on the fly: a texture per appearance is created once per clip, and each frame
+pastes it into the current outline. Edges are anti-aliased; a pixel belongs to the front-most thing that covers half of
+it.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from rvos_ensemble.adapters.datasets.shapes.grounds import backdrop
 from rvos_ensemble.adapters.datasets.shapes.skins import REACH, outline, skin
 from rvos_ensemble.adapters.datasets.shapes.things import COLUMN, Conditions, Scene, Thing
 
-FRAME_TIME = 1 / 24  # of a clip, for which the shutter can be open
+FRAME_TIME = 1 / 24  # of a clip: the longest time for which the shutter is open
 SUB = 4  # binary places of polygon corners
 LINE = 0.6  # pixels by which OpenCV fills a polygon beyond its outline
-LARGEST = 200  # pixels a side of a skin
+LARGEST = 200  # side of a skin, pixels
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One drawn frame. N objects among M things.
+    """One rendered frame, with N objects among M things.
 
     Attributes:
         image: uint8 [H, W, 3] RGB.
-        ids: uint8 [H, W], the object seen at each pixel, from 1; 0 where there is none.
-        places: float [N, 2], (x, y) of the centres in units of the frame, whether seen or not.
-        whole: float [N], pixels of each object's outline, inside the frame or not.
-        areas: int [N], pixels each object would show if nothing were in front of it.
-        over: int [M + 1, M + 1], pixels of thing b that thing a hides, counting from 1, back to front.
+        ids: uint8 [H, W], the visible object at each pixel, from 1; 0 is background.
+        places: float [N, 2], (x, y) of the centres in units of the frame, whether visible or not.
+        whole: float [N], area of each object's outline in pixels, including parts outside the frame.
+        areas: int [N], pixels of each object inside the frame if nothing hid it.
+        over: int [M + 1, M + 1], pixels of thing b that thing a hides, numbered from 1, back to front.
     """
 
     image: np.ndarray
@@ -44,24 +45,24 @@ class Picture:
 
 
 def draw(scene: Scene, times: np.ndarray, size: tuple[int, int]) -> Iterator[Picture]:
-    """Draws the scene frame by frame.
+    """Renders the scene frame by frame.
 
     Args:
-        scene: what happens.
+        scene: the scene.
         times: of the frames, 0 to 1.
         size: (H, W).
     """
     rng = np.random.default_rng(scene.texture)
     ground = backdrop(size, rng)
-    skins = {}  # twins share their skin: nothing but motion tells them apart
+    skins = {}  # twins share their skin: only their motion distinguishes them
     for thing in scene.things:
-        if thing.look not in skins:
+        if thing.appearance not in skins:
             sharp = int(np.clip(2 * REACH * max(thing.radius) * size[0], 40, LARGEST))
-            skins[thing.look] = skin(thing.look, sharp, rng)
+            skins[thing.appearance] = skin(thing.appearance, sharp, rng)
     trembling = rng.normal(size=(len(times), 4)) * scene.conditions.shake
     lamp = rng.uniform(0.1, 0.9, (2, 2))
     grain = rng.standard_normal((size[0] + 32, size[1] + 32), np.float32)[..., None]
-    is_object = np.array([False] + [t.look.shape != COLUMN for t in scene.things])
+    is_object = np.array([False] + [t.appearance.shape != COLUMN for t in scene.things])
     own = np.where(is_object, np.cumsum(is_object), 0).astype(np.uint8)  # object id of each thing
     for time, tremble in zip(times, trembling, strict=True):
         camera = _camera(scene.conditions, time, size, tremble)
@@ -75,7 +76,7 @@ def draw(scene: Scene, times: np.ndarray, size: tuple[int, int]) -> Iterator[Pic
             places[k] = matrix[:, 2] / (size[1], size[0])
             whole[k] = cv2.contourArea(polygon) + LINE * cv2.arcLength(polygon, True)
             smear = _smear(thing, time, size, scene.conditions.exposure)
-            box, seen = _paste(image, polygon, matrix, skins[thing.look], smear)
+            box, seen = _paste(image, polygon, matrix, skins[thing.appearance], smear)
             if seen is not None:
                 areas[k] = np.count_nonzero(seen)
                 over[k] = np.bincount(front[box][seen], minlength=count)
@@ -87,7 +88,7 @@ def draw(scene: Scene, times: np.ndarray, size: tuple[int, int]) -> Iterator[Pic
 
 
 def _camera(conditions: Conditions, time: float, size: tuple[int, int], tremble: np.ndarray) -> np.ndarray:
-    """Affine map [2, 3] from pixels of the still scene to pixels of the frame: pan, slow zoom and shake."""
+    """Affine map [2, 3] from pixels of the scene to pixels of the frame: pan, slow zoom and shake."""
     height, width = size
     zoom = 1 + conditions.zoom * np.sin(2 * np.pi * time) + tremble[2] / 2
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), float(np.degrees(0.67 * tremble[3])), float(zoom))
@@ -96,7 +97,7 @@ def _camera(conditions: Conditions, time: float, size: tuple[int, int], tremble:
 
 
 def _filmed(ground: np.ndarray, camera: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The part of the ground, which is half as large again as the frame, that the camera sees."""
+    """The part that the camera sees of the background, which is 1.5 times as large as the frame."""
     shift = np.eye(3)
     shift[:2, 2] = -0.25 * size[1], -0.25 * size[0]
     flags, mode = cv2.INTER_LINEAR, cv2.BORDER_REFLECT
@@ -104,7 +105,7 @@ def _filmed(ground: np.ndarray, camera: np.ndarray, size: tuple[int, int]) -> np
 
 
 def _pose(thing: Thing, time: float, size: tuple[int, int], camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The outline in the frame, float32 [K, 2] pixels, and the map [2, 3] from the thing's own frame of unit radius."""
+    """The outline in the frame, float32 [K, 2] pixels, and the map [2, 3] from coordinates of unit radius to it."""
     x, y, radius = thing.at(time)
     centre = camera @ [x * size[1], y * size[0], 1]
     angle, scale = thing.turn * time, radius * size[0]
@@ -117,7 +118,7 @@ def _pose(thing: Thing, time: float, size: tuple[int, int], camera: np.ndarray) 
 
 
 def _smear(thing: Thing, time: float, size: tuple[int, int], exposure: float) -> np.ndarray:
-    """(x, y) in pixels by which the thing moves while the shutter is open."""
+    """(x, y) in pixels by which a thing moves while the shutter is open."""
     if not exposure:
         return np.zeros(2)
     half = exposure * FRAME_TIME / 2
@@ -126,9 +127,9 @@ def _smear(thing: Thing, time: float, size: tuple[int, int], exposure: float) ->
 
 
 def _paste(image: np.ndarray, polygon: np.ndarray, matrix: np.ndarray, skin: np.ndarray, smear: np.ndarray):
-    """Paints the thing into the image, with a soft shadow; returns (slices of its box, bool pixels it covers)."""
+    """Paints a thing into the image, with a soft shadow; returns (slices of its box, bool mask of its pixels)."""
     size = image.shape[:2]
-    far = size[0] / 45  # of the shadow
+    far = size[0] / 45  # distance of the shadow
     reach = np.abs(smear) / 2 + 2 * far + 2
     left, top = np.maximum(polygon.min(0) - reach, 0).astype(int)
     right, bottom = np.minimum(polygon.max(0) + reach + 1, size[::-1]).astype(int)
@@ -162,13 +163,13 @@ def _paste(image: np.ndarray, polygon: np.ndarray, matrix: np.ndarray, skin: np.
 
 
 def _from_skin(skin: np.ndarray) -> np.ndarray:
-    """[3, 3] from pixels of a skin to the thing's own frame."""
+    """Map [3, 3] from pixels of a skin to the object's own coordinates."""
     step = 2 * REACH / len(skin)
     return np.array([[step, 0, step / 2 - REACH], [0, step, step / 2 - REACH], [0, 0, 1]])
 
 
 def _line(smear: np.ndarray) -> np.ndarray:
-    """A kernel that spreads a pixel evenly along a line, float32 [K, K]."""
+    """A kernel that distributes a pixel evenly along a line, float32 [K, K]."""
     half = int(np.abs(smear).max() / 2 + 1)
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.uint8)
     ends = [np.rint((half + sign * smear / 2) * (1 << SUB)).astype(int).tolist() for sign in (-1, 1)]
@@ -179,14 +180,14 @@ def _line(smear: np.ndarray) -> np.ndarray:
 def _developed(
     image: np.ndarray, conditions: Conditions, time: float, lamp: np.ndarray, noise: np.ndarray
 ) -> np.ndarray:
-    """The picture that the camera makes of what it sees, uint8 [H, W, 3]: focus, light, contrast and noise."""
+    """The image after the effects of focus, light, contrast and noise, uint8 [H, W, 3]."""
     size = image.shape[:2]
     blur = conditions.defocus * size[0] * np.sin(np.pi * time) ** 2
     if blur > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), float(blur))
     gain = 2 ** (
         conditions.gain * (time - 0.5) - abs(conditions.gain) / 2
-    )  # never brighter, so that little is burnt out
+    )  # never brighter, so that few pixels saturate
     if conditions.spot:
         x, y = lamp[0] + time * (lamp[1] - lamp[0])
         away = (np.linspace(0, 1, 28) - x) ** 2 + (np.linspace(0, 1, 16)[:, None] - y) ** 2

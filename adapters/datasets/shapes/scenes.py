@@ -1,4 +1,4 @@
-"""What happens in the clips of `shapes`: staged scenes and free ones, at three levels of difficulty."""
+"""The scenes of `shapes`: staged and random ones, at three levels of difficulty."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SPLITS
-from rvos_ensemble.adapters.datasets.shapes.staged import STAGED, Looks, column, odd_one_out
-from rvos_ensemble.adapters.datasets.shapes.things import COLUMN, PATTERNS, Conditions, Look, Scene, Thing
+from rvos_ensemble.adapters.datasets.shapes.staged import STAGED, AppearanceSampler, column, odd_one_out
+from rvos_ensemble.adapters.datasets.shapes.things import COLUMN, PATTERNS, Appearance, Conditions, Scene, Thing
 
-ODD = 6  # of eight clips, the one in which an object has a single sentence
+ODD = 6  # the clip of every eight in which one object has a single sentence
 
 
 @dataclass(frozen=True)
 class Level:
-    """How difficult a scene is; pairs are ranges.
+    """The parameters of a level of difficulty; pairs are ranges.
 
     Attributes:
-        things: how many objects a free scene has.
-        alike: chance that two of them are twins; else that all have one shape.
-        columns: chance that a column stands in the way.
-        care: of how many paths the one is taken that stays furthest from the others.
-        radius: of the things.
-        sway: how much they bend at most.
+        things: number of objects in a random scene.
+        alike: probability that two of them are twins; otherwise, that all have one shape.
+        columns: probability of a column.
+        care: number of candidate paths, of which the one with the largest distance to the other objects is used.
+        radius: of the objects.
+        sway: largest bending of outlines.
         jitter: of the way points of staged scenes.
-        light: greatest gain, and of the spot, and change of gamma.
-        blur: greatest defocus and exposure.
-        camera: greatest pan, zoom and shake.
-        noise: greatest.
+        light: largest gain, spot and change of gamma.
+        blur: largest defocus and exposure.
+        camera: largest pan, zoom and shake.
+        noise: largest noise.
     """
 
     things: tuple[int, int]
@@ -54,14 +54,14 @@ OF_LEVEL = {
 
 
 def compose(split: str, seed: int, index: int, level: str | None = None, attempt: int = 0) -> Scene:
-    """The scene of a clip. Staged and free scenes take turns.
+    """The scene of a clip. Staged and random scenes alternate.
 
     Args:
         split: one of SPLITS.
         seed: of the data set.
         index: of the clip.
-        level: one of LEVELS; None takes them in turn.
-        attempt: another scene in the place of one that was no good.
+        level: one of LEVELS; None alternates between them.
+        attempt: selects another scene in place of one that was unsuitable.
     """
     level = level or LEVELS[index % len(LEVELS)]
     rng = np.random.default_rng([SPLITS.index(split), LEVELS.index(level), seed, index, attempt])
@@ -71,23 +71,23 @@ def compose(split: str, seed: int, index: int, level: str | None = None, attempt
     else:
         turn = seed + index // 8 * 3 + index % 8 // 2
         make = odd_one_out if index % 8 == ODD else STAGED[turn % len(STAGED)]
-        name, things = make.__name__, _restaged(make(Looks(rng)), how, rng)
+        name, things = make.__name__, _restaged(make(AppearanceSampler(rng)), how, rng)
     return Scene(f"{index:02d}_{level}_{name}", things, _conditions(how, rng), int(rng.integers(2**31)))
 
 
 def _restaged(things: tuple[Thing, ...], how: Level, rng) -> tuple[Thing, ...]:
-    """The scene with its way points moved a little, mirrored or not, bending as the level wants."""
-    mirror, found = rng.random() < 0.5, []
+    """The scene with slightly moved way points, possibly mirrored, and with the bending of the level."""
+    mirror, changed = rng.random() < 0.5, []
     for thing in things:
         path = np.array(thing.path)
-        if thing.look.shape != COLUMN:
+        if thing.appearance.shape != COLUMN:
             path += rng.uniform(-how.jitter, how.jitter, path.shape)
         if mirror:
             path[:, 0] = 1 - path[:, 0]
         sway = thing.sway and rng.uniform(0.5, 1) * how.sway
         turn = -thing.turn if mirror else thing.turn
-        found.append(replace(thing, path=_points(path), turn=turn, sway=sway))
-    return tuple(found)
+        changed.append(replace(thing, path=_points(path), turn=turn, sway=sway))
+    return tuple(changed)
 
 
 def _conditions(how: Level, rng) -> Conditions:
@@ -108,47 +108,49 @@ def _conditions(how: Level, rng) -> Conditions:
 
 
 def _free(how: Level, rng) -> tuple[Thing, ...]:
-    """Things of random looks on random ways, in random order from back to front."""
+    """Objects of random appearance on random paths, in random order from back to front."""
     count = int(rng.integers(how.things[0], how.things[1] + 1))
     things: list[Thing] = []
-    for look in _looks(count, how, rng):
-        candidates = [_wanderer(look, how, rng) for _ in range(how.care)]
+    for appearance in _appearances(count, how, rng):
+        candidates = [_wanderer(appearance, how, rng) for _ in range(how.care)]
         things.append(max(candidates, key=lambda thing: _room(thing, things)))
     if rng.random() < how.columns:
         things.insert(int(rng.integers(len(things))), column(rng.uniform(0.3, 0.7), rng.uniform(0.08, 0.18)))
     return tuple(things)
 
 
-def _looks(count: int, how: Level, rng) -> list[Look]:
-    looks = Looks(rng)
+def _appearances(count: int, how: Level, rng) -> list[Appearance]:
+    sampler = AppearanceSampler(rng)
     dice = rng.random()
     if dice < how.alike:
-        twin = looks.new()
-        found = [twin, twin, *(looks.new() for _ in range(count - 2))]
+        twin = sampler.new()
+        appearances = [twin, twin, *(sampler.new() for _ in range(count - 2))]
     elif dice < how.alike + (1 - how.alike) / 2:
-        shape = looks.new().shape
-        found = [looks.new(shape) for _ in range(count)]
+        shape = sampler.new().shape
+        appearances = [sampler.new(shape) for _ in range(count)]
     else:
-        found = [looks.new() for _ in range(count)]
+        appearances = [sampler.new() for _ in range(count)]
     if count > 3 and rng.random() < 0.5:  # the same colour in another shape or pattern
-        pattern = next(p for p in rng.permutation(PATTERNS) if p != found[2].pattern)
-        found[3] = Look(found[3].shape, found[2].colour, str(pattern))
-    return [found[k] for k in rng.permutation(count)]
+        pattern = next(p for p in rng.permutation(PATTERNS) if p != appearances[2].pattern)
+        appearances[3] = Appearance(appearances[3].shape, appearances[2].colour, str(pattern))
+    return [appearances[k] for k in rng.permutation(count)]
 
 
-def _wanderer(look: Look, how: Level, rng) -> Thing:
+def _wanderer(appearance: Appearance, how: Level, rng) -> Thing:
     radius = rng.uniform(*how.radius)
     radii = (radius,)
-    path = WAYS[rng.choice(len(WAYS), p=CHANCES)](rng)
+    path = PATHS[rng.choice(len(PATHS), p=CHANCES)](rng)
     if rng.random() < 0.25:
         ratio = rng.uniform(1.6, 2.6)
         radii = (radius * ratio**-0.5, radius, radius * ratio**0.5)[:: rng.choice([-1, 1])]
     turn = rng.choice([0.0, rng.uniform(-1.2, 1.2), rng.choice([-1, 1]) * rng.uniform(2.5, 7)], p=[0.25, 0.5, 0.25])
-    return Thing(look, _points(path), tuple(float(r) for r in radii), float(turn), float(how.sway * rng.uniform(0, 1)))
+    return Thing(
+        appearance, _points(path), tuple(float(r) for r in radii), float(turn), float(how.sway * rng.uniform(0, 1))
+    )
 
 
 def _room(thing: Thing, others: list[Thing]) -> float:
-    """The shortest distance to the others over the clip, in frame heights."""
+    """The smallest distance to the others over the clip, in frame heights."""
     room = 9.0
     for time in (0.0, 0.33, 0.67, 1.0):
         x, y, radius = thing.at(time)
@@ -158,7 +160,7 @@ def _room(thing: Thing, others: list[Thing]) -> float:
     return room
 
 
-# Ways: paths [K, 2], made towards the right and then turned to any side.
+# Paths [K, 2], created towards the right and then turned to any side.
 
 
 def _across(rng) -> np.ndarray:
@@ -197,12 +199,12 @@ def _round(rng) -> np.ndarray:
     return rng.uniform(0.3, 0.7, 2) + rng.uniform(0.7, 1.2) * ring
 
 
-WAYS = (_across, _back, _away_and_back, _away, _in, _still, _anywhere, _round)
+PATHS = (_across, _back, _away_and_back, _away, _in, _still, _anywhere, _round)
 CHANCES = (0.28, 0.17, 0.1, 0.06, 0.06, 0.13, 0.12, 0.08)
 
 
 def _turned(path: np.ndarray, jitter: float, rng) -> np.ndarray:
-    """The path at a random height, leading to the right, left, up or down."""
+    """The path at a random height, directed to the right, left, up or down."""
     path = path + np.array([0, rng.uniform(0.15, 0.85)]) + rng.uniform(-jitter, jitter, path.shape)
     if rng.random() < 0.35:
         path = path[:, ::-1]

@@ -1,4 +1,4 @@
-"""A contact sheet of `shapes`, to see what is in it: clips with their objects outlined."""
+"""A contact sheet of `shapes`: frames of some clips with outlined objects."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def clips_sheet(
     split: str = "test",
     level: str | None = None,
 ) -> np.ndarray:
-    """One row a clip, every object outlined in its own colour, under one of its sentences; uint8 [H, W, 3] RGB."""
+    """One row per clip, with every object outlined in its own colour, and a sentence; uint8 [H, W, 3] RGB."""
     rows = []
     for index in range(clips):
         shot = benchmark_clip(split, seed, index, level, times(frame_numbers(index, frames)), size)
         colours = _outline_colours(shot.scene)
         rows.append([])
-        said = cycle(sorted(shot.expressions, key=lambda expression: expression[0].by_look))  # motion first
-        for t, (sentence, own) in zip(_spread(columns, frames), said, strict=False):
+        expressions = cycle(sorted(shot.expressions, key=lambda e: e[0].by_appearance))  # those about motion first
+        for t, (sentence, own) in zip(_spread(columns, frames), expressions, strict=False):
             picture = shot.pictures[t]
             image = _outlined(picture.image, *((picture.ids == k, colour) for k, colour in enumerate(colours, 1)))
             rows[-1].append(_written(image, f"{own}: {sentence.text}"))
@@ -39,7 +39,7 @@ def clips_sheet(
 
 
 def levels_sheet(seed: int = 0, clips: int = 3, columns: int = 3) -> np.ndarray:
-    """The first clips of every level, easy ones on top; uint8 [H, W, 3] RGB."""
+    """The first clips of every level, easy ones first; uint8 [H, W, 3] RGB."""
     return np.vstack([clips_sheet(seed, clips, columns, level=level) for level in LEVELS])
 
 
@@ -48,7 +48,7 @@ def _spread(columns: int, frames: int) -> list[int]:
 
 
 def _outline_colours(scene) -> list[tuple[int, int, int]]:
-    return [tuple(int(c * 0.45) for c in COLOURS[thing.look.colour]) for thing in scene.objects]
+    return [tuple(int(c * 0.45) for c in COLOURS[thing.appearance.colour]) for thing in scene.objects]
 
 
 def _outlined(image: np.ndarray, *masks) -> np.ndarray:

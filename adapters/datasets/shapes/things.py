@@ -1,6 +1,6 @@
-"""Things and scenes of `shapes`: looks, paths, and the conditions under which they are filmed.
+"""Objects and scenes of `shapes`: appearances, paths, and filming conditions.
 
-Places are in units of the frame (x of its width, y of its height), sizes are radii in frame heights, angles are in
+Positions are in units of the frame (x of its width, y of its height), sizes are radii in frame heights, angles are in
 radians, and time runs from 0 to 1 over the clip.
 """
 
@@ -22,12 +22,12 @@ COLOURS = {
 }
 PATTERNS = ("striped", "dotted", "checkered", "ringed", "plain")
 SHAPES = ("disc", "square", "star", "triangle", "flower", "oval", "cross")
-COLUMN = "column"  # scenery: it hides things, and no sentence is about it
+COLUMN = "column"  # scenery: it hides objects, and no sentence is about it
 
 
 @dataclass(frozen=True)
-class Look:
-    """Shape, colour and pattern: all that a single frame shows of a thing."""
+class Appearance:
+    """Shape, colour and pattern: what a single frame shows of an object."""
 
     shape: str
     colour: str
@@ -39,17 +39,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that moves.
+    """Something that moves: an object, or scenery.
 
     Attributes:
-        look: twins have equal looks.
+        appearance: equal for twins.
         path: (x, y) way points, equally spaced in time, joined by a smooth curve.
         radius: way points of its size.
-        turn: angle it turns by over the clip.
-        sway: how much its outline bends in time, as a share of the radius.
+        turn: angle of its rotation over the clip.
+        sway: bending of its outline over time, relative to the radius.
     """
 
-    look: Look
+    appearance: Appearance
     path: tuple[tuple[float, float], ...]
     radius: tuple[float, ...] = (0.17,)
     turn: float = 0.8
@@ -66,14 +66,14 @@ class Conditions:
     """How a scene is filmed.
 
     Attributes:
-        pan: (x, y) by which the camera travels over the clip.
-        zoom: amplitude of its slow zoom, a share.
-        shake: standard deviation of its trembling, in frame heights; it also rolls by two thirds of it, in radians.
-        gain: how much brighter the clip is at its end, in octaves.
-        gamma: contrast; 1 leaves it.
-        spot: strength of a light that wanders over the scene.
-        defocus: blur when focus is worst, standard deviation in frame heights.
-        exposure: share of a frame's time for which the shutter is open; things smear along their way.
+        pan: (x, y) by which the camera moves over the clip.
+        zoom: relative amplitude of its slow zoom.
+        shake: standard deviation of its shaking, in frame heights; it also rolls by two thirds of that, in radians.
+        gain: change of brightness over the clip, in octaves.
+        gamma: contrast; 1 does not change it.
+        spot: strength of a light that moves over the scene.
+        defocus: blur at the worst focus, standard deviation in frame heights.
+        exposure: fraction of a frame's time for which the shutter is open; it causes motion blur.
         noise: of the sensor, standard deviation in grey levels.
     """
 
@@ -96,17 +96,17 @@ class Scene:
         name: of the clip.
         things: back to front.
         conditions: how it is filmed.
-        texture: seed of its ground, of the grain of the things and of what the camera does by chance.
+        texture: seed of the background, of the textures and of the random camera motion.
     """
 
     name: str
     things: tuple[Thing, ...]
     conditions: Conditions = Conditions()
     texture: int = 0
-    objects: tuple[Thing, ...] = field(init=False)  # all but scenery; object ids count them from 1
+    objects: tuple[Thing, ...] = field(init=False)  # without scenery; object ids are their positions, from 1
 
     def __post_init__(self):
-        object.__setattr__(self, "objects", tuple(t for t in self.things if t.look.shape != COLUMN))
+        object.__setattr__(self, "objects", tuple(t for t in self.things if t.appearance.shape != COLUMN))
 
 
 def curve(points, time: float) -> tuple[float, ...]:
@@ -121,10 +121,10 @@ def curve(points, time: float) -> tuple[float, ...]:
     place = min(max(time, 0.0), 1.0) * last
     i = min(int(place), last - 1)
     u = place - i
-    found = []
+    point = []
     for d in range(len(points[0])):
         b, c = points[i][d], points[i + 1][d]
         a = points[i - 1][d] if i else 2 * b - c
         e = points[i + 2][d] if i + 1 < last else 2 * c - b
-        found.append(float(b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - e + u * (3 * (b - c) + e - a)))))
-    return tuple(found)
+        point.append(float(b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - e + u * (3 * (b - c) + e - a)))))
+    return tuple(point)
