@@ -53,7 +53,7 @@ def naive_iou(a, b):
 
 
 def naive_nms(iou, scores, max_iou, most):
-    """Takes the best that is left, throws out what overlaps it, and again."""
+    """Repeatedly takes the best one that is left and drops those that overlap it."""
     left, kept = list(range(len(scores))), []
     while left and len(kept) < most:
         best = max(left, key=lambda i: (scores[i], -i))
@@ -90,7 +90,7 @@ def test_a_tracklets_score_is_confidence_times_mean_probability():
 
 
 def objects(random, n=3, there=None):
-    """Blocks of random place; object i only in the frames of `there`."""
+    """Blocks at random positions, visible only in the frames `there`."""
     found = Objects()
     for i in range(n):
         masks = np.zeros((T, H, W), bool)
@@ -155,7 +155,7 @@ def test_tracklets_drop_what_is_the_same_object():
     assert found["strong"].notes["tracklet_score"] == pytest.approx(0.81)
     everything = Tracklets("n", input="t", scores_from="c", max_iou=1.0, keep=None)
     assert list(everything.run(clip_of(), {"t": tracks, "c": tracks})) == ["strong", "weak", "other"]
-    with pytest.raises(InputError, match="not made of the candidates"):
+    with pytest.raises(InputError, match="not computed from the candidates"):
         step.run(clip_of(), {"t": tracks, "c": Objects()})
 
 
@@ -177,7 +177,7 @@ def masks_of(objects_: Objects, name: str) -> list[np.ndarray]:
 
 @pytest.fixture
 def written(tmp_path):
-    """The same two proposals in frames 1 and 4 in all formats; {format: adapter}."""
+    """The same two proposals in frames 1 and 4 in every format, {format: adapter}."""
     clip, random = clip_of(), np.random.default_rng(1)
     a = np.zeros((H, W), bool)
     a[1:4, 3:20] = True
@@ -229,7 +229,7 @@ def test_other_proposals_have_another_fingerprint(written, form, tmp_path):
 
 
 def test_a_grey_mask_is_one_proposal(tmp_path):
-    """0 and 255, as most tools write a mask; in a palette 255 is void."""
+    """0 and 255, as most tools write a mask; in a palette image 255 is void."""
     clip, mask = clip_of(), np.zeros((H, W), np.uint8)
     mask[1:4, 3:20] = 255
     file = tmp_path / "v" / f"{clip.frames[2]}.png"
@@ -313,7 +313,7 @@ def test_simulated_proposals_are_the_truth_with_errors(tmp_path):
 
 
 def test_tracklets_of_real_proposals(shared):
-    """RVOS's proposals on two real clips: NMS keeps few, and the best of them is as good as the best proposal track."""
+    """Proposals of RVOS on two real clips: NMS keeps few, and the best is as good as the best proposal track."""
     data = shared / "data"
     root = str(data / "ref_davis_mini")
     for clip in RefYoutubeVOS(root=root, split="valid", videos=["blackswan", "dog"]).clips():
