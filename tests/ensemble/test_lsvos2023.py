@@ -91,5 +91,5 @@ def test_the_accident_is_off_by_default():
 def test_a_count_that_a_left_over_can_never_reach_is_told():
     step = Vote("final", inputs=list("abcd"), across="expressions", threshold=5, grouping={"rule": "pairs"})
     sources = [[np.ones((1, H, W))] for _ in range(4)]
-    with pytest.raises(InputError, match=r"a group of 1: threshold 5 of 4 votes: .*give `leftover`"):
+    with pytest.raises(InputError, match=r"a group of 1: threshold 5 of 4 votes: .*set `leftover`"):
         ours(step, sources, 1, 1)
