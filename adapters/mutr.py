@@ -18,7 +18,7 @@ from rvos_ensemble.adapters.inference.network_adapter import (
 )
 
 
-class MUTR(NetworkAdapter):
+class MUTRAdapter(NetworkAdapter):
     """MUTR, all backbones: needs `weights`, an official checkpoint or mutr_nano. No score per frame."""
 
     defaults: ClassVar[dict[str, Any]] = {

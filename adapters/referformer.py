@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from rvos_ensemble.adapters.inference.network_adapter import DEFAULTS, LONG_SIDE, SHORT_SIDE, WINDOWED, NetworkAdapter
 
 
-class ReferFormer(NetworkAdapter):
+class ReferFormerAdapter(NetworkAdapter):
     """ReferFormer, all backbones: needs `weights`, a checkpoint of the official code or ours, referformer_nano."""
 
     defaults: ClassVar[dict[str, Any]] = {**DEFAULTS, **WINDOWED, "short_side": SHORT_SIDE, "long_side": LONG_SIDE}

@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.inference.network_adapter import (
 )
 
 
-class SOC(NetworkAdapter):
+class SOCAdapter(NetworkAdapter):
     """SOC, Video-Swin-T and -B: needs `weights`, a checkpoint of the official code or ours, soc_nano."""
 
     defaults: ClassVar[dict[str, Any]] = {

@@ -11,7 +11,7 @@ from rvos_ensemble.adapters.core.settings import choice, whole
 from rvos_ensemble.adapters.inference.network_adapter import DEFAULTS, LONG_SIDE, SHORT_SIDE, NetworkAdapter
 
 
-class UNINEXT(NetworkAdapter):
+class UNINEXTAdapter(NetworkAdapter):
     """UNINEXT, R50, ConvNeXt-L, ViT-H: needs `weights`, of the official code (video_joint_*) or ours, uninext_nano."""
 
     defaults: ClassVar[dict[str, Any]] = {

@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class URVOS(Adapter):
+class URVOSAdapter(Adapter):
     """URVOS, every frame on its own: needs `weights`, ours (urvos_nano) or those of a training of your own."""
 
     # frames per forward pass: affects memory, not results

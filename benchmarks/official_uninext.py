@@ -146,11 +146,13 @@ def ours(o: argparse.Namespace) -> None:
     """Runs the adapter on what the official side left, and compares."""
     from rvos_ensemble.adapters import Clip, Expression
     from rvos_ensemble.adapters.datasets.image_files import ImageFiles
-    from rvos_ensemble.adapters.uninext import UNINEXT
+    from rvos_ensemble.adapters.uninext import UNINEXTAdapter
 
     expressions = tuple(Expression("clip", str(i), text) for i, text in enumerate(EXPRESSIONS))
     clip = Clip("clip", tuple(p.stem for p in o.paths), expressions, ImageFiles(tuple(o.paths)))
-    adapter = UNINEXT(weights=str(o.out / "model_final.pth"), tokenizer=str(o.out / BERT), short_side=o.short_side)
+    adapter = UNINEXTAdapter(
+        weights=str(o.out / "model_final.pth"), tokenizer=str(o.out / BERT), short_side=o.short_side
+    )
     rating = adapter.model.network.detr.detr.class_embed[-1]
     start = time.process_time()
     plain = adapter.predict(clip)

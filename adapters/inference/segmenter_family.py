@@ -27,7 +27,7 @@ UNUSED = (  # endings of names: counters of a profiler, and a buffer that transf
 DERIVED = ".relative_position_index"  # of Swin: megabytes that follow from the window size, so a file may omit them
 
 
-class Published(NamedTuple):
+class PublishedSegmenter(NamedTuple):
     """One published checkpoint; J&F and mAP as its authors report them, None where they report none."""
 
     backbone: str
@@ -100,7 +100,7 @@ class SegmenterFamily(Family):
     language: ClassVar[text.Language] = text.ROBERTA
     unused: ClassVar[tuple[str, ...]] = ()
     renamed: ClassVar[tuple[str, str] | None] = None
-    published: ClassVar[Sequence[Published]] = ()
+    published: ClassVar[Sequence[PublishedSegmenter]] = ()
     page: ClassVar[tuple[str, str] | None] = None
 
     heading = (

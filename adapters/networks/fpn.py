@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.networks.layers import Attention, FeedForward, Size,
 
 
 @dataclass(frozen=True)
-class Words:
+class WordFeatures:
     """Expressions in the width of the network.
 
     Args:
@@ -34,8 +34,8 @@ class Words:
     seen: Tensor
     sentence: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Words:
-        return Words(self.states[rows], self.position[rows], self.seen[rows], self.sentence[rows])
+    def __getitem__(self, rows: Tensor) -> WordFeatures:
+        return WordFeatures(self.states[rows], self.position[rows], self.seen[rows], self.sentence[rows])
 
 
 class ConvGN(nn.Conv2d):
@@ -85,7 +85,7 @@ class VisionLanguageBlock(FeedForward):
             x[part] = self.norm1(x[part] + to_tokens(grown))
         return x
 
-    def read(self, x: Tensor, size: Size, words: Words) -> Tensor:
+    def read(self, x: Tensor, size: Size, words: WordFeatures) -> Tensor:
         """The part that reads the words: tokens [B, h * w, C], each frame with its own words, to the same."""
         query = x + sine_map(size, x.shape[2], x.device)
         x = self.norm2(x + self.multihead_attn(query, words.states + words.position, words.states, words.seen))
@@ -113,7 +113,7 @@ class CrossModalFPN(nn.Module):
         rows: Tensor,
         fine_size: Size,
         levels: Sequence[tuple[Tensor, Size]],
-        words: Words,
+        words: WordFeatures,
         step: int | None,
         head: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
@@ -149,7 +149,7 @@ class CrossModalFPN(nn.Module):
 
         return in_steps(finish, step, above, pairs)
 
-    def _merge(self, i: int, x: Tensor, size: Size, above: Tensor, words: Words) -> Tensor:
+    def _merge(self, i: int, x: Tensor, size: Size, above: Tensor, words: WordFeatures) -> Tensor:
         x = to_map(getattr(self, f"cross_attn_{i}").read(x, size, words), size)
         x = x + F.interpolate(above.to(x.dtype), size)
         return getattr(self, f"layer_{i}")(x).relu_()

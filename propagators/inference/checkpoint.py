@@ -7,8 +7,8 @@ from pathlib import Path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference.family import Checkpoint
 from rvos_ensemble.adapters.inference.weights import read_weights, stranger
-from rvos_ensemble.propagators.inference.families.aot import AOT
-from rvos_ensemble.propagators.inference.families.deaot import DeAOT
+from rvos_ensemble.propagators.inference.families.aot import AOTFamily
+from rvos_ensemble.propagators.inference.families.deaot import DeAOTFamily
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 from rvos_ensemble.propagators.networks.variants import VARIANTS, VOSVariant
 
@@ -30,8 +30,8 @@ def load_network(path: str | Path, variant: VOSVariant | None = None) -> VOSNetw
 
 def open_checkpoint(path: str | Path, variant: VOSVariant | None = None) -> Checkpoint:
     """Recognises and checks a file, see `load_network`; only names and shapes are read."""
-    weights = read_weights(path, AOT.expects)
-    for family in (AOT(), DeAOT()):
+    weights = read_weights(path, AOTFamily.expects)
+    for family in (AOTFamily(), DeAOTFamily()):
         if family.recognises(weights):
             return family.check(weights, path, variant)
     wanted = variant.name if variant else f"one of {', '.join(VARIANTS)}"

@@ -18,7 +18,7 @@ from rvos_ensemble.propagators.networks.variants import VARIANTS, VOSVariant
 ZOO = "https://github.com/yoxu515/aot-benchmark/blob/main/MODEL_ZOO.md"
 
 
-class Published(NamedTuple):
+class PublishedVOS(NamedTuple):
     """One published checkpoint, as MODEL_ZOO.md of the official code lists it."""
 
     file: str
@@ -42,7 +42,7 @@ class VOSFamily(Family):
         f"propagators aot and deaot: `propagators.aot.weights=FILE`; files at {ZOO}",
         f"  {'variant':13} {'file':30} {'M params':>8} {'G YTB18':>8} {'FPS V100':>8}",
     )
-    published: ClassVar[Mapping[str, Published]] = {}
+    published: ClassVar[Mapping[str, PublishedVOS]] = {}
     unpublished: ClassVar[Mapping[str, str]] = {}
 
     def rows(self) -> list[str]:

@@ -13,9 +13,9 @@ from rvos_ensemble.adapters.networks.backbones.detectron2_resnet import Detectro
 from rvos_ensemble.adapters.networks.backbones.resnet import ResNet
 from rvos_ensemble.adapters.networks.backbones.vit import (
     WINDOW,
-    Attention,
-    Block,
     ViT,
+    ViTAttention,
+    ViTBlock,
     from_windows,
     relative,
     resize_positions,
@@ -68,7 +68,7 @@ def test_positions_keep_their_values_at_their_own_size():
 @pytest.mark.parametrize("size", [(4, 4), (3, 6)])
 def test_attention_equals_attention_with_its_map_written_out(size):
     (h, w), heads = size, 2
-    attention = fill(Attention(8, heads, side=4))
+    attention = fill(ViTAttention(8, heads, side=4))
     x = noise(2, h, w, 8)
     rows, columns = relative(attention.rel_pos_h, h), relative(attention.rel_pos_w, w)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_attention_equals_attention_with_its_map_written_out(size):
 
 
 def test_a_windowed_block_sees_one_window_at_a_time():
-    block = fill(Block(8, 2, side=4, windowed=True))
+    block = fill(ViTBlock(8, 2, side=4, windowed=True))
     x = noise(1, WINDOW, 2 * WINDOW, 8)
     y = x.clone()
     y[:, :, WINDOW:] += 1
@@ -95,7 +95,7 @@ def test_a_windowed_block_sees_one_window_at_a_time():
         a, b = block(x), block(y)
         assert torch.equal(a[:, :, :WINDOW], b[:, :, :WINDOW])
         assert not torch.allclose(a[:, :, WINDOW:], b[:, :, WINDOW:])
-        whole = fill(Block(8, 2, side=WINDOW, windowed=False))  # same weights: a window of its own is all there is
+        whole = fill(ViTBlock(8, 2, side=WINDOW, windowed=False))  # same weights: a window of its own is all there is
         assert torch.allclose(a[:, :, :WINDOW], whole(x[:, :, :WINDOW]), atol=1e-6)
 
 

@@ -26,16 +26,16 @@ from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.segmenter import Segmenter
 from rvos_ensemble.adapters.inference.weights import read_weights
-from rvos_ensemble.adapters.mutr import MUTR
+from rvos_ensemble.adapters.mutr import MUTRAdapter
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.interface import Answer
-from rvos_ensemble.adapters.referformer import ReferFormer
-from rvos_ensemble.adapters.soc import SOC
-from rvos_ensemble.adapters.uninext import UNINEXT
+from rvos_ensemble.adapters.referformer import ReferFormerAdapter
+from rvos_ensemble.adapters.soc import SOCAdapter
+from rvos_ensemble.adapters.uninext import UNINEXTAdapter
 from rvos_ensemble.ensemble.engine.store import decode
 from rvos_ensemble.ensemble.recipe import components
 
-CLASSES = {"referformer": ReferFormer, "mutr": MUTR, "soc": SOC, "uninext": UNINEXT}
+CLASSES = {"referformer": ReferFormerAdapter, "mutr": MUTRAdapter, "soc": SOCAdapter, "uninext": UNINEXTAdapter}
 SHORT = {"referformer": 64, "mutr": 64, "soc": 64, "uninext": 190}  # UNINEXT needs 900 cells for its queries
 SENTENCES = ("a dog running on the left", "the second person")
 
@@ -201,7 +201,9 @@ def test_the_layer_that_answers_is_a_choice(settings):
 
 def test_bfloat16_stays_close(settings):
     clip = clip_of(video(2))
-    exact, rough = (ReferFormer(**settings("referformer", precision=p)).predict(clip)["0"] for p in ("fp32", "bf16"))
+    exact, rough = (
+        ReferFormerAdapter(**settings("referformer", precision=p)).predict(clip)["0"] for p in ("fp32", "bf16")
+    )
     a, b = (np.float32(s.masks.logits).ravel() for s in (exact, rough))
     assert not np.array_equal(a, b) and np.corrcoef(a, b)[0, 1] > 0.98
 
@@ -255,23 +257,23 @@ def test_windows_are_the_official_ones(model, length, window, lengths, settings,
 
 
 def test_uninext_takes_frame_by_frame(settings):
-    adapter = UNINEXT(**settings("uninext"))
+    adapter = UNINEXTAdapter(**settings("uninext"))
     assert [len(s) for s in adapter.segmenter.spans(3)] == [1, 1, 1]
-    assert [len(s) for s in UNINEXT(**settings("uninext", frames_per_step=2)).segmenter.spans(3)] == [2, 1]
+    assert [len(s) for s in UNINEXTAdapter(**settings("uninext", frames_per_step=2)).segmenter.spans(3)] == [2, 1]
 
 
 def test_a_query_for_each_window_or_one_for_the_video(settings, fake):
     clip = clip_of(video(7, (16, 24)))
-    each = ReferFormer(**settings("referformer", window=4)).predict(clip)["0"]
+    each = ReferFormerAdapter(**settings("referformer", window=4)).predict(clip)["0"]
     assert each.notes["query"] == [0, 2]  # 4 frames, 3 frames
-    one = ReferFormer(**settings("referformer", window=4, query="video")).predict(clip)["0"]
+    one = ReferFormerAdapter(**settings("referformer", window=4, query="video")).predict(clip)["0"]
     assert one.notes["query"] == [0, 0]  # (4 * 0.9 + 3 * 0.1) / 7 beats (4 * 0.1 + 3 * 0.6) / 7
     assert np.unique(np.float32(each.masks.logits)).tolist() == [0, 2] and not np.float32(one.masks.logits).any()
 
 
 def test_expressions_in_groups(settings, fake):
     clip = clip_of(video(2, (16, 24)), [f"block {i}" for i in range(5)])
-    ReferFormer(**settings("referformer", expressions_per_step=2)).predict(clip)
+    ReferFormerAdapter(**settings("referformer", expressions_per_step=2)).predict(clip)
     assert fake.groups == [2, 2, 1]
 
 
@@ -279,7 +281,7 @@ def test_the_threshold_moves_the_masks(settings, fake):
     clip = clip_of(video(4, (16, 24)))
     clip = clip_of(video(3, (16, 24)))  # query 2 answers: logits 2, probability 0.88
     for threshold, there in ((0.5, True), (0.87, True), (0.89, False)):
-        mask = ReferFormer(**settings("referformer", threshold=threshold)).predict(clip)["0"].mask(0)
+        mask = ReferFormerAdapter(**settings("referformer", threshold=threshold)).predict(clip)["0"].mask(0)
         assert mask.all() == there == mask.any()
 
 
@@ -287,7 +289,7 @@ def test_a_long_clip_is_never_held_whole(settings, fake):
     """1000 frames: at most 36 of them, and the small logits of all, are in memory at once."""
     frames = video(64, (16, 24))
     clip = clip_of(frames[np.arange(1000) % 64], ["a dog"])
-    found = ReferFormer(**settings("referformer")).predict(clip)
+    found = ReferFormerAdapter(**settings("referformer")).predict(clip)
     assert max(fake.windows) == 36 and sum(fake.windows) == 1000
     assert found["0"].masks.logits.nbytes == 1000 * 16 * 24 * 2
 
@@ -297,25 +299,25 @@ def test_a_long_clip_is_never_held_whole(settings, fake):
 
 def test_faults_of_the_input_are_told_before_anything_runs(settings, tmp_path, capsys):
     given = settings("referformer")
-    good = ReferFormer(**given)
+    good = ReferFormerAdapter(**given)
     assert good.check([clip_of(video(2))]) == []
     (problem,) = good.check([clip_of(video(2), ["a dog", " "])])
     assert "clip 'v'" in problem and "has no words" in problem
     (problem,) = good.check([clip_of(video(2), ["a" + " dog" * 600])])
     assert "602 tokens" not in problem and "603 tokens, expected at most 512" in problem
     assert good.check([clip_of(video(2), ["a" + " dog" * 499])]) == []  # 500 words that fit
-    (problem,) = ReferFormer(**{**given, "weights": "none.pth"}).check([clip_of(video(2))])
+    (problem,) = ReferFormerAdapter(**{**given, "weights": "none.pth"}).check([clip_of(video(2))])
     assert problem.startswith("none.pth: no such file, expected a checkpoint of referformer")
-    (problem,) = ReferFormer(**{**given, "tokenizer": str(tmp_path)}).check([clip_of(video(2))])
+    (problem,) = ReferFormerAdapter(**{**given, "tokenizer": str(tmp_path)}).check([clip_of(video(2))])
     assert "no tokenizer there" in problem
-    (problem,) = MUTR(**{**given}).check([clip_of(video(2))])
+    (problem,) = MUTRAdapter(**{**given}).check([clip_of(video(2))])
     assert "holds weights of referformer, expected mutr; use `adapter: referformer`" in problem
-    (problem,) = ReferFormer(**{**given, "backbone": "video_swin_b_p4w7"}).check([clip_of(video(2))])
+    (problem,) = ReferFormerAdapter(**{**given, "backbone": "video_swin_b_p4w7"}).check([clip_of(video(2))])
     assert "with backbone resnet50, expected video_swin_b_p4w7" in problem
     other = tokenizer_of("referformer", tmp_path / "other")
     words = json.loads((other / "vocab.json").read_text())
     (other / "vocab.json").write_text(json.dumps(words | {"Ġzebra": len(words)}))
-    (problem,) = ReferFormer(**{**given, "tokenizer": str(other)}).check([clip_of(video(2))])
+    (problem,) = ReferFormerAdapter(**{**given, "tokenizer": str(other)}).check([clip_of(video(2))])
     assert "a tokenizer of" in problem and "take that of roberta-base" in problem
 
 
@@ -364,7 +366,7 @@ def test_settings_that_make_no_sense_are_named(model, wrong, words):
 )
 def test_device_and_precision_are_told_at_once(wrong, words, settings):
     with pytest.raises(InputError, match=words):
-        SOC(**settings("soc", **wrong))
+        SOCAdapter(**settings("soc", **wrong))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -372,7 +374,7 @@ def test_device_and_precision_are_told_at_once(wrong, words, settings):
     ("wrong", "words"), [({"precision": "fp16"}, "needs CUDA"), ({"device": "cuda"}, "no CUDA device here")]
 )
 def test_what_this_machine_cannot_do_is_told_with_the_weights(wrong, words, settings):
-    adapter = SOC(**settings("soc", **wrong))
+    adapter = SOCAdapter(**settings("soc", **wrong))
     (problem,) = adapter.check([clip_of(video(1))])
     assert words in problem
     with pytest.raises(InputError, match=words):  # and where a run asks how many workers there are
@@ -388,7 +390,7 @@ def test_weights_answer_with_the_layer_they_were_trained_to_answer_with(mark, la
 
 
 def test_an_adapter_travels_as_its_settings(settings):
-    adapter = ReferFormer(**settings("referformer"))
+    adapter = ReferFormerAdapter(**settings("referformer"))
     clip = clip_of(video(2))
     first = adapter.predict(clip)["0"]
     assert len(pickle.dumps(adapter)) < 2000
@@ -403,7 +405,7 @@ def test_a_full_device_says_what_to_lower(settings, fake):
 
     fake.encode = full
     with pytest.raises(InputError, match="lower frames_per_step, expressions_per_step or window"):
-        SOC(**settings("soc")).predict(clip_of(video(2)))
+        SOCAdapter(**settings("soc")).predict(clip_of(video(2)))
 
 
 def test_masks_that_are_no_numbers_are_refused(settings, fake, monkeypatch):
@@ -412,7 +414,7 @@ def test_masks_that_are_no_numbers_are_refused(settings, fake, monkeypatch):
         Fake, "answer", lambda *a, **k: dataclasses.replace(found := answer(*a, **k), logits=found.logits * torch.nan)
     )
     with pytest.raises(InputError, match="masks that are no numbers, at precision fp32"):
-        SOC(**settings("soc")).predict(clip_of(video(2)))
+        SOCAdapter(**settings("soc")).predict(clip_of(video(2)))
 
 
 def test_files_start_without_torch():
@@ -443,7 +445,7 @@ def test_the_models_are_listed_by_their_first_line():
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs a C++ compiler")
 def test_compiled_it_gives_the_same(settings):
     clip = clip_of(video(2))
-    plain, compiled = (SOC(**settings("soc", compile=c)).predict(clip)["0"].masks.logits for c in (False, True))
+    plain, compiled = (SOCAdapter(**settings("soc", compile=c)).predict(clip)["0"].masks.logits for c in (False, True))
     assert np.allclose(np.float32(plain), np.float32(compiled), rtol=5e-3, atol=5e-3)
 
 

@@ -1,4 +1,4 @@
-"""Training of UNINEXT: its matching and losses by the definition, what learns, and the weights that it made."""
+"""Training of UNINEXT: matching and losses equal their definitions, all weights learn, and the shipped weights."""
 
 import copy
 import itertools
@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.weights import read_weights, shipped
 from rvos_ensemble.adapters.networks.deformable import DeformableAttention
 from rvos_ensemble.adapters.networks.interface import Text
-from rvos_ensemble.adapters.networks.uninext.uninext import Features
+from rvos_ensemble.adapters.networks.uninext.uninext import UninextFeatures
 from rvos_ensemble.adapters.training.loop import loop
 from rvos_ensemble.adapters.training.samples.sample import Sample
 from rvos_ensemble.adapters.training.uninext import DEFAULTS, UninextTask, make_task, simota
@@ -26,7 +26,7 @@ SIZE = (64, 112)
 
 
 def clip_of(frames=1, size=(96, 168), empty=False):
-    """A red disc and a blue square on grey; the square moves, and is not there in the last frame if `empty`."""
+    """A red disc and a blue square on grey; the square moves; it is not visible in the last frame if `empty`."""
     y, x = np.mgrid[: size[0], : size[1]]
     images, ids = [], []
     for t in range(frames):
@@ -41,7 +41,7 @@ def clip_of(frames=1, size=(96, 168), empty=False):
 
 
 class Fixed:
-    """The same clip again and again."""
+    """A data set of one clip."""
 
     def __init__(self, clip):
         self.clip = clip
@@ -66,8 +66,8 @@ def training(clip=None, score=None, held_out=None, **settings):
 
 
 @pytest.fixture(scope="module")
-def learner():
-    """A task after two steps, so that nothing is zero any more, and a batch with an object that is not there."""
+def task():
+    """A task after two steps, so that no weight is zero, and a batch with an invisible object."""
     made = training()
     samples = [(clip_of(2, empty=True), [0, 1], 0.0)]
     batch = made.collate(samples)
@@ -138,7 +138,7 @@ def test_losses_of_boxes_by_their_definition():
     assert found["iou"] == pytest.approx(-(0.5 * np.log(o) + 0.5 * np.log(1 - o)), rel=1e-5)
 
 
-def test_nothing_is_drawn_of_an_object_that_is_not_there():
+def test_an_invisible_object_has_no_matched_query():
     logits, boxes, target = torch.zeros(1, 4), torch.rand(1, 4, 4), torch.zeros(1, 4)
     answers_ = simota.match(logits, boxes, target, torch.tensor([False]))
     assert not answers_.any()
@@ -147,8 +147,8 @@ def test_nothing_is_drawn_of_an_object_that_is_not_there():
     assert all(v == 0 for v in simota.mask_losses(torch.zeros(0, 3, 3), torch.zeros(0, 3, 3)).values())
 
 
-def test_a_batch_pairs_every_picture_with_every_sentence(learner):
-    made, _ = learner
+def test_a_batch_pairs_every_picture_with_every_sentence(task):
+    made, _ = task
     clip = clip_of(2, empty=True)
     batch = batch_of([clip, clip_of(1)], [[1, 0], [0]], made.tokenizer, SIZE)
     assert batch["picture"].tolist() == [0, 0, 1, 1, 2]
@@ -163,8 +163,8 @@ def test_a_batch_pairs_every_picture_with_every_sentence(learner):
 
 
 # -------------------------------------------------------------------------------------------------------- what learns
-def test_every_term_is_finite_and_every_weight_learns(learner):
-    made, batch = learner
+def test_every_term_is_finite_and_every_weight_learns(task):
+    made, batch = task
     network = made.network.train()
     terms = made.losses(batch, 0)
     assert terms.keys() == simota.WEIGHTS.keys()
@@ -176,13 +176,13 @@ def test_every_term_is_finite_and_every_weight_learns(learner):
     network.zero_grad()
     sum(terms.values()).backward()
     still = {n for n, w in network.named_parameters() if w.grad is None or not w.grad.abs().sum() > 0}
-    assert {n for n in still if not n.endswith(("key.bias", "l_proj.bias"))} == set()  # a softmax does not see these
+    assert {n for n in still if not n.endswith(("key.bias", "l_proj.bias"))} == set()  # a softmax is invariant to these
     assert all(torch.isfinite(w.grad).all() for w in weights if w.grad is not None)
 
 
-def test_training_sees_what_inference_answers(learner):
-    """The two ways of sampling, all layers and all queries against the last and the chosen one."""
-    made, batch = learner
+def test_training_and_inference_compute_the_same_masks(task):
+    """Both implementations of sampling; all layers and queries, compared with the last layer and the selected query."""
+    made, batch = task
     network = copy.deepcopy(made.network).eval()
     frames, layout, size = network.prepare(batch["frames"])
     words = network.language_model(input_ids=batch["ids"], attention_mask=(~batch["padding"]).long())
@@ -196,7 +196,7 @@ def test_training_sees_what_inference_answers(learner):
     masks = network.draw(canvas, last.state[rows, best][:, None], last.centres[rows, best][:, None], size)
     assert masks.requires_grad
     for b, picture in enumerate(batch["picture"].tolist()):
-        features = Features(tokens[picture : picture + 1].detach(), layout, size)
+        features = UninextFeatures(tokens[picture : picture + 1].detach(), layout, size)
         said = Text(words.last_hidden_state[b : b + 1].detach(), batch["padding"][b : b + 1])
         answer = network.answer(features, said)
         assert int(answer.query) == int(best[b])
@@ -209,7 +209,7 @@ def test_training_sees_what_inference_answers(learner):
 
 
 def test_gradients_of_sampling_are_those_of_both_ways():
-    """`embedding_bag`, which inference uses, differentiated numerically against `grid_sample`, which learns."""
+    """Numerical gradients of `embedding_bag`, used in inference, equal those of `grid_sample`, used in training."""
     torch.manual_seed(0)
     attention, sizes = DeformableAttention(16, 2, 2, 2).double(), [(4, 6), (2, 3)]
     query, tokens = torch.randn(1, 5, 16).double(), torch.randn(1, 30, 16).double().requires_grad_()
@@ -227,7 +227,7 @@ def test_gradients_of_sampling_are_those_of_both_ways():
 
 
 @pytest.mark.slow
-def test_one_clip_is_learned_by_heart():
+def test_overfits_a_clip():
     made, steps = training(), 130
     batch = made.collate([(made.clips[0], [0, 1], 0.0)])
     optimizer = torch.optim.Adam(made.network.parameters())
@@ -249,7 +249,7 @@ class Killed(Exception):
     pass
 
 
-def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path):
+def test_an_interrupted_run_resumes_with_the_same_numbers(tmp_path):
     given = {"steps": 4, "batch": 2, "lr": 1e-3, "save_every": 2, "validate_every": 4, "log_every": 1, "device": "cpu"}
     settings = {**defaults_of(loop.DEFAULTS), **given}
     small = {"sizes": [SIZE, (48, 84)], "expressions": 1}
@@ -287,7 +287,7 @@ def test_validation_scores_every_expression():
 
 
 @pytest.mark.parametrize("settings", [{"variant": "uninext_large"}, {"layers": 3}])
-def test_settings_that_are_none_are_refused(settings):
+def test_settings_that_do_not_exist_are_refused(settings):
     with pytest.raises(InputError, match="|".join(map(str, settings.values())) + "|layers"):
         make_task("uninext", settings)
 

@@ -30,20 +30,20 @@ from rvos_ensemble.adapters.networks.urvos.attention import (
     CrossModalAttention,
     Memory,
     MemoryAttention,
-    SelfAttention,
+    ResidualSelfAttention,
     coordinates,
 )
 from rvos_ensemble.adapters.networks.urvos.memory import FrameMemory, Remembered, together
-from rvos_ensemble.adapters.networks.urvos.words import LONGEST, Words
+from rvos_ensemble.adapters.networks.urvos.vocabulary import LONGEST, Vocabulary
 from rvos_ensemble.adapters.training import urvos as training
 from rvos_ensemble.adapters.training.samples.sample import Sample
 from rvos_ensemble.adapters.training.urvos.task import DEFAULTS, URVOSTask, vocabulary
-from rvos_ensemble.adapters.urvos import URVOS
+from rvos_ensemble.adapters.urvos import URVOSAdapter
 from rvos_ensemble.ensemble.commands.train import score
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
-from rvos_ensemble.propagators.urvos import URVOS as SecondStage
+from rvos_ensemble.propagators.urvos import URVOSPropagator
 
-WORDS = Words(("a", "disc", "red", "star", "that", "turns"))
+WORDS = Vocabulary(("a", "disc", "red", "star", "that", "turns"))
 SMALL = urvos.URVOSVariant((1, 1, 1), 8, 16, 16, 8, 16, 8, 32)
 
 
@@ -83,7 +83,7 @@ def test_coordinates_of_every_cell():
     assert torch.equal(coordinates((3, 5)), found[0, :, :8])
 
 
-def naive_self_attention(layer: SelfAttention, tokens, padding):
+def naive_self_attention(layer: ResidualSelfAttention, tokens, padding):
     """tokens [N, C] in float64."""
     q, k, v = ([linear(part, x) for x in tokens] for part in (layer.query, layer.key, layer.value))
     found = []
@@ -237,7 +237,7 @@ def test_weights_that_do_not_fit_are_refused(spoil, told, tmp_path):
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(InputError, match=told):
         opened(tmp_path / "w.pth")
-    adapter = URVOS(weights=str(tmp_path / "w.pth"))
+    adapter = URVOSAdapter(weights=str(tmp_path / "w.pth"))
     assert adapter.check([moving_disc(2)[0]])
 
 
@@ -269,7 +269,7 @@ def test_word_order_matters(network):
 def test_the_first_stage_sees_every_frame_alone(weights):
     clip, _ = moving_disc(5)
     clip = Clip(clip.name, clip.frames, (*clip.expressions, Expression("disc", "7", "a blue disc")), clip.images)
-    some, one = (URVOS(weights=weights, short_side=48, frames_per_step=n).predict(clip) for n in (8, 2))
+    some, one = (URVOSAdapter(weights=weights, short_side=48, frames_per_step=n).predict(clip) for n in (8, 2))
     for e in ("0", "7"):
         assert not sequence_problems(some[e], clip, e, "urvos") and some[e].kind == "prob"
         assert np.abs(dense(some[e]).astype(int) - dense(one[e])).max() <= 1
@@ -277,13 +277,13 @@ def test_the_first_stage_sees_every_frame_alone(weights):
         assert some[e].scores == pytest.approx(expected, abs=1e-6)
     assert some["7"].notes["unknown_words"] == ["blue"] and "unknown_words" not in some["0"].notes
     alone = Clip(clip.name, clip.frames[3:4], clip.expressions, Pictures(clip.images.pictures[3:4]))
-    single = URVOS(weights=weights, short_side=48).predict(alone)
+    single = URVOSAdapter(weights=weights, short_side=48).predict(alone)
     assert np.abs(dense(single["0"])[0].astype(int) - some["0"].masks[3]).max() <= 1
 
 
 def test_the_second_stage_reads_the_sentence_and_the_clock(weights):
     clip, truth = moving_disc(4)
-    mover = SecondStage(weights=weights, short_side=48)
+    mover = URVOSPropagator(weights=weights, short_side=48)
     masks = MaskSequence.binary(truth)
     disc, star = propagate(clip, [PropagationTask(masks, (1,), sentence=s) for s in ("a disc", "a star")], mover)
     assert not np.array_equal(dense(disc), dense(star))
@@ -298,7 +298,7 @@ def test_the_memory_is_what_the_network_reads():
     clip, truth = moving_disc(16)
     kept = {}
     for over in ("frame", "mask"):
-        mover = SecondStage(weights="urvos_nano", memory=2, over=over)
+        mover = URVOSPropagator(weights="urvos_nano", memory=2, over=over)
         (found,) = propagate(clip, [PropagationTask(MaskSequence.binary(truth), (0,), sentence="the disc")], mover)
         expected, kept[over] = remembering(mover.network, clip, truth, over)
         for t, mask in enumerate(expected, 1):
@@ -327,9 +327,16 @@ def remembering(network, clip, truth, over):
 
 
 @pytest.mark.parametrize(
-    "cls, setting", [(URVOS, {"frames_per_step": 0}), (URVOS, {"short_side": -1}), (SecondStage, {"memory": 0}),
-                     (SecondStage, {"keep": "newest"}), (SecondStage, {"over": "object"}), (URVOS, {"rounds": 3})],
-)  # fmt: skip
+    "cls, setting",
+    [
+        (URVOSAdapter, {"frames_per_step": 0}),
+        (URVOSAdapter, {"short_side": -1}),
+        (URVOSPropagator, {"memory": 0}),
+        (URVOSPropagator, {"keep": "newest"}),
+        (URVOSPropagator, {"over": "object"}),
+        (URVOSAdapter, {"rounds": 3}),
+    ],
+)
 def test_settings_are_strict(cls, setting, weights):
     with pytest.raises(InputError, match=next(iter(setting))):
         cls(weights=weights, **setting)
@@ -388,7 +395,7 @@ def test_a_training_starts_from_what_there_is(monkeypatch, tmp_path):
             "resnet": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
             "looks": {"vocabulary", "short_side", "memory", "word", "position", "cross", "decoder"},
         }[name]
-    other = {**state, "vocabulary": Words(("the", "square", "green", "red")).packed()}
+    other = {**state, "vocabulary": Vocabulary(("the", "square", "green", "red")).packed()}
     torch.save(other, tmp_path / "other")
     with pytest.raises(InputError, match="other words"):
         task(monkeypatch, weights=str(tmp_path / "other"))
@@ -477,8 +484,8 @@ def test_other_weights_have_another_fingerprint(tmp_path):
     for i, path in enumerate(paths):
         weights["word.weight"] = weights["word.weight"] + i
         write_weights(weights, path)
-    one, other = (SecondStage(weights=str(path)).fingerprint() for path in paths)
-    assert one != other and one == SecondStage(weights=str(paths[0])).fingerprint()
+    one, other = (URVOSPropagator(weights=str(path)).fingerprint() for path in paths)
+    assert one != other and one == URVOSPropagator(weights=str(paths[0])).fingerprint()
 
 
 def test_the_shipped_recipe_runs(tmp_path, capsys):

@@ -11,15 +11,17 @@ import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference import weights
 from rvos_ensemble.adapters.inference.weights import read_weights, weights_file
-from rvos_ensemble.propagators.inference.families.aot import AOT
-from rvos_ensemble.propagators.inference.families.deaot import DeAOT
+from rvos_ensemble.propagators.inference.families.aot import AOTFamily
+from rvos_ensemble.propagators.inference.families.deaot import DeAOTFamily
 from rvos_ensemble.propagators.networks.variants import VARIANTS
 
 
 def test_every_variant_is_listed(capsys):
     assert run_ensemble.main(["weights"]) == 0
     printed = capsys.readouterr().out
-    published, unpublished = ({**getattr(AOT, k), **getattr(DeAOT, k)} for k in ("published", "unpublished"))
+    published, unpublished = (
+        {**getattr(AOTFamily, k), **getattr(DeAOTFamily, k)} for k in ("published", "unpublished")
+    )
     assert published.keys() | unpublished.keys() == VARIANTS.keys() and not published.keys() & unpublished.keys()
     assert all(f"\n  {name} " in printed for name in VARIANTS)
     assert "R50_DeAOTL_PRE_YTB_DAV.pth" in printed

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rvos_ensemble.adapters.networks.urvos import urvos
-from rvos_ensemble.adapters.networks.urvos.words import Words
+from rvos_ensemble.adapters.networks.urvos.vocabulary import Vocabulary
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 from rvos_ensemble.propagators.networks.variants import VARIANTS
 
@@ -30,7 +30,7 @@ def seeded(key, shape):
 def weights_of(name):
     if name in urvos.VARIANTS:
         torch.manual_seed(0)
-        return urvos.URVOS(urvos.VARIANTS[name], Words(("a", "disc", "red", "star", "that", "turns"))).state_dict()
+        return urvos.URVOS(urvos.VARIANTS[name], Vocabulary(("a", "disc", "red", "star", "that", "turns"))).state_dict()
     with torch.device("meta"):
         state = VOSNetwork(VARIANTS[name]).state_dict()
     index = {k: v for k, v in VOSNetwork(VARIANTS[name]).named_buffers() if v.dtype == torch.int64}

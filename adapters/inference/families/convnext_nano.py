@@ -5,7 +5,7 @@ from __future__ import annotations
 from rvos_ensemble.adapters.inference.family import Family
 
 
-class ConvNeXtNano(Family):
+class ConvNeXtNanoFamily(Family):
     """The backbone `convnext_nano`; its weights alone are not a network that a recipe can run."""
 
     kind = "backbone"

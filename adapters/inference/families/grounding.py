@@ -26,7 +26,7 @@ MATRICES = ("visual_proj.weight", "text_proj.weight", "modality.weight", TOKEN_T
 ENCODERS = {name: shapes for name, shapes in BACKBONES.items() if name in VISUAL}
 
 
-class Grounding(Family):
+class GroundingFamily(Family):
     """Grounding networks of every size."""
 
     kind = "grounding"

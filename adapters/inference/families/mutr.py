@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from rvos_ensemble.adapters.inference.segmenter_family import Published, SegmenterFamily, has
+from rvos_ensemble.adapters.inference.segmenter_family import PublishedSegmenter, SegmenterFamily, has
 from rvos_ensemble.adapters.networks.rvos.mutr import MUTR as Network
 
 
-class MUTR(SegmenterFamily):
+class MUTRFamily(SegmenterFamily):
     """MUTR with all its backbones."""
 
     network_class = Network
@@ -27,14 +27,14 @@ class MUTR(SegmenterFamily):
         " the names `vita.*` of the first are known",
     )
     published = (
-        Published("resnet50", "RYTVOS", 61.9, 65.3),
-        Published("resnet101", "RYTVOS", 63.6, 65.3),
-        Published("swin_l_p4w7", "RYTVOS", 68.4, 68.0),
-        Published("video_swin_t_p4w7", "RYTVOS", 64.0, 66.5),
-        Published("video_swin_s_p4w7", "RYTVOS", 65.1, 66.1),
-        Published("video_swin_b_p4w7", "RYTVOS", 67.5, 66.4),
-        Published("convnext_large", "RYTVOS", 66.7, 69.0),
-        Published("convmae_base", "RYTVOS", 66.9, 69.2),
+        PublishedSegmenter("resnet50", "RYTVOS", 61.9, 65.3),
+        PublishedSegmenter("resnet101", "RYTVOS", 63.6, 65.3),
+        PublishedSegmenter("swin_l_p4w7", "RYTVOS", 68.4, 68.0),
+        PublishedSegmenter("video_swin_t_p4w7", "RYTVOS", 64.0, 66.5),
+        PublishedSegmenter("video_swin_s_p4w7", "RYTVOS", 65.1, 66.1),
+        PublishedSegmenter("video_swin_b_p4w7", "RYTVOS", 67.5, 66.4),
+        PublishedSegmenter("convnext_large", "RYTVOS", 66.7, 69.0),
+        PublishedSegmenter("convmae_base", "RYTVOS", 66.9, 69.2),
     )
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from rvos_ensemble.adapters.inference.segmenter_family import Published, SegmenterFamily, has
+from rvos_ensemble.adapters.inference.segmenter_family import PublishedSegmenter, SegmenterFamily, has
 from rvos_ensemble.adapters.networks.rvos.soc import SOC as Network
 
 
-class SOC(SegmenterFamily):
+class SOCFamily(SegmenterFamily):
     """SOC with all its backbones."""
 
     network_class = Network
@@ -25,14 +25,14 @@ class SOC(SegmenterFamily):
         ".tar on Google Drive, with the weights under `model_state_dict`",
     )
     published = (
-        Published("video_swin_t_p4w7", "ytb_from_scratch"),
-        Published("video_swin_t_p4w7", "ytb_with_pretrain"),
-        Published("video_swin_b_p4w7", "ytb_with_pretrain"),
-        Published("video_swin_t_p4w7", "ytb_joint_train"),
-        Published("video_swin_b_p4w7", "ytb_joint_train"),
-        Published("video_swin_t_p4w7", "a2d_from_scratch"),
-        Published("video_swin_t_p4w7", "a2d_with_pretrain"),
-        Published("video_swin_b_p4w7", "a2d_with_pretrain"),
+        PublishedSegmenter("video_swin_t_p4w7", "ytb_from_scratch"),
+        PublishedSegmenter("video_swin_t_p4w7", "ytb_with_pretrain"),
+        PublishedSegmenter("video_swin_b_p4w7", "ytb_with_pretrain"),
+        PublishedSegmenter("video_swin_t_p4w7", "ytb_joint_train"),
+        PublishedSegmenter("video_swin_b_p4w7", "ytb_joint_train"),
+        PublishedSegmenter("video_swin_t_p4w7", "a2d_from_scratch"),
+        PublishedSegmenter("video_swin_t_p4w7", "a2d_with_pretrain"),
+        PublishedSegmenter("video_swin_b_p4w7", "a2d_with_pretrain"),
     )
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference.backbone_shapes import DETECTRON2_BACKBONES
-from rvos_ensemble.adapters.inference.segmenter_family import Published, SegmenterFamily, has
+from rvos_ensemble.adapters.inference.segmenter_family import PublishedSegmenter, SegmenterFamily, has
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 
 
-class UNINEXT(SegmenterFamily):
+class UNINEXTFamily(SegmenterFamily):
     """UNINEXT with all its backbones, in its video-level training."""
 
     network_class = Uninext
@@ -43,10 +43,10 @@ class UNINEXT(SegmenterFamily):
         "model_final.pth in a OneDrive folder of that name, with the weights under `model`; image_joint_* does not do",
     )
     published = (
-        Published("resnet50", "video_joint_r50", 61.2, 63.9),
-        Published("convnext_large", "video_joint_convnext_large", 66.2, 66.7),
-        Published("vit_huge", "video_joint_vit_huge", 70.1, 72.5),
-        Published("resnet50", "single_task_rvos", 57.2),
+        PublishedSegmenter("resnet50", "video_joint_r50", 61.2, 63.9),
+        PublishedSegmenter("convnext_large", "video_joint_convnext_large", 66.2, 66.7),
+        PublishedSegmenter("vit_huge", "video_joint_vit_huge", 70.1, 72.5),
+        PublishedSegmenter("resnet50", "single_task_rvos", 57.2),
     )
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:

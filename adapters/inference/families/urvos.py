@@ -18,13 +18,13 @@ from rvos_ensemble.adapters.files.torch_file import reason
 from rvos_ensemble.adapters.inference.family import Family
 from rvos_ensemble.adapters.networks.urvos.urvos import URVOS as Network
 from rvos_ensemble.adapters.networks.urvos.urvos import URVOSVariant
-from rvos_ensemble.adapters.networks.urvos.words import Words
+from rvos_ensemble.adapters.networks.urvos.vocabulary import Vocabulary
 
 LONGEST_VOCABULARY = 1 << 24  # bytes of all words
 LARGEST = 1 << 14  # short side of a frame, pixels
 
 
-class URVOS(Family):
+class URVOSFamily(Family):
     """URVOS of every size; a checkpoint also holds its vocabulary."""
 
     training = "rvos_ensemble.adapters.training.urvos"
@@ -35,15 +35,15 @@ class URVOS(Family):
         return "vocabulary" in weights or "memory.present.weight" in weights
 
     def variant(
-        self, weights: Mapping[str, Tensor], path: Path, expected: tuple[URVOSVariant, Words] | None = None
-    ) -> tuple[URVOSVariant, Words]:
+        self, weights: Mapping[str, Tensor], path: Path, expected: tuple[URVOSVariant, Vocabulary] | None = None
+    ) -> tuple[URVOSVariant, Vocabulary]:
         """The sizes of the network and its words."""
         try:
-            return sizes_of(weights), Words.unpack(_vocabulary(weights["vocabulary"]))
+            return sizes_of(weights), Vocabulary.unpack(_vocabulary(weights["vocabulary"]))
         except Exception as error:  # a weight is missing or has another form
             raise InputError(f"{path}: not weights of URVOS ({reason(error)} is missing or damaged)") from error
 
-    def build(self, weights: Mapping[str, Tensor], variant: tuple[URVOSVariant, Words], **options: Any) -> Network:
+    def build(self, weights: Mapping[str, Tensor], variant: tuple[URVOSVariant, Vocabulary], **options: Any) -> Network:
         return Network(*variant)
 
 

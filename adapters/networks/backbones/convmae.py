@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.networks.backbones.convnext import LayerNorm2d
-from rvos_ensemble.adapters.networks.backbones.vit import Block, resize_positions
+from rvos_ensemble.adapters.networks.backbones.vit import ViTBlock, resize_positions
 
 
-class PatchEmbed(nn.Module):
+class ConvMAEPatchEmbed(nn.Module):
     """Halves the resolution (the first: a quarter) by a convolution; norm and GELU follow."""
 
     def __init__(self, c_in: int, c_out: int, side: int):
@@ -75,14 +75,14 @@ class ConvMAE(nn.Module):
         super().__init__()
         c4, c8, c16 = channels
         self.channels = (c4, c8, c16, c16)
-        self.patch_embed1 = PatchEmbed(3, c4, 4)
-        self.patch_embed2 = PatchEmbed(c4, c8, 2)
-        self.patch_embed3 = PatchEmbed(c8, c16, 2)
+        self.patch_embed1 = ConvMAEPatchEmbed(3, c4, 4)
+        self.patch_embed2 = ConvMAEPatchEmbed(c4, c8, 2)
+        self.patch_embed3 = ConvMAEPatchEmbed(c8, c16, 2)
         self.patch_embed4 = nn.Linear(c16, c16)
         self.pos_embed = nn.Parameter(torch.zeros(1, 14 * 14, c16))
         self.blocks1 = nn.Sequential(*(ConvBlock(c4) for _ in range(depths[0])))
         self.blocks2 = nn.Sequential(*(ConvBlock(c8) for _ in range(depths[1])))
-        self.blocks3 = nn.Sequential(*(Block(c16, heads, max_size // 16, i in windowed) for i in range(depths[2])))
+        self.blocks3 = nn.Sequential(*(ViTBlock(c16, heads, max_size // 16, i in windowed) for i in range(depths[2])))
         self.norm3 = nn.LayerNorm(c16, eps=1e-6)
         self.norm4 = nn.LayerNorm(c16, eps=1e-6)
 

@@ -42,7 +42,7 @@ def block(x: Tensor, depthwise: Layer, norm: Layer, mlp: Layer, gamma: Tensor) -
 
 
 # ---------------------------------------------------------------------------------------------- names of timm (MUTR)
-class Block(nn.Module):
+class ConvNeXtBlock(nn.Module):
     """A block in timm's names."""
 
     def __init__(self, channels: int):
@@ -56,7 +56,7 @@ class Block(nn.Module):
         return block(x, self.conv_dw, self.norm, self.mlp, self.gamma)
 
 
-class Stage(nn.Module):
+class ConvNeXtStage(nn.Module):
     """Halves the resolution (the first stage does not), then blocks."""
 
     def __init__(self, c_in: int, c_out: int, depth: int):
@@ -64,7 +64,7 @@ class Stage(nn.Module):
         self.downsample = nn.Identity()
         if c_in != c_out:
             self.downsample = nn.Sequential(LayerNorm2d(c_in, eps=1e-6), nn.Conv2d(c_in, c_out, 2, 2))
-        self.blocks = nn.Sequential(*(Block(c_out) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(c_out) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(self.downsample(x))
@@ -81,7 +81,7 @@ class ConvNeXt(nn.Module):
         self.channels = tuple(channels)
         self.stem = nn.Sequential(nn.Conv2d(3, channels[0], 4, 4), LayerNorm2d(channels[0], eps=1e-6))
         pairs = pairwise((channels[0], *channels))
-        self.stages = nn.ModuleList(Stage(a, b, depth) for (a, b), depth in zip(pairs, depths, strict=True))
+        self.stages = nn.ModuleList(ConvNeXtStage(a, b, depth) for (a, b), depth in zip(pairs, depths, strict=True))
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """Frames [B, 3, H, W] to four maps [B, C, h, w]; a rest of less than a patch at the border is not seen."""

@@ -24,7 +24,7 @@ class ConvNorm(nn.Conv2d):
         return F.conv2d(x, self.weight * scale.view(-1, 1, 1, 1), shift, self.stride, self.padding)
 
 
-class Bottleneck(nn.Module):
+class Detectron2Bottleneck(nn.Module):
     """1x1, 3x3 (which strides), 1x1 convolutions beside a shortcut."""
 
     def __init__(self, c_in: int, width: int, stride: int):
@@ -52,8 +52,8 @@ class Detectron2ResNet(nn.Module):
         c_in = 64
         for i, depth in enumerate(depths):
             width = 64 << i
-            first = Bottleneck(c_in, width, stride=1 if i == 0 else 2)
-            rest = (Bottleneck(4 * width, width, stride=1) for _ in range(depth - 1))
+            first = Detectron2Bottleneck(c_in, width, stride=1 if i == 0 else 2)
+            rest = (Detectron2Bottleneck(4 * width, width, stride=1) for _ in range(depth - 1))
             self.add_module(f"res{i + 2}", nn.Sequential(first, *rest))
             c_in = 4 * width
 

@@ -152,7 +152,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
-class Stage(nn.Module):
+class SwinStage(nn.Module):
     """Blocks at one resolution, and (for images) the way down to the next."""
 
     def __init__(self, channels: int, depth: int, heads: int, window: Volume, downsample: nn.Module | None):
@@ -173,7 +173,7 @@ class Stage(nn.Module):
         return tokens[:, :-1].unflatten(1, size)
 
 
-class PatchEmbed(nn.Module):
+class SwinPatchEmbed(nn.Module):
     """Patches of 4x4 pixels to tokens; the image is padded to whole patches."""
 
     def __init__(self, channels: int, video: bool):
@@ -204,13 +204,13 @@ class Swin(nn.Module):
         super().__init__()
         self.video = video
         self.channels = [channels << i for i in range(len(depths))]
-        self.patch_embed = PatchEmbed(channels, video)
+        self.patch_embed = SwinPatchEmbed(channels, video)
         window = (8, 7, 7) if video else (1, 7, 7)
         merges = [*(PatchMerging(c) for c in self.channels[:-1]), None]
         # the checkpoints of the two keep the way down in different places
         inside = [None] * len(merges) if video else merges
         stages = zip(self.channels, depths, heads, inside, strict=True)
-        self.layers = nn.ModuleList(Stage(c, depth, h, window, down) for c, depth, h, down in stages)
+        self.layers = nn.ModuleList(SwinStage(c, depth, h, window, down) for c, depth, h, down in stages)
         if video:
             self.downsamples = nn.ModuleList(merges[:-1])
         else:

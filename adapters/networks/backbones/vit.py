@@ -59,7 +59,7 @@ def relative(table: Tensor, n: int) -> Tensor:
     return table[at[:, None] - at + n - 1]
 
 
-class Attention(nn.Module):
+class ViTAttention(nn.Module):
     """Self-attention over a map, with a bias q . (row offset) + q . (column offset)."""
 
     def __init__(self, channels: int, heads: int, side: int):
@@ -90,7 +90,7 @@ class Attention(nn.Module):
         return self.proj(x.unflatten(2, (h, w)).permute(0, 2, 3, 1, 4).flatten(3))
 
 
-class Block(nn.Module):
+class ViTBlock(nn.Module):
     """Attention, in windows or over the whole map, then the MLP.
 
     Args:
@@ -103,7 +103,7 @@ class Block(nn.Module):
         super().__init__()
         self.windowed = windowed
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = Attention(channels, heads, WINDOW if windowed else side)
+        self.attn = ViTAttention(channels, heads, WINDOW if windowed else side)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = GELUMlp(channels)
 
@@ -140,7 +140,7 @@ class ViT(nn.Module):
         self.patch_embed = nn.Module()
         self.patch_embed.proj = nn.Conv2d(3, channels, 16, 16)
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + 14 * 14, channels))  # the first is of a class token
-        self.blocks = nn.ModuleList(Block(channels, heads, side=64, windowed=i in windowed) for i in range(depth))
+        self.blocks = nn.ModuleList(ViTBlock(channels, heads, side=64, windowed=i in windowed) for i in range(depth))
         self.fpn1 = nn.Sequential(nn.ConvTranspose2d(channels, channels // 2, 2, 2))
 
     def forward(self, frames: Tensor) -> list[Tensor]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rvos_ensemble.adapters.networks.deformable import Layers
-from rvos_ensemble.adapters.networks.fpn import Words
+from rvos_ensemble.adapters.networks.fpn import WordFeatures
 from rvos_ensemble.adapters.networks.layers import Attention, FeedForward
-from rvos_ensemble.adapters.networks.rvos.parts import Features, Queries
+from rvos_ensemble.adapters.networks.rvos.parts import ClipFeatures, QueryOutputs
 from rvos_ensemble.adapters.networks.rvos.referformer import ReferFormer
 from rvos_ensemble.adapters.networks.rvos.temporal import Temporal
 
@@ -55,10 +55,10 @@ class MUTR(ReferFormer):
         self.MTA = Layers(lambda: WordsLook(g.width, g.hidden), 1)
         self.mti = Temporal(g.queries, 4, True, g.width, g.temporal, g.hidden)
 
-    def fuse(self, tokens: Tensor, words: Words) -> Tensor:
+    def fuse(self, tokens: Tensor, words: WordFeatures) -> Tensor:
         return tokens + self.fusion_module(tokens, words)
 
-    def start(self, features: Features, words: Words) -> Tensor:
+    def start(self, features: ClipFeatures, words: WordFeatures) -> Tensor:
         states = words.states
         for level in features.tokens.split([h * w for h, w in features.sizes], 1):
             clips = level.unflatten(0, (features.clips, -1)).flatten(1, 2)  # [clips, T * h * w, C]
@@ -67,10 +67,10 @@ class MUTR(ReferFormer):
             states = self.MTA.layers[0](states, words.position, clips)
         return states[:, 0]  # the token that stands for the sentence
 
-    def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:
+    def conclude(self, states: Tensor, boxes: Tensor, words: WordFeatures, head: int, last: int) -> QueryOutputs:
         """The released code keeps only the last layer's queries in evaluation, then takes heads by their place: the
         queries of the clip come from the last layer, class head and boxes from the first."""
         clip = self.mti(states[:, :, last])  # [E, Q, C]
         clip = clip[:, None].expand(-1, states.shape[1], -1, -1)
         box = boxes[:, :, head]
-        return Queries(self.class_embed[head](clip), box, box[..., :2], clip)
+        return QueryOutputs(self.class_embed[head](clip), box, box[..., :2], clip)

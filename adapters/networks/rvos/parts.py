@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rvos_ensemble.adapters.networks.dynamic_masks import Kernels, dynamic_masks
-from rvos_ensemble.adapters.networks.fpn import Words
+from rvos_ensemble.adapters.networks.fpn import WordFeatures
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.networks.layers import Attention, Size, sine_wave, to_map
 
@@ -45,7 +45,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Features:
+class ClipFeatures:
     """A clip without text: about 20 MB per frame of 360x640 (ReferFormer, MUTR), 7 MB (SOC).
 
     In training several clips of T frames each, one after the other: there are then clips * T rows of everything.
@@ -69,7 +69,7 @@ class Features:
     def __len__(self) -> int:
         return len(self.tokens) // self.clips
 
-    def rows(self, words: Words) -> Tensor:
+    def rows(self, words: WordFeatures) -> Tensor:
         """The row of each frame under each expression, int64 [E * T].
 
         Args:
@@ -80,7 +80,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Queries:
+class QueryOutputs:
     """What the transformer found for E expressions in T frames.
 
     Args:
@@ -108,28 +108,28 @@ class Resizer(nn.Module):
         return self.layer_norm(self.fc(x))
 
 
-class Fusion(nn.Module):
+class WordFusion(nn.Module):
     """What each token of a frame finds among the words, [B, S, C]; what is done with it the networks differ in."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.multihead_attn = Attention(channels)
 
-    def forward(self, x: Tensor, words: Words) -> Tensor:
+    def forward(self, x: Tensor, words: WordFeatures) -> Tensor:
         return self.multihead_attn(x, words.states + words.position, words.states, words.seen)
 
 
-def levels_of(tokens: Tensor, features: Features) -> Levels:
+def levels_of(tokens: Tensor, features: ClipFeatures) -> Levels:
     """The encoder's levels at strides 8, 16, 32 out of their tokens, one after the other."""
     lengths = [h * w for h, w in features.sizes[:3]]
     return list(zip(tokens.split(lengths, 1), features.sizes, strict=False))
 
 
-def resize_words(text: Text, resizer: Resizer) -> Words:
+def resize_words(text: Text, resizer: Resizer) -> WordFeatures:
     """Expressions through a resizer, each word with its place in its own sentence."""
     states, there = resizer(text.states), ~text.padding
     place = there.cumsum(1) / (there.sum(1, keepdim=True) + 1e-6) * (2 * math.pi)
-    return Words(states, sine_wave(place, states.shape[2]), there[:, None, None], resizer(text.sentence))
+    return WordFeatures(states, sine_wave(place, states.shape[2]), there[:, None, None], resizer(text.sentence))
 
 
 def level_maps(levels: Levels, rows: Tensor) -> list[Tensor]:

@@ -10,15 +10,15 @@ import dataclasses
 from torch import Tensor, nn
 
 from rvos_ensemble.adapters.networks.dynamic_masks import Kernels
-from rvos_ensemble.adapters.networks.fpn import CrossModalFPN, Words
+from rvos_ensemble.adapters.networks.fpn import CrossModalFPN, WordFeatures
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.networks.rvos.parts import (
-    Features,
-    Fusion,
+    ClipFeatures,
     Geometry,
     Levels,
-    Queries,
+    QueryOutputs,
     Resizer,
+    WordFusion,
     masks_of,
     resize_words,
 )
@@ -47,34 +47,40 @@ class ReferFormer(RVOS):
         super().__init__(backbone, text_encoder, classes, layer)
         g = self.geometry
         self.resizer = Resizer(text_encoder.config.hidden_size, g.width)
-        self.fusion_module = Fusion(g.width)
+        self.fusion_module = WordFusion(g.width)
         self.pixel_decoder = CrossModalFPN(self.backbone[0].channels[0], g.width, g.hidden)
 
     def encode(
         self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None), clips: int = 1
-    ) -> Features:
+    ) -> ClipFeatures:
         found = super().encode(frames, frames_per_step, keep, clips)
         fine = self.pixel_decoder.prepare(found.fine, found.fine_size, frames_per_step, clips)
         return dataclasses.replace(found, fine=fine)
 
-    def words(self, text: Text) -> Words:
+    def words(self, text: Text) -> WordFeatures:
         return resize_words(text, self.resizer)
 
     def project_fine(self, x: Tensor) -> Tensor:
         return self.pixel_decoder.adapter_1(x)
 
-    def fuse(self, tokens: Tensor, words: Words) -> Tensor:
+    def fuse(self, tokens: Tensor, words: WordFeatures) -> Tensor:
         return tokens * self.fusion_module(tokens, words)
 
-    def start(self, features: Features, words: Words) -> Tensor:
+    def start(self, features: ClipFeatures, words: WordFeatures) -> Tensor:
         return words.sentence
 
-    def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:
+    def conclude(self, states: Tensor, boxes: Tensor, words: WordFeatures, head: int, last: int) -> QueryOutputs:
         state, box = states[:, :, head], boxes[:, :, head]
-        return Queries(self.class_embed[head](state), box, box[..., :2], state)
+        return QueryOutputs(self.class_embed[head](state), box, box[..., :2], state)
 
     def masks(
-        self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None
+        self,
+        features: ClipFeatures,
+        levels: Levels,
+        words: WordFeatures,
+        kernels: Kernels,
+        centres: Tensor,
+        step: int | None,
     ) -> Tensor:
         def head(x: Tensor, rows: Tensor) -> Tensor:
             return masks_of(rows, x, kernels, centres, self.pixel_decoder.mask_features)
@@ -82,7 +88,7 @@ class ReferFormer(RVOS):
         rows = features.rows(words)
         return self.pixel_decoder(features.fine, rows, features.fine_size, levels, words, step, head)
 
-    def pixels(self, features: Features, levels: Levels, words: Words) -> Tensor:
+    def pixels(self, features: ClipFeatures, levels: Levels, words: WordFeatures) -> Tensor:
         def head(x: Tensor, _rows: Tensor) -> Tensor:
             return self.pixel_decoder.mask_features(x)
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from rvos_ensemble.adapters.networks.backbones.backbone import Backbone
 from rvos_ensemble.adapters.networks.deformable import DeformableTransformer
 from rvos_ensemble.adapters.networks.dynamic_masks import Kernels, parameters_per_query
-from rvos_ensemble.adapters.networks.fpn import Words
+from rvos_ensemble.adapters.networks.fpn import WordFeatures
 from rvos_ensemble.adapters.networks.interface import Answer, Network, Text, in_steps, join
 from rvos_ensemble.adapters.networks.layers import MLP, fold_batch_norm, to_map, to_tokens
-from rvos_ensemble.adapters.networks.rvos.parts import Features, Geometry, Levels, Queries, levels_of
+from rvos_ensemble.adapters.networks.rvos.parts import ClipFeatures, Geometry, Levels, QueryOutputs, levels_of
 
 
 class RVOS(Network):
@@ -59,7 +59,7 @@ class RVOS(Network):
 
     # What the networks differ in ---------------------------------------------------------------------------------
 
-    def words(self, text: Text) -> Words:
+    def words(self, text: Text) -> WordFeatures:
         """Expressions in the width of the network."""
         raise NotImplementedError
 
@@ -67,15 +67,15 @@ class RVOS(Network):
         """The backbone's map at stride 4 as the pixel decoder needs it, frame by frame."""
         raise NotImplementedError
 
-    def fuse(self, tokens: Tensor, words: Words) -> Tensor:
+    def fuse(self, tokens: Tensor, words: WordFeatures) -> Tensor:
         """Tokens [B, S, C], each frame with its own words, to the same."""
         raise NotImplementedError
 
-    def start(self, features: Features, words: Words) -> Tensor:
+    def start(self, features: ClipFeatures, words: WordFeatures) -> Tensor:
         """What the queries are before the decoder, [E, C]."""
         raise NotImplementedError
 
-    def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:
+    def conclude(self, states: Tensor, boxes: Tensor, words: WordFeatures, head: int, last: int) -> QueryOutputs:
         """What is answered, from states [E, T, L, Q, C] and boxes [E, T, L, Q, 4] of all layers.
 
         Args:
@@ -86,7 +86,13 @@ class RVOS(Network):
         raise NotImplementedError
 
     def masks(
-        self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None
+        self,
+        features: ClipFeatures,
+        levels: Levels,
+        words: WordFeatures,
+        kernels: Kernels,
+        centres: Tensor,
+        step: int | None,
     ) -> Tensor:
         """Mask logits [E * T, K, h4, w4] of chosen queries.
 
@@ -100,7 +106,7 @@ class RVOS(Network):
         """
         raise NotImplementedError
 
-    def pixels(self, features: Features, levels: Levels, words: Words) -> Tensor:
+    def pixels(self, features: ClipFeatures, levels: Levels, words: WordFeatures) -> Tensor:
         """What `masks` draws them from, [E * T, mask_channels, h4, w4]: for training, all frames at once."""
         raise NotImplementedError
 
@@ -121,7 +127,7 @@ class RVOS(Network):
 
     def encode(
         self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None), clips: int = 1
-    ) -> Features:
+    ) -> ClipFeatures:
         """See `Network.encode`.
 
         Args:
@@ -146,7 +152,7 @@ class RVOS(Network):
         else:
             tokens, fine = in_steps(lambda x: project(*backbone(x)), frames_per_step, frames[keep])
         fine_size, *sizes = shapes
-        return Features(tokens, sizes, fine, fine_size, tuple(frames.shape[-2:]), clips)
+        return ClipFeatures(tokens, sizes, fine, fine_size, tuple(frames.shape[-2:]), clips)
 
     def answer(self, features, text, frames_per_step=None, masks_for="selected", query=None) -> Answer:
         # expressions ride together as long as their frames fit into a step
@@ -158,7 +164,7 @@ class RVOS(Network):
             answers.append(self._answer(features, text[part], frames_per_step, masks_for, given))
         return join(answers)
 
-    def learn(self, features: Features, text: Text) -> tuple[list[Queries], Tensor, Tensor]:
+    def learn(self, features: ClipFeatures, text: Text) -> tuple[list[QueryOutputs], Tensor, Tensor]:
         """What training needs.
 
         Args:
@@ -177,7 +183,9 @@ class RVOS(Network):
         levels = levels_of(tokens, features)
         return found, self.pixels(features, levels, words), to_map(*levels[0])
 
-    def _answer(self, features: Features, text: Text, step: int | None, masks_for: str, query: Tensor | None) -> Answer:
+    def _answer(
+        self, features: ClipFeatures, text: Text, step: int | None, masks_for: str, query: Tensor | None
+    ) -> Answer:
         words = self.words(text)
         shape = (len(text), len(features))
         tokens, states, boxes = self._decode(features, words, step)
@@ -207,7 +215,7 @@ class RVOS(Network):
             boxes, scores, logits = boxes[:, 0], scores[:, 0], None if logits is None else logits[:, 0]
         return Answer(query_scores, query, boxes, scores if self.per_frame_scores else None, logits)
 
-    def _decode(self, features: Features, words: Words, step: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _decode(self, features: ClipFeatures, words: WordFeatures, step: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """The transformer over every frame under every expression, E * T of them.
 
         Returns:

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from rvos_ensemble.adapters.networks.deformable import refine
 from rvos_ensemble.adapters.networks.dynamic_masks import Kernels
-from rvos_ensemble.adapters.networks.fpn import SpatialFPN, Words
+from rvos_ensemble.adapters.networks.fpn import SpatialFPN, WordFeatures
 from rvos_ensemble.adapters.networks.interface import Text, in_steps
 from rvos_ensemble.adapters.networks.layers import to_map
 from rvos_ensemble.adapters.networks.rvos.parts import (
-    Features,
-    Fusion,
+    ClipFeatures,
     Geometry,
     Levels,
-    Queries,
+    QueryOutputs,
     Resizer,
+    WordFusion,
     level_maps,
     masks_of,
     resize_words,
@@ -42,34 +42,40 @@ class SOC(RVOS):
         super().__init__(backbone, text_encoder, classes, layer)
         g = self.geometry
         self.txt_proj = Resizer(text_encoder.config.hidden_size, g.width)
-        self.vlf = Fusion(g.width)
-        self.lvf = Fusion(g.width)  # serves a loss in training; the checkpoints hold it
+        self.vlf = WordFusion(g.width)
+        self.lvf = WordFusion(g.width)  # serves a loss in training; the checkpoints hold it
         self.voc = Temporal(g.queries, None, False, g.width, g.temporal, g.hidden)
         self.spatial_decoder = SpatialFPN(self.backbone[0].channels[0], g.mask_channels, g.width)
 
-    def words(self, text: Text) -> Words:
+    def words(self, text: Text) -> WordFeatures:
         return resize_words(text, self.txt_proj)
 
     def project_fine(self, x: Tensor) -> Tensor:
         return self.spatial_decoder.adapter3(x)
 
-    def fuse(self, tokens: Tensor, words: Words) -> Tensor:
+    def fuse(self, tokens: Tensor, words: WordFeatures) -> Tensor:
         return tokens * self.vlf(tokens, words)
 
-    def start(self, features: Features, words: Words) -> Tensor:
+    def start(self, features: ClipFeatures, words: WordFeatures) -> Tensor:
         return torch.zeros_like(words.sentence)
 
-    def conclude(self, states: Tensor, boxes: Tensor, words: Words, head: int, last: int) -> Queries:
+    def conclude(self, states: Tensor, boxes: Tensor, words: WordFeatures, head: int, last: int) -> QueryOutputs:
         """The released code, in evaluation, joins the queries of the clip with those of the first layer alone, and
         answers with the heads of that layer."""
         clip = self.voc(states[:, :, last], words.sentence)[:, None]  # [E, 1, Q, C]
         state = states[:, :, head] + clip
         before = boxes[:, :, head - 1] if head else self.transformer.first_reference(self.query_embed.weight)
         box = refine(self.bbox_embed[head](state), before)
-        return Queries(self.class_embed[head](state), box, boxes[:, :, head, :, :2], state)
+        return QueryOutputs(self.class_embed[head](state), box, boxes[:, :, head, :, :2], state)
 
     def masks(
-        self, features: Features, levels: Levels, words: Words, kernels: Kernels, centres: Tensor, step: int | None
+        self,
+        features: ClipFeatures,
+        levels: Levels,
+        words: WordFeatures,
+        kernels: Kernels,
+        centres: Tensor,
+        step: int | None,
     ) -> Tensor:
         frame = features.rows(words)
 
@@ -80,6 +86,6 @@ class SOC(RVOS):
 
         return in_steps(run, step, torch.arange(len(centres), device=centres.device))
 
-    def pixels(self, features: Features, levels: Levels, words: Words) -> Tensor:
+    def pixels(self, features: ClipFeatures, levels: Levels, words: WordFeatures) -> Tensor:
         fine = to_map(features.fine[features.rows(words)], features.fine_size)
         return self.spatial_decoder(fine, [to_map(x, size) for x, size in levels])

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from rvos_ensemble.adapters.networks.layers import Attention, FeedForward
 
 
-class SelfAttention(nn.Module):
+class QuerySelfAttention(nn.Module):
     """Attention among x, residual and norm."""
 
     def __init__(self, channels: int):
@@ -26,7 +26,7 @@ class SelfAttention(nn.Module):
         return self.norm(x + self.self_attn(placed, placed, x, mask))
 
 
-class CrossAttention(nn.Module):
+class QueryCrossAttention(nn.Module):
     """Attention from x to a memory, residual and norm."""
 
     def __init__(self, channels: int):
@@ -74,10 +74,10 @@ class Temporal(nn.Module):
         self.query_embed = nn.Embedding(queries, channels)
         if learned_start:
             self.query_feat = nn.Embedding(queries, channels)
-        self.enc_self_attn = nn.ModuleList(SelfAttention(channels) for _ in range(layers))
+        self.enc_self_attn = nn.ModuleList(QuerySelfAttention(channels) for _ in range(layers))
         self.enc_ffn = nn.ModuleList(NormedFeedForward(channels, hidden) for _ in range(layers))
-        self.transformer_cross_attention_layers = nn.ModuleList(CrossAttention(channels) for _ in range(layers))
-        self.transformer_self_attention_layers = nn.ModuleList(SelfAttention(channels) for _ in range(layers))
+        self.transformer_cross_attention_layers = nn.ModuleList(QueryCrossAttention(channels) for _ in range(layers))
+        self.transformer_self_attention_layers = nn.ModuleList(QuerySelfAttention(channels) for _ in range(layers))
         self.transformer_ffn_layers = nn.ModuleList(NormedFeedForward(channels, hidden) for _ in range(layers))
         self.decoder_norm = nn.LayerNorm(channels)
 

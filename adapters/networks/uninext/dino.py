@@ -109,7 +109,7 @@ class BiAttention(nn.Module):
         return to_image, to_words
 
 
-class Fusion(nn.Module):
+class EarlyFusion(nn.Module):
     """Bi-directional attention, added to what was normalised for it."""
 
     def __init__(self, image: int, words: int, inner: int = 2048, heads: int = 8):
@@ -156,7 +156,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Queries:
+class DecoderQueries:
     """The queries of B pairs of a frame and an expression after one layer of the decoder.
 
     Args:
@@ -171,7 +171,7 @@ class Queries:
 
 
 @dataclass(frozen=True)
-class Found:
+class DinoOutput:
     """What the transformer finds for B pairs of a frame and an expression.
 
     Args:
@@ -182,7 +182,7 @@ class Found:
         sentence: [B, D], mean of the words after fusion.
     """
 
-    layers: list[Queries]
+    layers: list[DecoderQueries]
     cells: Tensor
     ratings: Tensor
     tokens: Tensor
@@ -198,7 +198,7 @@ class DinoTransformer(nn.Module):
         shape = {"hidden": s.hidden, "heads": s.heads, "points": s.points}
         self.encoder = Layers(lambda: EncoderLayer(s.channels, **shape), s.encoder_layers or s.layers)
         self.encoder.vl_layers = nn.ModuleList([nn.Module()])
-        self.encoder.vl_layers[0].b_attn = Fusion(s.channels, words, s.inner, s.heads)
+        self.encoder.vl_layers[0].b_attn = EarlyFusion(s.channels, words, s.inner, s.heads)
         self.decoder = Layers(lambda: DecoderLayer(s.channels, **shape), s.layers)
         self.decoder.ref_point_head = MLP(2 * s.channels, s.channels, s.channels)
         self.level_embed = nn.Parameter(torch.zeros(4, s.channels))
@@ -207,7 +207,7 @@ class DinoTransformer(nn.Module):
         self.enc_output_norm = nn.LayerNorm(s.channels)
 
     @property
-    def fusion(self) -> Fusion:
+    def fusion(self) -> EarlyFusion:
         """Of image and words, once, before the first layer of the encoder."""
         return self.encoder.vl_layers[0].b_attn
 
@@ -219,7 +219,7 @@ class DinoTransformer(nn.Module):
         layout: Layout,
         rate: Callable[[Tensor], Tensor],
         box_heads: Sequence[MLP],
-    ) -> Found:
+    ) -> DinoOutput:
         """Queries of frames about expressions.
 
         Args:
@@ -253,9 +253,9 @@ class DinoTransformer(nn.Module):
             position = self.decoder.ref_point_head(waves.flatten(2))
             x = layer(x, position, reference, tokens, layout.sizes, layout.padding)
             delta = head(x)
-            layers.append(Queries(x, refine(delta, boxes), start[..., :2]))
+            layers.append(DecoderQueries(x, refine(delta, boxes), start[..., :2]))
             boxes = refine(delta, start)
-        return Found(layers, cells, ratings, tokens, sentence)
+        return DinoOutput(layers, cells, ratings, tokens, sentence)
 
     def _encode(self, x: Tensor, layout: Layout) -> Tensor:
         count = torch.tensor([h * w for h, w in layout.sizes], device=x.device)

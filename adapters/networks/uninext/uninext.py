@@ -26,7 +26,7 @@ from rvos_ensemble.adapters.networks.backbones.vit import ViT
 from rvos_ensemble.adapters.networks.dynamic_masks import Kernels, dynamic_masks, parameters_per_query
 from rvos_ensemble.adapters.networks.interface import Answer, Network, Text, in_steps
 from rvos_ensemble.adapters.networks.layers import MLP, to_map, to_tokens
-from rvos_ensemble.adapters.networks.uninext.dino import DinoTransformer, Found, Layout, Sizes
+from rvos_ensemble.adapters.networks.uninext.dino import DinoOutput, DinoTransformer, Layout, Sizes
 
 BACKBONES = {
     "resnet50": Detectron2ResNet,
@@ -56,7 +56,7 @@ IGNORED = (
 
 
 @dataclass(frozen=True)
-class Features:
+class UninextFeatures:
     """What `Uninext.encode` knows of a clip.
 
     Args:
@@ -180,14 +180,14 @@ class Uninext(Network):
         return self.detr.detr.backbone[0].backbone
 
     @torch.no_grad()
-    def encode(self, frames: Tensor, frames_per_step: int | None = None) -> Features:
+    def encode(self, frames: Tensor, frames_per_step: int | None = None) -> UninextFeatures:
         """See `Network.encode`; frames of a size that the backbone does not divide are padded with zeros.
 
         Raises:
             InputError: the frames have fewer cells than the network has queries.
         """
         frames, layout, size = self.prepare(frames)
-        return Features(in_steps(self.tokens, frames_per_step, frames), layout, size)
+        return UninextFeatures(in_steps(self.tokens, frames_per_step, frames), layout, size)
 
     def prepare(self, frames: Tensor) -> tuple[Tensor, Layout, tuple[int, int]]:
         """Frames [T, 3, h, w] padded, the layout of their tokens, and (h, w)."""
@@ -226,7 +226,7 @@ class Uninext(Network):
     @torch.no_grad()
     def answer(
         self,
-        features: Features,
+        features: UninextFeatures,
         text: Text,
         frames_per_step: int | None = None,
         masks_for: Literal["selected", "all", "none"] = "selected",
@@ -249,20 +249,20 @@ class Uninext(Network):
         score = scores.gather(2, best[..., None])[..., 0]
         return Answer(scores, best, boxes[:, 0], score, None if logits is None else logits[:, 0])
 
-    def look(self, tokens: Tensor, layout: Layout, words: Tensor, padding: Tensor) -> Found:
+    def look(self, tokens: Tensor, layout: Layout, words: Tensor, padding: Tensor) -> DinoOutput:
         """What the transformer finds for B pairs: tokens [B, S, C] of a frame, words [B, L, D] and their padding."""
         detr, words = self.detr.detr, words.float()
         with torch.autocast(tokens.device.type, enabled=False):
             return detr.transformer(tokens, words, padding, layout, detr.class_embed[-1], detr.bbox_embed)
 
-    def rate(self, found: Found, layer: int) -> tuple[Tensor, Tensor]:
+    def rate(self, found: DinoOutput, layer: int) -> tuple[Tensor, Tensor]:
         """Logits [B, Q] after a layer: whether a query is the object, and the IoU of its box with the true one."""
         detr, state = self.detr.detr, found.layers[layer].state
         layer %= len(found.layers)  # one head more rates proposals
         with torch.autocast(state.device.type, enabled=False):
             return detr.class_embed[layer](state, found.sentence), detr.iou_head[layer](state)[..., 0]
 
-    def canvas(self, found: Found, layout: Layout) -> Tensor:
+    def canvas(self, found: DinoOutput, layout: Layout) -> Tensor:
         """The map [B, channels, h8, w8] that the masks are drawn from."""
         lengths = [h * w for h, w in layout.sizes]
         levels = [to_map(x, size) for x, size in zip(found.tokens.split(lengths, 1), layout.sizes, strict=True)]
@@ -283,7 +283,7 @@ class Uninext(Network):
             kernels = Kernels.split(self.detr.controller(state), self.detr.mask_head.channels, offset_first=True)
         return double(dynamic_masks(canvas, kernels, centres, stride=8))
 
-    def _read(self, found: Found, features: Features, chosen: Tensor, masks_for: str) -> tuple[Tensor, ...]:
+    def _read(self, found: DinoOutput, features: UninextFeatures, chosen: Tensor, masks_for: str) -> tuple[Tensor, ...]:
         """Scores [B, Q], the query [B], its box [B, 1, 4] and mask logits [B, 1, h4, w4], or those of all queries."""
         queries, (fits, overlap) = found.layers[-1], self.rate(found, -1)
         scores = (fits.sigmoid() * overlap.sigmoid()).sqrt()

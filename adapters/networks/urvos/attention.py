@@ -51,7 +51,7 @@ def coordinates(size: Size, times: Tensor | None = None, length: int = 1) -> Ten
     return torch.cat([cells.expand(len(t), -1, -1), t[:, None].expand(-1, len(cells), -1)], 2)
 
 
-class SelfAttention(nn.Module):
+class ResidualSelfAttention(nn.Module):
     """Attention within one modality, its values added to what it finds."""
 
     def __init__(self, c_in: int, channels: int):
@@ -90,8 +90,8 @@ class CrossModalAttention(nn.Module):
 
     def __init__(self, visual: int, words: int, channels: int):
         super().__init__()
-        self.visual = SelfAttention(visual + 8, channels)
-        self.language = SelfAttention(words, channels)
+        self.visual = ResidualSelfAttention(visual + 8, channels)
+        self.language = ResidualSelfAttention(words, channels)
         self.query, self.key, self.value, self.residual = (Pairs(channels) for _ in range(4))
 
     def forward(self, x: Tensor, words: Tensor, padding: Tensor) -> Tensor:

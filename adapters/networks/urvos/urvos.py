@@ -24,8 +24,13 @@ from torch.nn import functional as F
 
 from rvos_ensemble.adapters.networks.backbones.resnet import ResNet
 from rvos_ensemble.adapters.networks.layers import to_map, to_tokens
-from rvos_ensemble.adapters.networks.urvos.attention import CrossModalAttention, Memory, MemoryAttention, SelfAttention
-from rvos_ensemble.adapters.networks.urvos.words import LONGEST, PADDING, Words
+from rvos_ensemble.adapters.networks.urvos.attention import (
+    CrossModalAttention,
+    Memory,
+    MemoryAttention,
+    ResidualSelfAttention,
+)
+from rvos_ensemble.adapters.networks.urvos.vocabulary import LONGEST, PADDING, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class URVOS(nn.Module):
         words: its vocabulary, which is stored among the weights.
     """
 
-    def __init__(self, variant: URVOSVariant, words: Words):
+    def __init__(self, variant: URVOSVariant, words: Vocabulary):
         super().__init__()
         self.variant, self.words = variant, words
         self.backbone = ResNet(variant.blocks, variant.stem)
@@ -111,7 +116,7 @@ class URVOS(nn.Module):
         return self.embed(*(x.to(self.word.weight.device) for x in self.words.encode(sentences)))
 
     def embed(self, ids: Tensor, padding: Tensor) -> Sentences:
-        """The same from the ids int64 [E, L] and padding bool [E, L] that `Words.encode` returns."""
+        """The same from the ids int64 [E, L] and padding bool [E, L] that `Vocabulary.encode` returns."""
         return Sentences(self.word(ids) + self.position.weight[: ids.shape[1]], padding)
 
     def remember(self, maps: Sequence[Tensor], masks: Tensor, times: Tensor, length: int) -> Memory:
@@ -172,7 +177,7 @@ class Decoder(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(c, pyramid, 1) for c in channels)
         self.cross = nn.Conv2d(cross, pyramid, 3, padding=1)
         self.refine = nn.ModuleList(Residual(pyramid) for _ in channels[1:])
-        self.balance = SelfAttention(pyramid, pyramid)
+        self.balance = ResidualSelfAttention(pyramid, pyramid)
         self.head = nn.Sequential(
             nn.Conv2d(pyramid, pyramid // 2, 3, padding=1),
             nn.ReLU(inplace=True),

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvos_ensemble.adapters.networks.rvos.parts import Features
+from rvos_ensemble.adapters.networks.rvos.parts import ClipFeatures
 from rvos_ensemble.adapters.networks.rvos.rvos import RVOS
 
 MOTION_WEIGHT = 3.0  # weight of the motion loss
@@ -70,7 +70,7 @@ class Distillation(nn.Module):
         share = share * (true.abs() > 0.3)
         return ((predicted * true > 0) * share).sum().item() / max(share.sum().item(), 1e-6)
 
-    def encode(self, network: RVOS, frames: Tensor, clips: int) -> tuple[Features, list[Tensor]]:
+    def encode(self, network: RVOS, frames: Tensor, clips: int) -> tuple[ClipFeatures, list[Tensor]]:
         """The network's features of frames, and the maps of its backbone at strides 8, 16 and 32."""
         backbone_maps: list[Tensor] = []
         hook = network.backbone[0].register_forward_hook(lambda _module, _args, maps: backbone_maps.extend(maps[1:]))
@@ -97,7 +97,7 @@ class Distillation(nn.Module):
         return predictions
 
 
-def feature_maps(features: Features) -> list[Tensor]:
+def feature_maps(features: ClipFeatures) -> list[Tensor]:
     """Tokens of every level, [T, h * w, C]."""
     return [*features.tokens.split([h * w for h, w in features.sizes], 1), features.fine]
 

@@ -12,7 +12,7 @@ from rvos_ensemble.adapters.inference.logits import grow
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.dynamic_masks import Kernels, dynamic_masks
 from rvos_ensemble.adapters.networks.layers import Size
-from rvos_ensemble.adapters.networks.rvos.parts import STRIDE, Queries
+from rvos_ensemble.adapters.networks.rvos.parts import STRIDE, QueryOutputs
 from rvos_ensemble.adapters.networks.rvos.rvos import RVOS
 from rvos_ensemble.adapters.training.samples.sample import Sample
 from rvos_ensemble.adapters.training.segmenters.batches import input_frames
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-def draw(network: RVOS, layer: Queries, pixels: Tensor, query: Tensor, size: Size, stride: int = STRIDE) -> Tensor:
+def draw(network: RVOS, layer: QueryOutputs, pixels: Tensor, query: Tensor, size: Size, stride: int = STRIDE) -> Tensor:
     """Mask logits of selected queries.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from rvos_ensemble.adapters.networks.uninext.dino import Found, Layout
+from rvos_ensemble.adapters.networks.uninext.dino import DinoOutput, Layout
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 from rvos_ensemble.adapters.training.uninext.simota import WEIGHTS, box_losses, mask_losses, match
 
@@ -38,7 +38,7 @@ def losses(network: Uninext, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _proposal_losses(
-    network: Uninext, output: Found, layout: Layout, target: Tensor, visible: Tensor
+    network: Uninext, output: DinoOutput, layout: Layout, target: Tensor, visible: Tensor
 ) -> dict[str, Tensor]:
     """Losses of the first stage, in which every cell is a query."""
     valid = layout.box[:, 0].isfinite()

@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.settings import switch, text
 from rvos_ensemble.adapters.datasets.shapes.sentences import VOCABULARY
 from rvos_ensemble.adapters.inference.preprocess import MEAN, STD
 from rvos_ensemble.adapters.networks.urvos.urvos import URVOS, VARIANTS, Sentences
-from rvos_ensemble.adapters.networks.urvos.words import Words, split
+from rvos_ensemble.adapters.networks.urvos.vocabulary import Vocabulary, split
 from rvos_ensemble.adapters.training.loop import settings as common
 from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.losses import dice
@@ -67,7 +67,7 @@ class URVOSTask(TrainingTask):
         InputError: unknown variant, or weights that do not fit.
     """
 
-    def __init__(self, settings: Mapping[str, Any], words: Words, clips, held_out: list[Sample], score: Callable):
+    def __init__(self, settings: Mapping[str, Any], words: Vocabulary, clips, held_out: list[Sample], score: Callable):
         self.settings, self.clips, self.held_out, self.score = settings, clips, held_out, score
         if settings["variant"] not in VARIANTS:
             raise InputError(
@@ -101,26 +101,33 @@ class URVOSTask(TrainingTask):
     def losses(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         network, (clips, frames) = self.network, batch["images"].shape[:2]
         maps = network.encode(normalised(batch["images"].flatten(0, 1)))
-        alone, recalled = [], []
+        single, recalled = [], []
         for b in range(clips):
             clip_maps = [m[b * frames : (b + 1) * frames] for m in maps]
             sentences = network.embed(batch["words"][b], batch["padding"][b])
-            alone.append(network.answer(clip_maps, sentences))
+            single.append(network.answer(clip_maps, sentences))
             if step >= self.settings["alone"] * self.settings["steps"]:
-                recalled.append(self._with_memory(clip_maps, sentences, alone[-1], batch["masks"][b]))
+                recalled.append(self._with_memory(clip_maps, sentences, single[-1], batch["masks"][b]))
         truth, known = batch["masks"].float(), ~batch["void"][:, None]
-        terms = self._terms(torch.stack(alone), truth, known, "alone")
+        terms = self._terms(torch.stack(single), truth, known, "alone")
         return terms | (self._terms(torch.stack(recalled), truth, known, "memory") if recalled else {})
 
-    def _with_memory(self, maps: list[Tensor], sentences: Sentences, alone: Tensor, truth: Tensor) -> Tensor:
-        """Logits [E, T, h, w] of the frames of a clip with a memory of some of them."""
+    def _with_memory(self, maps: list[Tensor], sentences: Sentences, single: Tensor, truth: Tensor) -> Tensor:
+        """Logits [E, T, h, w] of the frames of a clip with a memory of some of them.
+
+        Args:
+            maps: of `URVOS.encode`.
+            sentences: E expressions.
+            single: logits [E, T, h, w] without memory.
+            truth: true masks [E, T, H, W].
+        """
         frames = len(maps[0])
         length = int(torch.randint(max(frames, CLIP_LENGTHS[0]), CLIP_LENGTHS[1] + 1, ()))
-        times = torch.randperm(length)[:frames].sort().values.to(alone)
+        times = torch.randperm(length)[:frames].sort().values.to(single)
         chosen = torch.randperm(frames)[: int(torch.randint(1, max(2, frames), ()))]
-        masks = F.interpolate(truth[:, chosen].float(), alone.shape[-2:], mode="area")
+        masks = F.interpolate(truth[:, chosen].float(), single.shape[-2:], mode="area")
         if torch.rand(()) < self.settings["own"]:
-            masks = alone[:, chosen].detach().sigmoid()
+            masks = single[:, chosen].detach().sigmoid()
         memory = self.network.remember([m[chosen] for m in maps], masks, times[chosen], length)
         return self.network.answer(maps, sentences, memory, times, length)
 
@@ -140,7 +147,7 @@ class URVOSTask(TrainingTask):
 
     def validate(self, network: URVOS) -> dict[str, float]:
         """J&F of held-out clips: of single frames, and with the true mask of the first frame in the memory."""
-        alone, memory = [], []
+        single, memory = [], []
         device = next(network.parameters()).device
         for sample in self.held_out:
             maps = network.encode(normalised(torch.from_numpy(sample.images).to(device)))
@@ -152,11 +159,11 @@ class URVOSTask(TrainingTask):
             times, length = torch.arange(len(sample.images), device=device).float(), len(sample.images)
             remembered = network.remember([m[:1] for m in maps], reference, times[:1], length)
             second = network.answer(maps, sentences, remembered, times, length)
-            for scores, logits in ((alone, first), (memory, second)):
+            for scores, logits in ((single, first), (memory, second)):
                 masks = F.interpolate(logits, truth.shape[-2:], mode="bilinear") > 0
                 pairs = zip(masks.cpu().numpy(), truth.bool().numpy(), strict=True)
                 scores += [self.score(p[1:], t[1:]) for p, t in pairs]
-        return {"J&F": float(np.mean(alone)), "J&F with memory": float(np.mean(memory))} if alone else {}
+        return {"J&F": float(np.mean(single)), "J&F with memory": float(np.mean(memory))} if single else {}
 
     def checkpoint(self, state: dict[str, Tensor]) -> dict[str, Any]:
         return {"state_dict": without_counts(state)}
@@ -192,7 +199,7 @@ def make_task(name: str, settings: dict[str, Any], score: Callable) -> URVOSTask
         clips = RenderedClips(seed, frames, size, spread=settings["spread"])
         held_out = RenderedClips(seed, 6, size, split="val", spread=True)
         held_out = [held_out[i] for i in range(settings["validate_clips"])]
-        return URVOSTask(settings, Words(VOCABULARY), clips, held_out, score)
+        return URVOSTask(settings, Vocabulary(VOCABULARY), clips, held_out, score)
     clips = FolderClips(settings["data"], frames, size, seed, settings["spread"], with_expressions=True)
     words = vocabulary([text for video in clips.videos for text, _ in video.expressions])
     return URVOSTask(settings, words, clips, [], score)
@@ -204,9 +211,9 @@ def normalised(images: Tensor) -> Tensor:
     return ((images.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-def vocabulary(sentences: list[str], most: int = 20000) -> Words:
+def vocabulary(sentences: list[str], most: int = 20000) -> Vocabulary:
     """The most frequent words of sentences, in descending order; equally frequent words in alphabetical order."""
     count: dict[str, int] = {}
     for word in (w for s in sentences for w in split(s)):
         count[word] = count.get(word, 0) + 1
-    return Words(sorted(count, key=lambda w: (-count[w], w))[:most])
+    return Vocabulary(sorted(count, key=lambda w: (-count[w], w))[:most])

@@ -6,19 +6,19 @@ of https://github.com/yoxu515/aot-benchmark.
 
 from __future__ import annotations
 
-from rvos_ensemble.propagators.inference.vos_family import Published, VOSFamily
+from rvos_ensemble.propagators.inference.vos_family import PublishedVOS, VOSFamily
 
 
-class AOT(VOSFamily):
+class AOTFamily(VOSFamily):
     """AOT-T/S/B/L and its larger encoders."""
 
     published = {
-        "aott": Published("AOTT_PRE_YTB_DAV.pth", 5.7, 80.2, 41.0),
-        "aots": Published("AOTS_PRE_YTB_DAV.pth", 7.0, 82.9, 27.1),
-        "aotb": Published("AOTB_PRE_YTB_DAV.pth", 8.3, 84.0, 20.5),
-        "aotl": Published("AOTL_PRE_YTB_DAV.pth", 8.3, 84.1, 16.0),
-        "r50_aotl": Published("R50_AOTL_PRE_YTB_DAV.pth", 14.9, 84.6, 14.9),
-        "swinb_aotl": Published("SwinB_AOTL_PRE_YTB_DAV.pth", 65.4, 84.7, 9.3),
+        "aott": PublishedVOS("AOTT_PRE_YTB_DAV.pth", 5.7, 80.2, 41.0),
+        "aots": PublishedVOS("AOTS_PRE_YTB_DAV.pth", 7.0, 82.9, 27.1),
+        "aotb": PublishedVOS("AOTB_PRE_YTB_DAV.pth", 8.3, 84.0, 20.5),
+        "aotl": PublishedVOS("AOTL_PRE_YTB_DAV.pth", 8.3, 84.1, 16.0),
+        "r50_aotl": PublishedVOS("R50_AOTL_PRE_YTB_DAV.pth", 14.9, 84.6, 14.9),
+        "swinb_aotl": PublishedVOS("SwinB_AOTL_PRE_YTB_DAV.pth", 65.4, 84.7, 9.3),
     }
     unpublished = {
         "r101_aotl": "configured in the official code, no file published",

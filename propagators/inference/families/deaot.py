@@ -6,19 +6,19 @@ MODEL_ZOO.md of https://github.com/yoxu515/aot-benchmark.
 
 from __future__ import annotations
 
-from rvos_ensemble.propagators.inference.vos_family import Published, VOSFamily
+from rvos_ensemble.propagators.inference.vos_family import PublishedVOS, VOSFamily
 
 
-class DeAOT(VOSFamily):
+class DeAOTFamily(VOSFamily):
     """DeAOT-T/S/B/L and its larger encoders."""
 
     published = {
-        "deaott": Published("DeAOTT_PRE_YTB_DAV.pth", 7.2, 82.0, 53.4),
-        "deaots": Published("DeAOTS_PRE_YTB_DAV.pth", 10.2, 84.0, 38.7),
-        "deaotb": Published("DeAOTB_PRE_YTB_DAV.pth", 13.2, 84.6, 30.4),
-        "deaotl": Published("DeAOTL_PRE_YTB_DAV.pth", 13.2, 84.8, 24.7),
-        "r50_deaotl": Published("R50_DeAOTL_PRE_YTB_DAV.pth", 19.8, 86.0, 22.4),
-        "swinb_deaotl": Published("SwinB_DeAOTL_PRE_YTB_DAV.pth", 70.3, 86.2, 11.9),
+        "deaott": PublishedVOS("DeAOTT_PRE_YTB_DAV.pth", 7.2, 82.0, 53.4),
+        "deaots": PublishedVOS("DeAOTS_PRE_YTB_DAV.pth", 10.2, 84.0, 38.7),
+        "deaotb": PublishedVOS("DeAOTB_PRE_YTB_DAV.pth", 13.2, 84.6, 30.4),
+        "deaotl": PublishedVOS("DeAOTL_PRE_YTB_DAV.pth", 13.2, 84.8, 24.7),
+        "r50_deaotl": PublishedVOS("R50_DeAOTL_PRE_YTB_DAV.pth", 19.8, 86.0, 22.4),
+        "swinb_deaotl": PublishedVOS("SwinB_DeAOTL_PRE_YTB_DAV.pth", 70.3, 86.2, 11.9),
     }
     unpublished = {
         "swinl_deaotl": "trained by the LSVOS 2023 winners, no file published",

@@ -24,17 +24,17 @@ def split(sentence: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:'[^\W_]+)?", sentence.lower())
 
 
-class Words:
+class Vocabulary:
     """Words and their ids.
 
     Args:
         words: without those that stand for padding and for the unknown.
 
-    >>> words = Words(["red", "disc"])
+    >>> words = Vocabulary(["red", "disc"])
     >>> ids, padding = words.encode(["the red disc", "disc"])
     >>> ids.tolist(), padding.tolist()
     ([[1, 2, 3], [3, 0, 0]], [[False, False, False], [False, True, True]])
-    >>> Words.unpack(words.packed()).words == words.words
+    >>> Vocabulary.unpack(words.packed()).words == words.words
     True
     """
 
@@ -63,6 +63,6 @@ class Words:
         return torch.tensor(list("\n".join(self.words).encode()), dtype=torch.uint8)
 
     @classmethod
-    def unpack(cls, packed: Tensor) -> Words:
+    def unpack(cls, packed: Tensor) -> Vocabulary:
         """From what `packed` gave."""
         return cls(bytes(packed.tolist()).decode().split("\n"))
