@@ -37,8 +37,13 @@ from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.propagators.inference.checkpoint import load_network
-from rvos_ensemble.propagators.inference.object_banks import merge_banks, nearest, probabilities, split_labels
-from rvos_ensemble.propagators.inference.sweep import _best
+from rvos_ensemble.propagators.inference.object_banks import (
+    merge_banks,
+    most_probable,
+    nearest,
+    probabilities,
+    split_labels,
+)
 from rvos_ensemble.propagators.inference.tracker import Tracker
 from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
 from rvos_ensemble.propagators.networks.network import MAX_OBJECTS
@@ -162,7 +167,7 @@ class Ours:
 
     def image(self, picture: np.ndarray) -> Tensor:
         size = input_size(picture.shape[:2], LONG_EDGE, 1.0, self.network.variant.align_corners)
-        return Augmentation(size).image(picture)
+        return Augmentation(size).apply(picture)
 
     def reference(self, image: Tensor, labels: Tensor) -> None:
         self.objects = int(labels.max())
@@ -174,7 +179,7 @@ class Ours:
         """As `Official.step`; `fed` are labels to remember in place of its own."""
         logits = self.tracker.step(self.network.encode(image))
         p = merge_banks(probabilities(logits, size, self.network.variant.align_corners))
-        labels = _best(p[None])[0]
+        labels = most_probable(p[None])[0]
         small = nearest((labels if fed is None else fed)[None], image.shape[2:])[0]
         self.tracker.update(split_labels(small.long(), self.objects)[0])
         return labels, p

@@ -1,6 +1,6 @@
-"""The propagator AOT: objects associated with transformers.
+"""The propagator AOT, "Associating Objects with Transformers".
 
-Source: Yang et al., NeurIPS 2021; https://github.com/yoxu515/aot-benchmark has the checkpoints that `weights` takes.
+Source: Yang et al., NeurIPS 2021; https://github.com/yoxu515/aot-benchmark has checkpoints for the setting `weights`.
 """
 
 from __future__ import annotations

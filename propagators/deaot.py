@@ -1,6 +1,6 @@
-"""The propagator DeAOT: visual and identity features propagated side by side.
+"""The propagator DeAOT, which propagates visual and identity features in separate branches.
 
-Source: Yang and Yang, NeurIPS 2022; https://github.com/yoxu515/aot-benchmark has the checkpoints that `weights` takes.
+Source: Yang and Yang, NeurIPS 2022; https://github.com/yoxu515/aot-benchmark has checkpoints for the setting `weights`.
 """
 
 from __future__ import annotations

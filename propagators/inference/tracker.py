@@ -1,7 +1,7 @@
-"""The bookkeeping of a video: which frames each sequence remembers, in what order things happen on a frame.
+"""The state of a video: which frames each sequence remembers, and the order of operations on a frame.
 
-A *bank* is one identity bank with its memory: up to 10 objects that compete for pixels. It corresponds to one official
-engine; here any number of them share the features of a frame and go through the network as one batch.
+A *bank* is one identity bank with its memory: up to 10 objects that compete for pixels. It corresponds to one engine of
+the official code. Here any number of banks share the features of a frame and pass through the network as one batch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rvos_ensemble.propagators.networks.network import FrameFeatures, Reading, V
 
 @dataclass
 class Cohort:
-    """Banks that remember the same frames: one memory, its rows in the order of the banks.
+    """Banks that remember the same frames: one memory, with rows in the order of the banks.
 
     Attributes:
         banks: their numbers.
-        long: long-term memory.
-        short: tokens of the previous frame, of every block.
-        last: frame count at the latest addition to the long-term memory.
+        long: the long-term memory.
+        short: tokens of the previous frame, for every block.
+        last: the frame count at the last addition to the long-term memory.
         pending: the reading of the current frame and the rows in it, until the masks of the frame are known.
     """
 
@@ -35,27 +35,27 @@ class Cohort:
     pending: tuple[Reading, list[int]] | None = None
 
     def rows(self, index: list[int]) -> Cohort:
-        """Some of its banks as a cohort of their own."""
+        """A new cohort of some of its banks."""
         pending = self.pending and (self.pending[0], [self.pending[1][i] for i in index])
         banks = [self.banks[i] for i in index]
         return Cohort(banks, self.long.rows(index), [t.rows(index) for t in self.short], self.last, pending)
 
 
 class Tracker:
-    """Carries labels of many banks from frame to frame: `step`, then `update`, with `reference` where masks are given.
+    """Propagates the labels of many banks: `step`, then `update` per frame, and `reference` where masks are known.
 
     Args:
-        network: in inference form.
+        network: in inference form, see `VOSNetwork.fold`.
         memory_gap: frames between two additions to the long-term memory; None keeps references only.
-        max_memory_frames: long-term memory at most, per bank.
-        batch: banks at most in one pass through the network; more take several passes.
+        max_memory_frames: limit of the long-term memory per bank.
+        batch: limit of banks in one forward pass of the network; more banks take several passes.
     """
 
     def __init__(self, network: VOSNetwork, memory_gap: int | None, max_memory_frames: int = 24, batch: int = 16):
         self.network, self.gap, self.max_memory_frames, self.batch = network, memory_gap, max_memory_frames, batch
         self.cohorts: list[Cohort] = []
-        self.resting: list[Cohort] = []  # not propagated until a reference wakes them
-        self.objects: dict[int, int] = {}  # of each bank
+        self.resting: list[Cohort] = []  # not propagated until their next reference
+        self.objects: dict[int, int] = {}  # {bank: number of objects}
         self.frame = 0
 
     @property
@@ -65,13 +65,13 @@ class Tracker:
 
     @torch.no_grad()
     def reference(self, features: FrameFeatures, labels: Tensor, banks: Sequence[int], objects: Sequence[int]) -> None:
-        """Gives the labels of a frame: a bank's first, or further ones, which join its long-term memory.
+        """Adds a frame with known labels to the memory of banks; a bank starts with its first reference.
 
         Args:
             features: of the frame.
-            labels: [B, H, W] at the input's size, 0 for background, else 1..objects.
-            banks: B numbers.
-            objects: how many objects each has, 10 at most.
+            labels: [B, H, W] at the size of the input, 0 for background, otherwise 1..objects.
+            banks: the numbers of the B banks.
+            objects: the number of objects of each bank, at most 10.
         """
         row = {bank: i for i, bank in enumerate(banks)}
         known = self._take(row) + self._take(row, self.resting)
@@ -79,7 +79,7 @@ class Tracker:
         histories.append(([b for b in banks if b not in self.objects], None))
         self.objects.update(zip(banks, objects, strict=True))
         for members, long in histories:
-            # a memory that exists is one batch already; new banks start in batches that fit
+            # an existing memory is one batch already; new banks start in batches of the allowed size
             size = len(members) if long is not None else self.batch
             for start in range(0, len(members), size):
                 part = members[start : start + size]
@@ -91,38 +91,39 @@ class Tracker:
                 self.cohorts.append(Cohort(list(part), memory, tokens, self.frame))
 
     def rest(self) -> None:
-        """Lets all banks rest with what they remember, until a reference wakes them."""
+        """Stops propagating all banks until their next reference; their memory is kept."""
         self.resting += self.cohorts
         self.cohorts = []
 
     @torch.no_grad()
     def step(self, features: FrameFeatures, without: Collection[int] = ()) -> Tensor | None:
-        """Goes to the next frame.
+        """Propagates to the next frame.
 
         Args:
             features: of the frame.
-            without: banks to leave out, because `reference` gives their labels at this frame.
+            without: banks to leave out, because `reference` will be called with their labels for this frame.
 
         Returns:
-            Logits at stride 4, [B, 1 + most objects, H / 4, W / 4], rows in the order of `banks` (those left out come
-            last there and have no row); None where no bank is left. Logits of ids that a bank has not are -1e10.
+            Logits at stride 4, [B, 1 + most objects, H / 4, W / 4], rows in the order of `banks` (the omitted banks are
+            last in that order and have no row); None if no bank remains. Logits of objects that a bank does not have
+            are -1e10.
         """
         self.frame += 1
         waiting = self._take(without)
         most, logits = max((self.objects[b] for b in self.banks), default=1) or 1, []
         for chunk in self._chunks():
             reading = self._read(features, chunk)
-            found = self.network.decode(reading, most)
-            unused = -1e10 if found.dtype == torch.float32 else -1e4
+            decoded = self.network.decode(reading, most)
+            unused = -1e10 if decoded.dtype == torch.float32 else -1e4
             for i, bank in enumerate(b for cohort in chunk for b in cohort.banks):
-                found[i, self.objects[bank] + 1 :] = unused
-            logits.append(found)
+                decoded[i, self.objects[bank] + 1 :] = unused
+            logits.append(decoded)
         self.cohorts += waiting
         return torch.cat(logits) if logits else None
 
     @torch.no_grad()
     def update(self, labels: Tensor) -> None:
-        """Remembers the frame of the last `step` under these labels [B, H, W], rows as in its logits."""
+        """Adds the frame of the last `step` to the memories, with labels [B, H, W] in the order of its logits."""
         readings: dict[int, tuple[Reading, list[Cohort]]] = {}
         for cohort in self.cohorts:
             if cohort.pending is not None:
@@ -131,7 +132,7 @@ class Tracker:
         for reading, size in self._readings:
             part = labels[start : start + size]
             start += size
-            if id(reading) not in readings:  # all its banks were given references since
+            if id(reading) not in readings:  # all its banks have got references since
                 continue
             ids = self.network.identify(part, max(self.objects.values()))
             tokens = self.network.remember(reading, ids)
@@ -144,7 +145,7 @@ class Tracker:
         self._readings = []
 
     def _read(self, features: FrameFeatures, chunk: list[Cohort]) -> Reading:
-        """The transformer for some cohorts at once."""
+        """Runs the transformer for the cohorts of a chunk at once."""
         layers = range(len(chunk[0].short))
         long = [RaggedMemory([(len(c.banks), c.long.layer(i)) for c in chunk]) for i in layers]
         short = [_together([(len(c.banks), c.short[i]) for c in chunk]) for i in layers]
@@ -157,7 +158,7 @@ class Tracker:
         return reading
 
     def _chunks(self) -> list[list[Cohort]]:
-        """Cohorts in order, in chunks of `batch` banks at most."""
+        """Cohorts in order, in chunks of at most `batch` banks."""
         self._readings: list[tuple[Reading, int]] = []
         chunks: list[list[Cohort]] = []
         count = 0
@@ -170,7 +171,7 @@ class Tracker:
         return chunks
 
     def _take(self, banks: Collection[int], cohorts: list[Cohort] | None = None) -> list[Cohort]:
-        """Removes these banks from the running cohorts, or those given, and returns them; cohorts split as needed."""
+        """Removes banks from cohorts (by default the running ones) and returns them; splits cohorts where necessary."""
         cohorts = self.cohorts if cohorts is None else cohorts
         taken, left = [], []
         for cohort in cohorts:
@@ -185,7 +186,10 @@ class Tracker:
 
 
 def _together(parts: list[tuple[int, Tokens]]) -> Tokens:
-    """Tokens of one frame for all cohorts; what depends on the image alone is one tensor in all and stays shared."""
+    """Tokens of one frame for all cohorts, from (number of banks, tokens) of each.
+
+    Tensors that depend on the image alone are the same object in all cohorts and stay shared.
+    """
     if len(parts) == 1:
         return parts[0][1]
 

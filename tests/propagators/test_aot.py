@@ -16,9 +16,9 @@ from rvos_ensemble.propagators.aot import AOT
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.deaot import DeAOT
-from rvos_ensemble.propagators.inference.sweep import DEFAULTS
 from rvos_ensemble.propagators.inference.tracker import Tracker
 from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
+from rvos_ensemble.propagators.inference.vos_settings import DEFAULTS
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 
 CLASSES = {"aots": AOT, "deaots": DeAOT}
@@ -86,7 +86,11 @@ def test_features_are_computed_once_for_all_sequences_and_both_sweeps(make, vide
     frames, masks = video
     calls, encode = [], VOSNetwork.encode
     monkeypatch.setattr(VOSNetwork, "encode", lambda self, x: calls.append(1) or encode(self, x))
-    propagate(clip_of(frames), [PropagationTask(MaskSequence.binary(masks[:, i]), (k,)) for i, k in enumerate((1, 6, 3))], make())
+    propagate(
+        clip_of(frames),
+        [PropagationTask(MaskSequence.binary(masks[:, i]), (k,)) for i, k in enumerate((1, 6, 3))],
+        make(),
+    )
     assert len(calls) == 8
 
 
@@ -203,7 +207,7 @@ def test_it_travels_to_another_process(make, video):
     given = {0: {0: masks[0, 0]}}
     assert len(pickle.dumps(propagator)) < 10_000  # settings, not weights
     assert same(sweep_through(propagator, frames[:3], given), sweep_through(again, frames[:3], given), share=0)
-    assert again.fingerprint() == propagator.fingerprint() and len(again.fingerprint()) == 64
+    assert again.fingerprint() == propagator.fingerprint() and len(again.fingerprint()) == 32
 
 
 def test_input_sizes_are_the_official_ones():
@@ -216,7 +220,7 @@ def test_input_sizes_are_the_official_ones():
 
 def test_a_view_mirrors_the_normalised_picture():
     picture = np.random.default_rng(0).integers(0, 256, (17, 33, 3), dtype=np.uint8)
-    plain, mirror = Augmentation((17, 33)).image(picture), Augmentation((17, 33), flip=True).image(picture)
+    plain, mirror = Augmentation((17, 33)).apply(picture), Augmentation((17, 33), flip=True).apply(picture)
     assert torch.equal(plain.flip(3), mirror)
     assert plain[0, 1, 2, 3].item() == pytest.approx((picture[2, 3, 1] / 255 - 0.456) / 0.224, abs=1e-5)
 

@@ -1,7 +1,8 @@
-"""What an object looks like: a pixel classifier that is fitted in milliseconds, from one mask, without any weights.
+"""The appearance of an object: a pixel classifier that is fitted in milliseconds from one mask, without any weights.
 
-Colour and texture of a pixel at three scales, turned into random Fourier features, make a kernel classifier linear:
-fitting is one small linear system, scoring a frame one matrix product. The features do not depend on the mask.
+Colour and texture of a pixel at three scales become random Fourier features, which make a kernel classifier linear: to
+fit it is to solve one small linear system, and to score a frame is one matrix product. The features do not depend on
+the mask.
 
 Source: Rahimi and Recht, Random Features for Large-Scale Kernel Machines, NIPS 2007.
 """
@@ -13,14 +14,20 @@ from functools import cache
 import cv2
 import numpy as np
 
-FEATURES = 128  # random Fourier features a pixel
-LEARN_EVERY = 5  # frames between refreshes
+from rvos_ensemble.propagators.inference.flow.fields import box
+
+FEATURES = 128  # random Fourier features per pixel
+LEARN_EVERY = 5  # frames between updates
 
 
 class AppearanceModel:
-    """Ridge regression from pixel features to object (+1) or background (-1), weighted towards the object's vicinity.
+    """Ridge regression from pixel features to object (+1) or background (-1), weighted by the distance to the object.
 
-    `anchor` are the normal equations of the key frame, `recent` those of the results since; both count half.
+    `anchor` are the normal equations of the key frame, `recent` those of later results; both have the same weight.
+
+    Args:
+        features: of the key frame, float32 [h, w, FEATURES].
+        mask: of the key frame, float32 in 0..1, of any size.
     """
 
     def __init__(self, features: np.ndarray, mask: np.ndarray):
@@ -29,11 +36,25 @@ class AppearanceModel:
         self._solve()
 
     def score(self, features: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """About -1 (background) to 1 (object), float32 of that (w, h)."""
+        """Scores of the pixels of a frame, about -1 (background) to 1 (object).
+
+        Args:
+            features: float32 [h, w, FEATURES].
+            size: (W, H) of the result.
+
+        Returns:
+            float32 [H, W].
+        """
         return cv2.resize(features @ self.weights, size)
 
     def learn(self, features: np.ndarray, mask: np.ndarray, rate: float) -> None:
-        """Refreshes itself with a result, every few frames and where there is an object to see."""
+        """Updates the model with a result, on every fifth call and only if the mask contains an object.
+
+        Args:
+            features: float32 [h, w, FEATURES].
+            mask: float32 in 0..1, of any size.
+            rate: the share of `recent` that is replaced.
+        """
         self.age += 1
         if self.age % LEARN_EVERY or mask.max() < 0.7:
             return
@@ -47,6 +68,7 @@ class AppearanceModel:
 
     @staticmethod
     def _equations(features: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The normal equations of a frame: [FEATURES, FEATURES] and [FEATURES]."""
         h, w, n = features.shape
         mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_AREA)
         near = box(mask, max(1, round(0.15 * w)))
@@ -58,7 +80,11 @@ class AppearanceModel:
 
 
 def features(image: np.ndarray) -> np.ndarray:
-    """Random Fourier features of colour and texture at three scales: float32 [h / 2, w / 2, FEATURES]."""
+    """Random Fourier features of colour and texture at three scales, float32 [h / 2, w / 2, FEATURES].
+
+    Args:
+        image: uint8 [h, w, 3] RGB.
+    """
     h, w = image.shape[:2]
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab) / np.float32([25, 15, 15])
     lab = cv2.resize(lab, (max(1, w // 2), max(1, h // 2)), interpolation=cv2.INTER_AREA)
@@ -72,12 +98,7 @@ def features(image: np.ndarray) -> np.ndarray:
 
 @cache
 def fourier_basis(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Directions [n, FEATURES] and phases of a Gaussian kernel of width 2; always the same ones."""
-    draw = np.random.RandomState(0)  # its stream never changes between numpy versions
+    """Directions [n, FEATURES] and phases [FEATURES] for a Gaussian kernel of width 2, the same in every process."""
+    draw = np.random.RandomState(0)  # its stream does not change between NumPy versions
     directions = draw.standard_normal((n, FEATURES)) / 2
     return directions.astype(np.float32), draw.uniform(0, 2 * np.pi, FEATURES).astype(np.float32)
-
-
-def box(x: np.ndarray, radius: int) -> np.ndarray:
-    """Mean over a square of side 2 * radius + 1."""
-    return cv2.blur(x, (2 * radius + 1, 2 * radius + 1))

@@ -1,0 +1,83 @@
+"""A network of AOT or DeAOT with the settings of its propagator, loaded once for all sweeps."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from rvos_ensemble.adapters.core.component import merge_settings
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.inference import device
+from rvos_ensemble.adapters.inference.weights import weights_file
+from rvos_ensemble.propagators.core.propagator import Frame
+from rvos_ensemble.propagators.inference.checkpoint import load_network
+from rvos_ensemble.propagators.inference.tta import Augmentation
+from rvos_ensemble.propagators.inference.vos_settings import TTA
+from rvos_ensemble.propagators.networks.network import FrameFeatures
+from rvos_ensemble.propagators.networks.variants import find_variant
+
+
+class VOSModel:
+    """A loaded network and its settings. It is pickled as its settings.
+
+    Args:
+        settings: values for `vos_settings.DEFAULTS`.
+        family: "aot" or "deaot".
+
+    Raises:
+        InputError: the settings are wrong, or the weights are damaged or of another network.
+    """
+
+    def __init__(self, settings: dict[str, Any], family: str):
+        self.settings, self.family = settings, family
+        self.tta = merge_settings(TTA, dict(settings["tta"] or {}), f"{family}: tta")
+        variant = settings["variant"] and find_variant(settings["variant"], family)
+        network = load_network(settings["weights"], variant)
+        if network.variant.family != family:
+            raise InputError(
+                f"{settings['weights']}: holds weights of {network.variant.name}, which is no {family.upper()}; "
+                f"use the propagator `{network.variant.family}`"
+            )
+        self.device = device.pick(settings["device"])
+        self.variant, self.network, self.placed = network.variant, network, False
+        self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
+        gap = settings["memory_gap"]
+        self.memory_gap = self.variant.memory_gap if gap is None else gap or None
+
+    def __reduce__(self):
+        return VOSModel, (self.settings, self.family)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return file_hash(file_stamp(weights_file(self.settings["weights"])))
+
+    def place(self) -> None:
+        """Moves the network to its device and compiles it if the settings ask for that; later calls do nothing.
+
+        The first sweep calls this, so that processes that only check a recipe or distribute clips use no memory of the
+        device.
+        """
+        if not self.placed:
+            self.network.to(self.device)
+            if self.settings["compile"]:
+                self.network.encoder.compile(dynamic=False)
+                self.network.decoder.compile()  # the number of sequences varies: from its second value on, for any
+            self.placed = True
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which the network computes in the chosen precision."""
+        return device.autocast(self.device, self.settings["precision"])
+
+    def features(self, frame: Frame, augmentation: Augmentation) -> FrameFeatures:
+        """The features of an augmented frame, computed once for all sequences and both sweeps."""
+        key = "features", self.family, self.settings["weights"], augmentation
+        if key not in frame.memo:
+            image = augmentation.apply(frame.image).to(self.device, non_blocking=True)
+            with torch.no_grad(), self.autocast():
+                frame.memo[key] = self.network.encode(image)
+        return frame.memo[key]
