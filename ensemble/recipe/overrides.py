@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import setting, text
-from rvos_ensemble.ensemble.recipe.schema import setting_at
+from rvos_ensemble.ensemble.recipe.schema import Schema
 
 
 def pairs(arguments: list[str] | tuple[str, ...], usage: str = "expected key=value") -> dict[str, str]:
@@ -64,9 +64,10 @@ def nested(given: Mapping[str, str], config: Any, problems: list[str]) -> Any:
     def value_at(*keys: str) -> Any:
         return given.get(".".join(keys), lookup(config, *keys))
 
+    schema = Schema(value_at)
     for path, written in given.items():
         try:
-            value = setting_at(path.split("."), value_at).read(written)
+            value = schema.at(path.split(".")).read(written)
             OmegaConf.update(values, path, _literal(value), force_add=True)
         except InputError as e:
             problems += [f"{path}: {p}" for p in e.problems]

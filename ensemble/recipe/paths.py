@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from rvos_ensemble.adapters.core.disk import user_path
-from rvos_ensemble.ensemble.recipe.schema import COMPONENTS, setting_at
+from rvos_ensemble.ensemble.recipe.schema import COMPONENTS, Schema
 
 
 def beside(written: str, folder: Path, endings: tuple[str, ...] = ("",)) -> str:
@@ -74,8 +74,10 @@ def with_setting_files(config: Any, merged: Any, folder: Path) -> Any:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
+    schema = Schema(value_at)
+
     def change(keys: tuple[str, ...], written: str) -> str:
-        endings = setting_at(keys, value_at).endings
+        endings = schema.at(keys).endings
         return beside(written, folder, endings) if endings else written
 
     return _changed(config, change)

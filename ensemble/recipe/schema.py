@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from rvos_ensemble.adapters.core.errors import InputError
@@ -43,35 +44,45 @@ TABLES = ("sources", "propagators", "grouping", "steps", "engine")  # keys that 
 COMPONENTS = {"data": "dataset", "sources": "adapter", "propagators": "propagator", "steps": "op"}
 
 
-def setting_at(keys: Sequence[str], value_at: Callable[..., Any]) -> Setting:
-    """What a recipe accepts at a place.
+class Schema:
+    """What a recipe accepts at each place. The class of a component is imported once, however many settings it has.
 
     Args:
-        keys: the place, such as ("sources", "soc", "weights").
-        value_at: called as value_at(*keys), the value at another place, None if it is empty: which component has the
-            setting is written beside it.
-
-    Returns:
-        The setting. For keys that do not exist any text is accepted, so that building the recipe refuses the key.
+        value_at: called as value_at(*keys), the value of the recipe at a place, None if it is empty: the name of a
+            component is written beside its settings.
     """
-    first, *rest = keys
-    if not rest:
-        return setting(DEFAULTS.get(first, text()))
-    if first not in COMPONENTS:
-        return _below(rest, {"grouping": GROUPING, "engine": ENGINE}.get(first, {}))
-    kind, place = COMPONENTS[first], [first]
-    if first != "data":
-        place.append(rest.pop(0))
-    if rest in ([], [kind]):
-        return text() if rest else table(None)
-    name = value_at(*place, kind) or (place[-1] if kind == "propagator" else None)
-    return _below(rest, _defaults(kind, name))
+
+    def __init__(self, value_at: Callable[..., Any]):
+        self._value_at = value_at
+        self._defaults = cache(_defaults)
+
+    def at(self, keys: Sequence[str]) -> Setting:
+        """What a recipe accepts at a place.
+
+        Args:
+            keys: the place, such as ("sources", "soc", "weights").
+
+        Returns:
+            The setting. For keys that do not exist any text is accepted, so that building the recipe refuses the key.
+        """
+        first, *rest = keys
+        if not rest:
+            return setting(DEFAULTS.get(first, text()))
+        if first not in COMPONENTS:
+            return _below(rest, {"grouping": GROUPING, "engine": ENGINE}.get(first, {}))
+        kind, place = COMPONENTS[first], [first]
+        if first != "data":
+            place.append(rest.pop(0))
+        if rest in ([], [kind]):
+            return text() if rest else table(None)
+        name = self._value_at(*place, kind) or (place[-1] if kind == "propagator" else None)
+        return _below(rest, self._defaults(kind, name) if isinstance(name, str) else {})
 
 
-def _defaults(kind: str, name: Any) -> Mapping[str, Any]:
+def _defaults(kind: str, name: str) -> Mapping[str, Any]:
     """The settings of a component, none if it cannot be used: the error is reported when the recipe is built."""
     try:
-        return class_of(kind, name).defaults if isinstance(name, str) else {}
+        return class_of(kind, name).defaults
     except InputError:
         return {}
 
