@@ -1,25 +1,25 @@
-"""Scoring masks: official davis2017-evaluation, vos-benchmark and ours on the same files, in one run.
+"""Scores the same masks with the official davis2017-evaluation, with vos-benchmark and with this package.
 
     python -m benchmarks.evaluate --davis2017 CHECKOUT --vos-benchmark CHECKOUT --peer-python PYTHON
                                   [--data FOLDER] [--cases single ...] [--clips 20] [--rounds 3]
 
 The peers are checkouts of github.com/davisvideochallenge/davis2017-evaluation and github.com/hkchengrex/vos-benchmark;
-either may be left out. PYTHON is an interpreter with what they need (scikit-image, scipy, pandas, tqdm). Every side of
-a case is a process of its own with one thread; sides take turns over the rounds, and the best of each is shown: CPU
-seconds of the scoring, CPU seconds of the whole process with interpreter and imports, and the highest memory of it.
-Every score of every side is compared with ours first.
+either may be omitted. PYTHON is an interpreter with their requirements (scikit-image, scipy, pandas, tqdm). Every side
+of a case runs in a separate process with one thread. The sides take turns over the rounds, and the best values are
+printed: CPU seconds of the scoring, CPU seconds of the whole process with interpreter and imports, and its peak memory.
+All scores of every side are compared with ours.
 
-Cases, synthetic masks of moving things with ragged outlines, written as people's tools write them, with Pillow:
+Cases, with synthetic masks of moving objects with ragged outlines, written with Pillow as common tools write them:
 
     single        DAVIS semi-supervised, 20 clips of 66 frames at 480x854, one object
     multi         DAVIS semi-supervised, 30 clips of 66 frames, 1 to 3 objects
     unsupervised  DAVIS unsupervised, 10 clips of 66 frames, 1 to 3 objects, void along outlines, more proposals
     expressions   Ref-YouTube-VOS, 20 clips of 30 frames at 720x1280, two expressions each, 0/255 masks as ReferFormer
                   saves them; the peer is a loop over the official db_eval_iou and db_eval_boundary
-    prepared      single again: ground truth prepared in memory, predictions in files; ours alone
-    memory        single again: both sides in memory, ours prepared and packed (the whole process reads and unpacks too)
+    prepared      the files of single: ground truth prepared in memory, predictions in files; this package only
+    memory        the files of single: both sides in memory, ours prepared and packed (the process also reads the files)
 
-With `--data` (`ref_davis_mini` and `predictions/osvos` in it) single, prepared and memory are of real masks.
+With `--data` (a folder with `ref_davis_mini` and `predictions/osvos`) single, prepared and memory use real masks.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CASES_OF = {
     "vos-benchmark": ("single", "multi", "memory"),
 }
 FRAMES, SIZE = 66, (480, 854)
-OBJECTS = (1, 2, 3, 2)  # in turns; 2 on average, as in the validation set of DAVIS 2017
+OBJECTS = (1, 2, 3, 2)  # repeated over the clips; 2 on average, as in the validation set of DAVIS 2017
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 SIDE = Path(__file__).with_name("evaluate_side.py")
 
@@ -55,9 +55,9 @@ SIDE = Path(__file__).with_name("evaluate_side.py")
 def clip(
     seed: int, objects: int, frames: int = FRAMES, size: tuple[int, int] = SIZE, void: bool = False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Truth and prediction of each frame, label maps: things that move, turn, bend and hide each other.
+    """Truth and prediction of each frame, label maps: objects that move, turn, bend and occlude each other.
 
-    Each fills up to a tenth of the frame. The prediction is off by a few pixels and has a more ragged outline.
+    Each object fills up to a tenth of the frame. The prediction is off by a few pixels and has a more ragged outline.
     """
     rng = np.random.default_rng(seed)
     height, width = size
@@ -84,6 +84,7 @@ def clip(
 
 
 def save(path: Path, labels: np.ndarray) -> None:
+    """Writes a label map as palette PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(labels)
     image.putpalette(DAVIS_PALETTE)
@@ -91,7 +92,7 @@ def save(path: Path, labels: np.ndarray) -> None:
 
 
 def davis_root(root: Path, videos: dict[str, Iterator[tuple[np.ndarray, np.ndarray]]]) -> Path:
-    """A root as the official code wants it, with predictions in `pred`; pictures are only counted there."""
+    """A DAVIS root for the official code, which only counts the video frames, with predictions in `pred`."""
     for video, frames in videos.items():
         for t, (truth, prediction) in enumerate(frames):
             save(root / "Annotations" / "480p" / video / f"{t:05d}.png", truth)
@@ -106,14 +107,14 @@ def davis_root(root: Path, videos: dict[str, Iterator[tuple[np.ndarray, np.ndarr
 
 
 def real(truth: Path, prediction: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A video of DAVIS and what a real model, OSVOS, predicted; its objects are one."""
+    """Masks of a DAVIS video and of a real model, OSVOS; all objects are merged into one."""
     for file in sorted(truth.iterdir()):
         pair = (np.array(Image.open(path)) > 0 for path in (file, prediction / file.name))
         yield tuple(mask.astype(np.uint8) for mask in pair)
 
 
 def proposals(seed: int, objects: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Truth with void, and the prediction under other numbers with one proposal that is no object."""
+    """Truth with void, and the prediction with other numbers and one proposal that is not an object."""
     number = np.random.default_rng(seed).permutation(objects + 1) + 1
     renumber = np.concatenate([[0], number]).astype(np.uint8)
     for truth, prediction in clip(seed, objects, void=True):
@@ -140,7 +141,7 @@ def expressions(root: Path, clips: int) -> Path:
 
 
 def write(case: str, root: Path, clips: int, data: Path | None) -> Path:
-    """The files of a case; `root` for all cases, so that those on the same files share them."""
+    """The folder of a case, below the `root` of all cases; cases with the same files share a folder."""
     case = {"prepared": "single", "memory": "single"}.get(case, case)
     folder = root / case
     if folder.exists():
@@ -159,7 +160,7 @@ def write(case: str, root: Path, clips: int, data: Path | None) -> Path:
 
 @dataclass
 class Best:
-    """The best of the rounds of one side: CPU seconds, and MB at the peak and after the imports; its scores."""
+    """The best values over the rounds of one side: CPU seconds, peak MB, MB after the imports; and its scores."""
 
     seconds: float = float("inf")
     whole: float = float("inf")
@@ -168,35 +169,35 @@ class Best:
     scores: dict[str, dict] = field(default_factory=dict)
 
     def add(self, command: list[str], result: Path) -> None:
-        """One more round: a process that writes `result`."""
+        """Runs one more round: a process that writes `result`."""
         process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stderr=subprocess.PIPE)
         errors = process.stderr.read().decode()
         _, status, usage = os.wait4(process.pid, 0)
         if status or not result.exists():  # the official code ends with status 0 on bad input
             raise SystemExit(f"{' '.join(command)} failed:\n{errors}")
-        found = json.loads(result.read_text())
+        report = json.loads(result.read_text())
         result.unlink()
         self.whole = min(self.whole, usage.ru_utime + usage.ru_stime)
         for name in ("seconds", "peak", "imported"):
-            setattr(self, name, min(getattr(self, name), found[name]))
-        self.scores = found["scores"]
+            setattr(self, name, min(getattr(self, name), report[name]))
+        self.scores = report["scores"]
 
 
 def difference(scores: dict[str, dict], expected: dict[str, dict]) -> tuple[int, float]:
-    """How many numbers two sides have in common, and by how much they differ at most.
+    """The number of values that two sides share, and their largest difference.
 
     Raises:
         SystemExit: they did not score the same objects.
     """
     if scores.keys() != expected.keys():
-        raise SystemExit(f"scored by one side alone: {sorted(scores.keys() ^ expected.keys())}")
-    pairs = [(of[m], expected[u][m]) for u, of in scores.items() for m in of.keys() & expected[u].keys()]
+        raise SystemExit(f"scored by one side only: {sorted(scores.keys() ^ expected.keys())}")
+    pairs = [(own[m], expected[u][m]) for u, own in scores.items() for m in own.keys() & expected[u].keys()]
     gaps = np.concatenate([np.abs(np.atleast_1d(a) - np.atleast_1d(b)) for a, b in pairs])
     return gaps.size, float(gaps.max())
 
 
 def compare(case: str, folder: Path, sides: dict[str, list[str]], rounds: int) -> None:
-    """Runs the sides of a case in turns and prints a line for each."""
+    """Runs the sides of a case in turns and prints one line per side."""
     sides = {side: words for side, words in sides.items() if case in CASES_OF[side]}
     best, result = {side: Best() for side in sides}, folder / "result.json"
     for _ in range(rounds):
@@ -206,14 +207,14 @@ def compare(case: str, folder: Path, sides: dict[str, list[str]], rounds: int) -
     masks = sum(1 for _ in (folder / ("Annotations" if case == "expressions" else "pred")).rglob("*.png"))
     print(f"\n{case}: {masks} predicted masks", flush=True)
     print(f"{'':14}{'CPU s':>9}{'with imports':>21}{'peak MB':>13}{'imports MB':>19}   largest difference")
-    for side, found in best.items():
+    for side, values in best.items():
         line = f"{side:14}"
-        for value, our in ((found.seconds, own.seconds), (found.whole, own.whole), (found.peak, own.peak)):
+        for value, our in ((values.seconds, own.seconds), (values.whole, own.whole), (values.peak, own.peak)):
             line += f"{value:9.2f}" if our < 100 else f"{value:9.0f}"
-            line += " " * 8 if found is own else f"{value / our:7.1f}x"
-        line += f"{found.imported:9.0f}"
-        if found is not own:
-            count, gap = difference(found.scores, own.scores)
+            line += " " * 8 if values is own else f"{value / our:7.1f}x"
+        line += f"{values.imported:9.0f}"
+        if values is not own:
+            count, gap = difference(values.scores, own.scores)
             line += f"   {gap:g} in {count} numbers"
         print(line, flush=True)
 

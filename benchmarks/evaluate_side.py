@@ -1,10 +1,10 @@
-"""One side of one case of `benchmarks.evaluate`, in a process of its own.
+"""One side of one case of `benchmarks.evaluate`, in a separate process.
 
     python benchmarks/evaluate_side.py SIDE CASE FOLDER RESULT [CHECKOUT]
 
-SIDE is ours, davis2017 or vos-benchmark; FOLDER is what `benchmarks.evaluate` wrote for the case. RESULT becomes a
-json: {"scores": {unit: {measure: value or values}}, "seconds": CPU time of the scoring, "peak": MB, "imported": MB
-after the imports}. The peers' side needs NumPy, OpenCV, Pillow and what the checkout asks for, and nothing of ours.
+SIDE is ours, davis2017 or vos-benchmark; FOLDER is the folder that `benchmarks.evaluate` wrote for the case. RESULT is
+a json file: {"scores": {unit: {measure: value or values}}, "seconds": CPU time of the scoring, "peak": MB, "imported":
+MB after the imports}. The peers need NumPy, OpenCV, Pillow and the requirements of the checkout, but not this package.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def sequences(folder: Path) -> dict[str, tuple[list[Path], list[Path]]]:
 
 
 def pictures(files: list[Path]) -> np.ndarray:
+    """The images of some files, uint8 [N, H, W]."""
     return np.stack([np.array(Image.open(file)) for file in files])
 
 
@@ -46,6 +47,7 @@ def listing(folder: Path) -> dict[str, dict]:
 
 
 def ours() -> dict[str, Callable]:
+    """{case: a function that scores its folder with this package}."""
     from rvos_ensemble.adapters.core import png
     from rvos_ensemble.ensemble.fusion.bits import pack
     from rvos_ensemble.ensemble.metrics.jf import Prepared, j_and_f
@@ -65,7 +67,7 @@ def ours() -> dict[str, Callable]:
         return scores, seconds
 
     def prepared(decoded: bool, folder: Path) -> tuple[Scores, float]:
-        """Against ground truth that is prepared, masks that are packed already or still files."""
+        """Scores against prepared ground truth, with predictions that are packed already (`decoded`) or still files."""
 
         def packed(files: list[Path]) -> np.ndarray:
             return np.stack([pack(png.read(file).values != 0) for file in files])
@@ -81,13 +83,14 @@ def ours() -> dict[str, Callable]:
             masks = [packed(pred[part]) for part in parts] if decoded else []
             start = time.process_time()
             masks = masks or (packed(pred[part]) for part in parts)
-            found = [j_and_f(Prepared(m, size), target) for m, target in zip(masks, targets, strict=True)]
+            parts_scores = [j_and_f(Prepared(m, size), target) for m, target in zip(masks, targets, strict=True)]
             seconds += time.process_time() - start
-            scores[video] = {k: np.concatenate(v).tolist() for k, v in zip("JF", zip(*found, strict=True), strict=True)}
+            both = zip(*parts_scores, strict=True)
+            scores[video] = {k: np.concatenate(v).tolist() for k, v in zip("JF", both, strict=True)}
         return scores, seconds
 
     def numbered(row: dict, k: int) -> str:
-        return f"{row['video']}_{k}"  # as the official code counts, of proposals too
+        return f"{row['video']}_{k}"  # as the official code numbers rows, including those of proposals
 
     return {
         "single": lambda folder: protocol(Davis2017SemiProtocol, "pred", numbered, folder),
@@ -102,19 +105,20 @@ def ours() -> dict[str, Callable]:
 
 
 def davis2017() -> dict[str, Callable]:
+    """{case: a function that scores its folder with davis2017-evaluation}."""
     from davis2017.evaluation import DAVISEvaluation
     from davis2017.metrics import db_eval_boundary, db_eval_iou
 
     def official(task: str, folder: Path) -> tuple[Scores, float]:
         start = time.process_time()
-        found = DAVISEvaluation(str(folder), task, "val").evaluate(str(folder / "pred"))
+        result = DAVISEvaluation(str(folder), task, "val").evaluate(str(folder / "pred"))
         seconds = time.process_time() - start
-        values = [found[m][k] for m in "JF" for k in "MRD"]
-        units = zip(found["J"]["M_per_object"], zip(*values, strict=True), strict=True)
-        return {unit: dict(zip(MEASURES, map(float, of), strict=True)) for unit, of in units}, seconds
+        values = [result[m][k] for m in "JF" for k in "MRD"]
+        units = zip(result["J"]["M_per_object"], zip(*values, strict=True), strict=True)
+        return {unit: dict(zip(MEASURES, map(float, row), strict=True)) for unit, row in units}, seconds
 
     def expressions(folder: Path) -> tuple[Scores, float]:
-        """The loop over expressions that the field writes around the official functions."""
+        """The loop over expressions that RVOS code commonly writes around the official functions."""
         start, scores = time.process_time(), {}
         for video, entry in listing(folder).items():
             for i, expression in entry["expressions"].items():
@@ -146,11 +150,12 @@ def davis2017() -> dict[str, Callable]:
 
 
 def vos_benchmark() -> dict[str, Callable]:
+    """{case: a function that scores its folder with vos-benchmark}."""
     from vos_benchmark.benchmark import VideoEvaluator
     from vos_benchmark.evaluator import Evaluator
 
     def objects(folder: Path) -> tuple[Scores, float]:
-        """What its pool of processes calls, here in one process."""
+        """The function that its process pool calls, here in one process."""
         start, scores = time.process_time(), {}
         evaluate = VideoEvaluator(str(folder / "Annotations" / "480p"), str(folder / "pred"))
         for video in sequences(folder):

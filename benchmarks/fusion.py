@@ -1,11 +1,11 @@
-"""Stage-I fusion, PNG in to PNG out, against the way the 2023 scripts do it: same files, one run, one core.
+"""Stage-I fusion from PNG to PNG, compared with the scripts of 2023 on the same files, on one core.
 
     python -m benchmarks.fusion [--frames 36] [--rounds 5]
 
 Three sources x two expressions of one object at 720p, votes >= 3 of 6, the result written for both expressions. The
-files are written as the models' own scripts write them (float32 * 255, Pillow's "L"). The naive side does what the
-released scripts do: decode every mask with Pillow, sum float32 sequences, `np.where`, encode each result with Pillow.
-Both sides must give the same masks. Times are CPU seconds of this process, the best of the rounds.
+files are written as the scripts of the models write them (float32 * 255, Pillow's "L"). The naive side works like the
+released scripts: it decodes every mask with Pillow, sums float32 sequences, applies `np.where`, and encodes each result
+with Pillow. Both sides must produce the same masks. Times are CPU seconds of this process, the best of the rounds.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ EXPRESSIONS = ("0", "1")
 
 
 class Blank:
+    """Frames that only have a size."""
+
     size = (H, W)
 
 
 def ragged_blob(random: np.random.Generator, t: int) -> np.ndarray:
-    """A mask like a model's: one big object, moving, with an outline of its own."""
+    """A mask that resembles a model's output: one large moving object with a random outline."""
     angle = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     radius = 1 + 0.08 * np.convolve(random.normal(size=90), np.ones(5) / 2, "same")
     x = 500 + 8 * t + 190 * radius * np.cos(angle)
@@ -46,6 +48,7 @@ def ragged_blob(random: np.random.Generator, t: int) -> np.ndarray:
 
 
 def write_sources(root: Path, frames: list[str]) -> None:
+    """Writes the masks of all sources."""
     for number, source in enumerate(SOURCES):
         for expression in EXPRESSIONS:
             folder = root / source / "Annotations" / "v" / expression
@@ -57,7 +60,7 @@ def write_sources(root: Path, frames: list[str]) -> None:
 
 
 def naive(root: Path, out: Path, frames: list[str]) -> None:
-    """Whole sequences at a time, in float32, as the released scripts hold them."""
+    """Fuses whole sequences in float32, as the released scripts do."""
     total = 0
     for source in SOURCES:
         for expression in EXPRESSIONS:
@@ -72,6 +75,7 @@ def naive(root: Path, out: Path, frames: list[str]) -> None:
 
 
 def ours(root: Path, out: Path, frames: list[str]) -> None:
+    """Fuses with the step `vote` of this package."""
     clip = Clip("v", tuple(frames), tuple(Expression("v", e, "a dog") for e in EXPRESSIONS), Blank())
     step = Vote("smr", inputs=list(SOURCES), across="expressions", threshold=3, grouping={"rule": "pairs"})
     inputs = {source: Files(path=str(root / source)).predict(clip) for source in SOURCES}
@@ -80,7 +84,7 @@ def ours(root: Path, out: Path, frames: list[str]) -> None:
 
 
 def codec(root: Path, frames: list[str]) -> float:
-    """Seconds that our decoder and encoder alone need for the same pictures."""
+    """Seconds that our decoder and encoder alone take for the same images."""
     started = time.process_time()
     for frame in frames:
         for source in SOURCES:

@@ -1,8 +1,8 @@
-"""Milliseconds per frame of J and F: ours against the definition written with cv2.dilate and numpy.
+"""Milliseconds per frame of J and F: this package, and the definition written with cv2.dilate and NumPy.
 
     python -m benchmarks.metrics
 
-CPU time of one thread, best of some rounds in which all take turns; every number of both is compared first.
+CPU time of one thread, the best of several rounds in which all take turns; all numbers of both are compared first.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def naive(prediction: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 def contour(mask: np.ndarray) -> np.ndarray:
-    """Pixels whose 2x2 window towards right and below holds both values."""
+    """Pixels whose 2x2 window to the right and below contains both values."""
     wide = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     right, below, corner = wide[:-1, 1:], wide[1:, :-1], wide[1:, 1:]
     return (mask ^ right) | (mask ^ below) | (mask ^ corner)
 
 
 def masks(height: int, width: int, seed: int) -> np.ndarray:
-    """bool [FRAMES, H, W]: an object of about a tenth of the frame that moves, with a ragged outline of its own."""
+    """bool [FRAMES, H, W]: a moving object of about a tenth of the frame, with a random ragged outline."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     out = []
@@ -53,7 +53,7 @@ def masks(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def best(*functions, frames: int = FRAMES, rounds: int = ROUNDS) -> list[float]:
-    """CPU milliseconds per frame of each."""
+    """CPU milliseconds per frame of each function."""
     seconds = [float("inf")] * len(functions)
     for _ in range(rounds):
         for i, function in enumerate(functions):

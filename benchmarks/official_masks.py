@@ -1,13 +1,13 @@
-"""ReferFormer, MUTR and SOC from checkpoint and JPEG to PNG: the official code on one side, a recipe on the other.
+"""ReferFormer, MUTR and SOC from checkpoint and JPEG to PNG: the official code compared with a recipe.
 
     git clone https://github.com/wjn922/ReferFormer CHECKOUT     (MUTR: OpenGVLab/MUTR, SOC: RobertLuo1/NeurIPS2023_SOC)
     pip install einops
     python -m benchmarks.official_masks referformer CHECKOUT FRAMES [--backbone resnet50] [--frames 3]
 
-The official side runs in a process of its own: seeded weights, saved in the layout of its own trainer, the network of
-the checkout, and the steps of its inference script, written down by hand, that lead to PNG files. Ours is
-`run_ensemble.py` with the model's adapter on that checkpoint. FRAMES is a folder of JPEG files. UNINEXT has a script of
-its own, `official_uninext`; time and memory are measured by `rvos_models`.
+The official side runs in a separate process: seeded weights, saved in the layout of the official trainer, the network
+of the checkout, and the steps of its inference script that lead to PNG files, transcribed by hand. Our side is
+`run_ensemble.py` with the model's adapter on that checkpoint. FRAMES is a folder of JPEG files. `official_uninext` does
+the same for UNINEXT; `rvos_models` measures time and memory.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from PIL import Image
 from tokenizers import ByteLevelBPETokenizer
 
 from benchmarks.rvos_models import BACKBONES, NETWORKS, SHORT_SIDE, binary, normalised, pictures, seeded
+from rvos_ensemble.adapters.core.overlap import iou
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer
 from rvos_ensemble.adapters.networks import text
 
 SENTENCES = ["a dog running on the left", "the second person from the right, walking"]
@@ -34,18 +36,18 @@ CLIP = "clip"
 
 def tokenizer(folder: Path) -> None:
     """Files of a small RoBERTa tokenizer, trained on the sentences."""
-    made = ByteLevelBPETokenizer()
+    trained = ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    made.train_from_iterator(SENTENCES, 300, min_frequency=1, special_tokens=special, show_progress=False)
+    trained.train_from_iterator(SENTENCES, 300, min_frequency=1, special_tokens=special, show_progress=False)
     folder.mkdir()
-    made.save_model(str(folder))
+    trained.save_model(str(folder))
 
 
 def official(options: argparse.Namespace) -> None:
     """Writes OUT/weights.pth and OUT/official/VIDEO/EXPRESSION/FRAME.png."""
     from benchmarks.official_rvos import build
 
-    words = text.load_tokenizer(text.ROBERTA, str(options.out / "tokenizer"))
+    words = load_tokenizer(text.ROBERTA, str(options.out / "tokenizer"))
     ids = [words.encode(sentence).ids for sentence in SENTENCES]
     encoder = text.roberta(vocabulary=words.get_vocab_size())
     network, run = build(options.model, options.checkout.resolve(), options.backbone, encoder, ids)
@@ -100,9 +102,8 @@ def main() -> None:
         for path in sorted((out / "official").rglob("*.png")):
             name = path.relative_to(out / "official")
             a, b = (np.asarray(Image.open(p)) > 0 for p in (path, out / "run" / "Annotations" / name))
-            both, either = np.count_nonzero(a & b), np.count_nonzero(a | b)
-            iou = both / either if either else 1.0
-            print(f"{name}: IoU {iou:.6f}, {either - both} pixels differ, object on {a.mean():.1%} of the frame")
+            differing = np.count_nonzero(a ^ b)
+            print(f"{name}: IoU {iou(a, b):.6f}, {differing} pixels differ, object on {a.mean():.1%} of the frame")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Tracklets from object proposals on real video: what of them tracklet-NMS keeps, and how good the best one is.
+"""Tracklets from object proposals on real video: which of them NMS keeps, and the quality of the best one.
 
     python -m benchmarks.real_tracklets ROOT PROPOSALS [--with aot] [--k 7] [--most 5] [--pictures FOLDER]
 
-ROOT is in the layout of Ref-YouTube-VOS, with ground truth of one object a clip; PROPOSALS as `adapter: proposals`
-takes them. For each clip, J&F by oracle choice: of the proposals' own tracks through the video, where the segmenter
-tracks; of all tracklets; of those kept. `--pictures` writes for each clip a sheet of the kept tracklets, best score
-first, with the J&F of each.
+ROOT has the layout of Ref-YouTube-VOS, with ground truth of one object per clip; PROPOSALS is a path that
+`adapter: proposals` reads. For each clip, the best J&F according to the ground truth: of the segmenter's own tracks, if
+it tracks; of all tracklets; of the kept tracklets. `--pictures` writes one sheet per clip with the kept tracklets, best
+score first, and the J&F of each.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from rvos_ensemble.ensemble.steps.tracklets import Tracklets
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 
-WIDTH, COLUMNS = 256, 5  # of a picture; pictures of a tracklet
+WIDTH, COLUMNS = 256, 5  # width of a picture; number of pictures per tracklet
 
 
 def best(objects: Objects, truth: MaskSequence) -> tuple[str, float]:
-    """The object with the highest J&F, and that."""
+    """The object with the highest J&F, and its J&F."""
     scores = {name: metrics.score_sequence(s, truth).mean().JF for name, s in objects.items()}
     name = max(scores, key=scores.get)
     return name, scores[name]
 
 
 def sheet(clip: Clip, kept: Objects, truth: MaskSequence) -> np.ndarray:
-    """A row for each tracklet, uint8 [H, W, 3] BGR."""
+    """One row of pictures per tracklet, uint8 [H, W, 3] BGR."""
     rows = []
     for name, sequence in kept.items():
         score = metrics.score_sequence(sequence, truth).mean().JF

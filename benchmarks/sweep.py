@@ -1,10 +1,10 @@
-"""Milliseconds per frame of J and F at every threshold of a vote map: ours against the official code, in one run.
+"""Milliseconds per frame of J and F at every threshold of a vote map: this package and the official code.
 
     python -m benchmarks.sweep DAVIS2017-EVALUATION
 
-The argument is a checkout of github.com/davisvideochallenge/davis2017-evaluation; without it ours is compared with
-itself alone. It wants scikit-image; nothing else here does. CPU time of one thread, best of some rounds in which all
-take turns; every number of all of them is compared first.
+The argument is a checkout of github.com/davisvideochallenge/davis2017-evaluation, which needs scikit-image; without it
+only our two methods are compared. CPU time of one thread, the best of several rounds in which all take turns; all
+numbers are compared first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FRAMES, ROUNDS = 8, 3
 
 
 def votes_of(height: int, width: int, total: int) -> np.ndarray:
-    """uint8 [FRAMES, H, W]: each vote an object of about a tenth of the frame with a ragged outline of its own."""
+    """uint8 [FRAMES, H, W]: each vote is an object of about a tenth of the frame, with a random ragged outline."""
     votes = np.zeros((FRAMES, height, width), np.uint8)
     for seed in range(total):
         votes += np.roll(masks(height, width, seed)[:FRAMES], (seed * 7 % 11 - 5, seed * 5 % 13 - 6), axis=(1, 2))
@@ -31,14 +31,14 @@ def votes_of(height: int, width: int, total: int) -> np.ndarray:
 
 
 def official(votes: np.ndarray, truth: np.ndarray, thresholds: range) -> np.ndarray:
-    """float64 [J and F, thresholds, FRAMES] of the official functions, called once a threshold."""
+    """float64 [J and F, thresholds, FRAMES] of the official functions, called once per threshold."""
     from davis2017.metrics import db_eval_boundary, db_eval_iou
 
     return np.array([[score(truth, votes >= t) for t in thresholds] for score in (db_eval_iou, db_eval_boundary)])
 
 
 def ours(votes: MaskSequence, truth: MaskSequence, thresholds: range, fewest: int) -> np.ndarray:
-    """The same of ours, with one pass from `fewest` thresholds on."""
+    """The same from this package, in one pass if there are at least `fewest` thresholds."""
     threshold_sweep.FEWEST = fewest
     scores = score_votes({"votes": (votes, thresholds)}, truth)["votes"]
     return np.array([[scores[t].J for t in thresholds], [scores[t].F for t in thresholds]])

@@ -1,14 +1,14 @@
-"""Tracklet-IoU and NMS against the dense numpy form, and the memory of a clip's candidates, in one run on one core.
+"""Tracklet IoU and NMS compared with dense NumPy arrays, and the memory of a clip's candidates, on one core.
 
     python -m benchmarks.tracklets [--candidates 70] [--frames 36] [--pairs 0]
 
-First, 70 tracklets (10 objects, each found in 7 key frames) of 36 frames at 720p: all IoUs of eq. 3, then NMS. The
-dense side holds bool arrays and does for every pair what the formula says, as fast as numpy can: areas counted once,
-`np.count_nonzero(a & b)`. `--pairs N` also times N pairs as textbooks write it, `(a & b).sum() / (a | b).sum()`. Ours
-starts from packed masks, and from bool ones too, packing included. All must give the same numbers. CPU seconds.
+Time: 70 tracklets (10 objects, each detected in 7 key frames) of 36 frames at 720p: all IoUs of eq. 3, then NMS. The
+dense side evaluates the formula on bool arrays for every pair, as fast as NumPy allows: areas are counted once, and
+intersections with `np.count_nonzero(a & b)`. `--pairs N` also times N pairs of `(a & b).sum() / (a | b).sum()`. Our
+side starts from packed masks, and also from bool masks, packing included. All must give the same numbers. CPU seconds.
 
-Then, memory: 7 key frames x 20 candidates of a 36-frame clip at 480x854, from candidates to kept tracklets, in a
-process of its own: peak above what was there before, against `BUDGET`. The propagator only shifts masks.
+Memory: 7 key frames x 20 candidates of a 36-frame clip at 480x854, from candidates to kept tracklets, in a separate
+process: the increase of memory at the peak, compared with `BUDGET`. The propagator only shifts masks.
 """
 
 from __future__ import annotations
@@ -45,18 +45,19 @@ def blob(random: np.random.Generator, size: tuple[int, int], centre: np.ndarray,
 
 
 def tracks(candidates: int, frames: int) -> list[np.ndarray]:
-    """Tracklets, bool [T, H, W] each: seven of every object, with outlines of their own; 1 to 14 % of the picture."""
-    found = []
+    """Tracklets, bool [T, H, W] each: seven per object, with random outlines; 1 to 14 % of the frame."""
+    tracklets = []
     for k in range(candidates):
         shared, own = np.random.default_rng(k // 7), np.random.default_rng([1, k])
         start, end = shared.uniform(0.1, 0.9, (2, 2)) * (W, H)
         radius = shared.uniform(50, 180)
         steps = np.linspace(0, 1, frames)[:, None]
-        found.append(np.stack([blob(own, (H, W), c, radius) for c in start + (end - start) * steps]))
-    return found
+        tracklets.append(np.stack([blob(own, (H, W), c, radius) for c in start + (end - start) * steps]))
+    return tracklets
 
 
 def dense(masks: list[np.ndarray]) -> np.ndarray:
+    """IoU of all pairs of bool arrays, float64 [N, N]."""
     area = [np.count_nonzero(m) for m in masks]
     iou = np.eye(len(masks))
     for i in range(len(masks)):
@@ -67,7 +68,7 @@ def dense(masks: list[np.ndarray]) -> np.ndarray:
 
 
 def textbook(masks: list[np.ndarray], pairs: int) -> float:
-    """Seconds a pair."""
+    """Seconds per pair."""
     started = time.process_time()
     for k in range(pairs):
         a, b = masks[k % len(masks)], masks[(3 * k + 1) % len(masks)]
@@ -76,13 +77,15 @@ def textbook(masks: list[np.ndarray], pairs: int) -> float:
 
 
 class Shift(Propagator):
-    """Moves every mask by two pixels a frame: stands for any propagator, at no cost of its own."""
+    """Moves every mask by two pixels per frame: a propagator that costs almost nothing."""
 
     def sweep(self, size, sequences):
         return ShiftSweep()
 
 
 class ShiftSweep:
+    """The sweep of `Shift`."""
+
     def __init__(self):
         self.masks: dict[int, np.ndarray] = {}
 
@@ -92,6 +95,8 @@ class ShiftSweep:
 
 
 class Grey:
+    """Grey frames."""
+
     size = SMALL
 
     def read(self, t: int) -> np.ndarray:
@@ -131,9 +136,9 @@ def peak_of(frames: int = 36, key_frames: int = 7, a_frame: int = 20) -> tuple[f
     queue = context.Queue()
     process = context.Process(target=memory, args=(frames, key_frames, a_frame, queue))
     process.start()
-    found = queue.get(timeout=600)
+    result = queue.get(timeout=600)
     process.join()
-    return found
+    return result
 
 
 def main() -> None:
@@ -160,7 +165,7 @@ def main() -> None:
         results[side] = iou, kept
         assert np.array_equal(iou, results["dense numpy"][0]) and kept == results["dense numpy"][1], side
     area = np.mean([m.mean() for m in masks])
-    print(f"{len(masks)} tracklets x {options.frames} frames, {W}x{H}, {100 * area:.1f} % of the picture each")
+    print(f"{len(masks)} tracklets x {options.frames} frames, {W}x{H}, {100 * area:.1f} % of the frame each")
     for side, took in seconds.items():
         print(f"  {side:24} {took:8.2f} s  {seconds['dense numpy'] / took:6.1f}x")
     if options.pairs:

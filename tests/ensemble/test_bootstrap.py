@@ -1,4 +1,4 @@
-"""The interval against a naive bootstrap, and what must hold of it."""
+"""The interval against a naive bootstrap, and its properties."""
 
 import math
 import random
@@ -10,7 +10,7 @@ from rvos_ensemble.ensemble.metrics.bootstrap import paired_interval
 
 
 def naive(differences, seed, resamples):
-    """Draws clips one by one, pools their expressions, sorts the means."""
+    """Draws clips one by one, pools their expressions and sorts the means."""
     rng, names = random.Random(seed), list(differences)
     means = []
     for _ in range(resamples):
@@ -30,9 +30,9 @@ def clips(seed, number, centre):
 @pytest.mark.parametrize(("number", "centre"), [(5, 0.0), (12, 0.05), (40, -0.2)])
 def test_equals_a_naive_bootstrap_up_to_chance(number, centre):
     differences = clips(number, number, centre)
-    found, expected = paired_interval(differences, seed=1), naive(differences, 2, 4000)
+    interval, expected = paired_interval(differences, seed=1), naive(differences, 2, 4000)
     width = expected[1] - expected[0]
-    assert found == pytest.approx(expected, abs=0.06 * width)
+    assert interval == pytest.approx(expected, abs=0.06 * width)
 
 
 def test_the_seed_decides_and_the_order_of_clips_does_not():
@@ -42,8 +42,8 @@ def test_the_seed_decides_and_the_order_of_clips_does_not():
     assert paired_interval(differences, seed=5) != paired_interval(differences, seed=6)
 
 
-def test_covers_the_truth_about_as_often_as_it_says():
-    """Clips of a population whose mean difference is 0.03: the 90 % interval holds it in about 90 % of samples."""
+def test_the_interval_covers_the_truth_at_its_level():
+    """Clips of a population whose mean difference is 0.03: the 90 % interval contains it in about 90 % of cases."""
     hits = 0
     for seed in range(300):
         low, high = paired_interval(clips(seed, 40, 0.03), seed=0, level=0.9, resamples=500)

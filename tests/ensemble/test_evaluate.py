@@ -1,4 +1,4 @@
-"""`evaluate` as a person calls it: arguments, what is printed and written, zips and folders as they come."""
+"""The command `evaluate`: its arguments, its output, and masks in folders and zips."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def test_options_reach_the_protocol_with_their_types(masks):
 
 
 def test_one_process_or_several_give_the_same(masks):
-    """Three, of which one has nothing to do."""
+    """Three processes, of which one has nothing to do."""
     several = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 3)
     alone = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
     pd.testing.assert_frame_equal(several.rows, alone.rows, check_exact=True)
@@ -77,14 +77,14 @@ def test_results_may_be_written_again(masks):
 
 
 @pytest.mark.parametrize("place", ["pred", "pred/plain", "pred/new/results", "gt"])
-def test_results_never_go_among_masks(masks, capsys, place):
+def test_results_are_never_written_among_masks(masks, capsys, place):
     assert run_ensemble.main(arguments(masks, out=masks / place)) == 2
     assert "where nothing is ever written; give another out=DIR" in capsys.readouterr().err
     assert not (masks / "pred" / "new").exists()
 
 
-def test_results_never_go_among_those_of_a_run(masks, capsys):
-    """A run's folder holds a metrics.json of its own."""
+def test_results_are_never_written_into_the_folder_of_a_run(masks, capsys):
+    """The folder of a run contains a metrics.json too."""
     (masks / "out").mkdir()
     (masks / "out" / "metrics.json").write_text('{"recipe": "stage2"}')
     assert run_ensemble.main(arguments(masks)) == 2
@@ -100,14 +100,14 @@ def test_nothing_is_written_when_something_is_wrong(masks, capsys):
     assert not (masks / "out").exists()
 
 
-def test_what_is_missing_is_asked_for(capsys):
+def test_missing_arguments_are_named(capsys):
     assert run_ensemble.main(["evaluate", "gt=nowhere"]) == 2
     err = capsys.readouterr().err
     assert "`pred` must be given" in err and "`protocol` must be given" in err and "davis2017_unsup" in err
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"protocol": "davis"}, "no protocol is called 'davis'. Available: a2d_sentences, davis2017_semi"),
         ({"gt": "nowhere"}, "nowhere: no such file or folder, given as `gt`"),
@@ -117,9 +117,9 @@ def test_what_is_missing_is_asked_for(capsys):
         ({"empty_empty": "0.5"}, "`empty_empty` is 0.5"),
     ],
 )
-def test_wrong_arguments_are_named(masks, capsys, wrong, told):
+def test_wrong_arguments_are_named(masks, capsys, wrong, message):
     assert run_ensemble.main(arguments(masks, **wrong)) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_an_argument_without_a_key(capsys):
@@ -140,7 +140,7 @@ def test_many_rows_are_not_printed():
     assert len(text.splitlines()) < 20 and "and 20 more notes in metrics.json" in text
 
 
-def test_a_score_that_is_no_number_is_null_in_json(masks):
+def test_nan_is_null_in_json(masks):
     request = evaluate.parse(arguments(masks)[1:])
     evaluate.write(request, evaluate.Result(pd.DataFrame({"J": [0.5]}), {"J-Decay": float("nan")}))
     assert json.loads((masks / "out" / "metrics.json").read_text())["summary"] == {"J-Decay": None}
@@ -150,14 +150,14 @@ def test_a_score_that_is_no_number_is_null_in_json(masks):
 
 
 @pytest.mark.parametrize("root", ["", "Annotations/", "results/", "my_results/Annotations/", "valid/Annotations/"])
-def test_a_zip_under_any_root_is_found(masks, root):
+def test_a_zip_may_have_any_root_folder(masks, root):
     expected = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
     found = Davis2017SemiProtocol().evaluate(masks / "gt", zipped(masks / "pred", root), 1)
     pd.testing.assert_frame_equal(found.rows, expected.rows, check_exact=True)
 
 
-def test_stray_files_are_passed_over_and_told(masks):
-    """What file managers leave behind is not even told."""
+def test_stray_files_are_ignored_with_a_note(masks):
+    """Files of file managers are ignored without a note."""
     expected = Davis2017SemiProtocol().evaluate(masks / "gt", masks / "pred", 1)
     junk = [".DS_Store", "__MACOSX/._plain", "__MACOSX/plain/._00000.png", "plain/.DS_Store", "plain/Thumbs.db"]
     found = Davis2017SemiProtocol().evaluate(masks / "gt", zipped(masks / "pred", extra=junk), 1)
@@ -176,7 +176,7 @@ def test_masks_in_two_places(masks):
         Davis2017SemiProtocol().evaluate(masks / "gt", masks / "both", 1)
 
 
-def test_a_zip_that_is_none(masks):
+def test_a_file_that_is_not_a_zip(masks):
     (masks / "masks.zip").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(InputError, match=r"masks.zip: cannot be read as a zip"):
         Davis2017SemiProtocol().evaluate(masks / "gt", masks / "masks.zip", 1)

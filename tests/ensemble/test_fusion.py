@@ -1,4 +1,4 @@
-"""Fusion against naive loops and the algebra it must obey."""
+"""Fusion against naive loops, its algebra, and the arrays that it refuses."""
 
 from fractions import Fraction
 from itertools import product
@@ -21,7 +21,7 @@ masks_strategy = st.integers(1, 6).flatmap(lambda n: arrays(bool, (n, 5, 7)))
 
 
 def naive_vote(masks, weights, threshold):
-    """Pixel by pixel, with fractions: the definition."""
+    """The definition, pixel by pixel, with fractions."""
     out = np.zeros(masks[0].shape, bool)
     total = sum(weights)
     needed = Fraction(repr(threshold)) * total if isinstance(threshold, float) else threshold
@@ -134,7 +134,7 @@ def test_votes_of_what_is_not_a_mask_are_refused(mask, message):
 
 @pytest.mark.parametrize("average", [fusion.soft_average, fusion.gated_average])
 def test_probabilities_are_uint8_or_masks(average):
-    """A float in [0, 1] used to be taken for a share of 255."""
+    """Floats in [0, 1] would be read as values of 0..255."""
     soft = np.uint8([[200, 0], [255, 180]])
     for wrong in (np.float32([[0.8, 0], [1, 0.7]]), np.float64(soft)):
         with pytest.raises(ValueError, match=rf"probs\[1\] has dtype {wrong.dtype}, expected uint8 .* `.*quantise`"):

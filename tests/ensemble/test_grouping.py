@@ -1,4 +1,4 @@
-"""Which expressions mean the same object."""
+"""Which expressions refer to the same object."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ class Blank:
 
 
 def clip_of(objects, known=False, name="v"):
-    """A clip whose i-th expression means objects[i]."""
+    """A clip whose i-th expression refers to objects[i]."""
     expressions = tuple(
         Expression(name, str(i), f"object {o}", (str(o),) if known else ()) for i, o in enumerate(objects)
     )
@@ -25,7 +25,7 @@ def clip_of(objects, known=False, name="v"):
 
 
 def masks_of(objects, seed, noise=0.1):
-    """A model that tells the objects apart: object o is a block of its own, with noise."""
+    """A model that distinguishes the objects: each object is a separate block, with noise."""
     random = np.random.default_rng(seed)
     prediction = {}
     for i, o in enumerate(objects):
@@ -79,7 +79,7 @@ def test_the_odd_videos_are_those_of_the_official_file(shared):
 
 
 def test_all_official_videos_pass_through_grouping(shared):
-    """Even counts as the winners pair them; in the odd ones every expression lands in one group, none above two."""
+    """Even counts as the winners pair them; in odd ones every expression is in one group of at most two."""
     meta = json.loads((shared / "data/expressions/ref_ytvos_valid_meta_expressions.json").read_text())["videos"]
     groups = {}
     for video, entry in meta.items():
@@ -118,15 +118,15 @@ def test_masks_that_show_nothing_are_no_evidence():
 
 
 def paired(objects):
-    """A clip of a data set that lists two expressions an object."""
+    """A clip of a data set that lists two expressions per object."""
     return replace(clip_of(objects), in_pairs=True)
 
 
 def test_auto_keeps_the_data_sets_pairs_where_models_misunderstand_one_of_two():
-    models = [masks_of([0, 0, 1, 2, 3, 3], seed) for seed in range(3)]  # the fourth is taken for another object
+    models = [masks_of([0, 0, 1, 2, 3, 3], seed) for seed in range(3)]  # the fourth is mistaken for another object
     objects = [0, 0, 1, 1, 3, 3]
     assert group_expressions(paired(objects), models) == [["0", "1"], ["2", "3"], ["4", "5"]]
-    assert group_expressions(clip_of(objects), models) == [["0", "1"], ["2"], ["3"], ["4", "5"]], "nobody said pairs"
+    assert group_expressions(clip_of(objects), models) == [["0", "1"], ["2"], ["3"], ["4", "5"]], "not listed in pairs"
 
 
 @pytest.mark.parametrize("video", ODD)
@@ -135,7 +135,7 @@ def test_auto_finds_the_one_that_is_alone(video):
     assert group_expressions(paired(ODD[video]), models) == cut(ODD[video])
 
 
-def test_auto_goes_by_the_masks_where_these_deny_pairs():
+def test_auto_follows_the_masks_if_they_contradict_pairs():
     models = [masks_of([0, 1, 2, 3], seed) for seed in range(3)]
     assert group_expressions(paired([0, 1, 2, 3]), models) == [["0"], ["1"], ["2"], ["3"]]
     assert group_expressions(paired([0]), [masks_of([0], 0)]) == [["0"]]

@@ -1,4 +1,4 @@
-"""J and F of frames against the definition, what must hold of any mask, and the traps."""
+"""J and F of frames against the definition, their invariants, and their pitfalls."""
 
 import numpy as np
 import pytest
@@ -50,6 +50,20 @@ def test_images_of_one_row_or_one_column():
     assert fuzz(seed=4, stacks=100, per_stack=3, tallest=90, widest=1, radii=range(19)) == 300
 
 
+def test_masks_too_far_apart_to_touch():
+    """Their crops do not meet, so that no boundary pixel needs to be looked for."""
+    rng = np.random.default_rng(6)
+    for height, width in ((20, 700), (300, 40)):
+        pairs = np.zeros((2, 5, height, width), bool)
+        pairs[0, :4, :15, :20] = rng.random((4, 15, 20)) < 0.4  # the fifth pair is empty on both sides
+        pairs[1, :3, -15:, -20:] = rng.random((3, 15, 20)) < 0.4
+        assert not prepare(pairs[0], 2).bits.meets(prepare(pairs[1], 2).bits)
+        expected = [reference.j_and_f(p, g, 2) for p, g in zip(*pairs, strict=True)]
+        assert expected == list(zip(*(v.tolist() for v in j_and_f(*pairs, 2)), strict=True))
+        assert expected == [j_and_f(p, g, 2) for p, g in zip(*pairs, strict=True)]
+        assert expected[3:] == [(0.0, 0.0), (1.0, 1.0)]
+
+
 def test_radii_wider_than_a_word():
     assert fuzz(seed=5, stacks=12, per_stack=2, tallest=70, widest=300, radii=[63, 64, 65, 100, 200]) == 24
 
@@ -85,7 +99,7 @@ def test_a_point_dilates_to_a_disk(radius):
     assert disk.count() == np.count_nonzero(x * x + y * y <= radius * radius)
 
 
-# ---------------------------------------------------------------------------------------------- what holds of any mask
+# ---------------------------------------------------------------------------------------------- invariants
 
 
 @st.composite
@@ -143,7 +157,7 @@ def test_what_lies_under_void_does_not_matter(pair, radius, data):
     assert j_and_f(painted, truth, radius, void) == j_and_f(prediction, truth, radius, void)
 
 
-# ---------------------------------------------------------------------------------------------- the traps
+# ---------------------------------------------------------------------------------------------- the pitfalls
 
 full, empty = np.ones((30, 100), bool), np.zeros((30, 100), bool)
 part = np.zeros((30, 100), bool)
@@ -157,7 +171,7 @@ part[10:20, 60:70] = True
         (part, empty, (0.0, 0.0)),
         (empty, part, (0.0, 0.0)),
         (full, full, (1.0, 1.0)),
-        (full, empty, (0.0, 1.0)),  # the border is no boundary, and no boundary against no boundary is right
+        (full, empty, (0.0, 1.0)),  # the border is no boundary, and two masks without boundary have F = 1
         (empty, full, (0.0, 1.0)),
         (full, part, (100 / 3000, 0.0)),
     ],
@@ -169,8 +183,8 @@ def test_empty_and_full_masks(prediction, truth, expected):
 def test_the_boundary_lies_towards_the_origin_and_not_on_the_border():
     corner = np.zeros((6, 6), bool)
     corner[3:, 3:] = True  # reaches the right and the bottom border
-    found = prepare(corner).boundary
-    assert found.count() == len(reference.boundary(corner)) == 7  # 3 above it, 3 to its left, 1 at its corner
+    boundary = prepare(corner).boundary
+    assert boundary.count() == len(reference.boundary(corner)) == 7  # 3 above it, 3 to its left, 1 at its corner
     assert {tuple(p) for p in reference.boundary(corner).tolist()} == {(2, x) for x in range(2, 6)} | {
         (y, 2) for y in range(2, 6)
     }
@@ -178,7 +192,7 @@ def test_the_boundary_lies_towards_the_origin_and_not_on_the_border():
 
 def test_the_outline_of_void_becomes_boundary():
     assert prepare(full).length == 0
-    assert prepare(full, void=part).length == 11 * 11 - 9 * 9  # windows that meet a 10x10 hole, less those within
+    assert prepare(full, void=part).length == 11 * 11 - 9 * 9  # windows that meet a 10x10 hole, minus those inside it
     assert j_and_f(full, empty, void=part) == (0.0, 0.0)
     assert j_and_f(full, part, void=~part) == (1.0, 1.0)
 
@@ -186,6 +200,8 @@ def test_the_outline_of_void_becomes_boundary():
 def test_a_mask_that_is_not_bool_is_refused():
     with pytest.raises(InputError, match=r"uint8.*mask == 255"):
         j_and_f(part.astype(np.uint8), part)
+    with pytest.raises(InputError, match=r"float32.*probability > 0.5"):
+        j_and_f(part, part.astype(np.float32))
     with pytest.raises(InputError, match="shape"):
         prepare(part[0])
     with pytest.raises(InputError, match="void of shape"):

@@ -1,4 +1,4 @@
-"""All thresholds at once against one by one: equal in every bit; and the definition itself as an oracle."""
+"""All thresholds in one pass are bit-exact to one by one, and both to the definition."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from rvos_ensemble.ensemble.metrics.vote_levels import j_and_f_of_levels, prepar
 
 
 def random_votes(rng, truth, total):
-    """Votes that partly look like the truth, partly like one another, partly like nothing."""
+    """Votes that resemble the truth, one another, or nothing."""
     height, width = truth.shape
     shared, votes = random_mask(rng, height, width), np.zeros((height, width), np.uint8)
     for _ in range(total):
@@ -28,7 +28,7 @@ def random_votes(rng, truth, total):
 
 
 def check(rng, height, width, total, radius):
-    """One truth, one vote map, every threshold; returns their number."""
+    """Compares one vote map with one truth at every threshold; returns the number of thresholds."""
     truth = random_mask(rng, height, width)
     votes = random_votes(rng, truth, total)
     j, f = j_and_f_of_levels(votes, total, prepare_targets(pack(truth[None]), truth.shape, radius)[0])
@@ -72,19 +72,19 @@ def test_equals_the_definition():
 @pytest.mark.parametrize("votes", [0, 3, 7])
 @pytest.mark.parametrize("truth", [False, True])
 def test_empty_and_full(votes, truth):
-    """The traps of the definition: both empty is 1, full against empty has J = 0 and F = 1."""
+    """The pitfalls of the definition: two empty masks score 1, a full and an empty mask have J = 0 and F = 1."""
     sequence = MaskSequence(np.full((1, 9, 65), votes, np.uint8), "votes", total=7)
     target = MaskSequence.binary(np.full((1, 9, 65), truth))
-    found = score_votes({"v": (sequence, range(1, 8))}, target)["v"]
+    scores = score_votes({"v": (sequence, range(1, 8))}, target)["v"]
     for t in range(1, 8):
         expected = 1.0 if (votes >= t) == truth else 0.0
-        assert (found[t].J[0], found[t].F[0]) == (expected, 1.0)
+        assert (scores[t].J[0], scores[t].F[0]) == (expected, 1.0)
 
 
 @pytest.mark.parametrize("fewest", [1, 1000])
 @pytest.mark.parametrize("size", [(48, 70), (37, 129)])
 def test_sequences_by_either_path_equal_evaluation_of_each_threshold(monkeypatch, fewest, size):
-    """Two maps of one truth, their own thresholds each, in any order, beyond the total too."""
+    """Two maps of one truth, each with its own thresholds, in any order and beyond the total."""
     monkeypatch.setattr(threshold_sweep, "FEWEST", fewest)
     monkeypatch.setattr(threshold_sweep, "PIXELS_AT_A_TIME", 3 * size[0] * size[1])  # 3 frames, then 1
     rng = np.random.default_rng(2)
