@@ -1,4 +1,4 @@
-"""The base of every adapter: a model, or the masks it left on disk, as predictions of a clip."""
+"""The base class of adapters, which provide the predictions of a model, or of mask files, for a clip."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from rvos_ensemble.adapters.core.traits import Traits
 class Adapter(Component):
     """Turns a model, or its files, into the predictions of a clip.
 
-    A subclass says its settings in `defaults` and writes `predict`; the rest is optional. The pipeline validates what
-    `predict` returns, so an adapter need not.
+    A subclass declares its settings in `defaults` and implements `predict`; everything else is optional. What `predict`
+    returns is validated by the caller.
     """
 
-    stored: ClassVar[bool] = True  # False: its masks lie on disk already, the pipeline need not keep a copy
-    objects: ClassVar[bool] = False  # True: predicts `Objects`, the objects of a clip, whoever may mean them
+    stored: ClassVar[bool] = True  # False: the masks are already on disk and are not stored again
+    objects: ClassVar[bool] = False  # True: predicts `Objects`, the objects of a clip, not of its expressions
 
     def predict(self, clip: Clip) -> Prediction:
         """The masks of every expression of the clip.
 
         Returns:
-            {expression id: MaskSequence}, T masks at the clip's size each; `scores` where the model has them.
+            {expression id: MaskSequence}, each of T masks at the clip's size, with `scores` if the model has them.
         """
         raise NotImplementedError
 
     def check(self, clips: Sequence[Clip]) -> list[str]:
-        """Everything that would make `predict` fail on these clips, found without computing; one line a problem."""
+        """Everything that would make `predict` fail on these clips, without computing; one line per problem."""
         return []
 
     def inspect(self, clip: Clip) -> list[str]:
-        """Everything that is wrong with the values of a clip, found by reading all of it; one line a problem.
+        """Everything that is wrong with the values of a clip, which are all read; one line per problem.
 
-        The method `check` looks at names and headers before every run. This one looks at every mask, for the command
-        `check` and after a clip has failed, so that all damaged files of a clip are reported together.
+        The method `check` reads names and headers before every run. This one reads every mask, for the command `check`
+        and after a clip has failed, so that all damaged files of a clip are reported together.
         """
         return []
 
     def traits(self, clip: Clip) -> Traits:
-        """What is known of the masks of a clip before they are computed; nothing, where an adapter does not say."""
+        """What is known about the masks of a clip before they are computed; by default nothing."""
         return Traits(objects=self.objects)
 
     def fingerprint(self, clip: Clip) -> str:
-        """Changes whenever something other than settings and frames that `predict(clip)` reads does: weights, files."""
+        """A hash that changes with whatever `predict(clip)` reads besides settings and frames: weights, files."""
         return ""
 
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""Clip and Expression: a video, and the sentences that refer to its objects. Sizes are always (H, W)."""
+"""Clip and Expression: a video, and the sentences that refer to its objects. All sizes are (H, W)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Expression:
 
     Attributes:
         clip: name of the clip.
-        id: the data set's id, a string ("0", "1", ..., "10").
+        id: the id in the data set, a string ("0", "1", ..., "10").
         text: the sentence.
-        objects: ids of the objects it refers to, where the data set says so to everyone; else empty.
+        objects: ids of the objects it refers to, if the data set publishes them; else empty.
     """
 
     clip: str
@@ -34,7 +34,7 @@ class Expression:
 
 
 class Frames(Protocol):
-    """The pictures of a clip. Must be picklable: clips travel to worker processes."""
+    """The frames of a clip. They must be picklable, because clips are sent to worker processes."""
 
     size: tuple[int, int]
 
@@ -42,10 +42,10 @@ class Frames(Protocol):
         """Frame t as uint8 [H, W, 3] RGB."""
 
     def fingerprint(self) -> str:
-        """Changes whenever any picture does."""
+        """A hash that changes whenever a frame does."""
 
     def problems(self) -> list[str]:
-        """What is wrong with the files behind it, found without decoding pictures; empty when nothing is."""
+        """What is wrong with the files of the frames, without decoding them."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Clip:
     """A video to segment.
 
     Attributes:
-        name: its name in the data set; also the folder name of its results.
-        frames: frame names in order, without suffix; results carry the same names.
-        expressions: in the data set's order (numeric order of ids).
-        images: the pictures, read lazily.
-        truth: ground truth where there is one.
-        in_pairs: whether its data set lists two expressions an object, in order, as Ref-YouTube-VOS does.
+        name: name in the data set; also the folder name of its results.
+        frames: frame names in order, without suffix; results have the same names.
+        expressions: in the order of the data set (numeric order of ids).
+        images: the frames, read lazily.
+        truth: ground truth, if there is one.
+        in_pairs: whether the data set lists two expressions per object, in order, as Ref-YouTube-VOS does.
     """
 
     name: str
@@ -69,18 +69,18 @@ class Clip:
     in_pairs: bool = False
 
     def __post_init__(self):
-        this = f"clip {shown(self.name)}"
-        problems = [] if self.frames else [f"{this}: no frames"]
+        where = f"clip {shown(self.name)}"
+        problems = [] if self.frames else [f"{where}: no frames"]
         if len(set(self.frames)) != len(self.frames):
-            problems.append(f"{this}: a frame name is listed twice")
+            problems.append(f"{where}: a frame name is listed twice")
         ids = [e.id for e in self.expressions]
         if len(set(ids)) != len(ids):
-            problems.append(f"{this}: an expression id is listed twice")
-        names = [("clip", self.name)] + [(f"{this}: expression", i) for i in ids]
-        names += [(f"{this}: frame", frame) for frame in self.frames]
+            problems.append(f"{where}: an expression id is listed twice")
+        names = [("clip", self.name)] + [(f"{where}: expression", i) for i in ids]
+        names += [(f"{where}: frame", frame) for frame in self.frames]
         problems += [problem for what, name in names if (problem := name_problem(name, what))]  # they become file names
         problems += [
-            f"{this}, expression {shown(e.id)}: its text has half a character (a lone surrogate such as \\ud800), "
+            f"{where}, expression {shown(e.id)}: its text has half a character (a lone surrogate such as \\ud800), "
             "which no file can hold; write the text in UTF-8"
             for e in self.expressions
             if lone_surrogate(e.text)
@@ -102,24 +102,24 @@ class Clip:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever any picture of the clip does."""
+        """A hash that changes whenever a frame of the clip does."""
         return self.images.fingerprint()
 
     def problems(self) -> list[str]:
-        """What is wrong with its pictures and annotations, found without decoding them; empty when nothing is."""
+        """What is wrong with its frames and annotations, without decoding them."""
         return [p for part in (self.images, self.truth) if part is not None for p in part.problems()]
 
     def inspect(self) -> list[str]:
-        """What is wrong with its pictures and annotations, found by decoding all of them; empty when nothing is.
+        """What is wrong with its frames and annotations; all of them are decoded.
 
-        Images and truths that have an `inspect` of their own are asked; of others, everything is read.
+        Images and truths may have their own `inspect`, which is called; of others, every frame is read.
         """
-        found: list[str] = []
+        problems: list[str] = []
         for part, read in ((self.images, self._read_images), (self.truth, self._read_truth)):
             if part is not None:
                 own = getattr(part, "inspect", None)
-                found += own() if own else [*part.problems(), *_complaints(read())]
-        return list(dict.fromkeys(found))
+                problems += own() if own else [*part.problems(), *_reading_problems(read())]
+        return list(dict.fromkeys(problems))
 
     def _read_images(self) -> Iterator[Callable[[], Any]]:
         return (partial(self.images.read, t) for t in range(len(self)))
@@ -129,34 +129,33 @@ class Clip:
             try:
                 truth = self.truth.read(e.id)
             except InputError:
-                yield partial(self.truth.read, e.id)  # which says it again
+                yield partial(self.truth.read, e.id)  # which raises the error again
             else:
                 yield from (partial(truth.mask, t) for t in range(len(truth) if truth else 0))
 
 
 class BadClips(InputError):
-    """Some clips of a data set cannot be used; the others can.
+    """Some clips of a data set cannot be used, but the others can.
 
     Attributes:
-        clips: those that can, in order.
-        bad: {name of a clip that cannot: its problems}. A name is shown as it can be printed; it need not be one that
-            a file could have.
+        clips: the usable clips, in order.
+        bad: {name of an unusable clip: its problems}. Names are printable; they need not be possible file names.
     """
 
     def __init__(self, clips: Iterable[Clip], bad: Mapping[str, list[str]]):
         self.clips, self.bad = list(clips), dict(bad)
-        super().__init__(problem for found in self.bad.values() for problem in found)
+        super().__init__(problem for problems in self.bad.values() for problem in problems)
 
     def __reduce__(self):
         return BadClips, (self.clips, self.bad)
 
 
-def _complaints(readings: Iterable[Callable[[], Any]]) -> list[str]:
-    """What these say that cannot be read."""
-    found = []
+def _reading_problems(readings: Iterable[Callable[[], Any]]) -> list[str]:
+    """The problems that these calls raise."""
+    problems = []
     for read in readings:
         try:
             read()
         except InputError as error:
-            found += error.problems
-    return found
+            problems += error.problems
+    return problems

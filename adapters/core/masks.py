@@ -1,6 +1,6 @@
-"""MaskSequence: one mask per frame, in its containers.
+"""MaskSequence, one mask per frame, and the containers of masks.
 
-Masks are indexed `[t]` by frame and are `[H, W]` at the clip's size. Sizes are always (H, W).
+Masks are indexed `[t]` by frame and are `[H, W]` at the clip's size. All sizes are (H, W).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Kind = Literal["binary", "prob", "votes"]
 
 
 class Masks(Protocol):
-    """T masks of one size. A numpy array [T, H, W] is one; lazy readers are others."""
+    """T masks of one size, such as a numpy array [T, H, W] or a lazy reader."""
 
     @property
     def shape(self) -> tuple[int, int, int]: ...
@@ -48,7 +48,7 @@ class LazyMasks:
 
 @dataclass(frozen=True)
 class PackedMasks:
-    """Binary masks in memory at one bit a pixel: a 36-frame 720p sequence takes 4 MB instead of 33.
+    """Binary masks in memory at one bit per pixel: 36 frames at 720p take 4 MB instead of 33.
 
     Attributes:
         bits: uint8 [T, H, ceil(W / 8)], `np.packbits` order.
@@ -60,7 +60,7 @@ class PackedMasks:
 
     @classmethod
     def pack(cls, masks: Iterable[np.ndarray]) -> PackedMasks:
-        """Packs T bool masks [H, W], taken one at a time."""
+        """Packs T bool masks [H, W], one at a time."""
         rows, width = [], 0
         for mask in masks:
             rows.append(np.packbits(mask, axis=1))
@@ -86,9 +86,9 @@ class MaskSequence:
     Attributes:
         masks: T masks [H, W]; may be lazy.
         kind: "binary" (bool), "prob" (uint8, 0..255 means 0..1) or "votes" (uint8 or uint16 counts).
-        total: "votes" only: what the counts are out of.
-        scores: P, the model's confidence per frame, float32 [T]; None where the model has none.
-        notes: where it comes from, for the manifest (key frames, score source, propagator, ...); JSON values.
+        total: number of votes, of "votes" only.
+        scores: P, the model's confidence per frame, float32 [T]; None if the model has none.
+        notes: its origin, for the manifest (key frames, score source, propagator, ...); JSON values.
     """
 
     masks: Masks
@@ -99,7 +99,7 @@ class MaskSequence:
 
     @classmethod
     def binary(cls, masks: Iterable[np.ndarray], scores=None, **notes) -> MaskSequence:
-        """From T bool masks [H, W] (an array or any iterable), kept packed.
+        """From T bool masks [H, W], an array or any iterable; they are stored packed.
 
         >>> s = MaskSequence.binary(np.eye(4, dtype=bool)[None])
         >>> len(s), s.size, s.mask(0)[0].tolist()
@@ -147,13 +147,13 @@ class Truth(Protocol):
     """The ground truth of a clip, for scoring only."""
 
     def read(self, expression: str) -> MaskSequence | None:
-        """Binary masks of the expression's objects, None where the data set has none."""
+        """Binary masks of the expression's objects, None if the data set has none."""
 
     def fingerprint(self) -> str:
-        """Changes whenever any mask does."""
+        """A hash that changes whenever a mask does."""
 
     def problems(self) -> list[str]:
-        """What is wrong with the files behind it; empty when nothing is."""
+        """What is wrong with its files."""
 
 
 def quantise(probability: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Mask PNG, fast and exact: 8-bit grey and palette; the pixels of everything else are left to Pillow.
+"""Mask PNGs, fast and exact: 8-bit grey and palette; other formats are decoded by Pillow.
 
-A mask has few distinct rows and few edges per row. The filters of PNG (RFC 2083, section 6) turn the rest into zeros,
-so a file written with adaptive filters, as Pillow does, is undone by touching the few rows that have anything left.
+A mask has few distinct rows and few edges per row. The filters of PNG (RFC 2083, section 6) turn everything else into
+zeros, so a file with adaptive filters, as Pillow writes it, is decoded by processing only the few rows with nonzero
+residuals.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, PALETTE = 0, 3
 COLOURS = {GREY: "grey", 2: "RGB colour", PALETTE: "palette", 4: "grey with alpha", 6: "RGB colour with alpha"}
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
-LEVEL = 2  # of zlib-ng: 0.2 ms and 4 KB for a mask at 720p; level 6 saves a third of the bytes and takes twice as long
-MAX_PIXELS = 1 << 27  # a header that asks for more is damaged or hostile
+LEVEL = 2  # of zlib-ng: 0.2 ms and 4 KB for a 720p mask; level 6 saves a third of the bytes but takes twice as long
+MAX_PIXELS = 1 << 27  # a header that states more is damaged or malicious
 DEPTHS = {GREY: (1, 2, 4, 8, 16), 2: (8, 16), PALETTE: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits by colour type
-MAX_BYTES = 1 << 28  # of a mask's file; one of MAX_PIXELS that was not compressed at all takes half of it
+MAX_BYTES = 1 << 28  # of a mask file; an uncompressed one of MAX_PIXELS has half of that
 
 
 @dataclass(frozen=True)
 class Png:
-    """A decoded picture, equal to `np.array(Image.open(file))`.
+    """A decoded PNG, equal to `np.array(Image.open(file))`.
 
     Attributes:
-        values: uint8 [H, W], grey levels or palette indices. 1-bit gives 0 and 1; 2- and 4-bit grey is spread over
-            0..255 as Pillow does (times 85, times 17); palette indices are never changed.
-        palette: the values are indices (object ids) rather than grey levels.
+        values: uint8 [H, W], grey levels or palette indices. 1-bit gives 0 and 1; 2- and 4-bit grey is scaled to
+            0..255 as by Pillow (times 85, times 17); palette indices are never changed.
+        palette: whether the values are indices (object ids) rather than grey levels.
         bits: per pixel in the file.
     """
 
@@ -46,7 +47,7 @@ class Png:
 
     @property
     def labels(self) -> np.ndarray:
-        """Object ids, uint8 [H, W]: the values; a grey picture of 0 and 255 only shows one object, number 1."""
+        """Object ids, uint8 [H, W]: the values; a grey image that has only 0 and 255 shows one object, number 1."""
         if self.palette or ((self.values > 0) & (self.values < 255)).any():
             return self.values
         return (self.values == 255).astype(np.uint8)
@@ -54,7 +55,7 @@ class Png:
 
 @dataclass(frozen=True)
 class Header:
-    """What the first 33 bytes of a PNG say. `colour` is its colour type: 0 grey, 3 palette, 2, 4, 6 other."""
+    """The first 33 bytes of a PNG. `colour` is its colour type: 0 grey, 3 palette, 2, 4, 6 other."""
 
     size: tuple[int, int]
     bits: int
@@ -73,17 +74,17 @@ def size(path: str | Path) -> tuple[int, int]:
 
 
 def verify(data: bytes, name: str) -> None:
-    """That a PNG of any colour has all its parts and their checksums fit; nothing is decoded.
+    """Verifies that a PNG of any colour has all its parts, with correct checksums; nothing is decoded.
 
     Raises:
-        InputError: it is damaged, or no PNG.
+        InputError: it is damaged, or not a PNG.
     """
     header(data, name)
     _image_data(data, name)
 
 
 def header(data: bytes, name: str) -> Header:
-    """The header, from at least the first 33 bytes.
+    """Parses the header in at least the first 33 bytes.
 
     Raises:
         InputError: not a PNG, or a damaged one.
@@ -96,7 +97,7 @@ def header(data: bytes, name: str) -> Header:
     if not 0 < width * height <= MAX_PIXELS or bits not in DEPTHS.get(colour, ()):
         raise InputError(f"{name}: damaged PNG: {height}x{width} (HxW) of colour type {colour}, {bits} bits")
     if packing or filtering or interlace > 1:
-        raise InputError(f"{name}: damaged PNG: packed, filtered or interlaced in a way that PNG does not know")
+        raise InputError(f"{name}: damaged PNG: compressed, filtered or interlaced by an unknown method")
     return Header((height, width), bits, colour, interlace != 0)
 
 
@@ -108,7 +109,7 @@ def decode(data: bytes, name: str) -> Png:
         name: of the file, for messages.
 
     Raises:
-        InputError: not a PNG, damaged in any way (checksums are verified), a colour picture, or deeper than 8 bits.
+        InputError: not a PNG, damaged in any way (checksums are verified), a colour image, or deeper than 8 bits.
     """
     head = header(data, name)
     if head.colour not in (GREY, PALETTE):
@@ -126,7 +127,7 @@ def decode(data: bytes, name: str) -> Png:
 
 
 def encode(mask: np.ndarray) -> bytes:
-    """A mask as single-channel 8-bit PNG, 0 or 255: the form that challenge servers take.
+    """Encodes a mask as single-channel 8-bit PNG, 0 or 255, the format of challenge servers.
 
     Args:
         mask: bool, or uint8 of 0 and 1, [H, W].
@@ -140,7 +141,7 @@ def encode(mask: np.ndarray) -> bytes:
 
 
 def encode_indices(indices: np.ndarray) -> bytes:
-    """Object ids, uint8 [H, W], as an 8-bit palette PNG in the colours of DAVIS."""
+    """Encodes object ids, uint8 [H, W], as an 8-bit palette PNG in the colours of DAVIS."""
     if indices.ndim != 2 or indices.size == 0 or indices.dtype != np.uint8:
         raise ValueError(f"expected object ids, uint8 [H, W], got {indices.dtype} {indices.shape}")
     return _encode(indices, PALETTE)
@@ -148,7 +149,7 @@ def encode_indices(indices: np.ndarray) -> bytes:
 
 def _encode(values: np.ndarray, colour: int) -> bytes:
     height, width = values.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # the leading column is the filter of each row: none
+    rows = np.zeros((height, width + 1), np.uint8)  # the first column is the filter of each row: none
     rows[:, 1:] = values
     chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))]
     if colour == PALETTE:
@@ -162,7 +163,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _davis_palette() -> bytes:
-    """The PASCAL VOC colours that DAVIS uses: bits of the index dealt out to red, green, blue from the top bit down."""
+    """The PASCAL VOC colours of DAVIS: bits of the index are distributed to red, green, blue from the top bit down."""
     index = np.arange(256)
     colours = np.zeros((256, 3), np.uint8)
     for bit in range(8):
@@ -175,7 +176,7 @@ DAVIS_PALETTE = _davis_palette()
 
 
 def _image_data(data: bytes, name: str) -> bytes:
-    """The compressed picture: all IDAT chunks in a row, after every chunk's checksum has been verified."""
+    """The compressed pixels: all IDAT chunks concatenated, after the checksum of every chunk has been verified."""
     parts, at, kind = [], 8, b""
     while kind != b"IEND":
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -193,12 +194,12 @@ def _image_data(data: bytes, name: str) -> bytes:
 
 
 def _inflate(packed: bytes, head: Header, name: str) -> np.ndarray:
-    """The filtered rows, uint8 [H, 1 + bytes a row]; the first column is the filter of each row."""
+    """The filtered rows, uint8 [H, 1 + bytes per row]; the first column is the filter of each row."""
     height, width = head.size
     stride = 1 + (width * head.bits + 7) // 8
     stream = zlib_ng.decompressobj()
     try:
-        raw = stream.decompress(packed, height * stride + 1)  # never more memory than the header promises
+        raw = stream.decompress(packed, height * stride + 1)  # never more memory than the header states
     except zlib_ng.error as error:
         raise InputError(f"{name}: damaged PNG: {error}") from error
     if not stream.eof or stream.unused_data or len(raw) != height * stride:
@@ -207,21 +208,21 @@ def _inflate(packed: bytes, head: Header, name: str) -> np.ndarray:
 
 
 def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
-    """Undoes the filters of rows with one byte a pixel.
+    """Undoes the filters of rows with one byte per pixel.
 
-    Rows that say "as the row above" (Up or Paeth, nothing left over), or are blank as it is, are not computed but
-    copied at the end, all at once; the others, few in a mask, are undone in order.
+    Rows that equal the row above (Up or Paeth with zero residuals, or both blank) are not computed but copied at the
+    end, all at once; the others, few in a mask, are decoded in order.
 
     Returns:
-        uint8 [H, W], or None where only Pillow can: Average rows, or Paeth rows of more than two values.
+        uint8 [H, W], or None if Pillow is needed: Average rows, or Paeth rows of more than two values.
     """
-    filters, left_over = raw[:, 0].copy(), raw[:, 1:]
+    filters, residuals = raw[:, 0].copy(), raw[:, 1:]
     if not filters.any():
-        return left_over.copy()
+        return residuals.copy()
     if filters.max() > PAETH:
         raise InputError(f"{name}: damaged PNG: filter {filters.max()} of a row, expected 0 to 4")
-    empty = np.bitwise_or.reduce(left_over, axis=1) == 0
-    if filters[0] == UP:  # above the first row lie zeros
+    empty = np.bitwise_or.reduce(residuals, axis=1) == 0
+    if filters[0] == UP:  # the row above the first one is zero
         filters[0] = NONE
     elif filters[0] == PAETH:
         filters[0] = SUB
@@ -230,15 +231,15 @@ def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
     blank = empty & (filters == NONE)
     same[1:] |= blank[1:] & blank[:-1]
     distinct = np.flatnonzero(~same)
-    filters, rows = filters[distinct], left_over[distinct]
+    filters, rows = filters[distinct], residuals[distinct]
     sub, paeth = np.flatnonzero(filters == SUB), np.flatnonzero(filters == PAETH)
     if (filters == AVERAGE).any():
         return None
     rows[sub] = _running_sums(rows[sub])
     added = _sparse(rows, paeth)
-    first = left_over[np.argmin(empty)]
-    value = int(first[np.argmax(first != 0)])  # before it all is zero, so it was left over whole
-    lines = list(rows)  # views, at half the price of `rows[i]` each time
+    first = residuals[np.argmin(empty)]
+    value = int(first[np.argmax(first != 0)])  # everything before is zero, so this residual is the value itself
+    lines = list(rows)  # views; half the cost of `rows[i]` each time
     for i in np.flatnonzero((filters == UP) | (filters == PAETH)).tolist():
         if i in added:
             _paeth_of_two(lines[i], lines[i - 1], added[i], value)
@@ -250,13 +251,13 @@ def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
 
 
 def _running_sums(rows: np.ndarray) -> np.ndarray:
-    """`np.add.accumulate(rows, axis=1)` in uint8, for rows that are almost all zero: runs between the few steps."""
+    """`np.add.accumulate(rows, axis=1)` in uint8, for rows that are mostly zero: constant runs between few steps."""
     count, width = rows.shape
     flat = rows.ravel()
-    at = np.flatnonzero(flat != 0)  # many times faster than of bytes
+    at = np.flatnonzero(flat != 0)  # many times faster than flatnonzero of bytes
     sums = np.concatenate([[0], np.cumsum(flat[at], dtype=np.uint8)]).astype(np.uint8)
     starts = np.arange(count) * width
-    before = np.searchsorted(at, starts)  # steps in the rows above, to be taken off again
+    before = np.searchsorted(at, starts)  # steps in the rows above, which are subtracted
     levels = sums[1:] - np.repeat(sums[before], np.diff(before, append=len(at)))
     edges = np.insert(at, before, starts)
     return np.repeat(np.insert(levels, before, 0), np.diff(edges, append=flat.size)).reshape(count, width)
@@ -264,21 +265,21 @@ def _running_sums(rows: np.ndarray) -> np.ndarray:
 
 def _sparse(rows: np.ndarray, chosen: np.ndarray) -> dict[int, list[tuple[int, int]]]:
     """{row: [(x, value) where it is not zero]} of the chosen rows."""
-    found = {i: [] for i in chosen.tolist()}
+    pixels = {i: [] for i in chosen.tolist()}
     values = rows[chosen].ravel()
     at = np.flatnonzero(values != 0)  # many times faster on one axis than on two
     row, x = np.divmod(at, rows.shape[1])
     for i, *pixel in zip(chosen[row].tolist(), x.tolist(), values[at].tolist(), strict=True):
-        found[i].append(pixel)
-    return found
+        pixels[i].append(pixel)
+    return pixels
 
 
 def _paeth_of_two(row: np.ndarray, above: np.ndarray, added: list[tuple[int, int]], value: int) -> None:
-    """Undoes Paeth in place, for a picture of two values, 0 and another.
+    """Undoes Paeth in place, for an image of two values, 0 and another.
 
-    With two values Paeth predicts the pixel above where the row above has an edge, else the pixel to the left. So the
-    row repeats the one above, and what is left over lasts until the next edge there. If the result has two values
-    only, then every step of it was exact; the caller looks.
+    With two values, Paeth predicts the pixel above where the row above has an edge, and the pixel to the left
+    elsewhere. So the row repeats the one above, and a residual has an effect up to the next edge there. If the result
+    has only two values, every step was exact; the caller checks that.
     """
     pixels = above.tobytes()
     result = bytearray(pixels)

@@ -1,4 +1,4 @@
-"""What the settings of a component may be: types, ranges and choices, said beside their defaults.
+"""Kinds of settings: types, ranges and choices, declared beside the defaults of a component.
 
     defaults = {
         "path": path(),                                # required; also looked for beside the recipe
@@ -10,95 +10,28 @@
         "report": True,                                # a plain default: values of its type
     }
 
-A value is null only where the default is, or where `null=True` says so.
+A value may be null only if the default is null or `null=True` is set.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from rvos_ensemble.adapters.core.messages import LONE_SURROGATE, shown
-from rvos_ensemble.adapters.core.yaml_text import read_yaml
+from rvos_ensemble.adapters.core.messages import LONE_SURROGATE
+from rvos_ensemble.adapters.core.setting import REQUIRED, Setting
 
-REQUIRED = "???"  # OmegaConf's own mark for "must be given"
-LARGEST = 2**31 - 1  # of whole numbers, where nothing smaller is said: what every library below takes
-LONGEST = 4096  # characters of a text: what systems take as a path
-
-Spelling = Literal["text", "names", "yaml"]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting.
-
-    Attributes:
-        default: taken where none is given; `REQUIRED` where one must be.
-        expected: what a value should be, in words.
-        fits: whether a value is that; null is looked at before.
-        spelling: how `key=value` of the command line is read: "text" as it stands, "names" as one text, `[a, b]` or
-            `{a: b}`, "yaml" as in a file.
-        null: whether the value may be null.
-        below: of a table {its key: default or `Setting`}, as far as they are known: how `key.below=value` is read.
-        endings: of a path, what may follow it in the name of its file ("" for nothing); None if it is not a path.
-    """
-
-    default: Any
-    expected: str
-    fits: Callable[[Any], bool]
-    spelling: Spelling = "yaml"
-    null: bool = False
-    below: Mapping[str, Any] = field(default_factory=dict)
-    endings: tuple[str, ...] | None = None
-
-    def at(self, default: Any) -> Setting:
-        """The same with another default."""
-        return replace(self, default=default)
-
-    def problem(self, value: Any) -> str | None:
-        """Why a value cannot be taken, in words; None where it can."""
-        required = isinstance(self.default, str) and self.default == REQUIRED
-        if isinstance(value, str) and value == REQUIRED:
-            return f"must be given, {self.expected}"
-        if isinstance(value, str) and LONE_SURROGATE.search(value):
-            return f"is {shown(value)}, which is not UTF-8 and cannot be written into results; rename it"
-        if isinstance(value, str) and len(value) > LONGEST:
-            return f"is {shown(value)}, {len(value)} characters, at most {LONGEST} are taken"
-        if value is None:
-            fits = self.null or self.default is None
-        else:
-            try:
-                fits = self.fits(value)
-            except (TypeError, ValueError, OverflowError, RecursionError):
-                fits = False
-        if fits:
-            return None
-        if required and (value is None or (isinstance(value, (str, list, tuple, Mapping)) and not value)):
-            return f"must be given, {self.expected}; found {shown(value)}"
-        default = "" if required else f" (default {shown(self.default)})"
-        return f"is {shown(value)}, expected {self.expected}{default}"
-
-    def read(self, given: str) -> Any:
-        """The value that is meant by the text behind `key=` on the command line.
-
-        Raises:
-            InputError: not YAML, where that is expected.
-        """
-        if given == "null":
-            return None
-        if self.spelling == "text" or (self.spelling == "names" and not given.startswith(("[", "{"))):
-            return given
-        return read_yaml(given, names=self.spelling == "names")
+LARGEST = 2**31 - 1  # largest whole number unless a setting says otherwise: what all libraries accept
 
 
 def text(default: Any = REQUIRED, null: bool = False, what: str = "") -> Setting:
-    """A path, a name, a sentence: any text but an empty one, unless the default is empty too.
+    """A text, such as a name or a sentence; it may be empty only if the default is.
 
     Args:
         default, null: see `Setting`.
-        what: it should be, in words, where "a text" says little.
+        what: what it should be, in words, if "a text" is not specific enough.
     """
     return Setting(
         default,
@@ -110,23 +43,23 @@ def text(default: Any = REQUIRED, null: bool = False, what: str = "") -> Setting
 
 
 def path(default: Any = REQUIRED, null: bool = False, what: str = "", endings: tuple[str, ...] = ("",)) -> Setting:
-    """A file or folder that is read. In a recipe, a relative path is also looked for beside the recipe file.
+    """The path of a file or folder that is read. In a recipe, a relative path may also be relative to the recipe file.
 
     Args:
         default, null, what: see `text`.
-        endings: of the file's name, which the path may leave out: ("", ".json") finds masks.json by "masks".
+        endings: endings of the file name that the path may omit: with ("", ".json"), "masks" finds masks.json.
     """
     return replace(text(default, null, what), endings=endings)
 
 
 def choice(*values: Any) -> Setting:
-    """One of some values, of which the first is the default."""
+    """One of several values; the first is the default."""
     special = {None: "nothing", True: "true", False: "false", "": "''"}
-    told = ", ".join(special[v] if v is None or isinstance(v, bool) or v == "" else str(v) for v in values)
+    options = ", ".join(special[v] if v is None or isinstance(v, bool) or v == "" else str(v) for v in values)
     words = all(v is None or isinstance(v, str) for v in values)
     return Setting(
         values[0],
-        f"one of {told}",
+        f"one of {options}",
         lambda v: any(type(v) is type(w) and v == w for w in values),
         "text" if words else "yaml",
         None in values,
@@ -136,7 +69,7 @@ def choice(*values: Any) -> Setting:
 def whole(
     default: Any = REQUIRED, least: int = 0, most: int = LARGEST, words: tuple[str, ...] = (), null: bool = False
 ) -> Setting:
-    """A whole number, or one of some words."""
+    """A whole number, or one of several words."""
     bottom = f" of at least {least}" if least > -LARGEST else ""
     top = f" and at most {most}" if most != LARGEST else ""
     return Setting(
@@ -157,7 +90,7 @@ def number(
 ) -> Setting:
     """A finite number."""
     bounds = {"at least": least, "at most": most, "above": above, "below": below}
-    told = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+    ranges = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
 
     def fits(value: Any) -> bool:
         return (
@@ -168,7 +101,7 @@ def number(
             and (below is None or value < below)
         )
 
-    return Setting(default, f"a number {told}".strip(), fits, null=null)
+    return Setting(default, f"a number {ranges}".strip(), fits, null=null)
 
 
 def switch(default: bool) -> Setting:
@@ -177,7 +110,7 @@ def switch(default: bool) -> Setting:
 
 
 def names(default: Any = REQUIRED, null: bool = False, what: str = "a name or a list of names") -> Setting:
-    """One name, or a list of them; ids of YAML that look like numbers are taken as they read."""
+    """One name or a list of names; ids that YAML would read as numbers are kept as they are written."""
     return Setting(
         default,
         what,
@@ -188,7 +121,7 @@ def names(default: Any = REQUIRED, null: bool = False, what: str = "a name or a 
 
 
 def texts(default: Any = REQUIRED, null: bool = False, what: str = "a text or a list of texts") -> Setting:
-    """One text (a name, a sentence, a path), or a list of them."""
+    """One text (a name, a sentence, a path) or a list of texts."""
     return Setting(
         default,
         what,
@@ -199,14 +132,14 @@ def texts(default: Any = REQUIRED, null: bool = False, what: str = "a text or a 
 
 
 def paths(default: Any = REQUIRED, null: bool = False, what: str = "a path or a list of paths") -> Setting:
-    """One path of a file or folder that is read, or a list of them; see `path`."""
+    """One path of a file or folder that is read, or a list of paths; see `path`."""
     return replace(texts(default, null, what), endings=("",))
 
 
 def listed(
     of: Setting, default: Any = REQUIRED, least: int = 0, most: int = LARGEST, null: bool = False, what: str = ""
 ) -> Setting:
-    """A list, every value of which fits, of `least` to `most` values."""
+    """A list of `least` to `most` values of a kind."""
     count = f"{least} " if least == most else f"{least} or more of: " if least else ""
     return Setting(
         default,
@@ -220,13 +153,13 @@ def listed(
 def table(
     default: Any = REQUIRED, null: bool = False, below: Mapping[str, Any] | None = None, what: str = ""
 ) -> Setting:
-    """`key: value` lines."""
+    """A mapping, `key: value` lines."""
     lines = what or "`key: value` lines below it"
     return Setting(default, lines, lambda v: isinstance(v, Mapping), null=null, below=below or {})
 
 
 def either(default: Any, *settings: Setting, null: bool = False, what: str = "") -> Setting:
-    """What fits one of several settings, whose own defaults do not count."""
+    """A value that fits one of several settings; their own defaults are ignored."""
     spelling = "yaml" if any(s.spelling == "yaml" for s in settings) else "names"
     return Setting(
         default,
@@ -240,13 +173,13 @@ def either(default: Any, *settings: Setting, null: bool = False, what: str = "")
 
 
 def anything(default: Any = REQUIRED) -> Setting:
-    """Whatever its component makes of it."""
+    """Any value; the component itself validates it."""
     spelling = "text" if default is None or (isinstance(default, str) and default == REQUIRED) else "yaml"
     return Setting(default, "a value", lambda v: True, spelling, True)
 
 
 def setting(default: Any) -> Setting:
-    """What a plain default stands for: values of its type; of null and what must be given nothing is known."""
+    """The setting that a plain default means: values of its type, and any value for null and `REQUIRED`."""
     if isinstance(default, Setting):
         return default
     if isinstance(default, bool):
@@ -265,7 +198,7 @@ def setting(default: Any) -> Setting:
 
 
 def default_of(value: Any) -> Any:
-    """The default itself, of a plain one and of a `Setting`."""
+    """The default itself, from a plain default or a `Setting`."""
     return value.default if isinstance(value, Setting) else value
 
 

@@ -1,4 +1,4 @@
-"""What is known of a prediction before it is computed, so that a step that cannot work with it is refused at once."""
+"""What is known about a prediction before it is computed, so that a step that cannot use it is refused early."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 
 @dataclass(frozen=True)
 class Traits:
-    """What the masks of a clip will be like; None wherever that is not known.
+    """Properties of the masks of a clip; None if unknown.
 
     Attributes:
         kind: of the masks, see `MaskSequence`.
-        scores: whether there is a score for every frame.
-        key_frame: whether they name their key frame, as the note `key_frame`.
-        objects: whether they are of objects, not of expressions.
-        sequences: {expression: masks that lie on disk, not read}; they say all of the above for themselves.
+        scores: whether every frame has a score.
+        key_frame: whether they name their key frame, in the note `key_frame`.
+        objects: whether they are masks of objects, not of expressions.
+        sequences: {expression: lazy masks on disk}, which determine all properties above.
     """
 
     kind: str | None = None
@@ -27,7 +27,7 @@ class Traits:
     sequences: Mapping[str, MaskSequence] | None = None
 
     def all(self) -> Traits:
-        """What all of its masks have in common."""
+        """The properties that all masks have in common."""
         if not self.sequences:
             return self
         every = {self.of(expression) for expression in self.sequences}
@@ -35,7 +35,7 @@ class Traits:
         return Traits(**{k: next(iter(v)) if len(v) == 1 else None for k, v in common.items()}, objects=self.objects)
 
     def of(self, expression: str) -> Traits:
-        """What the masks of one expression will be like."""
+        """The properties of the masks of one expression."""
         sequence = (self.sequences or {}).get(expression)
         if sequence is None:
             return self
