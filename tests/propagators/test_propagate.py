@@ -1,11 +1,12 @@
-"""Propagation: one conformance test that every propagator must pass, and the bookkeeping around the sweeps.
+"""Propagation: conformance tests that every propagator must pass, and tests of `propagate` itself.
 
-A new propagator joins by its file's name; what it must be given (weights) goes into SETTINGS.
+To add a propagator, add its name and the settings that it requires (weights) to SETTINGS.
 """
 
 import pickle
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,12 +25,15 @@ from rvos_ensemble.propagators.core.propagator import Frame, Propagator
 
 SETTINGS = {"flow": {}, "aot": {"weights": "aott"}, "deaot": {"weights": "deaots"}}  # {propagator: settings}
 SETTINGS["urvos"] = {"weights": "urvos_nano", "short_side": 32}
-FLOOR = {"flow": 0.9}  # mean J on the moving disc, key frame excluded; networks have seeded weights and no quality
+SETTINGS["TEMPLATE"] = {}
+FILES = {"TEMPLATE": str(Path(propagators.__path__[0]) / "TEMPLATE.py")}  # propagators that are named by their path
+# Minimal mean J on the moving disc without the key frame; networks have seeded weights and no quality.
+FLOOR = {"flow": 0.9, "TEMPLATE": 0.9}
 WEIGHTS = {}  # {propagator: {"weights": path}}, made by the fixture `name`
-# Largest share of pixels that may differ by more than a level when sequences share a batch: float32 sums in another
-# order tip near ties, and what is remembered differs from then on.
-TIES = {"flow": 0, "aot": 0.002, "deaot": 0.002, "urvos": 0.002}
-TIMED = {"urvos"}  # time runs one way for them: frames are told apart by their place in the clip
+# The largest share of pixels that may differ by more than one level if sequences share a batch: sums of float32 in
+# another order decide near ties differently, and the memories differ from then on.
+TIES = {"flow": 0, "TEMPLATE": 0, "aot": 0.002, "deaot": 0.002, "urvos": 0.002}
+TIMED = {"urvos"}  # their results depend on the direction of time: features contain the index of the frame
 
 
 @dataclass
@@ -74,7 +78,7 @@ def moving_disc(length=9, h=91, w=157, hidden=()):
 
 
 def make(name, **settings):
-    base = find(name, Propagator, propagators, "rvos_ensemble.propagators")
+    base = find(FILES.get(name, name), Propagator, propagators, "rvos_ensemble.propagators")
     return base(**SETTINGS[name] | WEIGHTS.get(name, {}) | settings)
 
 
