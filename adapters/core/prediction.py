@@ -66,10 +66,10 @@ def check_prediction(prediction: Prediction, clip: Clip, source: str, origin: st
 
 def _kind(value: Any) -> str:
     """What a wrong value is, in words: its type, and the shape and dtype of an array or tensor."""
-    name, shape = type(value).__name__, getattr(value, "shape", None)
-    if shape is None or not hasattr(value, "dtype"):
-        return f"a {name}"
-    return f"a {name} {list(shape)} of dtype {value.dtype}"
+    name = "array" if isinstance(value, np.ndarray) else type(value).__name__
+    what = f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    return f"{what} {list(value.shape)} of dtype {value.dtype}" if is_array else what
 
 
 def _wrapping(value: Any) -> str:

@@ -249,18 +249,18 @@ HEAD = "import numpy as np\nimport rvos_ensemble as rv\n\n\nclass Own(rv.Adapter
     [
         (
             "return np.zeros((5, 4, 6), bool)",
-            "predicted a ndarray [5, 4, 6] of dtype bool, expected {expression id: Ma",
+            "predicted an array [5, 4, 6] of dtype bool, expected {expression id: Ma",
         ),
         (
             "return {e.id: np.zeros((5, 4, 6), bool) for e in clip.expressions}",
-            "expression '0': a ndarray [5, 4, 6] of dtype bool, expected a MaskSequence; `MaskSequence.binary(masks)`",
+            "expression '0': an array [5, 4, 6] of dtype bool, expected a MaskSequence; `MaskSequence.binary(masks)`",
         ),
         (
             "return {e.id: np.zeros((5, 4, 6), np.float32) for e in clip.expressions}",
             "`MaskSequence.prob(quantise(masks))` makes one",
         ),
         ("return None", "predicted a NoneType"),
-        ("return {e.id: rv.MaskSequence(np.zeros(5, bool)) for e in clip.expressions}", "its masks are a ndarray [5]"),
+        ("return {e.id: rv.MaskSequence(np.zeros(5, bool)) for e in clip.expressions}", "its masks are an array [5]"),
         ("return {e.id: rv.MaskSequence([1]) for e in clip.expressions}", "its masks are a list, expected T masks"),
         (
             "return {e.id: rv.MaskSequence.binary(np.zeros((5, 9, 9), bool)) for e in clip.expressions}",
