@@ -1,4 +1,4 @@
-"""What comes in: data sets, models and mask files."""
+"""Inputs: data sets, models and mask files."""
 
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip, Expression

@@ -37,6 +37,7 @@ class Proposals(Adapter):
     defaults = {"path": path(), "images": path(None)}
 
     def predict(self, clip: Clip) -> Objects:
+        """The proposals of the clip, lazily."""
         return Objects(self._reader().objects(clip))
 
     def check(self, clips: Sequence[Clip]) -> list[str]:
@@ -58,6 +59,7 @@ class Proposals(Adapter):
             return error.problems
 
     def fingerprint(self, clip: Clip) -> str:
+        """Hash of the proposals."""
         return self._reader().fingerprint(clip)
 
     def _reader(self) -> PaletteProposals | JsonProposals:

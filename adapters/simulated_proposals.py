@@ -1,4 +1,4 @@
-"""Object proposals made from ground truth with the errors of a segmenter: for tests and the embedded default."""
+"""Object proposals simulated from ground truth with the errors of a segmenter, for tests and the embedded default."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from rvos_ensemble.adapters.core.settings import number, whole
 
 
 class SimulatedProposals(Adapter):
-    """Simulated: the objects of the ground truth, missed, cut, merged, found twice, and things that are not there.
+    """Simulated: the objects of the ground truth, some missed, cut, merged or detected twice, and false detections.
 
-    No network looks at the pictures. Scores grow with the overlap with the truth and are noisy, so that some false ones
-    stand above some right ones.
+    No network is involved. Scores grow with the overlap with the truth and are noisy, so that some false proposals have
+    higher scores than some correct ones.
 
     Settings:
-        seed: another seed, other errors; several sources with several seeds are several segmenters.
-        miss, cut, merge, twice: how often an object of a frame is missed; loses a part; swallows its neighbour; is
-            found a second time.
-        ghosts: false proposals a frame, on average.
-        outline: error of the outline, as a share of the object's size.
+        seed: selects the errors; several sources with different seeds simulate several segmenters.
+        miss, cut, merge, twice: how often an object in a frame is missed; loses a part; is merged with another; is
+            detected twice.
+        ghosts: mean number of false proposals per frame.
+        outline: error of the outline, relative to the size of the object.
     """
 
     objects = True
@@ -42,34 +42,38 @@ class SimulatedProposals(Adapter):
     }
 
     def predict(self, clip: Clip) -> Objects:
+        """The proposals: the i-th object is the i-th best proposal of every frame."""
         frames = [self._frame(clip, masks, t) for t, masks in enumerate(_truths(clip))]
-        found = Objects()
+        objects = Objects()
         for i in range(max(map(len, frames))):
-            here = [f[i] if i < len(f) else (0.0, np.zeros(clip.size, bool)) for f in frames]
-            found[str(i)] = MaskSequence.binary((mask for _, mask in here), [score for score, _ in here])
-        return found
+            ith = [f[i] if i < len(f) else (0.0, np.zeros(clip.size, bool)) for f in frames]
+            objects[str(i)] = MaskSequence.binary((mask for _, mask in ith), [score for score, _ in ith])
+        return objects
 
     def check(self, clips: Sequence[Clip]) -> list[str]:
+        """Clips without ground truth."""
         return [
             f"simulated_proposals: clip {c.name!r} has no ground truth to simulate from" for c in clips if not c.truth
         ]
 
     def fingerprint(self, clip: Clip) -> str:
+        """Hash of the ground truth."""
         return clip.truth.fingerprint()
 
     def label(self) -> str:
+        """ "simulated"."""
         return "simulated"
 
     def _frame(self, clip: Clip, masks: list[np.ndarray], t: int) -> list[tuple[float, np.ndarray]]:
-        """(score, mask) of what is found in a frame, best first."""
+        """(score, mask) of the proposals of a frame, best first."""
         s = self.settings
         rng = np.random.default_rng([s.seed, zlib.crc32(clip.name.encode()), t])
-        found = []
+        proposals = []
         for own, mask in enumerate(masks):
-            for again in (False, True):
-                if not mask.any() or rng.random() < (1 - s.twice if again else s.miss):
+            for second in (False, True):
+                if not mask.any() or rng.random() < (1 - s.twice if second else s.miss):
                     continue
-                guess = _moved(mask, s.outline * (2 if again else 1), rng)
+                guess = _moved(mask, s.outline * (2 if second else 1), rng)
                 if rng.random() < s.cut:
                     guess = _cut(guess, rng)
                 others = [m for i, m in enumerate(masks) if i != own and m.any()]
@@ -77,24 +81,24 @@ class SimulatedProposals(Adapter):
                     guess = guess | others[rng.integers(len(others))]
                 if guess.any():
                     iou = np.count_nonzero(guess & mask) / np.count_nonzero(guess | mask)
-                    found.append((_sure(6 * (iou - 0.5), rng), guess))
+                    proposals.append((_score(6 * (iou - 0.5), rng), guess))
         for _ in range(rng.poisson(s.ghosts)):
-            found.append((_sure(-1.0, rng), _ghost(clip.size, rng)))
-        return sorted(found, key=lambda f: -f[0])
+            proposals.append((_score(-1.0, rng), _ghost(clip.size, rng)))
+        return sorted(proposals, key=lambda p: -p[0])
 
 
 def _truths(clip: Clip) -> Iterator[list[np.ndarray]]:
-    """Frame by frame the masks of all objects that expressions mean, each once, bool [H, W]."""
+    """For each frame the masks of all objects that expressions refer to, each once, bool [H, W]."""
     if clip.truth is None:
         raise InputError(f"simulated_proposals: clip {clip.name!r} has no ground truth to simulate from")
     sequences = [s for e in clip.expressions if (s := clip.truth.read(e.id)) is not None]
     for t in range(len(clip)):
         masks = [s.mask(t) for s in sequences]
-        yield list({mask.tobytes(): mask for mask in masks}.values())  # several sentences mean one object
+        yield list({mask.tobytes(): mask for mask in masks}.values())  # several sentences refer to one object
 
 
 def _moved(mask: np.ndarray, error: float, rng: np.random.Generator) -> np.ndarray:
-    """The mask with an outline that swells, shrinks and shifts by a share of its size."""
+    """The mask, dilated or eroded, and shifted, by an error relative to its size."""
     reach = max(1, round(error * float(np.sqrt(np.count_nonzero(mask)))))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
     change = (cv2.erode, cv2.dilate)[rng.integers(2)]
@@ -104,18 +108,18 @@ def _moved(mask: np.ndarray, error: float, rng: np.random.Generator) -> np.ndarr
 
 
 def _cut(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The mask without 20 to 60 % of it on one side of a line."""
+    """The mask without 20 to 60 % of its pixels, on one side of a line."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.nonzero(mask)
     along = np.cos(angle) * x + np.sin(angle) * y
     kept = mask.copy()
-    gone = along < np.quantile(along, rng.uniform(0.2, 0.6)) if len(x) else slice(0)
-    kept[y[gone], x[gone]] = False
+    cut = along < np.quantile(along, rng.uniform(0.2, 0.6)) if len(x) else slice(0)
+    kept[y[cut], x[cut]] = False
     return kept
 
 
 def _ghost(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """An ellipse anywhere."""
+    """An ellipse at a random position."""
     mask = np.zeros(size, np.uint8)
     axes = [max(2, int(a)) for a in rng.uniform(0.04, 0.2, 2) * size[0]]
     centre = [int(c) for c in rng.uniform(0, 1, 2) * size[::-1]]
@@ -123,5 +127,5 @@ def _ghost(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     return mask.view(bool)
 
 
-def _sure(logit: float, rng: np.random.Generator) -> float:
+def _score(logit: float, rng: np.random.Generator) -> float:
     return float(1 / (1 + np.exp(-logit - 0.8 * rng.normal())))

@@ -18,10 +18,12 @@ class Masks(Protocol):
     """T masks of one size, such as a numpy array [T, H, W] or a lazy reader."""
 
     @property
-    def shape(self) -> tuple[int, int, int]: ...
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
 
     @property
-    def dtype(self) -> np.dtype: ...
+    def dtype(self) -> np.dtype:
+        """The dtype of every mask."""
 
     def __getitem__(self, t: int) -> np.ndarray: ...
 
@@ -69,10 +71,12 @@ class PackedMasks:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
         return (*self.bits.shape[:2], self.width)
 
     @property
     def dtype(self) -> np.dtype:
+        """bool."""
         return np.dtype(bool)
 
     def __getitem__(self, t: int) -> np.ndarray:

@@ -66,6 +66,7 @@ class Files(Adapter):
     }
 
     def predict(self, clip: Clip) -> Prediction:
+        """The masks of every expression, lazily."""
         reader = self._reader()
         problems = self._expression_problems(reader, clip)
         prediction = {}
@@ -131,6 +132,7 @@ class Files(Adapter):
             return Traits()
 
     def fingerprint(self, clip: Clip) -> str:
+        """Hash of the masks of the clip, and of its scores and key frames in separate files."""
         parts = [self._reader().fingerprint(clip)]
         for file in (self._scores_file(), self._key_frame_file()):
             parts.append(load_json(file_stamp(file)).get(clip.name) if file else None)

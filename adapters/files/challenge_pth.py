@@ -35,6 +35,7 @@ class ChallengePth(Reader):
     kind: str | None
 
     def expressions(self, clip: Clip) -> list[str] | None:
+        """Ids of the expressions of the clip in the file, None if it does not have the video."""
         path = self._path(clip)
         if path is None:
             return None
@@ -46,6 +47,7 @@ class ChallengePth(Reader):
         return list(video)
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        """The masks of an expression, lazily."""
         path = self._path(clip)
         where = f"{path}: video {clip.name!r}, expression {expression.id!r}"
         entry = _load(file_stamp(path))[clip.name][expression.id]
@@ -65,10 +67,12 @@ class ChallengePth(Reader):
         return MaskSequence(LazyMasks(wanted, dtype, read), kind, scores=scores)
 
     def fingerprint(self, clip: Clip) -> str:
+        """Hash of the file."""
         path = self._path(clip)
         return file_hash(file_stamp(path)) if path else ""
 
     def contents(self) -> str:
+        """The videos in the file, in words."""
         return f"it has {first_few(video for path in self.paths for video in _load(file_stamp(path)))}"
 
     def _path(self, clip: Clip) -> str | None:

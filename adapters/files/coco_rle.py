@@ -181,6 +181,7 @@ class CocoRle(Reader):
             raise InputError(f"{self.path}: RLE masks are binary, they cannot be `kind: {self.kind}`")
 
     def expressions(self, clip: Clip) -> list[str] | None:
+        """Ids of the expressions of the clip in the file, None if it does not have the video."""
         videos = self._videos()
         if clip.name not in videos:
             return None
@@ -189,6 +190,7 @@ class CocoRle(Reader):
         return list(videos[clip.name])
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        """The masks of an expression, lazily."""
         where = f"{self.path}: video {clip.name!r}, expression {expression.id!r}"
         rles = self._videos()[clip.name][expression.id]
         if not isinstance(rles, list) or len(rles) != len(clip):
@@ -211,9 +213,11 @@ class CocoRle(Reader):
         return problems
 
     def fingerprint(self, clip: Clip) -> str:
+        """Hash of the file."""
         return file_hash(file_stamp(self.path))
 
     def contents(self) -> str:
+        """The videos in the file, in words."""
         return f"it has {first_few(self._videos())}"
 
     def _videos(self) -> dict[str, Any]:

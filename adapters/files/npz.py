@@ -36,16 +36,20 @@ class Npz(Reader):
     kind: str | None
 
     def expressions(self, clip: Clip) -> list[str] | None:
+        """Ids of the expressions of the clip in the file, None if it does not have the video."""
         expressions = [e for video, _, e in (key.rpartition("/") for key in self._keys()) if video == clip.name]
         return expressions or None
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        """The masks of an expression, lazily."""
         return _sequence(self.path, f"{clip.name}/{expression.id}/", clip, self.kind)
 
     def fingerprint(self, clip: Clip) -> str:
+        """Hash of the file."""
         return file_hash(file_stamp(self.path))
 
     def contents(self) -> str:
+        """The videos in the file, in words."""
         return f"it has {first_few(dict.fromkeys(key.rpartition('/')[0] for key in self._keys()))}"
 
     def _keys(self) -> list[str]:
@@ -62,17 +66,21 @@ class NpzTree(Reader):
     kind: str | None
 
     def expressions(self, clip: Clip) -> list[str] | None:
+        """Ids of the expressions of the clip that have a file, None if the video has no folder."""
         files = [f.removesuffix(".npz") for f in Folder(self.root).entries(clip.name)[1] if f.endswith(".npz")]
         return files or None
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        """The masks of an expression, lazily."""
         return _sequence(self._path(clip, expression), "", clip, self.kind)
 
     def fingerprint(self, clip: Clip) -> str:
+        """Hash of the clip's files."""
         paths = [self._path(clip, e) for e in clip.expressions]
         return " ".join(file_hash(file_stamp(p)) if os.path.isfile(p) else "-" for p in paths)
 
     def contents(self) -> str:
+        """The entries at the top of the folder, in words."""
         folders, files = Folder(self.root).entries("")
         return f"at the top: {first_few(folders + files)}"
 

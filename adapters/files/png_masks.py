@@ -37,6 +37,7 @@ class PngMasks(Reader):
             raise InputError(f"{self.storage.root}: PNG masks cannot be `kind: logits`, but binary or prob")
 
     def expressions(self, clip: Clip) -> list[str] | None:
+        """Ids of the expressions of the clip that have masks, None if the video has no folder."""
         at = self._video(clip)
         if at is None:
             return None
@@ -45,6 +46,7 @@ class PngMasks(Reader):
         return sorted(self.storage.entries(at)[0], key=lambda i: (len(i), i))
 
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
+        """The masks of an expression, lazily."""
         at = self._video(clip)
         ids: tuple[int, ...] | None = None
         if self._layout(at) == "ids":
@@ -70,6 +72,7 @@ class PngMasks(Reader):
         return problems
 
     def problems(self, clips: Sequence[Clip]) -> list[str]:
+        """Names that occur twice in a zip, and videos of different layouts."""
         layouts: dict[str, list[str]] = {}
         for clip in clips:
             try:
@@ -86,6 +89,7 @@ class PngMasks(Reader):
         return problems
 
     def fingerprint(self, clip: Clip) -> str:
+        """Hash of the clip's PNGs."""
         at = self._video(clip)
         if at is None:
             return ""
@@ -96,6 +100,7 @@ class PngMasks(Reader):
         )
 
     def contents(self) -> str:
+        """The expected layout, and the entries at the top, in words."""
         folders, files = self.storage.entries("")
         return f"expected a folder of that name at the top or in Annotations/; at the top: {first_few(folders + files)}"
 

@@ -1,6 +1,6 @@
 """Where the folders of videos lie in a folder or a zip of masks.
 
-They lie at the top, or below folders that archives usually have there: `Annotations`, that of a split, or a folder that
+They lie at the top, or in folders that archives usually contain: `Annotations`, the folder of a split, or a folder that
 is the only one at its level.
 """
 
