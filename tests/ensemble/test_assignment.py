@@ -16,7 +16,7 @@ tables = st.tuples(st.integers(0, 3), st.integers(0, 4)).flatmap(
 
 
 def best(value):
-    """The greatest sum of one value a column, no row twice."""
+    """The greatest sum of one value per column, with no row used twice."""
     columns = range(value.shape[1])
     return max(sum(value[r, c] for c, r in enumerate(rows)) for rows in permutations(range(len(value)), len(columns)))
 
@@ -37,7 +37,7 @@ def test_a_permutation_is_found_among_twenty():
     assert assign(value) == order.tolist()
 
 
-def test_ties_fall_as_in_scipy():
+def test_ties_are_resolved_as_in_scipy():
     """As the official evaluation resolves them, with `linear_sum_assignment(-value)` of SciPy 1.17."""
     assert assign(np.zeros((4, 3))) == [0, 1, 2]
     assert assign(np.float64([[0.5, 1, 0.5], [0, 1, 0.5], [1, 0, 0.5]])) == [2, 1, 0]  # [2, 0, 1] is worth as much

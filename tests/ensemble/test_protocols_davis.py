@@ -1,4 +1,4 @@
-"""The DAVIS protocols: numbers of the official tools to the last digit, a naive reimplementation, every option."""
+"""The DAVIS protocols: bit-exact to the official tools, against a naive reimplementation, and every option."""
 
 import itertools
 import json
@@ -40,7 +40,7 @@ def unsup(gt, pred, **options):
 
 
 def pair(folder, gt, pred, **options):
-    """Scores of one video "v" of given label maps [T, H, W]."""
+    """Scores of one video "v" with these label maps [T, H, W]."""
     write(folder / "gt", lambda _: gt, ["v"])
     write(folder / "pred", lambda _: pred, ["v"])
     return semi(folder / "gt", folder / "pred", **options)
@@ -66,7 +66,7 @@ def test_unsupervised_is_the_official_code(masks):
 
 @pytest.mark.parametrize("pixels", [1, 3 * 60 * 131])
 def test_frames_taken_a_few_at_a_time(masks, monkeypatch, pixels):
-    """Real videos are too large to be held whole; objects come and go between the parts."""
+    """Long videos do not fit in memory, so they are scored in parts; objects appear and vanish between parts."""
     monkeypatch.setattr(labels, "PIXELS_AT_A_TIME", pixels)
     assert semi(masks / "davis", masks / "semi", gaps="count").summary == golden.SEMI_SUMMARY
     assert unsup(masks / "davis", masks / "unsup", gaps="count").summary == golden.UNSUP_SUMMARY
@@ -75,7 +75,7 @@ def test_frames_taken_a_few_at_a_time(masks, monkeypatch, pixels):
 
 
 def test_a_proposal_on_void_pixels_only(tmp_path):
-    """It is empty where pixels count, but its number still counts, as in the official code."""
+    """Its mask is empty where pixels count, but its number still counts, as in the official code."""
     gt = block(4)
     gt[:, 16:19, 20:28] = 255
     gt[2:, 5:15, 5:15] = 0
@@ -90,7 +90,7 @@ def test_a_proposal_on_void_pixels_only(tmp_path):
 
 
 def test_unsupervised_names_object_and_proposal(masks):
-    """`proposals` renumbers 1, 2, 3 as 4, 1, 6; rows come in the order of proposals, as official ones do."""
+    """`proposals` renumbers 1, 2, 3 as 4, 1, 6; the rows have the order of the proposals, as in the official code."""
     rows = unsup(masks / "davis", masks / "unsup").rows
     assert list(zip(rows["video"], rows["object"], rows["proposal"], strict=True)) == [
         *(("plain", 2, 1), ("plain", 1, 4), ("void", 2, 1), ("void", 1, 4), ("void", 3, 6)),
@@ -171,7 +171,7 @@ def test_a_real_object_that_comes_late(shared, tmp_path):
 
 
 def random_labels(rng, frames, size, highest, void):
-    """Label maps of random shapes over each other."""
+    """Label maps of random overlapping shapes."""
     out = np.zeros((frames, *size), np.uint8)
     for t in range(frames):
         for i in [*range(1, highest + 1), *([255] if void else [])]:
@@ -259,7 +259,7 @@ def test_what_void_is(tmp_path):
 
 
 def test_objects_that_come_late(tmp_path):
-    """Object 2 is in no first frame; the official code never hears of it."""
+    """Object 2 is in no first frame; the official code ignores it."""
     gt = block(8)
     gt[4:, 16:19, 20:28] = 2
     pred = gt.copy()
@@ -298,7 +298,7 @@ def test_frames_where_both_are_empty(tmp_path, empty_empty, expected):
 
 @pytest.mark.parametrize(("missing", "expected"), [("zero", 2 / 6), ("empty", 4 / 6)])
 def test_predictions_that_are_missing(tmp_path, missing, expected):
-    """Frames 1 and 2 are missing where the object is there, 4 and 5 where it is not."""
+    """Frames 1 and 2 are missing where the object is visible, 4 and 5 where it is not."""
     gt = block(6)
     gt[4:] = 0
     write(tmp_path / "gt", lambda _: gt, ["v"])
@@ -316,7 +316,7 @@ def test_predictions_that_are_missing(tmp_path, missing, expected):
 
 
 def test_frames_that_do_not_count_need_no_prediction(tmp_path):
-    """As in the official code, which reads those between the first and the last alone."""
+    """As in the official code, which only reads the frames between the first and the last."""
     gt = block(6)
     write(tmp_path / "gt", lambda _: gt, ["v"])
     write(tmp_path / "pred", lambda _: gt, ["v"])
@@ -403,7 +403,7 @@ def test_ref_davis17_is_the_mean_of_four_unsupervised_runs(masks, tmp_path):
 
 
 def test_all_problems_are_told_at_once(masks, tmp_path):
-    """Wrong size, a colour picture, damage, a mask of 0/255: each with its file, and nothing is scored."""
+    """Wrong size, a colour picture, damage, a mask of 0/255: each is reported with its file, and nothing is scored."""
     write(tmp_path / "pred", prediction)
     folder = tmp_path / "pred"
     (folder / "plain/00003.png").write_bytes(png.encode_indices(np.zeros((60, 130), np.uint8)))
@@ -471,6 +471,6 @@ def test_damaged_ground_truth(masks, tmp_path):
 
 
 def test_lengths_are_those_of_the_ground_truth(masks):
-    """Frames beyond it in pred are passed over."""
+    """Other frames in pred are ignored."""
     rows = semi(masks / "davis", masks / "semi").rows
     assert {r["video"]: r["frames"] + 2 for r in rows.to_dict("records")} == LENGTHS

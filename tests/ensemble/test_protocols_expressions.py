@@ -29,7 +29,7 @@ def masks(labels, objects):
 
 
 def predicted(video, expression):
-    """bool [T, H, W]: what "is predicted"; for expression "1" the same as for "0", as after fusion."""
+    """The predicted masks, bool [T, H, W]; those of expression "1" are those of "0", as after fusion."""
     shift = {"0": 0, "1": 0, "2": 1, "10": 3}[expression]
     return np.roll(masks(prediction(video), EXPRESSIONS[expression]), shift, axis=2)
 
@@ -119,7 +119,7 @@ OFFICIAL_MEVIS = {
 @pytest.mark.parametrize("pixels", [1, 2**21])
 @pytest.mark.parametrize(("protocol", "layout"), [(RefYoutubeVosProtocol, "youtube"), (MevisProtocol, "mevis")])
 def test_scores_are_the_definition(request, monkeypatch, protocol, layout, pixels):
-    """However many frames are taken at a time."""
+    """For any number of frames per part."""
     monkeypatch.setattr(sys.modules[protocol.__module__], "PIXELS_AT_A_TIME", pixels)
     result = score(protocol, request.getfixturevalue(layout))
     rows = result.rows.to_dict("records")
@@ -166,7 +166,7 @@ def test_objects_may_lie_in_a_file_of_their_own(youtube):
 
 
 def test_mean_over_objects(youtube):
-    """Expressions 0 and 1 mean one object: together they weigh as much as each other."""
+    """Expressions 0 and 1 refer to one object, which has the weight of one."""
     rows = score(RefYoutubeVosProtocol, youtube).rows
     result = score(RefYoutubeVosProtocol, youtube, average="objects")
     expected = rows.groupby(["video", "objects"])["J-Mean"].mean().mean()
@@ -181,7 +181,7 @@ def test_frames_where_both_are_empty(mevis):
 
 
 def test_missing_predictions_are_never_dropped(mevis):
-    """The official script leaves an expression with a missing frame out of the mean; here its frames score 0."""
+    """The official script omits an expression with a missing frame from the mean; here such frames score 0."""
     full = score(MevisProtocol, mevis)
     shutil.rmtree(mevis / "pred/void")
     shutil.rmtree(mevis / "pred/late/2")
@@ -201,7 +201,7 @@ def test_missing_predictions_are_never_dropped(mevis):
 
 
 def test_missing_masks_may_count_as_empty(mevis):
-    """In half of the frames object 2 of `late` is gone: there nothing is right."""
+    """In half of the frames object 2 of `late` is absent: both masks are empty."""
     shutil.rmtree(mevis / "pred/late/2")
     rows = score(MevisProtocol, mevis, missing="empty").rows.set_index(["video", "expression"])
     assert rows.loc[("late", "2"), "J-Mean"] == np.mean(~masks(truth("late"), "2").any(axis=(1, 2)))

@@ -1,4 +1,4 @@
-"""A2D- and JHMDB-Sentences: the numbers of the code that papers use, a naive reference, and what is refused."""
+"""A2D- and JHMDB-Sentences: the numbers of the code that papers use, a naive reference, and error messages."""
 
 import json
 import math
@@ -103,7 +103,7 @@ def benchmark(seed, samples=240, queries=6):
 
 
 def write(folder, truths, predictions):
-    """Both files, as the data sets' converters and the models write them."""
+    """Writes both files as the converters of the data sets and the models do."""
     images = [{"id": i, "height": m.shape[0], "width": m.shape[1]} for i, m in truths.items()]
     annotations = [
         {
@@ -216,8 +216,8 @@ def test_matches_found_at_once_are_those_of_pycocotools(tmp_path, crowds):
         assert np.array_equal(found[0][measure], found[1][measure])
 
 
-def test_masks_looked_at_together_are_those_that_pass_one_by_one():
-    """Runs of true masks, and the same with a character, a size or a piece changed."""
+def test_masks_checked_together_are_those_that_pass_one_by_one():
+    """RLE of real masks, and the same with a character, a size or a part changed."""
     rng = random.Random(6)
     refused = 0
     for _ in range(300):
@@ -300,14 +300,14 @@ def change(path, edit):
 
 
 def test_boxes_beside_masks_change_nothing(tmp_path):
-    """pycocotools would take the areas of such boxes: here all predictions would be small."""
+    """pycocotools would use the areas of such boxes: here all predictions would be small."""
     gt, pred = write(tmp_path, *benchmark(1))
     change(pred, lambda results: [{**r, "bbox": [0, 0, 1, 1]} for r in results])
     assert A2DSentencesProtocol().evaluate(gt, pred).summary == OFFICIAL[1]
 
 
 def test_annotations_counted_from_zero_change_nothing(tmp_path):
-    """pycocotools takes the id 0 for "no match"."""
+    """pycocotools uses the id 0 for "no match"."""
     gt, pred = write(tmp_path, *benchmark(1))
     change(gt, lambda c: [a.update(id=n) for n, a in enumerate(c["annotations"])] and None)
     assert A2DSentencesProtocol().evaluate(gt, pred).summary == OFFICIAL[1]

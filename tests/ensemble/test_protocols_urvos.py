@@ -1,4 +1,4 @@
-"""URVOS prec@X: the numbers of the authors' own evaluation, a naive reference, and what is refused."""
+"""URVOS prec@X: the numbers of the authors' evaluation, a naive reference, and error messages."""
 
 import json
 import random
@@ -107,7 +107,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def own(tmp_path):
-    """Files for one test to spoil."""
+    """Files that one test may change."""
     return benchmark(tmp_path, videos=3)
 
 

@@ -1,4 +1,4 @@
-"""The submission zip: what a server needs, refused before the server does."""
+"""The submission zip: everything that a server would reject is rejected before."""
 
 import json
 import zipfile

@@ -1,6 +1,6 @@
-"""Random weights that keep a signal alive through any depth: those of the golden numbers of the RVOS networks.
+"""Random weights that preserve the scale of a signal at any depth; the golden numbers of the RVOS networks use them.
 
-Every parameter is drawn from its own name, so that a network built in another way gets the same ones.
+The name of a parameter is the seed of its values, so that a network that is built in another way gets the same values.
 """
 
 import math
@@ -12,12 +12,12 @@ import torch
 
 @torch.no_grad()
 def fill(network):
-    """Fills the parameters of a network, not its buffers, and returns it ready for inference."""
+    """Fills the parameters of a network, but not its buffers, and returns it in evaluation mode."""
     names = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         names.setdefault(parameter, []).append(name)
-    for parameter, found in names.items():
-        name, shape = min(found), tuple(parameter.shape)  # of tied ones the first of their names
+    for parameter, own in names.items():
+        name, shape = min(own), tuple(parameter.shape)  # tied parameters use the first of their names
         n = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
         last = name.rpartition(".")[2]
         if len(shape) == 1 and (last == "weight" or last.startswith("gamma")):

@@ -1,11 +1,11 @@
-"""What the official tools find on `label_videos`, to the last digit.
+"""The exact results of the official tools on `label_videos`.
 
 SEMI, UNSUP: davis2017-evaluation (`DAVISEvaluation(root, task, "val").evaluate(pred)`, github.com/davisvideochallenge)
 with numpy 2.4, OpenCV 5.0, scikit-image 0.26 and scipy 1.17, on `davis_root`, with `prediction` and `proposals`. A row
-is (name, J mean, recall, decay, F mean, recall, decay); under UNSUP the official names count the matched proposals of
-a video, not its objects.
+is (name, J mean, recall, decay, F mean, recall, decay); in UNSUP the official names number the matched proposals of a
+video, not its objects.
 VOSBENCH: vos-benchmark (`benchmark([gt], [pred])`, github.com/hkchengrex) on the same masks: (video, object, J, F), in
-percent; 255 is an object there.
+percent; vos-benchmark counts 255 as an object.
 """
 
 SEMI = [

@@ -1,7 +1,7 @@
-"""Small videos of label maps with what makes protocols differ: void, late objects, gaps in the numbers, empty frames.
+"""Small videos of label maps on which protocols differ: void, late objects, gaps in the numbers, empty frames.
 
-Made by integer arithmetic alone, so that they are the same everywhere: `golden_davis.py` holds what the official code
-finds on them.
+They use integer arithmetic only, so that they are the same on every machine: `golden_davis.py` contains the scores of
+the official code for them.
 """
 
 import json
@@ -46,7 +46,7 @@ def truth(video):
 
 
 def prediction(video):
-    """uint8 [T, H, W]: every object shifted, grown or shrunk; sometimes missed, sometimes seen where it is not."""
+    """uint8 [T, H, W]: every object shifted, grown or shrunk; sometimes missed, sometimes shown where it is absent."""
     frames = truth(video)
     out = np.zeros_like(frames)
     for t, frame in enumerate(frames):
@@ -63,7 +63,7 @@ def prediction(video):
 
 
 def proposals(video):
-    """uint8 [T, H, W]: the predictions under other numbers, and some that are no objects."""
+    """uint8 [T, H, W]: the predictions with other numbers, and proposals that are not objects."""
     renumber = np.array([0, 4, 1, 6, *range(4, 256)], np.uint8)
     out = renumber[prediction(video)]
     for t, frame in enumerate(out):
@@ -73,7 +73,7 @@ def proposals(video):
 
 
 def write(folder: Path, make, videos=tuple(SIZES)) -> Path:
-    """VIDEO/FRAME.png in that folder."""
+    """Writes VIDEO/FRAME.png into a folder."""
     for video in videos:
         for t, frame in enumerate(make(video)):
             path = folder / video / f"{t:05d}.png"
@@ -83,7 +83,7 @@ def write(folder: Path, make, videos=tuple(SIZES)) -> Path:
 
 
 def davis_root(folder: Path, videos=tuple(SIZES)) -> Path:
-    """A DAVIS root: annotations twice, as the official code wants them, and the list of videos."""
+    """Writes a DAVIS root: annotations twice, as the official code needs them, and the list of videos."""
     for name in ("Annotations", "Annotations_unsupervised"):
         write(folder / name / "480p", truth, videos)
     listing = folder / "ImageSets" / "2017" / "val.txt"

@@ -1,4 +1,4 @@
-"""J and F written from their definition, with pixels as points and no regard to speed: an oracle; and masks to try."""
+"""J and F written from their definition, with pixels as points, as a slow reference; and random masks."""
 
 import math
 
@@ -15,9 +15,9 @@ def j_and_f(prediction, truth, radius, void=None):
 
 
 def boundary(mask):
-    """(y, x) of every pixel whose 2x2 window towards right and below is not of one value; int [N, 2].
+    """(y, x) of every pixel whose 2x2 window to the right and below is not uniform; int [N, 2].
 
-    Beyond the image's border the mask goes on as it is at the border.
+    Beyond the image's border, the values at the border are repeated.
     """
     wide = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     window = np.stack([wide[:-1, :-1], wide[:-1, 1:], wide[1:, :-1], wide[1:, 1:]])
@@ -48,7 +48,7 @@ def default_radius(height, width):
 
 
 def decay(values):
-    """Mean of the first quarter less mean of the last; quarters share the frame where they meet."""
+    """Mean of the first quarter minus the mean of the last; neighbouring quarters share one frame."""
     last = len(values) - 1
     first_end, last_start = (round(1 + last * q + 1e-10) - 1 for q in (0.25, 0.75))
     first, tail = values[: first_end + 1], values[last_start:]
