@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.hashing import path_hash
 from rvos_ensemble.adapters.core.lifetime import run_command
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
@@ -49,7 +49,8 @@ class Command(Adapter):
         folder: working folder of the command; by default the one of this process.
         environment: {variable: value} over the variables of this process; null removes one.
         timeout: seconds that the command may take for a clip.
-        files: files that the result depends on, such as code and weights: results are computed again when one changes.
+        files: files and folders that the result depends on, such as code and weights: when one changes, results are
+            computed again.
         masks: file or folder in {out} that holds the masks; by default {out} itself.
         kind, objects: as those of the adapter `files`.
         gpu: whether the command uses a GPU: then one clip per GPU runs at a time, with CUDA_VISIBLE_DEVICES set.
@@ -60,7 +61,7 @@ class Command(Adapter):
         "folder": path(None),
         "environment": table({}),
         "timeout": number(3600.0, above=0, most=1e7),
-        "files": listed(path(), [], what="a list of files"),
+        "files": listed(path(), [], what="a list of files and folders"),
         "masks": text("."),
         "kind": Files.defaults["kind"],
         "objects": Files.defaults["objects"],
@@ -96,16 +97,12 @@ class Command(Adapter):
         program, search = self._words[0], self._environment.get("PATH", os.defpath)
         found = os.access(folder / program, os.X_OK) if "/" in program else shutil.which(program, path=search)
         problems = [] if found else [f"command: {program}: no such program, seen from {os.path.abspath(folder)}"]
-        for file in self.settings.files:
-            try:
-                file_stamp(user_path(file))
-            except InputError as error:
-                problems += error.problems
-        return problems
+        files = map(user_path, self.settings.files)
+        return problems + [f"command: {f}: no such file, listed in `files`" for f in files if not os.path.exists(f)]
 
     def fingerprint(self, clip: Clip) -> str:
         """Hash of the setting `files`."""
-        return " ".join(file_hash(file_stamp(user_path(file))) for file in self.settings.files)
+        return " ".join(path_hash(user_path(file)) for file in self.settings.files)
 
     @property
     def uses_gpu(self) -> bool:

@@ -63,7 +63,7 @@ def file_stamp(path: str | Path) -> Stamp:
     return str(path), status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def file_hash(stamp: Stamp) -> str:
     """`content_hash` of the file with this stamp, cached.
 
@@ -71,3 +71,21 @@ def file_hash(stamp: Stamp) -> str:
         InputError: it cannot be read.
     """
     return content_hash(stamp[0])
+
+
+def path_hash(path: str | Path) -> str:
+    """The hash of a file, or of the names and contents of all files below a folder.
+
+    In a folder, hidden files and folders and `__pycache__` are ignored.
+
+    Raises:
+        InputError: a file does not exist or cannot be read.
+    """
+    if not os.path.isdir(path):
+        return file_hash(file_stamp(path))
+    hashes = []
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__pycache__")
+        names = [os.path.join(folder, f) for f in sorted(files) if not f.startswith(".")]
+        hashes += [f"{os.path.relpath(name, path)} {file_hash(file_stamp(name))}" for name in names]
+    return digest("\n".join(hashes))

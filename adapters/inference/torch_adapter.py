@@ -6,7 +6,7 @@ Torch is imported when a network is loaded, not before.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.hashing import path_hash
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.own_code import origin
 from rvos_ensemble.adapters.core.prediction import Prediction
@@ -94,7 +94,7 @@ class TorchAdapter(Adapter):
 
     def fingerprint(self, clip: Clip) -> str:
         """Hash of the files, and of all files in the folders, that settings name."""
-        return " ".join(file_hash(file_stamp(file)) for path in self._paths() for file in _files_of(path))
+        return " ".join(map(path_hash, self._paths()))
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
         from rvos_ensemble.adapters.inference import device
@@ -143,11 +143,3 @@ class TorchAdapter(Adapter):
     def __getstate__(self) -> dict[str, Any]:
         """Other processes receive the settings only, and load the network themselves."""
         return {"settings": self.settings}
-
-
-def _files_of(path: Path) -> Iterator[Path]:
-    """The file at a path, or all files in a folder, in order."""
-    if path.is_dir():
-        yield from sorted(p for p in path.rglob("*") if p.is_file())
-    else:
-        yield path

@@ -219,3 +219,15 @@ def test_one_bad_video_does_not_sink_a_run(tiny, tmp_path, capsys):
     assert (tmp_path / "log").read_text() == "abcbabc"
     written = sorted(p.name for p in (tiny.out / "Annotations" / "b" / "0").iterdir())
     assert written == [f"{frame}.png" for frame in FRAMES] and (H, W, T) == (48, 70, 5)
+
+
+def test_files_may_be_folders(tmp_path):
+    adapter = command(tmp_path, files=[str(tmp_path)])
+    before = adapter.fingerprint(CLIP)
+    for hidden in (".git", "__pycache__"):
+        (tmp_path / hidden).mkdir()
+        (tmp_path / hidden / "x").write_text("x")
+    assert adapter.fingerprint(CLIP) == before and adapter.check([CLIP]) == []
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "weights").write_text("1")
+    assert adapter.fingerprint(CLIP) != before
