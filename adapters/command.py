@@ -53,7 +53,8 @@ class Command(Adapter):
             computed again.
         masks: file or folder in {out} that holds the masks; by default {out} itself.
         kind, objects: as those of the adapter `files`.
-        gpu: whether the command uses a GPU: then one clip per GPU runs at a time, with CUDA_VISIBLE_DEVICES set.
+        gpu: whether the command uses a GPU: then one clip per GPU runs at a time, and CUDA_VISIBLE_DEVICES names the GPU
+            of the clip unless `environment` does.
     """
 
     defaults = {
@@ -114,7 +115,8 @@ class Command(Adapter):
 
     @property
     def _environment(self) -> dict[str, str]:
-        changes = {str(key): value for key, value in self.settings.environment.items()}
+        own = _this_gpu() if self.settings.gpu else {}
+        changes = {**own, **{str(key): value for key, value in self.settings.environment.items()}}
         return {key: str(value) for key, value in {**os.environ, **changes}.items() if value is not None}
 
     def _run(self, clip: Clip, places: Mapping[str, str]) -> None:
@@ -159,6 +161,15 @@ class Command(Adapter):
         if problems := [*files.check([clip]), *files.inspect(clip)]:
             raise InputError(dict.fromkeys(problems))
         return {i: _in_memory(sequence) for i, sequence in files.predict(clip).items()}
+
+
+def _this_gpu() -> dict[str, str]:
+    """The variable that makes only the GPU of this worker process visible; nothing without a GPU."""
+    import torch  # not at the top: it takes seconds to load
+
+    if not torch.cuda.is_available():
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"}
 
 
 def _words(command: str | Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -231,3 +232,22 @@ def test_files_may_be_folders(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "weights").write_text("1")
     assert adapter.fingerprint(CLIP) != before
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_a_command_sees_only_the_gpu_of_its_worker(available, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: types.SimpleNamespace(uuid=f"uuid-{i}"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    body = "import os\nopen('seen', 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])\n" + SCRIPT
+    for settings, expected in (
+        ({"gpu": True}, "GPU-uuid-3" if available else "7"),
+        ({"gpu": False}, "7"),
+        ({"gpu": True, "environment": {"CUDA_VISIBLE_DEVICES": 1}}, "1"),
+    ):
+        adapter = command(tmp_path, body, **settings)
+        adapter.predict(CLIP)
+        assert (tmp_path / "seen").read_text() == expected and adapter.uses_gpu == settings["gpu"]
