@@ -53,8 +53,8 @@ class Command(Adapter):
             computed again.
         masks: file or folder in {out} that holds the masks; by default {out} itself.
         kind, objects: as those of the adapter `files`.
-        gpu: whether the command uses a GPU: then one clip per GPU runs at a time, and CUDA_VISIBLE_DEVICES names the GPU
-            of the clip unless `environment` does.
+        gpu: whether the command uses a GPU. Then one clip per GPU runs at a time, and CUDA_VISIBLE_DEVICES names the
+            GPU of the clip, unless `environment` does.
     """
 
     defaults = {
