@@ -46,13 +46,13 @@ class TrainingRequest:
         kind: "segmenter", "propagator", "backbone" or "grounding".
         family: of the network.
         trainer: the module that trains it.
-        given: the settings on the command line.
+        overrides: the settings on the command line.
     """
 
     kind: str
     family: Family
     trainer: ModuleType
-    given: Mapping[str, Any]
+    overrides: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class TrainingRequest:
         Raises:
             InputError: naming every unknown setting and invalid value.
         """
-        return merge_settings(settings_of(self.trainer), self.given, self.where)
+        return merge_settings(settings_of(self.trainer), self.overrides, self.where)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     request = parse(arguments)
     settings, name = request.settings(), request.name
     out = settings.pop("out")
-    out = user_path(out) if out else Path("runs") / "train" / full_name(name, request.given.get("variant"))
+    out = user_path(out) if out else Path("runs") / "train" / full_name(name, request.overrides.get("variant"))
     started = time.time()
     task_settings = {k: settings[k] for k in request.trainer.DEFAULTS}
     task = make_task(request, task_settings, score)
@@ -112,15 +112,15 @@ def parse(arguments: Sequence[str]) -> TrainingRequest:
         InputError: no network, an unknown one, or a value that cannot be read.
     """
     known = trainable()
-    given = pairs([f"{a}={a}" if a == SINGLE else a for a in arguments])
-    kinds = [kind for kind in given if kind in known]
+    values = pairs([f"{a}={a}" if a == SINGLE else a for a in arguments])
+    kinds = [kind for kind in values if kind in known]
     if len(kinds) != 1:
         choices = (kind if kind == SINGLE else f"{kind}={'|'.join(names)}" for kind, names in known.items())
         raise InputError(f"train needs exactly one network: {'; '.join(choices)}; or the path of a family, a .py file")
     kind = kinds[0]
-    family = _family(kind, given.pop(kind), known[kind])
+    family = _family(kind, values.pop(kind), known[kind])
     trainer = _trainer(family)
-    return TrainingRequest(kind, family, trainer, plain(given, settings_of(trainer), f"train {kind}={family.name}"))
+    return TrainingRequest(kind, family, trainer, plain(values, settings_of(trainer), f"train {kind}={family.name}"))
 
 
 def settings_of(trainer: ModuleType) -> dict[str, Any]:

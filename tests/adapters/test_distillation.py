@@ -1,4 +1,4 @@
-"""A video backbone taught by a network of single frames: how things move, what is learned, and what comes out."""
+"""Distillation of a network of single frames into a video backbone: displacements, what is trained, and the result."""
 
 import numpy as np
 import pytest
@@ -17,16 +17,16 @@ from rvos_ensemble.adapters.training.segmenters.losses import losses
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory):
+def teacher_and_task(tmp_path_factory):
     """A file of a teacher, and a task that uses it."""
     path = tmp_path_factory.mktemp("teacher") / "weights.pth"
     torch.save(training("soc", seed=3).checkpoint(training("soc", seed=3).network.state_dict()), path)
-    learner = training("soc", "video_swin_nano", clip_of(4), teacher=str(path), freeze_norms=False)
-    return path, learner
+    task = training("soc", "video_swin_nano", clip_of(4), teacher=str(path), freeze_norms=False)
+    return path, task
 
 
 def square(places, size=20, shape=(100, 160)):
-    """A square at (x, y) of each frame; None: not there."""
+    """A square at (x, y) in each frame; None: not visible."""
     masks = torch.zeros(1, len(places), *shape)
     for mask, place in zip(masks[0], places, strict=True):
         if place:
@@ -34,33 +34,35 @@ def square(places, size=20, shape=(100, 160)):
     return masks
 
 
-def test_ways_are_those_that_things_go():
-    ways, known = true_displacements(square([(10, 30), (40, 30), (40, 28), None, (5, 5)]))
+def test_displacements_are_those_of_the_objects():
+    steps, known = true_displacements(square([(10, 30), (40, 30), (40, 28), None, (5, 5)]))
     long, short = 0.3 / (0.3 + HALF), 0.02 / (0.02 + HALF)
-    assert torch.allclose(ways[0, 0], torch.tensor([0, 0, long, 0])), "nothing is before the first frame"
-    assert torch.allclose(ways[0, 1], torch.tensor([long, 0, 0, -short])), "came from the left, goes up a little"
+    assert torch.allclose(steps[0, 0], torch.tensor([0, 0, long, 0])), "the first frame has no predecessor"
+    assert torch.allclose(steps[0, 1], torch.tensor([long, 0, 0, -short])), "from the left, then slightly upward"
     assert known[0].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
-def test_the_way_of_what_is_hidden_by_half_is_not_known():
+def test_the_displacement_of_a_half_occluded_object_is_unknown():
     masks = square([(10, 30), (40, 30)])
     masks[0, 1, :, :50] = 0
     assert not true_displacements(masks)[1].any()
-    assert not true_displacements(square([(10, 30), (40, 30)], size=3))[1].any(), "nor that of a dot"
+    assert not true_displacements(square([(10, 30), (40, 30)], size=3))[1].any(), (
+        "nor that of an object of a few pixels"
+    )
 
 
-def test_ways_are_the_same_at_any_size_and_backwards():
+def test_displacements_are_the_same_at_any_size_and_backwards():
     masks = square([(10, 30), (40, 34), (80, 50)])
-    ways, known = true_displacements(masks)
+    steps, known = true_displacements(masks)
     larger, _ = true_displacements(masks.repeat_interleave(2, 2).repeat_interleave(2, 3))
-    assert torch.allclose(ways, larger, atol=1e-5)
+    assert torch.allclose(steps, larger, atol=1e-5)
     backwards, known_too = true_displacements(masks.flip(1))
     to_and_from = backwards.flip(1)[..., [2, 3, 0, 1]]
-    assert torch.allclose(to_and_from, -ways, atol=1e-5)
+    assert torch.allclose(to_and_from, -steps, atol=1e-5)
     assert (known_too.flip(1)[..., [2, 3, 0, 1]] == known).all()
 
 
-def test_heads_look_at_places_of_their_own_in_three_frames():
+def test_heads_attend_to_different_places_in_three_frames():
     torch.manual_seed(0)
     body = Swin(24, (2, 4, 8, 16), (2, 2, 2, 1), video=True)
     spread_window_heads(body)
@@ -74,58 +76,66 @@ def test_heads_look_at_places_of_their_own_in_three_frames():
     index = body.layers[0].blocks[0].attn.relative_position_index
     bias = body.layers[0].blocks[0].attn.bias(8 * 49)[0, 0]
     query = 4 * 49 + 24  # the middle of the fifth frame
-    assert bias[query].argmax() // 49 == 5 and index.shape == (392, 392), "the first head: one frame back or on"
+    assert bias[query].argmax() // 49 == 5 and index.shape == (392, 392), (
+        "the first head attends to a neighbouring frame"
+    )
 
 
-def test_it_learns_to_see_and_keeps_the_rest(taught, tmp_path):
-    path, learner = taught
-    batch = learner.collate([learner.samples()[0]])
-    before = {k: v.clone() for k, v in learner.network.state_dict().items()}
-    first = {k: v.item() for k, v in learner.losses(batch, 0).items()}
+def test_distillation_trains_the_backbone_and_keeps_the_rest(teacher_and_task, tmp_path):
+    path, task = teacher_and_task
+    batch = task.collate([task.samples()[0]])
+    before = {k: v.clone() for k, v in task.network.state_dict().items()}
+    first = {k: v.item() for k, v in task.losses(batch, 0).items()}
     settings = {"batch": 1, "steps": 40, "lr": 3e-3, "clip": 1.0, "ema": 0.0, "validate_every": 40, "save_every": 40}
-    loop.fit(learner, settings, tmp_path)
-    last = {k: v.item() for k, v in learner.losses(batch, 0).items()}
+    loop.fit(task, settings, tmp_path)
+    last = {k: v.item() for k, v in task.losses(batch, 0).items()}
     assert set(last) == {"hint", "motion"} and all(last[k] < 0.6 * first[k] for k in last)
-    assert learner.network.distillation.accuracy(learner.network, batch) > 0.8, "it has this clip by heart"
+    assert task.network.distillation.accuracy(task.network, batch) > 0.8, "it overfits this clip"
 
-    changed = {k for k, v in learner.network.state_dict().items() if not torch.equal(v, before[k])}
+    changed = {k for k, v in task.network.state_dict().items() if not torch.equal(v, before[k])}
     assert all(k.startswith(("backbone.", "input_proj.", "spatial_decoder.", "distillation.")) for k in changed)
     teacher = torch.load(path)["model"]
     held = [
         k for k in teacher if k.startswith(("text_encoder.", "transformer.", "voc.")) and teacher[k].is_floating_point()
     ]
-    assert len(held) > 50 and all(torch.equal(before[k], teacher[k]) for k in held), "the rest is the teacher's"
+    assert len(held) > 50 and all(torch.equal(before[k], teacher[k]) for k in held), (
+        "all other weights are the teacher's"
+    )
 
     made = open_checkpoint(tmp_path / "weights.pth")
-    assert (made.family.name, made.backbone) == ("soc", "video_swin_nano"), "strictly: no head of the training in it"
+    assert (made.family.name, made.backbone) == ("soc", "video_swin_nano"), (
+        "strictly: without the heads of the distillation"
+    )
     small = open_checkpoint(made.export(tmp_path / "small.safetensors"))
     left_out = {k.removeprefix("backbone.0.body.") for k in made.weights.keys() - small.weights.keys()}
     assert len(left_out) == 7 and all(k.endswith("attn.relative_position_index") for k in left_out)
     again = small.network("last").backbone[0].body.state_dict()
-    assert all(torch.equal(again[k], made.weights["backbone.0.body." + k]) for k in left_out), "it follows from windows"
-    goes_on = training("soc", "video_swin_nano", clip_of(4), weights=str(tmp_path / "weights.pth"))
-    own = goes_on.network.backbone[0].body.layers[1].blocks[0].attn.qkv.weight
-    assert torch.equal(own, learner.network.backbone[0].body.layers[1].blocks[0].attn.qkv.weight)
-    assert all(v.isfinite() for v in losses(goes_on.network, goes_on.collate([goes_on.samples()[0]])).values())
+    assert all(torch.equal(again[k], made.weights["backbone.0.body." + k]) for k in left_out), (
+        "computed from the window size"
+    )
+    resumed = training("soc", "video_swin_nano", clip_of(4), weights=str(tmp_path / "weights.pth"))
+    own = resumed.network.backbone[0].body.layers[1].blocks[0].attn.qkv.weight
+    assert torch.equal(own, task.network.backbone[0].body.layers[1].blocks[0].attn.qkv.weight)
+    assert all(v.isfinite() for v in losses(resumed.network, resumed.collate([resumed.samples()[0]])).values())
 
 
-def test_validation_tells_masks_and_motion(taught):
-    _, learner = taught
-    learner.score = lambda found, true: float((found == true).mean())
-    learner.settings = learner.settings | {"validate_clips": 1}
+def test_validation_measures_masks_and_motion(teacher_and_task):
+    _, task = teacher_and_task
+    task.score = lambda found, true: float((found == true).mean())
+    task.settings = task.settings | {"validate_clips": 1}
     with torch.no_grad():
-        found = learner.validate(learner.network.eval())
+        found = task.validate(task.network.eval())
     assert set(found) == {"J&F", "Motion"} and 0 <= found["Motion"] <= 1
 
 
-def test_a_teacher_of_another_kind_is_refused(taught):
-    path, _ = taught
+def test_a_teacher_of_another_kind_is_refused(teacher_and_task):
+    path, _ = teacher_and_task
     with pytest.raises(InputError, match="holds weights of soc, expected mutr"):
         training("mutr", "video_swin_nano", teacher=str(path))
 
 
-def test_frames_lie_close_together_with_a_teacher(taught):
-    path, _ = taught
+def test_frames_lie_close_together_with_a_teacher(teacher_and_task):
+    path, _ = teacher_and_task
     small = {"variant": "video_swin_nano", "text_width": 32, "text_layers": 1}
     assert make_task("soc", {**small, "teacher": str(path)}).clips.spread is False
     assert make_task("soc", small).clips.spread is True

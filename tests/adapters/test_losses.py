@@ -1,4 +1,4 @@
-"""Losses of referring segmentation against their definitions, number by number."""
+"""Losses of referring segmentation, compared with naive implementations of their definitions."""
 
 import math
 from dataclasses import replace
@@ -26,7 +26,7 @@ E, T, Q, H, W = 3, 4, 5, 6, 7
 
 @pytest.fixture
 def case():
-    """Random answers, and objects of which one leaves the clip for a frame."""
+    """Random predictions, and objects of which one is not visible in a frame."""
     generator = torch.Generator().manual_seed(3)
     masks = torch.zeros(E, T, 4 * H, 4 * W, dtype=torch.bool)
     for e in range(E):
@@ -66,7 +66,7 @@ def giou_naive(a, b) -> float:
 
 
 def naive(found: QueryPredictions, target: ExpressionTargets, e: int, q: int, shown: float) -> dict[str, float]:
-    """The losses of expression e if query q answers; `shown` counts frames that show an object, of all expressions."""
+    """The losses of expression e if query q is matched; `shown` counts visible objects of all expressions."""
     there = target.visible[e].tolist()
     parts = dict.fromkeys(WEIGHTS, 0.0)
     for t in range(T):
@@ -85,7 +85,7 @@ def naive(found: QueryPredictions, target: ExpressionTargets, e: int, q: int, sh
 
 
 def cost_naive(found: QueryPredictions, target: ExpressionTargets, e: int, q: int) -> float:
-    """As ReferFormer's matcher has it: class over the frames that show the object, boxes over all."""
+    """As in ReferFormer's matcher: class over the frames that show the object, boxes over all frames."""
     seen = [t for t in range(T) if target.visible[e, t]]
     logits = found.logits[e, :, q].tolist()
     score = sum(focal_naive(logits[t], 1) - focal_naive(logits[t], 0) for t in seen) / len(seen)
@@ -108,7 +108,7 @@ def test_match_takes_the_query_that_costs_least_over_the_clip(case):
 
 
 def test_matching_stays_on_the_device():
-    """Tensors without data are as strict about devices as those of a GPU."""
+    """Tensors on the meta device are as strict about devices as those of a GPU."""
     found = QueryPredictions(
         *(torch.zeros(shape, device="meta") for shape in ((2, 3, 5), (2, 3, 5, 4), (2, 5, 3, 8, 8)))
     )
@@ -151,10 +151,10 @@ def test_gradients_reach_the_matched_query_alone_and_every_class_logit(case):
     assert torch.equal(found.masks.grad.flatten(2).abs().sum(2) > 0, matched)
     assert torch.equal(found.boxes.grad.abs().sum((1, 3)) > 0, matched)
     assert (found.logits.grad != 0).all()
-    assert (found.boxes.grad[1, 2] == 0).all()  # the object is not there
+    assert (found.boxes.grad[1, 2] == 0).all()  # the object is not visible
 
 
-def test_an_object_that_is_never_there_asks_for_empty_masks_and_no_box(case):
+def test_an_object_that_is_never_visible_has_empty_target_masks_and_no_box(case):
     found, _ = case
     target = ExpressionTargets.of(torch.zeros(E, T, 4 * H, 4 * W).bool(), (H, W))
     losses = losses_of(found, target)

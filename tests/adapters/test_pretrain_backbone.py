@@ -1,4 +1,4 @@
-"""Pre-training of backbones on things cut out: what is cut out, that it learns, and that networks start from it."""
+"""Pre-training of backbones on cropped objects: the crops, that it learns, and that networks start from its weights."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from rvos_ensemble.adapters.training.partial_weights import load_parts
 from rvos_ensemble.ensemble.engine.folders import owned
 
 
-def test_crops_show_the_thing_whose_looks_they_tell():
-    """The median of its pixels is nearer to the colour said than to most others, whatever the light."""
+def test_crops_show_the_object_of_their_labels():
+    """The median colour of the object is closer to the labelled colour than to most others, in any light."""
     clips, ranks = pretrain_backbone.ObjectCrops(3), []
     for square, cover, (_, colour, _) in (cut for i in range(30) for cut in clips[i]):
         assert square.shape == (3, pretrain_backbone.SIDE, pretrain_backbone.SIDE) and 0.02 < cover.mean() < 0.95
@@ -41,29 +41,29 @@ def test_crops_depend_on_seed_and_number_alone():
     )
 
 
-def test_a_thing_at_the_border_is_cut_out_whole():
+def test_an_object_at_the_border_is_cropped_whole():
     image, mask = np.zeros((*pretrain_backbone.FRAME_SIZE, 3), np.uint8), np.zeros(pretrain_backbone.FRAME_SIZE, bool)
     image[:30, -40:], mask[:30, -40:] = 255, True
     square, cover = pretrain_backbone._crop(image, mask, np.random.default_rng(0))
     side = (30 * 40 / cover.mean().item()) ** 0.5  # of the square, in pixels of the picture
     assert 40 * pretrain_backbone.MARGIN[0] - 2 < side < 40 * pretrain_backbone.MARGIN[1] + 2
-    assert square[:, cover > 0.99].min() > 1.9, "all of its pixels are those of the thing"
+    assert square[:, cover > 0.99].min() > 1.9, "all of these pixels belong to the object"
 
 
 @pytest.mark.parametrize("backbone", pretrain_backbone.PREFIXES)
 def test_a_backbone_learns_and_its_network_starts_from_it(backbone, tmp_path):
-    learner = pretrain_backbone.make_task(backbone, {})
-    batch = learner.collate([learner.samples()[i] for i in range(2)])
-    learner.samples, learner.collate = lambda: [None] * 100, lambda _: batch
-    before = sum(v.item() for v in learner.losses(batch, 0).values())
-    path = loop.fit(learner, {"steps": 20, "batch": 1, "lr": 3e-3, "validate_every": 20, "ema": 0.0}, tmp_path)
-    after = sum(v.item() for v in learner.losses(batch, 0).values())
+    task = pretrain_backbone.make_task(backbone, {})
+    batch = task.collate([task.samples()[i] for i in range(2)])
+    task.samples, task.collate = lambda: [None] * 100, lambda _: batch
+    before = sum(v.item() for v in task.losses(batch, 0).values())
+    path = loop.fit(task, {"steps": 20, "batch": 1, "lr": 3e-3, "validate_every": 20, "ema": 0.0}, tmp_path)
+    after = sum(v.item() for v in task.losses(batch, 0).values())
     assert after < before / 2
-    assert set(learner.validate(learner.network.eval())) == {"Shape", "Colour", "Pattern"}
+    assert set(task.validate(task.network.eval())) == {"Shape", "Colour", "Pattern"}
 
     kept = {k.removeprefix(pretrain_backbone.PREFIXES[backbone]): v for k, v in torch.load(path)["model"].items()}
-    went_on = pretrain_backbone.make_task(backbone, {"seed": 1, "pretrained": str(path)}).network.body.state_dict()
-    assert kept and all(torch.equal(weight, went_on[name]) for name, weight in kept.items())
+    resumed = pretrain_backbone.make_task(backbone, {"seed": 1, "pretrained": str(path)}).network.body.state_dict()
+    assert kept and all(torch.equal(weight, resumed[name]) for name, weight in kept.items())
     if backbone == "resnet_nano":
         network = segmenters.make_task("soc", {"pretrained": str(path)}).network
         own = network.backbone[0].body.layer3[0].conv2.weight
@@ -71,7 +71,7 @@ def test_a_backbone_learns_and_its_network_starts_from_it(backbone, tmp_path):
         network = uninext.make_task("uninext", {"pretrained": str(path)}).network
         own = network.detr.detr.backbone[0].backbone.stages[2][0].pwconv1.weight
         assert isinstance(network, Uninext)
-    assert any(torch.equal(own, w) for w in learner.network.parameters())
+    assert any(torch.equal(own, w) for w in task.network.parameters())
 
 
 def test_the_command_trains_a_backbone(tmp_path, capsys):

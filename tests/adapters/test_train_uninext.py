@@ -187,13 +187,13 @@ def test_training_and_inference_compute_the_same_masks(task):
     frames, layout, size = network.prepare(batch["frames"])
     words = network.language_model(input_ids=batch["ids"], attention_mask=(~batch["padding"]).long())
     tokens = network.tokens(frames)
-    found = network.look(tokens[batch["picture"]], layout, words.last_hidden_state, batch["padding"])
+    found = network.decode(tokens[batch["picture"]], layout, words.last_hidden_state, batch["padding"])
     fits, iou = network.rate(found, -1)
     scores = (fits.sigmoid() * iou.sigmoid()).sqrt()
     best = scores.argmax(1)
     last, rows = found.layers[-1], torch.arange(len(best))
-    canvas = network.canvas(found, layout)
-    masks = network.draw(canvas, last.state[rows, best][:, None], last.centres[rows, best][:, None], size)
+    canvas = network.mask_features(found, layout)
+    masks = network.mask_logits(canvas, last.state[rows, best][:, None], last.centres[rows, best][:, None], size)
     assert masks.requires_grad
     for b, picture in enumerate(batch["picture"].tolist()):
         features = UninextFeatures(tokens[picture : picture + 1].detach(), layout, size)

@@ -1,4 +1,4 @@
-"""The loop of every training: schedule, averages, resuming, several processes; on a network one can follow by hand."""
+"""The training loop: schedule, averaged weights, resuming, several processes; on a network of a few weights."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from rvos_ensemble.adapters.training.loop.task import TrainingTask
 
 
 class Points(torch.utils.data.Dataset):
-    """Points on a plane, without end."""
+    """Endless points on a plane."""
 
     def __getitem__(self, i):
         x = torch.from_numpy(np.random.default_rng(i).normal(size=3).astype(np.float32))
@@ -100,7 +100,7 @@ def test_workers_change_nothing(tmp_path):
 
 
 class Still(Plane):
-    """Without dropout: what is drawn does not depend on how a batch is cut."""
+    """A task without dropout, so that random numbers do not depend on the batch size."""
 
     def __init__(self):
         super().__init__()
@@ -118,7 +118,7 @@ def test_accumulated_batches_are_one_large_batch(tmp_path):
 
 
 class Slope(Plane):
-    """A loss that falls by 8 where its only weight rises by 1."""
+    """A loss that decreases by 8 when its only weight increases by 1."""
 
     def __init__(self):
         self.network = nn.Linear(3, 1, bias=False)
@@ -194,7 +194,7 @@ def test_other_settings_are_refused_and_named(tmp_path):
     fit(Plane(), {**SHORT, "log_every": 7}, tmp_path)  # how often it reports may change
 
 
-def test_a_training_made_from_something_else_is_not_gone_on_with(tmp_path):
+def test_a_run_made_from_something_else_is_not_resumed(tmp_path):
     fit(Plane(), SHORT, tmp_path, {"weights": "a.pth", "validate_clips": 3})
     fit(Plane(), SHORT, tmp_path, {"weights": "a.pth", "validate_clips": 4, "new": (1, 2)})
     with pytest.raises(InputError, match=r"last\.pth.*weights='a\.pth' \(now 'b\.pth'\)"):
@@ -212,7 +212,7 @@ def test_another_network_and_a_damaged_file_are_refused(tmp_path):
         fit(Plane(), SHORT, tmp_path)
 
 
-def test_wrong_settings_are_told_all_at_once(tmp_path):
+def test_wrong_settings_are_reported_together(tmp_path):
     with pytest.raises(InputError) as error:
         fit(Plane(), {"optimizer": "sgd", "batch": 0, "steps": 0, "precision": "fp64"}, tmp_path)
     assert len(error.value.problems) == 4
@@ -225,7 +225,7 @@ class Exploding(Plane):
         return {"square": super().losses(batch, step)["square"] / (0.0 if step > 25 else 1.0)}
 
 
-def test_a_loss_that_is_not_finite_stops_it_and_keeps_what_was_saved(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_saved_state(tmp_path):
     with pytest.raises(FloatingPointError, match="step 30"):
         fit(Exploding(), SHORT, tmp_path)
     state = torch.load(tmp_path / "last.pth", weights_only=True)

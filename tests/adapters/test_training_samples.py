@@ -1,4 +1,4 @@
-"""Samples for training: the same from the same seed, true to their folders, and what they promise of frames."""
+"""Training samples: reproducible from their seed, equal to the files of their folder, with the promised frames."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def digest(sample: Sample) -> str:
     st.sampled_from([None, *LEVELS]),
     st.booleans(),
 )
-def test_a_rendered_sample_is_what_it_says(seed, index, frames, level, spread):
+def test_a_rendered_sample_has_the_documented_form(seed, index, frames, level, spread):
     sample = RenderedClips(seed, frames, SIZE, level=level, spread=spread)[index]
     assert sample.images.shape == (frames, *SIZE, 3) and sample.images.dtype == np.uint8
     assert sample.ids.shape == (frames, *SIZE) and sample.ids.dtype == np.uint8
@@ -69,7 +69,7 @@ def test_no_sample_of_one_split_is_in_another():
     assert len(set(found)) == len(found)
 
 
-def test_spread_frames_reach_over_the_clip_and_others_are_a_step_apart():
+def test_spread_frames_cover_the_clip_and_others_have_a_constant_step():
     spread, near = RenderedClips(0, 5, SIZE, spread=True), RenderedClips(0, 5, SIZE)
     rng = np.random.default_rng(0)
     steps = set()
@@ -105,7 +105,7 @@ def write(root: Path, video: str, masks, frames=None, palette=True, folder=""):
 
 
 def labels(frames: int, *objects: int, void=False) -> np.ndarray:
-    """Each object is a row of pixels of its own."""
+    """Every object is a separate row of pixels."""
     masks = np.zeros((frames, 24, 40), np.uint8)
     for row, k in enumerate(objects):
         masks[:, 3 * row + 1] = k
@@ -114,7 +114,7 @@ def labels(frames: int, *objects: int, void=False) -> np.ndarray:
     return masks
 
 
-def test_objects_are_numbered_anew_and_void_stays(tmp_path):
+def test_objects_are_renumbered_and_void_is_kept(tmp_path):
     write(tmp_path / "train", "a", labels(8, 2, 7, void=True))
     meta = tmp_path / "meta_expressions" / "train"
     meta.mkdir(parents=True)
@@ -138,8 +138,8 @@ def test_objects_are_numbered_anew_and_void_stays(tmp_path):
     assert set(np.unique(small.ids)) <= {0, 1, 2, 255}
 
 
-def told_of(root, **sentences) -> None:
-    """meta_expressions.json: {video: {sentence: object}}."""
+def write_meta(root, **sentences) -> None:
+    """Writes meta_expressions.json from {video: {sentence: object}}."""
     videos = {
         video: {
             "expressions": {str(i): {"exp": text, "obj_id": own} for i, (text, own) in enumerate(of.items())},
@@ -154,11 +154,11 @@ def test_every_sample_has_a_sentence_where_a_training_needs_one(tmp_path):
     write(tmp_path, "a", labels(8, 2))
     write(tmp_path, "b", labels(8, 3))
     write(tmp_path, "c", labels(8, 4))
-    told_of(tmp_path, a={"two": "2"}, c={"unseen": "9"})
+    write_meta(tmp_path, a={"two": "2"}, c={"unseen": "9"})
     clips = FolderClips(tmp_path, 2, with_expressions=True)
     assert {clips[i].expressions for i in range(12)} == {(("two", 1),)}
     assert () in {s.expressions for s in map(FolderClips(tmp_path, 2).__getitem__, range(12))}
-    told_of(tmp_path, c={"unseen": "9"})
+    write_meta(tmp_path, c={"unseen": "9"})
     with pytest.raises(InputError, match="20 clips in a row show no object that an expression refers to"):
         FolderClips(tmp_path, 2, with_expressions=True)[0]
     (tmp_path / "meta_expressions.json").unlink()
@@ -172,9 +172,9 @@ def test_a_batch_is_of_pictures_of_one_size():
         same_size([(4, 6), (6, 4), (4, 6)])
 
 
-def test_words_that_no_tokenizer_knows_are_told_before_the_training(tmp_path):
+def test_words_that_no_tokenizer_knows_are_named_before_the_run(tmp_path):
     write(tmp_path, "a", labels(8, 2))
-    told_of(tmp_path, a={"the red dog": "2", "a zebra": "2"})
+    write_meta(tmp_path, a={"the red dog": "2", "a zebra": "2"})
     for train in (lambda s: segmenters.make_task("soc", s), lambda s: uninext.make_task("uninext", s)):
         with pytest.raises(InputError, match=r"2 words that the tokenizer does not know: dog, zebra; set `tokenizer"):
             train({"data": str(tmp_path)})
@@ -190,7 +190,7 @@ def test_frames_of_a_folder_are_in_order_and_vary(tmp_path, spread):
     assert all(a == b <= 5 for a, b in steps) if not spread else all(t[k] // 4 == k for t in shown for k in range(3))
 
 
-def test_a_short_video_is_played_forth_and_back(tmp_path):
+def test_a_short_video_is_played_forward_and_backward(tmp_path):
     write(tmp_path, "a", labels(3, 1))
     shown = [round((im.mean() - 20) / 10) for im in FolderClips(tmp_path, 7)[0].images]
     assert shown == [0, 1, 2, 1, 0, 1, 2]
@@ -219,7 +219,7 @@ def test_the_files_of_shapes_are_such_a_folder(tmp_path):
     sample = FolderClips(tmp_path / "r" / "valid", 6)[0]
     names = {clip.name: clip for clip in data.clips()}
     assert any((clip.read(0) == sample.images[0]).all() for clip in names.values())
-    assert sample.expressions == ()  # the objects are secret
+    assert sample.expressions == ()  # the object ids are not published
 
 
 def test_faults_of_a_folder_are_named(tmp_path):

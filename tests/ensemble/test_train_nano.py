@@ -1,4 +1,4 @@
-"""The stages by which the small networks are trained from nothing: what they say, their order, and after a failure."""
+"""The stages that train the small networks from scratch: commands and cards, their order, and after a failure."""
 
 import shlex
 from pathlib import Path
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(ROOT.glob("*/weights/*.safetensors"))
 
 
-def test_all_that_is_shipped_has_a_stage():
+def test_all_shipped_weights_have_a_stage():
     assert {path.stem for path in SHIPPED} == {name for name in STAGES if "nano" in name}
 
 
@@ -30,7 +30,7 @@ def test_cards_show_the_commands_that_made_the_weights(path):
 def test_stages_make_the_networks_that_are_shipped(path):
     request = train.parse(shlex.split(STAGES[path.stem].arguments))
     module = request.trainer
-    settings = merge_settings({**loop.DEFAULTS, **module.DEFAULTS}, request.given, path.stem)
+    settings = merge_settings({**loop.DEFAULTS, **module.DEFAULTS}, request.overrides, path.stem)
     if "validate_clips" in settings:
         settings["validate_clips"] = 0
     made = train.make_task(request, {k: settings[k] for k in module.DEFAULTS}, None)
@@ -43,7 +43,7 @@ def test_stages_make_the_networks_that_are_shipped(path):
 @pytest.mark.parametrize("name", STAGES)
 def test_stages_are_trainings_that_exist(name):
     request = train.parse(shlex.split(STAGES[name].command())[3:])
-    settings = merge_settings({**loop.DEFAULTS, **request.trainer.DEFAULTS}, request.given, name)
+    settings = merge_settings({**loop.DEFAULTS, **request.trainer.DEFAULTS}, request.overrides, name)
     assert {*STAGES[name].after} <= {k for k, v in settings.items() if str(v).endswith("/weights.pth")}
     assert "seed=" in STAGES[name].arguments or settings["seed"] == 0
 
@@ -80,9 +80,9 @@ def test_stages_run_one_after_the_other_and_once(stages, monkeypatch, tmp_path, 
         *["soc_nano"] * 2,
     ]
     assert "backbone.0.body.conv1.weight" in read_weights(tmp_path / "soc_nano.safetensors")
-    told = (tmp_path / "soc_nano.md").read_text()
-    assert [name for name in ("pretrained", "soc_nano") if f"`{train_nano.STAGES[name].command()}`: " not in told] == []
-    assert "Shape " in told and "J&F " in told and "Time | 0 + 0 = 0 minutes" in told
+    card = (tmp_path / "soc_nano.md").read_text()
+    assert [name for name in ("pretrained", "soc_nano") if f"`{train_nano.STAGES[name].command()}`: " not in card] == []
+    assert "Shape " in card and "J&F " in card and "Time | 0 + 0 = 0 minutes" in card
     before = (tmp_path / "soc_nano" / "last.pth").stat().st_mtime_ns
     run(monkeypatch, tmp_path, "soc_nano")
     assert (tmp_path / "soc_nano" / "last.pth").stat().st_mtime_ns == before

@@ -1,4 +1,4 @@
-"""Training of AOT and DeAOT: the forward pass is the tracker's, losses are their definitions, a clip is learned."""
+"""Training of AOT and DeAOT: the forward pass equals the tracker, losses their definitions, and one clip is learned."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def network_of(name):
 
 
 def moving_squares(frames=3, size=SIZE, objects=2, seed=0):
-    """Coloured squares on noise, each on its way."""
+    """Coloured squares that move on noise."""
     rng = np.random.default_rng(seed)
     ground = rng.integers(60, 120, (*size, 3), dtype=np.uint8)
     images, ids = np.stack([ground] * frames), np.zeros((frames, *size), np.uint8)
@@ -74,7 +74,7 @@ def moving_squares(frames=3, size=SIZE, objects=2, seed=0):
 
 
 class Same(torch.utils.data.Dataset):
-    """One sample, again and again."""
+    """A data set of one sample."""
 
     def __init__(self, sample):
         self.sample = sample
@@ -87,7 +87,7 @@ class Same(torch.utils.data.Dataset):
 
 
 class OneClip(PropagatorTask):
-    """Trained on a clip as it is."""
+    """A task with one clip and no augmentation."""
 
     def __init__(self, name, objects=2, **settings):
         clip = Same(moving_squares(objects=objects))
@@ -103,7 +103,7 @@ class OneClip(PropagatorTask):
 
 @pytest.mark.parametrize("name", [*NANO, "aott", "deaots"])
 @pytest.mark.parametrize("own", [True, False])
-def test_the_training_sees_what_the_tracker_sees(name, own):
+def test_training_and_tracker_compute_the_same_logits(name, own):
     network, gap, size = network_of(name), 2, (65, 97)
     images, labels = torch.randn(2, 5, 3, *size), torch.randint(0, 3, (2, 5, *size))
     labels[:, :, :9, :20] = VOID
@@ -143,23 +143,23 @@ def test_official_variants_take_a_step_with_finite_gradients(name):
     variant = VARIANTS[name]
     size = (33, 49) if variant.align_corners else (32, 48)
     clip = Same(Sample(*(x[:, : size[0], : size[1]] for x in (moving_squares().images, moving_squares().ids)), ()))
-    learner = PropagatorTask(variant, {**PLAIN, "size": size}, clip, clip)
-    learner.network.train()
-    losses = learner.losses(learner.collate([clip[0]]), 0)
+    task = PropagatorTask(variant, {**PLAIN, "size": size}, clip, clip)
+    task.network.train()
+    losses = task.losses(task.collate([clip[0]]), 0)
     sum(losses.values()).backward()
     unused = {"LSTT.mask_token"}  # of the official code's files only
-    for key, weight in learner.network.named_parameters():
+    for key, weight in task.network.named_parameters():
         if weight.requires_grad and key not in unused:
             assert weight.grad is not None and torch.isfinite(weight.grad).all(), key
-    before = learner.network.decoder.conv_out.weight.detach().clone()
-    torch.optim.AdamW(learner.groups(1e-3, 0.05)).step()
-    assert not torch.equal(before, learner.network.decoder.conv_out.weight)
+    before = task.network.decoder.conv_out.weight.detach().clone()
+    torch.optim.AdamW(task.groups(1e-3, 0.05)).step()
+    assert not torch.equal(before, task.network.decoder.conv_out.weight)
 
 
 def test_every_weight_is_in_one_group_and_norms_do_not_decay():
-    learner = OneClip("aot_nano", encoder_lr=0.1)
-    groups = learner.groups(1.0, 0.5)
-    names = {id(w): n for n, w in learner.network.named_parameters()}
+    task = OneClip("aot_nano", encoder_lr=0.1)
+    groups = task.groups(1.0, 0.5)
+    names = {id(w): n for n, w in task.network.named_parameters()}
     found = [(names[id(w)], g["lr"], g["weight_decay"]) for g in groups for w in g["params"]]
     assert sorted(n for n, _, _ in found) == sorted(names.values())
     assert all((lr == 0.1) == n.startswith("encoder.") for n, lr, _ in found)
@@ -172,7 +172,7 @@ def test_every_weight_is_in_one_group_and_norms_do_not_decay():
 
 
 def numpy_losses(logits, labels, share):
-    """Pixel by pixel: the mean of the hardest cross-entropies, and 1 - the soft Jaccard index over classes."""
+    """Pixel by pixel: the mean of the highest cross-entropies, and 1 - the soft Jaccard index over classes."""
     n, h, w = logits.shape
     p = np.exp(logits - logits.max(0))
     p /= p.sum(0)
@@ -210,16 +210,16 @@ def test_losses_are_their_definitions(share):
 
 
 def test_a_batch_weighs_like_its_clips():
-    """Gradients of two clips at once are the mean of each alone, as accumulation has it."""
-    learner = OneClip("aot_nano", freeze_bn=True, places=5)
+    """The gradient of a batch of two clips is the mean of their gradients, which accumulation requires."""
+    task = OneClip("aot_nano", freeze_bn=True, places=5)
     clips = [moving_squares(seed=1), moving_squares(objects=1, seed=2)]
 
     def gradient(batches):
-        learner.network.zero_grad()
+        task.network.zero_grad()
         torch.manual_seed(0)
         for clips in batches:
-            (sum(learner.losses(learner.collate(clips), 3).values()) / len(batches)).backward()
-        return torch.cat([w.grad.flatten() for w in learner.network.parameters() if w.grad is not None])
+            (sum(task.losses(task.collate(clips), 3).values()) / len(batches)).backward()
+        return torch.cat([w.grad.flatten() for w in task.network.parameters() if w.grad is not None])
 
     together, alone = gradient([clips]), gradient([[c] for c in clips])
     assert torch.allclose(together, alone, atol=1e-5 * together.abs().max())
@@ -241,7 +241,7 @@ def test_samples_depend_on_seed_and_number_alone():
 
 
 def flat(size=(90, 160), frames=2):
-    """A clip whose colour tells the object: 80 * id."""
+    """A clip in which the colour is 80 * id."""
     ids = np.zeros((frames, *size), np.uint8)
     cv2.circle(ids[0], (60, 40), 25, 1, -1)
     cv2.circle(ids[0], (110, 60), 20, 2, -1)
@@ -250,7 +250,7 @@ def flat(size=(90, 160), frames=2):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_pictures_and_ids_move_alike(seed):
+def test_images_and_ids_are_transformed_alike(seed):
     rng = np.random.default_rng(seed)
     for sample in (augment.crop(flat(), SIZE, rng), augment.pseudo_video(flat(), 4, SIZE, rng)):
         told = np.abs(sample.images[..., 0].astype(int) - 80 * sample.ids.astype(int)) <= 2
@@ -290,8 +290,8 @@ def test_a_folder_in_the_layout_of_youtube_vos_is_data(tmp_path):
         for t, frame in enumerate(frames):
             suffix = "jpg" if kind == "JPEGImages" else "png"
             cv2.imwrite(str(tmp_path / kind / "v" / f"{t:05d}.{suffix}"), frame[..., ::-1] if frame.ndim > 2 else frame)
-    learner = make_task("aot", {"data": str(tmp_path), "steps": 2, "size": list(SIZE), "static": 0.0, "colour": 0.0})
-    out = fit(learner, {**SHORT, "steps": 2}, tmp_path / "out")
+    task = make_task("aot", {"data": str(tmp_path), "steps": 2, "size": list(SIZE), "static": 0.0, "colour": 0.0})
+    out = fit(task, {**SHORT, "steps": 2}, tmp_path / "out")
     assert load_network(out).variant.name == "aot_nano"
     with pytest.raises(InputError, match="no_such"):
         make_task("aot", {"data": str(tmp_path / "no_such")})
@@ -302,14 +302,14 @@ def test_a_folder_in_the_layout_of_youtube_vos_is_data(tmp_path):
 
 @pytest.mark.parametrize("name", NANO)
 def test_a_short_training_learns_a_clip_and_ships(name, tmp_path):
-    learner = OneClip(name, objects=1, steps=40, hardest=1.0)
-    path = fit(learner, {**SHORT, "steps": 40}, tmp_path)
+    task = OneClip(name, objects=1, steps=40, hardest=1.0)
+    path = fit(task, {**SHORT, "steps": 40}, tmp_path)
     log = [row["loss"] for row in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())]
     assert np.mean(log[-5:]) < 0.4 * np.mean(log[:5])
 
     shipped = open_checkpoint(path).export(tmp_path / "shipped.safetensors")
     assert shipped.stat().st_size <= 4 * 2**20
-    clip = learner.clip.sample
+    clip = task.clip.sample
     for file in (path, shipped):  # strictly, by the loader of recipes
         found = labels_of_clip(load_network(file, VARIANTS[name]), clip.images, clip.ids[0], [1])
         a, b = found[1:] == 1, clip.ids[1:] == 1
@@ -339,10 +339,10 @@ def test_validation_is_the_score_of_the_propagated_masks():
     clip = Same(moving_squares())
     settings = {**PLAIN, "validate_clips": 2}
     seen = []
-    learner = PropagatorTask(
+    task = PropagatorTask(
         VARIANTS["aot_nano"], settings, clip, clip, clip, lambda p, g: seen.append((p, g)) or float(len(seen))
     )
-    assert learner.validate(learner.network.eval()) == {"J&F": 2.5}  # two clips of two objects: 1, 2, 3, 4
+    assert task.validate(task.network.eval()) == {"J&F": 2.5}  # two clips of two objects: 1, 2, 3, 4
     assert all(p.dtype == g.dtype == bool and p.shape == g.shape == (2, *SIZE) for p, g in seen)
     assert (seen[1][1] == (clip[0].ids[1:] == 2)).all()
 
@@ -365,8 +365,8 @@ def test_weights_to_start_from_are_the_whole_or_the_encoder(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # which saves 350 MB of zeros
-def test_a_swin_of_pictures_is_an_encoder_to_start_from(tmp_path):
-    """The official file has no norms of the maps; those stay as they are drawn."""
+def test_a_swin_for_images_provides_initial_weights_of_the_encoder(tmp_path):
+    """The official file has no norms of the feature maps; they keep their initial values."""
     with torch.device("meta"):
         whole = VOSNetwork(VARIANTS["swinb_aotl"]).encoder.state_dict()
     norms = [k for k in whole if k.startswith("norm")]
@@ -401,7 +401,7 @@ def test_blocks_are_dropped_by_clip_and_branch():
 
 @pytest.mark.parametrize("name", NANO)
 def test_a_dropped_block_reads_its_memories_and_adds_nothing_else(name, monkeypatch):
-    """As in the official code: self-attention and feed-forward are left out, what memories say never is."""
+    """As in the official code: self-attention and feed-forward are skipped, the attention to memories never is."""
     network = network_of(name)
     set_drop_paths(network, 0.5, 0.0)
     network.train()
@@ -457,14 +457,14 @@ def test_the_first_layers_of_a_published_encoder_stay_as_they_are(name):
 
 
 def test_what_is_published_holds_where_there_are_weights_to_start_from(tmp_path):
-    """From nothing nothing is frozen; small networks are neither frozen nor dropped."""
+    """From scratch nothing is frozen; small networks are neither frozen nor skipped."""
     torch.save(network_of("aott").state_dict(), tmp_path / "aott.pth")
     torch.save(network_of("aot_nano").state_dict(), tmp_path / "nano.pth")
 
     def found(name, **settings):
-        learner = OneClip(name, **settings)
-        rates = {m.rate for m in learner.network.LSTT.modules() if isinstance(m, DropPath)}
-        return rates, sum(not w.requires_grad for w in learner.network.parameters())
+        task = OneClip(name, **settings)
+        rates = {m.rate for m in task.network.LSTT.modules() if isinstance(m, DropPath)}
+        return rates, sum(not w.requires_grad for w in task.network.parameters())
 
     assert found("aott") == ({0.1}, 0)
     rates, frozen = found("aott", weights=str(tmp_path / "aott.pth"))
@@ -473,15 +473,15 @@ def test_what_is_published_holds_where_there_are_weights_to_start_from(tmp_path)
     assert found("aot_nano", weights=str(tmp_path / "nano.pth")) == ({0.0}, 0)
 
 
-def test_the_loss_on_the_reference_frame_falls_to_nothing_when_it_is_said():
+def test_the_loss_on_the_reference_frame_falls_to_zero_on_schedule():
     late, early = (OneClip("aot_nano", reference_until=until, steps=100) for until in (1.0, 0.1))
     alone = OneClip("aot_nano", reference=0.0, steps=100)
     batch = late.collate([late.clip[0]])
 
-    def loss(learner, step):
+    def loss(task, step):
         torch.manual_seed(0)
         with torch.no_grad():
-            return float(sum(learner.losses(batch, step).values()))
+            return float(sum(task.losses(batch, step).values()))
 
     assert loss(late, 0) == loss(early, 0) > loss(alone, 0)
     half = (loss(early, 5) - loss(alone, 5)) / (loss(late, 5) - loss(alone, 5))
@@ -537,7 +537,7 @@ fit(OneClip("aot_nano", steps=4, freeze_bn=True), {{**SHORT, "steps": 4, "ema": 
 
 @pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path):
-    """Both see the same clip: what they find together is what one finds alone."""
+    """Two processes with the same clip compute the weights of a single process."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     (tmp_path / "run.py").write_text(SCRIPT.format(root=root, out=str(tmp_path / "two")))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", tmp_path / "run.py"]
