@@ -115,6 +115,7 @@ class Bits:
 
 
 def _count(words: np.ndarray) -> np.ndarray:
+    """Number of ones per image, int64 [N]."""
     return np.bitwise_count(words).sum(axis=(1, 2), dtype=np.int64)
 
 

@@ -31,6 +31,7 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     """
 
     def file_problems(values: dict[str, Any]) -> list[str]:
+        """What is wrong with the file of the rule `file`."""
         if values.get("rule") != "file" or "file" not in values:
             return []
         try:

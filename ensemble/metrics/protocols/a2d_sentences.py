@@ -28,4 +28,5 @@ class A2DSentencesProtocol(Protocol):
     """
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        """Scores COCO results against a COCO ground truth; see `Protocol.evaluate`."""
         return evaluate(Path(gt), Path(pred), SOURCE)

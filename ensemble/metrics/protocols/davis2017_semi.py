@@ -39,8 +39,10 @@ class Davis2017SemiProtocol(Protocol):
     defaults = davis.OPTIONS
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """Options that contradict each other; see `Component.relations`."""
         return davis.relations(given)
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        """Scores label maps; see `Protocol.evaluate`."""
         folders, start = ("Annotations/480p", "Annotations"), open_tree(pred, "pred")
         return davis.evaluate(self.settings, gt, {"pred": start}, folders, workers)["pred"]

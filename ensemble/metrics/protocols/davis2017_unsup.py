@@ -29,7 +29,9 @@ class Davis2017UnsupProtocol(Protocol):
     defaults = davis.PROPOSAL_OPTIONS
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """Options that contradict each other; see `Component.relations`."""
         return davis.relations(given)
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        """Scores label maps; see `Protocol.evaluate`."""
         return davis.evaluate(self.settings, gt, {"pred": open_tree(pred, "pred")}, FOLDERS, workers)["pred"]

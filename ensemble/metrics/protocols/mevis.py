@@ -42,6 +42,7 @@ class MevisProtocol(Protocol):
     }
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        """Scores masks of expressions; see `Protocol.evaluate`."""
         s = self.settings
         root, split = (gt.parent, gt.name) if (gt / "meta_expressions.json").is_file() else (gt, s.split)
         clips = mevis.Mevis(root=str(root), split=split, meta=s.meta, videos=s.videos).clips()
@@ -81,6 +82,7 @@ class RleTruthReader(TruthReader):
     def parts(
         self, keys: Sequence[Key], size: tuple[int, int] | None, problems: list[str]
     ) -> Iterator[tuple[range, tuple[int, int], dict[Key, np.ndarray]]]:
+        """Decodes a few frames at a time; see `TruthReader.parts`."""
         own = next((rle.get("size") for rles in self.runs.values() for rle in rles if isinstance(rle, dict)), None)
         height, width = own or size or (1, 1)  # (1, 1): both sides are empty
         count = len(next(iter(self.runs.values())))

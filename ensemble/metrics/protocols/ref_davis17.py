@@ -35,9 +35,11 @@ class RefDavis17Protocol(Protocol):
     defaults = davis.PROPOSAL_OPTIONS
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """Options that contradict each other; see `Component.relations`."""
         return davis.relations(given)
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        """Scores label maps of four annotators; see `Protocol.evaluate`."""
         folders = (*FOLDERS, *(f"DAVIS/{folder}" for folder in FOLDERS), "valid/Annotations", "DAVIS/Annotations/480p")
         results = davis.evaluate(self.settings, gt, _annotators(open_tree(pred, "pred")), folders, workers)
         rows = pd.concat([r.rows.assign(annotator=name) for name, r in results.items()], ignore_index=True)

@@ -45,6 +45,7 @@ class RefYoutubeVosProtocol(Protocol):
     defaults = {**expressions.OPTIONS, "obj_ids": text(None), "unannotated": choice("error", "skip")}
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        """Scores masks of expressions; see `Protocol.evaluate`."""
         s, notes, videos = self.settings, [], []
         data = {"root": str(gt), "split": s.split, "meta": s.meta, "videos": s.videos, "obj_ids": s.obj_ids}
         clips = ref_youtube_vos.RefYoutubeVOS(**data).clips()
@@ -93,6 +94,7 @@ class LabelMapTruthReader(TruthReader):
     def parts(
         self, keys: Sequence[Key], size: tuple[int, int] | None, problems: list[str]
     ) -> Iterator[tuple[range, tuple[int, int], dict[Key, np.ndarray]]]:
+        """Decodes a few frames at a time; see `TruthReader.parts`."""
         wanted = {i for key in keys for i in key}
         try:
             height, width = self.palette.images.size

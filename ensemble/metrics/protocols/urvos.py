@@ -59,6 +59,7 @@ class URVOSProtocol(Protocol):
     }
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        """Scores masks of expressions; see `Protocol.evaluate`."""
         s = self.settings
         data = {"split": s.split, "meta": s.meta, "obj_ids": s.obj_ids, "videos": s.videos}
         clips = _with_truth(RefYoutubeVOS(root=str(gt), **data).clips(), Path(gt))

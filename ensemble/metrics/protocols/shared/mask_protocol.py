@@ -51,6 +51,7 @@ class MaskProtocol(Protocol):
         raise NotImplementedError
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
+        """Scores masks of expressions with `score`; see `Protocol.evaluate`."""
         dataset, split = (vars(self.settings).get(key) for key in ("dataset", "split"))
         truths = clip_truths(gt, dataset, split) if dataset else file_truths(gt)
         videos = list(dict.fromkeys(unit.partition("/")[0] for unit in truths))
