@@ -1,8 +1,9 @@
 """Attention over a memory of frames, and attention inside a 15x15 window of the previous frame.
 
-Both read a memory of keys and values. Values come as a tuple of tensors that share the attention weights: AOT has one,
-DeAOT two (visual, identity). Batches are 1 (what depends on the image alone, shared by all sequences) or B (one each).
-Neither holds a softmax map of all queries over the memory: fused kernels or blocks of queries do the work.
+Both read a memory of keys and values. Values are a tuple of tensors that share the attention weights: one in AOT, two
+(visual, identity) in DeAOT. The batch size is 1 for tensors that depend on the image alone, which all sequences share,
+or B, the number of sequences. Neither stores the softmax of all queries over the whole memory: fused kernels or blocks
+of queries avoid that.
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ from torch.nn import functional as F
 
 RADIUS = 7  # of the local window
 WINDOW = 2 * RADIUS + 1
-TILE = (8, 11)  # queries that attend together at most, rows x columns; larger tiles see more keys outside their windows
-BLOCK = 1 << 20  # scores held at once outside fused kernels: 4 MB of float32, about a core's cache
+TILE = (8, 11)  # largest tile of queries, rows x columns; a larger one reads more keys outside the windows
+BLOCK = 1 << 20  # scores in memory at once outside fused kernels: 4 MB of float32, about the cache of a core
 
 Values = tuple[Tensor, ...]
 
 
 def attend(q: Tensor, k: Tensor, values: Values, heads: int = 1) -> Values:
-    """softmax(q k' / sqrt(d)) v for every v.
+    """softmax(q k' / sqrt(d)) v for each v.
 
     Args:
-        q: [Q, N, heads * d].
+        q: [Q, N, heads * d], Q is 1 or B.
         k: [Q, M, heads * d].
-        values: each [B, M, C]; Q is 1 or B.
-        heads: C = heads * d where there are several.
+        values: each [B, M, C].
+        heads: number of heads; C = heads * d unless it is 1.
 
     Returns:
         One [B, N, C] per value.
 
     >>> q, v = torch.zeros(1, 2, 4), torch.tensor([[[1.0], [3.0]]])
-    >>> attend(q, q, (v,))[0].flatten().tolist()  # equal scores: the mean of the values
+    >>> attend(q, q, (v,))[0].flatten().tolist()  # equal scores give the mean of the values
     [2.0, 2.0]
     """
     if heads > 1:
@@ -46,38 +47,41 @@ def attend(q: Tensor, k: Tensor, values: Values, heads: int = 1) -> Values:
 
 
 def _attend_heads(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # each [., heads, tokens, d]
+    """Several heads, one value."""
+    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # each [1 or B, heads, tokens, d]
     b = v.shape[0]
     out = F.scaled_dot_product_attention(q.expand(b, -1, -1, -1), k.expand(b, -1, -1, -1), v)
     return out.transpose(1, 2).flatten(2)
 
 
 def _attend_slices(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Values wider than keys, cut into heads as wide as the keys, since fused kernels want equal widths."""
+    """One head; the value is cut into slices as wide as the keys, because fused kernels need equal widths."""
     n = v.shape[2] // q.shape[2]
     v = v.unflatten(2, (n, -1)).transpose(1, 2)  # [B, n, M, d]
-    q, k = (x[:, None].expand(v.shape[0], n, -1, -1) for x in (q, k))
+    q, k = (x[:, None].expand(v.shape[0], n, -1, -1) for x in (q, k))  # [B, n, N or M, d]
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 def _attend_blocks(q: Tensor, k: Tensor, values: Values) -> Values:
-    """One head, blocks of queries: on a CPU faster than a fused kernel that scores again for every slice of values."""
+    """One head, blocks of queries: faster on a CPU than a fused kernel, which repeats the scores for each slice."""
     n, m, scale = q.shape[1], k.shape[1], q.shape[2] ** -0.5
     rows = max(128, BLOCK // m)
-    found: list[list[Tensor]] = [[] for _ in values]
+    outputs: list[list[Tensor]] = [[] for _ in values]
     zero = q.new_zeros(1)
     for a in range(0, n, rows):
-        weights = torch.baddbmm(zero, q[:, a : a + rows], k.transpose(1, 2), beta=0, alpha=scale).softmax(2)
-        for out, v in zip(found, values, strict=True):
+        weights = torch.baddbmm(zero, q[:, a : a + rows], k.transpose(1, 2), beta=0, alpha=scale).softmax(
+            2
+        )  # [Q, rows, M]
+        for out, v in zip(outputs, values, strict=True):
             out.append(torch.bmm(weights, v) if len(weights) == len(v) else torch.stack([weights[0] @ x for x in v]))
-    return tuple(torch.cat(out, 1) for out in found)
+    return tuple(torch.cat(out, 1) for out in outputs)
 
 
 class LocalWindow:
-    """Geometry of 15x15 attention on a map of h x w positions, as dense attention of tiles.
+    """15x15 attention on a map of h x w positions, computed as dense attention of tiles.
 
-    A tile of 8x11 queries needs 22x25 keys, its own positions and 7 around: scores are one small matrix product, and
-    each query's window is a strided view of its row of scores, without index tables.
+    A tile of 8x11 queries needs 22x25 keys, at its own positions and up to 7 beyond them. Its scores are one small
+    matrix product, and the window of a query is a strided view of its row of scores, without index tables.
 
     Args:
         size: (h, w).
@@ -87,9 +91,9 @@ class LocalWindow:
     def __init__(self, size: tuple[int, int], device: torch.device, dtype: torch.dtype):
         self.h, self.w = size
         self.ny, self.nx = math.ceil(self.h / TILE[0]), math.ceil(self.w / TILE[1])
-        self.th, self.tw = math.ceil(self.h / self.ny), math.ceil(self.w / self.nx)  # none larger than the map needs
-        self.kh, self.kw = self.th + 2 * RADIUS, self.tw + 2 * RADIUS  # keys of a tile
-        lowest = torch.finfo(dtype).min / 4  # finite: rows of padding have no key at all
+        self.th, self.tw = math.ceil(self.h / self.ny), math.ceil(self.w / self.nx)  # no larger than the map requires
+        self.kh, self.kw = self.th + 2 * RADIUS, self.tw + 2 * RADIUS  # keys of a tile, rows x columns
+        lowest = torch.finfo(dtype).min / 4  # finite, because queries in the padding have no key at all
         outside = torch.full((1, self.th * self.tw, self.kh * self.kw), lowest, device=device, dtype=dtype)
         self.windows(outside).zero_()
         inside = self.keys(torch.ones(1, self.h * self.w, 1, device=device, dtype=dtype))  # [1, tiles, keys, 1]
@@ -97,7 +101,7 @@ class LocalWindow:
         self.mask = torch.where(inside[0].transpose(1, 2) > 0, outside, lowest)
 
     def queries(self, x: Tensor) -> Tensor:
-        """Tokens [B, h * w, C] in tiles [B, tiles, th * tw, C], padded with zeros."""
+        """Tokens [B, h * w, C] as tiles [B, tiles, th * tw, C], padded with zeros."""
         b, _, c = x.shape
         x = x.view(b, self.h, self.w, c)
         x = F.pad(x, (0, 0, 0, self.nx * self.tw - self.w, 0, self.ny * self.th - self.h))
@@ -105,7 +109,7 @@ class LocalWindow:
         return x.reshape(b, self.ny * self.nx, self.th * self.tw, c)
 
     def keys(self, x: Tensor) -> Tensor:
-        """Tokens [B, h * w, C] in overlapping tiles [B, tiles, kh * kw, C], padded with zeros."""
+        """Tokens [B, h * w, C] as overlapping tiles [B, tiles, kh * kw, C], padded with zeros."""
         b, _, c = x.shape
         right, bottom = self.nx * self.tw - self.w + RADIUS, self.ny * self.th - self.h + RADIUS
         x = F.pad(x.view(b, self.h, self.w, c), (0, 0, RADIUS, right, RADIUS, bottom))
@@ -120,7 +124,7 @@ class LocalWindow:
         return x[:, : self.h, : self.w].reshape(b, self.h * self.w, c)
 
     def windows(self, scores: Tensor) -> Tensor:
-        """The windows inside the scores of tiles: a view [T, th, tw, 15, 15] of [T, th * tw, kh * kw]."""
+        """The windows of all queries, a view [T, th, tw, 15, 15] of the scores of tiles [T, th * tw, kh * kw]."""
         row = self.kh * self.kw
         strides = (self.th * self.tw * row, self.tw * row + self.kw, row + 1, self.kw, 1)
         return scores.as_strided((len(scores), self.th, self.tw, WINDOW, WINDOW), strides)
@@ -131,11 +135,11 @@ class LocalWindow:
         """Attention of every position to the window around it.
 
         Args:
-            q: [Q, N, heads * d].
+            q: [Q, N, heads * d], Q is 1 or B.
             k: [Q, N, heads * d].
-            values: each [B, N, C]; Q is 1 or B.
-            relative_k: weight [heads * 225, d] and bias [heads * 225] of the score of an offset, from the query.
-            relative_v: [heads, d, 225], added to the values by offset; None for none.
+            values: each [B, N, C].
+            relative_k: weight [heads * 225, d] and bias [heads * 225] that turn a query into a score for each offset.
+            relative_v: [heads, d, 225], added to the values by offset, or None.
 
         Returns:
             One [B, N, C] per value.
@@ -143,20 +147,20 @@ class LocalWindow:
         weight, bias = relative_k
         heads, batch = len(weight) // WINDOW**2, max(len(v) for v in values)
         relative = weight.view(heads, WINDOW**2, -1), bias.view(heads, WINDOW**2)
-        found: list[list[Tensor]] = [[] for _ in values]
-        # on a CPU one sequence at a time: its maps stay near the caches and take turns in the same memory, unless a
-        # training keeps them all
+        outputs: list[list[Tensor]] = [[] for _ in values]
+        # on a CPU one sequence at a time: its maps stay in the caches, and the next one reuses their memory; training
+        # keeps them all anyway
         step = batch if q.is_cuda or torch.is_grad_enabled() else 1
         for start in range(0, batch, step):
             if start == 0 or len(q) > 1:
                 maps = self._maps(_rows(q, start, step), _rows(k, start, step), relative, relative_v)
-            for out, v in zip(found, values, strict=True):
+            for out, v in zip(outputs, values, strict=True):
                 if start == 0 or len(v) > 1:
                     out.append(self._read(maps, _rows(v, start, step)))
-        return tuple(torch.cat(out) if len(out) > 1 else out[0] for out in found)
+        return tuple(torch.cat(out) if len(out) > 1 else out[0] for out in outputs)
 
     def _maps(self, q: Tensor, k: Tensor, relative, relative_v: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-        """Per head, the weights [Q, tiles, tq, tk], and what they read of the values by offset [Q, tiles, tq, d]."""
+        """For each head, the weights [Q, tiles, tq, tk] and their sum of `relative_v`, [Q, tiles, tq, d] or None."""
         heads, maps = len(relative[0]), []
         for i, (tq, tk) in enumerate(zip(self.queries(q).chunk(heads, 3), self.keys(k).chunk(heads, 3), strict=True)):
             weights = self._weights(tq, tk, relative[0][i], relative[1][i])
@@ -168,7 +172,7 @@ class LocalWindow:
         return maps
 
     def _read(self, maps: list[tuple[Tensor, Tensor | None]], v: Tensor) -> Tensor:
-        """Values [B, N, C] under the maps: [B, N, C]."""
+        """Weighted sums of values [B, N, C], with the weights of `_maps`: [B, N, C]."""
         read = []
         for (weights, by_offset), tiles in zip(maps, self.keys(v).chunk(len(maps), 3), strict=True):
             x = weights @ tiles
@@ -176,7 +180,7 @@ class LocalWindow:
         return self.untile(torch.cat(read, 3) if len(read) > 1 else read[0])
 
     def _weights(self, q: Tensor, k: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Softmax over the window: q, k [Q, tiles, tokens, d] to [Q * tiles, tq, tk]; zero outside the window."""
+        """Softmax over the window: q, k [Q, tiles, tokens, d] to weights [Q * tiles, tq, tk], 0 outside the window."""
         batch, tiles = q.shape[:2]
         q, k = q.flatten(0, 1), k.flatten(0, 1)
         relative = F.linear(q, weight, bias).view(batch * tiles, self.th, self.tw, WINDOW, WINDOW)
@@ -187,10 +191,10 @@ class LocalWindow:
 
 @lru_cache(maxsize=8)
 def local_window(size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> LocalWindow:
-    """The window geometry of maps of that size, made once."""
+    """The `LocalWindow` of a size, computed once."""
     return LocalWindow(size, device, dtype)
 
 
 def _rows(x: Tensor, start: int, count: int) -> Tensor:
-    """Some sequences of a batch; all of what they share."""
+    """Some sequences of a batch, or the only row if all sequences share it."""
     return x if len(x) == 1 else x[start : start + count]

@@ -18,10 +18,10 @@ class FPNDecoder(nn.Module):
 
     Args:
         c_in: channels of the transformer features.
-        identities: logits out, background included.
+        identities: number of logits, background included.
         shortcuts: channels of the encoder at strides 4, 8, 16.
-        hidden: channels at stride 16; half as many at 8 and 4.
-        align_corners: how maps are resized.
+        hidden: channels at stride 16; strides 8 and 4 have half as many.
+        align_corners: see `VOSVariant.align_corners`.
     """
 
     def __init__(self, c_in: int, identities: int, shortcuts: tuple, hidden: int, align_corners: bool):
@@ -36,21 +36,25 @@ class FPNDecoder(nn.Module):
         self.adapter_4x = nn.Conv2d(shortcuts[0], hidden // 2, 1)
         self.conv_out = nn.Conv2d(hidden // 2, identities, 1)
 
-        self.upsampling = nn.ModuleDict()  # conv_8x and conv_4x on maps before they are enlarged, see `fold`
+        self.upsampling = nn.ModuleDict()  # conv_8x and conv_4x as `UpsampleConv`, see `fold`
 
     def fold(self) -> None:
-        """For inference: where corners are aligned, `filter` becomes possible."""
+        """Prepares inference: with aligned corners, `filter` becomes possible."""
         if self.align_corners:
             self.upsampling = nn.ModuleDict(
                 {name: UpsampleConv(getattr(self, name).conv.weight) for name in ("conv_8x", "conv_4x")}
             )
 
     def adapt(self, x4: Tensor, x8: Tensor, x16: Tensor) -> Shortcuts:
-        """The part that depends on the image alone: shortcuts at strides 4, 8, 16."""
+        """Shortcuts at strides 4, 8, 16 from maps of the encoder; they depend on the image alone.
+
+        Args:
+            x4, x8, x16: [1, C, H / stride, W / stride].
+        """
         return self.adapter_4x(x4), self.adapter_8x(x8), self.adapter_16x(x16)
 
     def filter(self, shortcuts: Shortcuts) -> Shortcuts:
-        """Shortcuts through the convolutions that follow them, once for several sequences: convolutions add up."""
+        """Applies to the shortcuts the convolutions that follow, once for all sequences: convolutions are linear."""
         x4, x8, x16 = shortcuts
         return self.conv_4x.conv(x4), self.conv_8x.conv(x8), x16
 
@@ -59,15 +63,15 @@ class FPNDecoder(nn.Module):
 
         Args:
             x: [B, c_in, h, w] at stride 16.
-            shortcuts: from `adapt`, batch 1: shared by all sequences.
-            identities: how many logits to compute; the others are of no object.
-            filtered: the shortcuts went through `filter`, which costs one sequence more time and saves it several.
+            shortcuts: from `adapt`, with batch size 1: shared by all sequences.
+            identities: the number of logits to compute; the others belong to no object.
+            filtered: whether the shortcuts have passed `filter`, which is slower for one sequence and faster for more.
 
         Returns:
             [B, identities, H / 4, W / 4].
         """
         x4, x8, x16 = shortcuts
-        x = self.conv_in(x).relu_()
+        x = self.conv_in(x).relu_()  # [B, hidden, h, w]
         x = self.conv_16x(x16 + x).relu_()
         for name, shortcut in (("conv_8x", x8), ("conv_4x", x4)):
             block: ConvGroupNorm = getattr(self, name)
@@ -79,5 +83,5 @@ class FPNDecoder(nn.Module):
 
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Bilinear to `size`."""
+    """Maps [B, C, h, w] at `size`, bilinear."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)

@@ -1,6 +1,6 @@
-"""The encoders of AOT and DeAOT: images to four maps at strides 4, 8, 16 and, for the transformer, 16 once more.
+"""The encoders of AOT and DeAOT: images to four maps at strides 4, 8, 16 and, for the transformer, 16 again.
 
-ResNet and Swin end before their stage at stride 32, as in STM (Oh et al., ICCV 2019).
+ResNet and Swin are used without their stage at stride 32, as in STM (Oh et al., ICCV 2019).
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ class Swin16(Swin):
         return [*maps, maps[-1]]
 
 
-STEM_AND_STAGE = {  # how the names of their weights begin, by kind of encoder
+STEM_AND_STAGE = {  # prefixes of their weights' names, by kind of encoder
     "mobilenetv2": (("features.0.",), ("features.1.", "features.2.", "features.3.")),
     "resnet": (("conv1.", "bn1."), ("layer1.",)),
-    "swin": (("patch_embed.",), ("layers.0.blocks.",)),  # its way down is of the next stage
+    "swin": (("patch_embed.",), ("layers.0.blocks.",)),  # its downsampling belongs to the next stage
 }
 
 
 def freeze(encoder: nn.Module, name: str, parts: int) -> None:
-    """Keeps the first parts of an encoder as they are.
+    """Excludes the first parts of an encoder from training.
 
     Args:
-        encoder: of `ENCODERS`.
-        name: its key there.
-        parts: 0, 1 for the stem, 2 for stem and first stage.
+        encoder: one of `ENCODERS`.
+        name: its key in `ENCODERS`.
+        parts: 0 for none, 1 for the stem, 2 for stem and first stage.
     """
     kind = next(kind for kind in STEM_AND_STAGE if name.startswith(kind))
-    starts = sum(STEM_AND_STAGE[kind][:parts], ())
+    prefixes = sum(STEM_AND_STAGE[kind][:parts], ())
     for key, weight in encoder.named_parameters():
-        if key.startswith(starts):
+        if key.startswith(prefixes):
             weight.requires_grad_(False)
 
 

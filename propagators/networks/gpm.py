@@ -1,4 +1,4 @@
-"""The gated propagation of DeAOT: a visual and an identity branch that share their attention maps.
+"""The gated propagation module (GPM) of DeAOT: a visual and an identity branch that share their attention maps.
 
 Source: Yang and Yang, "Decoupling Features in Hierarchical Propagation for Video Object Segmentation", NeurIPS 2022,
 Sec. 4. One head of width C / 2; values and gates are twice as wide as the branches.
@@ -20,16 +20,18 @@ from rvos_ensemble.propagators.networks.memory import ReadableMemory, Tokens
 
 
 class GPMQuery(NamedTuple):
-    """What a module knows before it reads its memory. Batch 1 in the first module: it depends on the image alone.
+    """What a module computes before it reads its memory.
+
+    Q is 1 in the first module, which depends on the image alone, and B in later ones.
 
     Attributes:
-        x: [Q, N, C] visual stream.
-        id_x: [B, N, C] identity stream; None in the first module.
-        id_y: [B, N, C] the same, normalised.
-        q: [Q, N, C / 2] query, and key for later frames.
-        v: [Q, N, 2 C] visual value.
-        gate: [Q, N, 2 C] of the visual branch.
-        id_gate: [B, N, 2 C] of the identity branch; None (all ones) in the first module.
+        x: [Q, N, C], the visual stream.
+        id_x: [B, N, C], the identity stream; None in the first module.
+        id_y: [B, N, C], the normalised identity stream; None in the first module.
+        q: [Q, N, C / 2], the query, which is also the key for later frames.
+        v: [Q, N, 2 C], the visual value.
+        gate: [Q, N, 2 C], the gate of the visual branch.
+        id_gate: [B, N, 2 C], the gate of the identity branch; None in the first module, where it is 1.
     """
 
     x: Tensor
@@ -42,7 +44,7 @@ class GPMQuery(NamedTuple):
 
 
 class GatedOutput(nn.Module):
-    """Gate what attention read from both branches, filter it in space, project it back to both branches."""
+    """Applies the gates to the attention outputs of both branches, then a depth-wise convolution and a projection."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -50,9 +52,17 @@ class GatedOutput(nn.Module):
         self.projection = nn.Linear(4 * c, 2 * c)
 
     def forward(self, read: Values, gates: tuple[Tensor, Tensor | None], size: tuple[int, int]) -> Tensor:
-        """read: visual [1 or B, N, 2 C] and identity [B, N, 2 C]; returns [B, N, 2 C], visual and identity branch.
+        """Gated output of both branches.
 
-        Each branch by itself, since what all sequences share of the visual one is computed once.
+        Each branch is computed separately, because all sequences may share the visual one, which is then computed once.
+
+        Args:
+            read: outputs of the attention, visual [1 or B, N, 2 C] and identity [B, N, 2 C].
+            gates: visual [1 or B, N, 2 C] and identity [B, N, 2 C] or None.
+            size: (h, w).
+
+        Returns:
+            [B, N, 2 C], the visual and the identity branch.
         """
         visual, ids = read[0] * gates[0], read[1] if gates[1] is None else read[1] * gates[1]
         half, weight = visual.shape[2], self.projection.weight
@@ -72,6 +82,7 @@ class SelfGPM(GatedOutput):
         self.linear_U2 = nn.Linear(c, 2 * c)
 
     def forward(self, x: Tensor, id_x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Normalised visual and identity streams, each [B, N, C], to both branches [B, N, 2 C]."""
         qk = self.linear_QK(torch.cat([x, id_x], 2))
         read = attend(qk, qk, (silu(self.linear_V1(x)), silu(self.linear_V2(id_x))))
         return super().forward(read, (silu(self.linear_U1(x)), silu(self.linear_U2(id_x))), size)
@@ -85,12 +96,13 @@ class ShortTermGPM(GatedOutput):
         self.relative_emb_k = nn.Conv2d(c // 2, WINDOW**2, 1)
 
     def read(self, q: Tensor, memory: Tokens, window: LocalWindow) -> Values:
+        """Attention of queries [1 or B, N, C / 2] to both values, each [1 or B, N, 2 C]."""
         relative_k = self.relative_emb_k.weight.flatten(1), self.relative_emb_k.bias
         return window.attend(q, memory.key, memory.values, relative_k)
 
 
 class GatedPropagationModule(nn.Module):
-    """One module. `query` comes first, then either memories are read or the frame is its own memory."""
+    """One module: `query`, then `forward` with the memories; a reference frame is its own memory."""
 
     def __init__(self, c: int, index: int):
         super().__init__()
@@ -112,7 +124,12 @@ class GatedPropagationModule(nn.Module):
         self.drop_path = DropPath()
 
     def query(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> GPMQuery:
-        """Query, visual value and gates. The first stream is visual [1, N, C], later ones hold both, [B, N, 2 C]."""
+        """Query, visual value and gates.
+
+        Args:
+            stream: the visual stream [1, N, C] in the first module, otherwise both streams [B, N, 2 C].
+            position: not used, and neither is `size`: `LSTTBlock.query` has the same arguments.
+        """
         c = self.norm1.normalized_shape[0]
         x, id_x = stream[..., :c], None if self.first else stream[..., c:]
         y = self.norm1(x)
@@ -124,9 +141,9 @@ class GatedPropagationModule(nn.Module):
         return GPMQuery(x, id_x, id_y, q.contiguous(), silu(v), silu(self.linear_U(y)), id_gate)
 
     def remember(self, query: GPMQuery, ids: Tensor) -> Tokens:
-        """Key and values of this frame for later ones, given its identity embedding [B, N, C]."""
-        known = ids if query.id_y is None else torch.cat([query.id_y, ids], 2)
-        return Tokens(query.q, (query.v, silu(self.linear_ID_V(known))))
+        """Key and values of this frame for later frames, from its identity embedding [B, N, C]."""
+        identity = ids if query.id_y is None else torch.cat([query.id_y, ids], 2)
+        return Tokens(query.q, (query.v, silu(self.linear_ID_V(identity))))
 
     def forward(self, query: GPMQuery, long: ReadableMemory, short: Tokens, window: LocalWindow) -> Tensor:
         """Both streams [B, N, 2 C] after both memories and the propagation within the frame."""
@@ -140,7 +157,7 @@ class GatedPropagationModule(nn.Module):
 
 
 class DualBranchGPM(nn.Module):
-    """All modules, and the norm of what the last gives to the decoder."""
+    """All modules, and the norm of the last one's output for the decoder."""
 
     def __init__(self, c: int, layers: int):
         super().__init__()
@@ -148,5 +165,5 @@ class DualBranchGPM(nn.Module):
         self.decoder_norms = nn.ModuleList([TokenGroupNorm(2 * c, groups=2)])
 
     def outputs(self, streams: list[Tensor]) -> Values:
-        """What the decoder reads: both branches of the last module, each normalised."""
+        """The input of the decoder: both branches of the last module, each normalised, [B, N, 2 C]."""
         return (self.decoder_norms[0](streams[-1]),)

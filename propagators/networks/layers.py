@@ -1,4 +1,4 @@
-"""Small layers of AOT and DeAOT; those that other networks use too are in `adapters.networks.layers`."""
+"""Small layers of AOT and DeAOT; layers that other networks use too are in `adapters.networks.layers`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ class ConvGroupNorm(nn.Module):
         self.gn = nn.GroupNorm(groups, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, h, w] to [B, c_out, h, w]."""
         return self.gn(self.conv(x))
 
 
 class DepthwiseConv(nn.Module):
-    """5x5 convolution of each channel by itself, on tokens."""
+    """5x5 depth-wise convolution of tokens."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
 
     def forward(self, tokens: Tensor, size: tuple[int, int], channels: slice = slice(None)) -> Tensor:
-        """Tokens that hold all channels, or those of a slice."""
+        """Tokens [B, h * w, C] to the same shape.
+
+        Args:
+            tokens: of all channels, or of those in `channels`.
+            size: (h, w).
+            channels: the channels of the layer that the tokens have.
+        """
         weight = self.conv.weight[channels]
         return to_tokens(F.conv2d(to_map(tokens, size), weight, padding=2, groups=len(weight)))
 
@@ -42,22 +49,24 @@ class NormGELUConv(DepthwiseConv):
         self.gn = nn.GroupNorm(32, channels)
 
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """Tokens [B, h * w, C] to the same shape; size: (h, w)."""
         return to_tokens(self.conv(F.gelu(self.gn(to_map(tokens, size)))))
 
 
 class TokenGroupNorm(nn.Module):
-    """Group normalisation of tokens [B, N, C], statistics over N and the channels of a group."""
+    """Group normalisation of tokens, with statistics over all N tokens and the channels of a group."""
 
     def __init__(self, channels: int, groups: int):
         super().__init__()
         self.gn = nn.GroupNorm(groups, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, N, C] to the same shape."""
         return self.gn(tokens.transpose(1, 2)).transpose(1, 2)
 
 
 def sine_position(size: tuple[int, int], channels: int, device: torch.device) -> Tensor:
-    """2-D sine embedding of token positions, rows in the first half of the channels, columns in the second.
+    """2-D sine embedding of token positions: rows in the first half of the channels, columns in the second half.
 
     Returns:
         float32 [1, h * w, channels].

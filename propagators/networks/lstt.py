@@ -17,12 +17,14 @@ from rvos_ensemble.propagators.networks.memory import ReadableMemory, Tokens
 
 
 class LSTTQuery(NamedTuple):
-    """What a block knows before it reads its memory. Batch 1 in the first block: it depends on the image alone.
+    """What a block computes before it reads its memory.
+
+    Q is 1 in the first block, which depends on the image alone, and B in later ones.
 
     Attributes:
-        x: [Q, N, C] residual stream.
-        y: [Q, N, C] the same, normalised.
-        q: [Q, N, C] query, and key for later frames.
+        x: [Q, N, C], the residual stream.
+        y: [Q, N, C], the normalised residual stream.
+        q: [Q, N, C], the query, which is also the key for later frames.
     """
 
     x: Tensor
@@ -31,7 +33,7 @@ class LSTTQuery(NamedTuple):
 
 
 class LSTTSelfAttention(nn.Module):
-    """Multi-head attention of tokens among themselves."""
+    """Multi-head self-attention."""
 
     def __init__(self, c: int, heads: int):
         super().__init__()
@@ -42,6 +44,7 @@ class LSTTSelfAttention(nn.Module):
         self.projection = nn.Linear(c, c)
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """Tokens [B, N, C] and their position embedding [1, N, C] to tokens [B, N, C]."""
         qk = x + position
         return self.projection(attend(self.linear_Q(qk), self.linear_K(qk), (self.linear_V(x),), self.heads)[0])
 
@@ -55,6 +58,7 @@ class LongTermAttention(nn.Module):
         self.projection = nn.Linear(c, c)
 
     def forward(self, q: Tensor, memory: ReadableMemory) -> Tensor:
+        """Queries [1 or B, N, C] to tokens [B, N, C]."""
         (read,) = memory.read(q, self.heads)
         return self.projection(read)
 
@@ -69,13 +73,14 @@ class ShortTermAttention(nn.Module):
         self.projection = nn.Linear(c, c)
 
     def forward(self, q: Tensor, memory: Tokens, window: LocalWindow) -> Tensor:
+        """Queries [1 or B, N, C] to tokens [B, N, C]."""
         relative_k = self.relative_emb_k.weight.flatten(1), self.relative_emb_k.bias
         (read,) = window.attend(q, memory.key, memory.values, relative_k, self.relative_emb_v)
         return self.projection(read)
 
 
 class LSTTBlock(nn.Module):
-    """One block. `query` comes first, then either memories are read or the frame is its own memory."""
+    """One block: `query`, then `forward` with the memories; a reference frame is its own memory."""
 
     def __init__(self, c: int, heads: int):
         super().__init__()
@@ -93,31 +98,37 @@ class LSTTBlock(nn.Module):
         self.drop_path = DropPath()
 
     def query(self, stream: Tensor, position: Tensor, size: tuple[int, int]) -> LSTTQuery:
-        """Self-attention, and the query."""
+        """Self-attention and the query.
+
+        Args:
+            stream: output of the block before, [Q, N, C].
+            position: position embedding, [1, N, C].
+            size: (h, w); not used, `GatedPropagationModule.query` has the same arguments.
+        """
         x = stream + self.drop_path(self.self_attn(self.norm1(stream), position))
         y = self.norm2(x)
         return LSTTQuery(x, y, self.linear_Q(y))
 
     def remember(self, query: LSTTQuery, ids: Tensor) -> Tokens:
-        """Key and value of this frame for later ones, given its identity embedding [B, N, C]."""
+        """Key and value of this frame for later frames, from its identity embedding [B, N, C]."""
         return Tokens(query.q, (self.linear_V(query.y + ids),))
 
     def forward(self, query: LSTTQuery, long: ReadableMemory, short: Tokens, window: LocalWindow) -> Tensor:
-        """Residual stream [B, N, C] after both memories and the feed-forward."""
+        """The residual stream [B, N, C] after both attentions and the feed-forward part."""
         x = query.x + self.long_term_attn(query.q, long) + self.short_term_attn(query.q, short, window)
         y = self.activation(self.linear1(self.norm3(x)), (window.h, window.w))
         return x + self.drop_path(self.linear2(y))
 
 
 class LSTT(nn.Module):
-    """All blocks, and the norms of what they give to the decoder."""
+    """All blocks, and the norms of their outputs for the decoder."""
 
     def __init__(self, c: int, layers: int, heads: int):
         super().__init__()
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, c))  # of the official code's training; kept for its files
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, c))  # only the official training uses it; its files contain it
         self.layers = nn.ModuleList(LSTTBlock(c, heads) for _ in range(layers))
         self.decoder_norms = nn.ModuleList(nn.LayerNorm(c) for _ in range(layers))
 
     def outputs(self, streams: list[Tensor]) -> Values:
-        """What the decoder reads: every block's stream, normalised."""
+        """The inputs of the decoder: the normalised stream of each block, [B, N, C]."""
         return tuple(norm(x) for norm, x in zip(self.decoder_norms, streams, strict=True))

@@ -1,4 +1,4 @@
-"""What a sequence remembers: keys and values of frames, preallocated and bounded."""
+"""The memory of sequences: keys and values of frames, in buffers of limited size."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rvos_ensemble.propagators.networks.attention import Values, attend
 
 
 class Tokens(NamedTuple):
-    """A key and values of one layer.
+    """The key and values of one layer.
 
     Attributes:
-        key: [1, N, D] where it is shared by all sequences (first layer), else [B, N, D].
+        key: [1, N, D] if all sequences share it (first layer), otherwise [B, N, D].
         values: tensors [1 or B, N, C].
     """
 
@@ -22,23 +22,24 @@ class Tokens(NamedTuple):
     values: Values
 
     def read(self, q: Tensor, heads: int = 1) -> Values:
-        """Attention of q [1 or B, N, D] to these tokens."""
+        """Attention of q [1 or B, N, D] to these tokens: one [1 or B, N, C] per value."""
         return attend(q, self.key, self.values, heads)
 
     def rows(self, index: list[int]) -> Tokens:
-        """The tokens of some sequences of the batch; what is shared stays shared."""
+        """The tokens of some sequences of the batch; shared tensors stay shared."""
         key, *values = (x if len(x) == 1 else x[index] for x in (self.key, *self.values))
         return Tokens(key, tuple(values))
 
 
 class ReadableMemory(Protocol):
-    """Anything that answers a query: `Tokens`, or the long-term memories of several groups of sequences."""
+    """Anything that queries can attend to: `Tokens`, or the memories of several groups of sequences."""
 
-    def read(self, q: Tensor, heads: int = 1) -> Values: ...
+    def read(self, q: Tensor, heads: int = 1) -> Values:
+        """Attention of q [1 or B, N, D] to the memory: one [B, N, C] per value."""
 
 
 class RaggedMemory:
-    """Memories of unequal length side by side: sequences that started at different frames, in one batch.
+    """Memories of different length in one batch: those of sequences that started on different frames.
 
     Args:
         parts: (number of sequences, their tokens).
@@ -48,31 +49,31 @@ class RaggedMemory:
         self.parts = parts
 
     def read(self, q: Tensor, heads: int = 1) -> Values:
-        """q is [1, N, D], shared, or has one row per sequence, in the order of the parts."""
+        """Attention of q, [1, N, D] (shared) or with one row per sequence in the order of the parts."""
         if len(self.parts) == 1:
             return self.parts[0][1].read(q, heads)
-        found, start = [], 0
+        outputs, start = [], 0
         for count, tokens in self.parts:
             rows = q if len(q) == 1 else q[start : start + count]
-            found.append([v.expand(count, -1, -1) for v in tokens.read(rows, heads)])
+            outputs.append([v.expand(count, -1, -1) for v in tokens.read(rows, heads)])
             start += count
-        return tuple(torch.cat(v) for v in zip(*found, strict=True))
+        return tuple(torch.cat(v) for v in zip(*outputs, strict=True))
 
 
 class LongTermMemory:
-    """Tokens of remembered frames, for sequences that remember the same frames.
+    """Tokens of the remembered frames, for sequences that remember the same frames.
 
-    Attention does not depend on the order of tokens, so frames live in slots of a preallocated buffer, and once it is
-    full a new frame takes the slot of the oldest that is not a reference: constant memory on videos of any length.
+    Attention does not depend on the order of tokens. Therefore frames have slots in a buffer, and when it is full, a new
+    frame takes the slot of the oldest frame that is not a reference: memory is constant on videos of any length.
 
     Args:
-        max_frames: slots at most; the buffer doubles on its way there.
+        max_frames: the maximal number of slots; the buffer doubles until it has that many.
     """
 
     def __init__(self, max_frames: int):
         self.max_frames = max_frames
-        self.order: list[tuple[int, bool]] = []  # (slot, is it a reference), oldest first
-        self.layers: list[Tokens] = []  # buffers [., slots * N, .]
+        self.order: list[tuple[int, bool]] = []  # (slot, whether it is a reference), oldest first
+        self.layers: list[Tokens] = []  # buffers [1 or B, slots * N, .]
         self.tokens = 0  # N of one frame
 
     def __len__(self) -> int:
@@ -84,7 +85,12 @@ class LongTermMemory:
         return Tokens(self.layers[i].key[:, :used], tuple(v[:, :used] for v in self.layers[i].values))
 
     def append(self, frame: list[Tokens], reference: bool) -> None:
-        """Adds a frame, tokens of every layer. References stay; when all slots hold them, other frames are not kept."""
+        """Adds a frame. References stay; if all slots contain references, other frames are not kept.
+
+        Args:
+            frame: its tokens, one per layer.
+            reference: whether its masks are reference masks.
+        """
         slot = self._slot(reference)
         if slot is None:
             return
@@ -99,21 +105,21 @@ class LongTermMemory:
                 buffer[:, part] = x
 
     def rows(self, index: list[int]) -> LongTermMemory:
-        """A memory of its own for some of the sequences."""
+        """A separate memory for some of the sequences."""
         own = LongTermMemory(self.max_frames)
         own.order, own.tokens = list(self.order), self.tokens
         own.layers = [Tokens(t.key.clone(), tuple(v.clone() for v in t.values)) for t in map(_rows(index), self.layers)]
         return own
 
     def _slot(self, reference: bool) -> int | None:
-        """Where the next frame goes; the frame that leaves is forgotten."""
+        """The slot of the next frame, or None if it is not kept; the frame that had the slot is removed."""
         if len(self.order) < self.max_frames:
             return len(self.order)
         old = next((i for i, (_, kept) in enumerate(self.order) if not kept), 1 if reference else None)
         return None if old is None or old >= len(self.order) else self.order.pop(old)[0]
 
     def _grow(self, frame: list[Tokens], slots: int) -> None:
-        """Buffers for that many frames; what is there moves over."""
+        """Allocates buffers for a number of frames and copies the existing content."""
 
         def bigger(like: Tensor, old: Tensor | None) -> Tensor:
             new = like.new_empty(like.shape[0], slots * self.tokens, like.shape[2])

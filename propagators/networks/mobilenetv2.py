@@ -1,7 +1,7 @@
-"""MobileNetV2 at stride 16, the encoder of AOT-T/S/B/L and DeAOT-T/S/B/L.
+"""MobileNetV2 up to stride 16, the encoder of AOT-T/S/B/L and DeAOT-T/S/B/L.
 
-Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018; the last stride is replaced
-by dilation as in DeepLab.
+Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018; dilation replaces the last
+stride, as in DeepLab.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def conv_norm_relu(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, dila
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter depth-wise, narrow; with a shortcut where shapes allow."""
+    """Expansion, depth-wise convolution and projection, with a shortcut if input and output have the same shape."""
 
     def __init__(self, c_in: int, c_out: int, expansion: int, stride: int, dilation: int):
         super().__init__()
@@ -39,13 +39,14 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, h, w] to [B, c_out, h / stride, w / stride]."""
         return x + self.conv(x) if self.shortcut else self.conv(x)
 
 
 class MobileNetV2(nn.Module):
-    """Images to features of 24, 32, 96 and 1280 channels at strides 4, 8, 16, 16."""
+    """Images to maps of 24, 32, 96 and 1280 channels at strides 4, 8, 16, 16."""
 
-    ends = (4, 7, 14, 19)  # where each feature map leaves `features`
+    ends = (4, 7, 14, 19)  # the number of blocks of `features` before each map
 
     def __init__(self):
         super().__init__()
@@ -60,9 +61,9 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Image [B, 3, H, W] to four maps [B, C, H / stride, W / stride]."""
-        found = []
+        maps = []
         for i, block in enumerate(self.features, start=1):
             x = block(x)
             if i in self.ends:
-                found.append(x)
-        return found
+                maps.append(x)
+        return maps

@@ -1,9 +1,14 @@
-"""AOT and DeAOT as networks: what depends on the image alone, and what each sequence adds to it."""
+"""The networks AOT and DeAOT, split into what depends on the image alone and what each sequence adds.
+
+Shapes: B sequences (identity banks), N = h * w tokens at stride 16, C channels of the transformer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +24,21 @@ from rvos_ensemble.propagators.networks.lstt import LSTT
 from rvos_ensemble.propagators.networks.memory import ReadableMemory, Tokens
 from rvos_ensemble.propagators.networks.variants import VOSVariant
 
-MAX_OBJECTS = 10  # identities in a bank, background aside
+MAX_OBJECTS = 10  # identities in a bank, without the background
 
 
 @dataclass
 class FrameFeatures:
-    """All that is computed of a frame once, whatever the number of sequences.
+    """The features of a frame that do not depend on masks: computed once for any number of sequences.
 
-    Batch 1 throughout; in training there are B clips, a frame of each.
+    The batch size is 1; in training it is the number of clips, with one frame of each.
 
     Attributes:
         size: (h, w) at stride 16.
-        projected: [1, C, h, w].
-        query: of the first transformer block.
-        shortcuts: maps at strides 4, 8, 16 for the decoder.
-        filtered: the same as several sequences read them, made when first needed; see `FPNDecoder.filter`.
+        projected: [1, C, h, w], the last map of the encoder.
+        query: the `LSTTQuery` or `GPMQuery` of the first transformer block.
+        shortcuts: maps for the decoder at strides 4, 8, 16.
+        filtered: the shortcuts for several sequences, computed when first needed; see `FPNDecoder.filter`.
     """
 
     size: tuple[int, int]
@@ -44,7 +49,7 @@ class FrameFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes."""
+        """Memory of all tensors."""
         tensors = (
             self.projected,
             *self.shortcuts,
@@ -60,8 +65,8 @@ class Reading:
 
     Attributes:
         features: of the frame.
-        queries: what each block needs to remember the frame once its masks are known.
-        outputs: tokens [B, N, .] for the decoder.
+        queries: the query of each block, from which it computes keys and values once the masks are known.
+        outputs: tokens for the decoder, each [B, N, .].
     """
 
     features: FrameFeatures
@@ -70,7 +75,12 @@ class Reading:
 
 
 class VOSNetwork(nn.Module):
-    """One variant of AOT or DeAOT."""
+    """One variant of AOT or DeAOT.
+
+    A frame is encoded once (`encode`). A reference frame is remembered under its labels (`identify`, `refer`). On later
+    frames each sequence reads its memories (`propagate`), is decoded to logits (`decode`), and the frame is remembered
+    under the resulting labels (`identify`, `remember`).
+    """
 
     def __init__(self, variant: VOSVariant):
         super().__init__()
@@ -87,15 +97,21 @@ class VOSNetwork(nn.Module):
             self.id_norm = nn.LayerNorm(c)
 
     def fold(self) -> VOSNetwork:
-        """For inference: batch norms merged into convolutions, weights channels-last. Names change, results do not."""
+        """Prepares inference: merges batch norms into convolutions and stores weights channels-last.
+
+        The names of the parameters change, the results do not.
+        """
         fold_batch_norm(self.encoder)
         self.decoder.fold()
         return self.to(memory_format=torch.channels_last).eval()
 
     def encode(self, image: Tensor) -> FrameFeatures:
-        """A normalised image [1, 3, H, W], or several; H and W are 16 n + 1, or 16 n where the variant says so."""
+        """Features of a normalised image [1, 3, H, W], or of several.
+
+        H and W are 16 n + 1 if `variant.align_corners`, otherwise 16 n.
+        """
         x4, x8, x16, last = self.encoder(image.contiguous(memory_format=torch.channels_last))
-        projected = self.encoder_projector(last)
+        projected = self.encoder_projector(last)  # [1, C, h, w]
         size = tuple(projected.shape[-2:])
         query = self.LSTT.layers[0].query(to_tokens(projected), self._position(size, image.device), size)
         return FrameFeatures(size, projected, query, self.decoder.adapt(x4, x8, x16))
@@ -104,17 +120,18 @@ class VOSNetwork(nn.Module):
         """Identity embeddings.
 
         Args:
-            labels: [B, H, W] at the input's size, 0 for background, else 1..objects.
-            objects: how many there are at most; channels of others would be zero and are left out.
+            labels: [B, H, W] at the size of the input, 0 for background, otherwise 1..objects.
+            objects: the largest number of objects in a bank; input channels of further identities would be zero and are
+                left out.
 
         Returns:
             [B, N, C].
         """
         bank = self.patch_wise_id_bank
-        one_hot = labels[:, None] == torch.arange(objects + 1, device=labels.device).view(1, -1, 1, 1)
+        identities = torch.arange(objects + 1, device=labels.device).view(1, -1, 1, 1)
+        one_hot = labels[:, None] == identities  # [B, objects + 1, H, W]
         weight = bank.weight[:, : objects + 1]
-        ids = F.conv2d(one_hot.to(weight.dtype), weight, bank.bias, bank.stride, bank.padding)
-        ids = to_tokens(ids)
+        ids = to_tokens(F.conv2d(one_hot.to(weight.dtype), weight, bank.bias, bank.stride, bank.padding))  # [B, N, C]
         return ids if self.variant.family == "aot" else self.id_norm(ids)
 
     def propagate(self, features: FrameFeatures, long: list[ReadableMemory], short: list[Tokens]) -> Reading:
@@ -122,16 +139,20 @@ class VOSNetwork(nn.Module):
 
         Args:
             features: of the frame.
-            long: long-term memory of every block.
-            short: tokens of the previous frame, of every block.
+            long: the long-term memory of each block.
+            short: the tokens of the previous frame of each block.
         """
-        return self._run(features, lambda i, query: (long[i], short[i]))
+        return self._run(features, lambda i, _: (long[i], short[i]))
 
     def refer(self, features: FrameFeatures, ids: Tensor) -> tuple[Reading, list[Tokens]]:
-        """A reference frame: its own memory, under the identity embedding [B, N, C].
+        """Reads a reference frame, which is its own memory.
+
+        Args:
+            features: of the frame.
+            ids: identity embedding of its labels, [B, N, C].
 
         Returns:
-            The reading, and the tokens of every block for long- and short-term memory.
+            The reading, and the tokens of each block for the long- and short-term memory.
         """
         tokens: list[Tokens] = []
 
@@ -142,7 +163,7 @@ class VOSNetwork(nn.Module):
         return self._run(features, own), tokens
 
     def remember(self, reading: Reading, ids: Tensor) -> list[Tokens]:
-        """The tokens of every block for later frames, once the identity embedding [B, N, C] of the frame is known."""
+        """The tokens of each block for later frames, once the identity embedding [B, N, C] of the frame is known."""
         return [b.remember(query, ids) for b, query in zip(self.LSTT.layers, reading.queries, strict=True)]
 
     def decode(self, reading: Reading, objects: int) -> Tensor:
@@ -152,20 +173,21 @@ class VOSNetwork(nn.Module):
         if self.variant.family == "aot":
             tokens = (to_tokens(features.projected), *tokens)
         batch = len(reading.outputs[0])
-        # on a CPU maps of one sequence at a time stay near its caches, and memory once taken serves the next one
+        # on a CPU one sequence at a time: its maps stay in the caches, and the next one reuses their memory
         step = batch if tokens[0].is_cuda or len(features.projected) > 1 else 1
         several = batch > 1 and len(self.decoder.upsampling) > 0
         if several and features.filtered is None:
             features.filtered = self.decoder.filter(features.shortcuts)
         shortcuts = features.filtered if several else features.shortcuts
-        found = []
+        logits = []
         for i in range(0, batch, step):
             part = [x.expand(batch, -1, -1)[i : i + step] for x in tokens]
-            x = to_map(torch.cat(part, 2) if len(part) > 1 else part[0], features.size)
-            found.append(self.decoder(x, shortcuts, objects + 1, several))
-        return torch.cat(found)
+            x = to_map(torch.cat(part, 2) if len(part) > 1 else part[0], features.size)  # [step, c_in, h, w]
+            logits.append(self.decoder(x, shortcuts, objects + 1, several))
+        return torch.cat(logits)
 
-    def _run(self, features: FrameFeatures, memory_of) -> Reading:
+    def _run(self, features: FrameFeatures, memory_of: Callable[[int, Any], tuple[ReadableMemory, Tokens]]) -> Reading:
+        """All blocks; `memory_of(i, query)` returns the long- and short-term memory of block i."""
         position = self._position(features.size, features.projected.device)
         window = local_window(features.size, features.projected.device, features.query.q.dtype)
         queries, streams = [features.query], []
@@ -179,4 +201,4 @@ class VOSNetwork(nn.Module):
         return _position(size, self.variant.embedding, device)
 
 
-_position = lru_cache(maxsize=8)(sine_position)  # of a size, made once
+_position = lru_cache(maxsize=8)(sine_position)  # computed once per size

@@ -1,4 +1,4 @@
-"""Which AOT and DeAOT networks there are: a few settings each."""
+"""The variants of AOT and DeAOT: a few settings each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rvos_ensemble.adapters.core.errors import InputError
 
-ENCODER_CHANNELS = {  # of the features at strides 4, 8, 16 and, once more, 16
+ENCODER_CHANNELS = {  # of the maps at strides 4, 8, 16 and, for the transformer, 16
     "mobilenetv2": (24, 32, 96, 1280),
     "resnet50": (256, 512, 1024, 1024),
     "resnet101": (256, 512, 1024, 1024),
@@ -18,7 +18,7 @@ ENCODER_CHANNELS = {  # of the features at strides 4, 8, 16 and, once more, 16
 
 @dataclass(frozen=True)
 class VOSVariant:
-    """One network of the family.
+    """One variant of AOT or DeAOT.
 
     Attributes:
         name: lower case, as in the official configuration files.
@@ -27,9 +27,9 @@ class VOSVariant:
         layers: number of transformer blocks.
         memory_gap: frames between two long-term memories at test time; None keeps the reference frames only.
         embedding: channels of the transformer.
-        heads: of AOT's attention.
-        max_long_edge: of the input at test time, pixels.
-        crop: (H, W) of the pictures it is trained on.
+        heads: number of heads of AOT's attention.
+        max_long_edge: the longer side of the input at test time, pixels.
+        crop: (H, W) of the training images.
     """
 
     name: str
@@ -44,12 +44,12 @@ class VOSVariant:
 
     @property
     def channels(self) -> tuple[int, int, int, int]:
-        """Channels of the encoder's features."""
+        """Channels of the encoder's four maps."""
         return ENCODER_CHANNELS[self.encoder]
 
     @property
     def align_corners(self) -> bool:
-        """Whether resizing maps corner to corner: inputs then measure 16 n + 1, else 16 n."""
+        """Whether maps are resized with aligned corners: the sides of inputs are then 16 n + 1, otherwise 16 n."""
         return not self.encoder.startswith("swin")
 
 
@@ -82,16 +82,16 @@ VARIANTS = {
 
 
 def find_variant(name: str, family: str | None = None) -> VOSVariant:
-    """The variant of that name, in any spelling the papers use.
+    """The variant with a name, in any spelling of the papers.
 
     >>> find_variant("R50-DeAOTL").name
     'r50_deaotl'
 
     Raises:
-        InputError: no such variant (of the family); those there are, are listed.
+        InputError: no variant (of the family) has that name; the message lists all names.
     """
     key = str(name).lower().replace("-", "_")
-    known = [v.name for v in VARIANTS.values() if family in (None, v.family)]
-    if key not in known:
-        raise InputError(f"no {(family or 'aot').upper()} variant is called {name!r}. There are: {', '.join(known)}")
+    names = [v.name for v in VARIANTS.values() if family in (None, v.family)]
+    if key not in names:
+        raise InputError(f"no {(family or 'aot').upper()} variant is called {name!r}. Valid: {', '.join(names)}")
     return VARIANTS[key]
