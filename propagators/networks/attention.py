@@ -69,9 +69,8 @@ def _attend_blocks(q: Tensor, k: Tensor, values: Values) -> Values:
     outputs: list[list[Tensor]] = [[] for _ in values]
     zero = q.new_zeros(1)
     for a in range(0, n, rows):
-        weights = torch.baddbmm(zero, q[:, a : a + rows], k.transpose(1, 2), beta=0, alpha=scale).softmax(
-            2
-        )  # [Q, rows, M]
+        # weights: [Q, rows, M]
+        weights = torch.baddbmm(zero, q[:, a : a + rows], k.transpose(1, 2), beta=0, alpha=scale).softmax(2)
         for out, v in zip(outputs, values, strict=True):
             out.append(torch.bmm(weights, v) if len(weights) == len(v) else torch.stack([weights[0] @ x for x in v]))
     return tuple(torch.cat(out, 1) for out in outputs)

@@ -63,8 +63,8 @@ class RaggedMemory:
 class LongTermMemory:
     """Tokens of the remembered frames, for sequences that remember the same frames.
 
-    Attention does not depend on the order of tokens. Therefore frames have slots in a buffer, and when it is full, a new
-    frame takes the slot of the oldest frame that is not a reference: memory is constant on videos of any length.
+    Attention does not depend on the order of tokens. Therefore frames have slots in a buffer, and when it is full, a
+    new frame takes the slot of the oldest frame that is not a reference: memory is constant on videos of any length.
 
     Args:
         max_frames: the maximal number of slots; the buffer doubles until it has that many.

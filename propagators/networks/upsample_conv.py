@@ -15,8 +15,8 @@ class UpsampleConv(nn.Module):
         at 2 i      a/2 x[i - 1] + (a/2 + b + c/2) x[i] + c/2 x[i + 1]
         at 2 i + 1  (a + b/2) x[i] + (b/2 + c) x[i + 1]
 
-    These are 3 and 2 products instead of 3 and 3; in two dimensions 25 instead of 36 for four pixels, without a pass over
-    the upsampled map. The zero padding of u is equivalent to x[-1] = -x[0].
+    These are 3 and 2 products instead of 3 and 3; in two dimensions 25 instead of 36 for four pixels, without a pass
+    over the upsampled map. The zero padding of u is equivalent to x[-1] = -x[0].
 
     Args:
         weight: [C_out, C, 3, 3].
