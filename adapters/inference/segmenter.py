@@ -24,6 +24,7 @@ from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.logits import LogitMasks
 from rvos_ensemble.adapters.inference.procedure import Procedure
 from rvos_ensemble.adapters.inference.segmenter_family import SegmenterCheckpoint
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize, tokenizer_files
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.interface import Answer, Network, Text, join
 
@@ -48,7 +49,7 @@ class Segmenter:
         try:
             self.checkpoint = self._open()
             self.language = self.checkpoint.language
-            self.tokenizer = text.load_tokenizer(self.language, self._tokenizer_folder)
+            self.tokenizer = load_tokenizer(self.language, self._tokenizer_folder)
             problems += self._tokenizer_problems()
         except InputError as error:
             problems += error.problems
@@ -59,7 +60,7 @@ class Segmenter:
     @property
     def files(self) -> list[Path]:
         """The files that the results depend on."""
-        return [self.checkpoint.path, *text.tokenizer_files(self.language, self._tokenizer_folder)]
+        return [self.checkpoint.path, *tokenizer_files(self.language, self._tokenizer_folder)]
 
     @property
     def frames_per_step(self) -> int:
@@ -175,7 +176,7 @@ class Segmenter:
         return preprocess.input_size(clip.size, short, s.long_side, p.resize)
 
     def _tokens(self, clip: Clip) -> list[list[int]]:
-        return text.tokenize(self.tokenizer, self.language, [e.text for e in clip.expressions])
+        return tokenize(self.tokenizer, self.language, [e.text for e in clip.expressions])
 
     def _on_host(self, answer: Answer) -> Answer:
         """The answer on the host, logits as float16 and shifted so that `threshold` is at 0."""
@@ -201,7 +202,7 @@ class Segmenter:
         expected = self.checkpoint.vocabulary
         if expected == self.tokenizer.get_vocab_size():
             return []
-        where = text.tokenizer_files(self.language, self._tokenizer_folder)[0]
+        where = tokenizer_files(self.language, self._tokenizer_folder)[0]
         return [
             f"{where}: a tokenizer of {self.tokenizer.get_vocab_size()} entries, expected {expected} as the text "
             f"encoder in {self.checkpoint.path} has; take that of {self.language.name}"

@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.inference import device as devices
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
-from rvos_ensemble.adapters.networks import text
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize, tokenizer_files
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
 from rvos_ensemble.propagators.core.key_frames import uniform
 
@@ -125,7 +125,7 @@ class Member:
         self.network = checkpoint.network()
         self.short_side = short_side or self.variant.short_side
         self.folder = self.variant.tokenizer(tokenizer)
-        self.tokenizer = text.load_tokenizer(self.variant.language, self.folder)
+        self.tokenizer = load_tokenizer(self.variant.language, self.folder)
         # a small vocabulary maps other words to one token; a published tokenizer spells them out
         self.unknown = self.tokenizer.token_to_id(self.variant.language.unknown) if self.variant.small else None
         if self.tokenizer.get_vocab_size() != self.variant.words:
@@ -137,8 +137,8 @@ class Member:
     @property
     def files(self) -> list[Path]:
         """The files that the results depend on."""
-        return [self.path, *text.tokenizer_files(self.variant.language, self.folder)]
+        return [self.path, *tokenizer_files(self.variant.language, self.folder)]
 
     def tokens(self, sentences: Sequence[str]) -> list[list[int]]:
         """Token numbers of each sentence."""
-        return text.tokenize(self.tokenizer, self.variant.language, sentences)
+        return tokenize(self.tokenizer, self.variant.language, sentences)

@@ -25,6 +25,7 @@ from rvos_ensemble.adapters.core.prediction import check_prediction
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.segmenter import Segmenter
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer
 from rvos_ensemble.adapters.inference.weights import read_weights
 from rvos_ensemble.adapters.mutr import MUTRAdapter
 from rvos_ensemble.adapters.networks import text
@@ -48,7 +49,7 @@ def settings(tmp_path_factory):
     def get(model, **more):
         if model not in made:
             tokenizer = tokenizer_of(model, folder / model)
-            words = text.load_tokenizer(text.BERT if model == "uninext" else text.ROBERTA, str(tokenizer))
+            words = load_tokenizer(text.BERT if model == "uninext" else text.ROBERTA, str(tokenizer))
             weights = official(
                 model, weights_of(model, words.get_vocab_size(), seed=5 * (model == "mutr")), folder / f"{model}.pth"
             )

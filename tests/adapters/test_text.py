@@ -5,6 +5,7 @@ import torch
 from helpers.tiny_tokenizers import bert_folder, roberta_folder
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.text import BERT, ROBERTA
 
@@ -29,15 +30,15 @@ def test_numbers_are_those_of_transformers_own_tokenizers(language, tmp_path):
     theirs.save_pretrained(str(tmp_path))
     sentences = [WORDS, "A  Dog, running\tleft", "block 0", "zebra?"]
     for place in (folder, tmp_path):  # vocab files, tokenizer.json
-        ours = text.load_tokenizer(lang, str(place))
+        ours = load_tokenizer(lang, str(place))
         for sentence in sentences:
             clean = lang.clean(sentence)
-            assert text.tokenize(ours, lang, [sentence]) == [theirs(clean)["input_ids"]]
+            assert tokenize(ours, lang, [sentence]) == [theirs(clean)["input_ids"]]
 
 
 def test_it_is_the_model_that_transformers_runs_and_padding_changes_nothing(language):
     lang, folder, model = language
-    rows = text.tokenize(text.load_tokenizer(lang, str(folder)), lang, ["a dog", WORDS, "the red block, running"])
+    rows = tokenize(load_tokenizer(lang, str(folder)), lang, ["a dog", WORDS, "the red block, running"])
     together = text.encode(model, lang, rows)
     assert together.padding.sum(1).tolist() == [max(map(len, rows)) - len(row) for row in rows]
     for i, row in enumerate(rows):
@@ -57,37 +58,37 @@ def test_a_model_built_without_memory_is_the_same(language):
     assert empty.load_state_dict(model.state_dict(), assign=True)
     text.fill_buffers(empty)
     assert not any(b.is_meta for b in empty.buffers())
-    rows = text.tokenize(text.load_tokenizer(lang, str(folder)), lang, ["a dog", WORDS])
+    rows = tokenize(load_tokenizer(lang, str(folder)), lang, ["a dog", WORDS])
     a, b = text.encode(model, lang, rows), text.encode(empty.eval(), lang, rows)
     assert torch.equal(a.states, b.states)
 
 
 def test_long_expressions(language):
     lang, folder, model = language
-    tokenizer = text.load_tokenizer(lang, str(folder))
-    short = text.tokenize(tokenizer, lang, [" ".join(["dog"] * 100)])[0]
+    tokenizer = load_tokenizer(lang, str(folder))
+    short = tokenize(tokenizer, lang, [" ".join(["dog"] * 100)])[0]
     if lang is BERT:  # cut to 256 tokens, as the official code does
-        (ids,) = text.tokenize(tokenizer, lang, [" ".join(["dog"] * 500)])
+        (ids,) = tokenize(tokenizer, lang, [" ".join(["dog"] * 500)])
         assert len(ids) == 256 and ids[0] == short[0] and ids[-1] == short[-1] and ids[1:101] == short[1:101]
         assert text.encode(model, lang, [ids]).states.isfinite().all()
         return
-    (ids,) = text.tokenize(tokenizer, lang, ["a" + " dog" * 499])  # one token a word, and one at each end
+    (ids,) = tokenize(tokenizer, lang, ["a" + " dog" * 499])  # one token a word, and one at each end
     assert len(ids) == 502 and text.encode(model, lang, [ids]).states.isfinite().all()
-    (ids,) = text.tokenize(tokenizer, lang, ["a" + " dog" * 509])
+    (ids,) = tokenize(tokenizer, lang, ["a" + " dog" * 509])
     assert len(ids) == 512 and text.encode(model, lang, [ids]).states.isfinite().all()
     with pytest.raises(InputError, match=r"has 513 tokens, expected at most 512.*shorten it"):
-        text.tokenize(tokenizer, lang, ["a" + " dog" * 510])
+        tokenize(tokenizer, lang, ["a" + " dog" * 510])
 
 
 def test_expressions_without_words(language):
     lang, folder, _ = language
-    tokenizer = text.load_tokenizer(lang, str(folder))
+    tokenizer = load_tokenizer(lang, str(folder))
     with pytest.raises(InputError) as error:
-        text.tokenize(tokenizer, lang, ["", "a dog", "  "])
+        tokenize(tokenizer, lang, ["", "a dog", "  "])
     assert len(error.value.problems) == 2 and "'' has no words" in str(error.value)
     if lang is BERT:  # nothing but punctuation, which the official code deletes
         with pytest.raises(InputError, match="no words"):
-            text.tokenize(tokenizer, lang, ["?!"])
+            tokenize(tokenizer, lang, ["?!"])
 
 
 def test_uninexts_cleaning_is_the_official_one():
@@ -97,10 +98,10 @@ def test_uninexts_cleaning_is_the_official_one():
 def test_a_tokenizer_that_is_not_there_names_its_files(language, tmp_path, monkeypatch):
     lang, _, _ = language
     with pytest.raises(InputError, match=rf"no tokenizer there, expected tokenizer.json or .*{lang.name}.*huggingface"):
-        text.load_tokenizer(lang, str(tmp_path))
+        load_tokenizer(lang, str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="in the cache of Hugging Face: give `tokenizer: FOLDER`"):
-        text.load_tokenizer(lang)
+        load_tokenizer(lang)
 
 
 def test_a_tokenizer_in_the_cache_is_found(language, tmp_path, monkeypatch):
@@ -111,15 +112,15 @@ def test_a_tokenizer_in_the_cache_is_found(language, tmp_path, monkeypatch):
     (cached / "snapshots").mkdir()
     (cached / "snapshots" / "abc").symlink_to(folder)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert text.load_tokenizer(lang).get_vocab() == text.load_tokenizer(lang, str(folder)).get_vocab()
+    assert load_tokenizer(lang).get_vocab() == load_tokenizer(lang, str(folder)).get_vocab()
 
 
 def test_damaged_and_foreign_tokenizers_are_refused(language, tmp_path):
     lang, folder, _ = language
     (tmp_path / "tokenizer.json").write_text('{"model": ')
     with pytest.raises(InputError, match="not a tokenizer, or a damaged one"):
-        text.load_tokenizer(lang, str(tmp_path))
+        load_tokenizer(lang, str(tmp_path))
     other = BERT if lang is ROBERTA else ROBERTA
-    text.load_tokenizer(lang, str(folder)).save(str(tmp_path / "tokenizer.json"))
+    load_tokenizer(lang, str(folder)).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(InputError, match=f"not the tokenizer of {other.name}"):
-        text.load_tokenizer(other, str(tmp_path))
+        load_tokenizer(other, str(tmp_path))

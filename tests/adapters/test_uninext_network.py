@@ -10,12 +10,15 @@ from helpers.fanin import fill
 from torch import nn
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.inference.families.uninext import UNINEXTFamily
 from rvos_ensemble.adapters.inference.preprocess import MEAN_255, STD_255
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.networks.layers import sine_map
 from rvos_ensemble.adapters.networks.text import bert
-from rvos_ensemble.adapters.networks.uninext.dino import BiAttention, Layout
-from rvos_ensemble.adapters.networks.uninext.uninext import IGNORED, Uninext, double
+from rvos_ensemble.adapters.networks.uninext.early_fusion import BiAttention
+from rvos_ensemble.adapters.networks.uninext.heads import double
+from rvos_ensemble.adapters.networks.uninext.layout import Layout
+from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 
 GOLDEN = {"r50": "resnet50", "convnext_large": "convnext_large", "vit_huge": "vit_huge"}
 WORDS = 32
@@ -73,8 +76,8 @@ def test_names_and_shapes_are_the_official_ones(shared, name, text_encoder):
     ours = {key: str(tuple(value.shape)) for key, value in network.state_dict().items()}
     rows = (shared / f"golden/uninext/keys_{name}_{text_encoder}.txt").read_text().splitlines()
     official = dict(row.split("\t")[:2] for row in rows if not row.startswith("#"))
-    assert ours == {key: shape for key, shape in official.items() if not key.startswith(IGNORED)}
-    for beginning in IGNORED:
+    assert ours == {key: shape for key, shape in official.items() if not key.startswith(UNINEXTFamily.unused)}
+    for beginning in UNINEXTFamily.unused:
         assert any(key.startswith(beginning) for key in official), f"nothing begins with {beginning}"
 
 

@@ -18,7 +18,7 @@ from rvos_ensemble.adapters.inference.preprocess import MEAN_255, STD_255
 from rvos_ensemble.adapters.networks.backbones.convnext import Detectron2ConvNeXt
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.networks.layers import sine_map, sine_wave
-from rvos_ensemble.adapters.networks.uninext.dino import Layout
+from rvos_ensemble.adapters.networks.uninext.layout import Layout
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 
 GOLDEN = Path(__file__).with_name("golden") / "uninext_odd_sizes.npz"

@@ -219,11 +219,12 @@ def test_an_entry_point_brings_one(bright, capsys, monkeypatch, tmp_path):
 
 
 def test_a_network_adapter_runs_a_family_of_ones_own(tiny, tmp_path):
+    from rvos_ensemble.adapters.inference.tokenization import load_tokenizer
     from rvos_ensemble.adapters.networks import text
 
     file, weights = tmp_path / "dots.py", tmp_path / "dots.pth"
     file.write_text(SEGMENTER)
-    words = text.load_tokenizer(text.ROBERTA, str(text.ROBERTA.small)).get_vocab_size()
+    words = load_tokenizer(text.ROBERTA, str(text.ROBERTA.small)).get_vocab_size()
     torch.manual_seed(0)
     encoder = text.roberta(words, layers=1, hidden=32)
     state = {f"text_encoder.{k}": v for k, v in encoder.state_dict().items()}

@@ -1,12 +1,11 @@
-"""UNINEXT's referring segmentation: every frame by itself, the best of 900 queries per frame and expression.
+"""UNINEXT for referring segmentation: every frame on its own, the best of 900 queries per frame and expression.
 
-What a checkpoint holds beside it (a second backbone for tracking, embeddings for re-identification, and more) is not
-built, see `IGNORED`: of ViT-Huge's 1417 M parameters 775 M remain, 3.1 GB in float32. The loader maps the file into
-memory, so that its 5.7 GB are never read whole; with one frame of 480 x 854 at a time a process peaks at 3.7 GB
-(ConvNeXt-Large 1.9, ResNet-50 1.3).
+The parts of a checkpoint that this task does not need (a second backbone for tracking, embeddings for
+re-identification, and more) are not built, see `UNINEXTFamily.unused`: of ViT-Huge's 1417 M parameters 775 M remain,
+3.1 GB in float32. The loader maps the file into memory, so that its 5.7 GB are never read completely; with one frame of
+480 x 854 at a time a process peaks at 3.7 GB (ConvNeXt-Large 1.9, ResNet-50 1.3).
 
-Source: Yan et al., "Universal Instance Perception as Object Discovery and Retrieval", CVPR 2023. The mask head is that
-of CondInst (Tian et al., "Conditional Convolutions for Instance Segmentation", ECCV 2020).
+Source: Yan et al., "Universal Instance Perception as Object Discovery and Retrieval", CVPR 2023.
 """
 
 from __future__ import annotations
@@ -26,41 +25,30 @@ from rvos_ensemble.adapters.networks.backbones.vit import ViT
 from rvos_ensemble.adapters.networks.dynamic_masks import Kernels, dynamic_masks, parameters_per_query
 from rvos_ensemble.adapters.networks.interface import Answer, Network, Text, in_steps
 from rvos_ensemble.adapters.networks.layers import MLP, to_map, to_tokens
-from rvos_ensemble.adapters.networks.uninext.dino import DinoOutput, DinoTransformer, Layout, Sizes
+from rvos_ensemble.adapters.networks.uninext.dino import DinoOutput, DinoTransformer, Sizes
+from rvos_ensemble.adapters.networks.uninext.heads import MaskHead, ProposalRating, WordAlignment, double
+from rvos_ensemble.adapters.networks.uninext.layout import Layout
 
-BACKBONES = {
+BACKBONES = {  # of Detectron2
     "resnet50": Detectron2ResNet,
     "convnext_large": Detectron2ConvNeXt,
     "vit_huge": ViT,
     "convnext_nano": partial(Detectron2ConvNeXt, channels=(32, 64, 96, 128), depths=(1, 1, 2, 1)),  # ours
 }
-SIZES: dict[str, dict[str, int]] = {  # of the networks around them, where they are not the published ones
+SIZES: dict[str, dict[str, int]] = {  # of the network around a backbone, where they differ from the published ones
     "convnext_nano": {
         "channels": 64, "queries": 24, "layers": 3, "encoder_layers": 1, "hidden": 256, "inner": 128, "heads": 4,
         "points": 2, "groups": 8,
     }
 }  # fmt: skip
 
-# Beginnings of the names in an official checkpoint that this network does without.
-IGNORED = (
-    "detr.detr.ref_backbone.",  # sees the first frame and its mask when tracking: nearly half of the file
-    "detr.detr.transformer.decoder.bbox_embed.",  # the same weights as detr.detr.bbox_embed.
-    "detr.detr.transformer.decoder.class_embed.",  # the same as detr.detr.class_embed.
-    "detr.detr.transformer.resizer.",  # the sentence as a query; its result is multiplied by 0
-    "detr.resizer.",  # the same for training
-    "detr.reid_embed_head.",  # embeddings to recognise an object in another frame
-    "detr.adjust_layer.",  # single-object tracking
-    "detr.sot_fuser.",
-    "criterion.",  # training
-)
-
 
 @dataclass(frozen=True)
 class UninextFeatures:
-    """What `Uninext.encode` knows of a clip.
+    """The text-independent features of a clip, as `Uninext.encode` returns them.
 
     Args:
-        tokens: float32 [T, S, 256], normalised; 9 MB a frame at 480 x 854.
+        tokens: float32 [T, S, C], normalised; 9 MB per frame at 480 x 854 and C = 256.
         layout: of the tokens.
         size: (h, w) of the frames, without padding.
     """
@@ -70,77 +58,16 @@ class UninextFeatures:
     size: tuple[int, int]
 
 
-class WordAlignment(nn.Module):
-    """How well queries fit a sentence: a scaled dot product, one logit per query."""
-
-    def __init__(self, words: int, channels: int):
-        super().__init__()
-        self.dot_product_projection_text = nn.Linear(words, channels)
-        self.log_scale = nn.Parameter(torch.zeros(1))
-        self.bias_lang = nn.Parameter(torch.zeros(words))
-        self.bias0 = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
-        """Queries [B, Q, C], sentence [B, D] to logits [B, Q]."""
-        sentence = F.normalize(sentence, dim=-1)
-        direction = self.dot_product_projection_text(sentence / 2)[..., None]  # [B, C, 1]
-        logit = (x @ direction)[..., 0] / self.log_scale.exp() + (sentence @ self.bias_lang + self.bias0)[:, None]
-        return logit.clamp(-50000, 50000)
-
-
-class ProposalRating(nn.Module):
-    """How much a cell looks like any object; it does not ask the words."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Linear(channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
-
-
-class MaskHead(nn.Module):
-    """Three levels of the encoded image to one map of 8 channels at stride 8."""
-
-    def __init__(self, channels: int, out: int):
-        super().__init__()
-        self.channels = out
-        self.lay1 = nn.Conv2d(channels, channels // 4, 3, padding=1)
-        self.lay2 = nn.Conv2d(channels // 4, self.channels, 3, padding=1)
-        self.lay3 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.lay4 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.jia_dcn = nn.Conv2d(channels, channels, 3, padding=1)  # once deformable, now a plain one
-
-    def forward(self, x8: Tensor, x16: Tensor, x32: Tensor) -> Tensor:
-        x = self.lay3(x32).relu_()
-        x = self.lay4(x16 + F.interpolate(x, size=x16.shape[-2:])).relu_()
-        x = self.jia_dcn(x8 + F.interpolate(x, size=x8.shape[-2:])).relu_()
-        return self.lay2(self.lay1(x).relu_()).relu_()
-
-
-def double(x: Tensor) -> Tensor:
-    """Maps [B, Q, h, w] twice as large, CondInst's way: corners stay on corners, then all moves by half a cell.
-
-    >>> double(torch.tensor([[[[0.0, 4.0]]]]))[0, 0]
-    tensor([[0., 0., 2., 4.],
-            [0., 0., 2., 4.]])
-    """
-    h, w = x.shape[-2:]
-    x = F.pad(x, (0, 1, 0, 1), mode="replicate")
-    x = F.interpolate(x, size=(2 * h + 1, 2 * w + 1), mode="bilinear", align_corners=True)
-    return F.pad(x, (1, 0, 1, 0), mode="replicate")[..., : 2 * h, : 2 * w]
-
-
 class Uninext(Network):
-    """UNINEXT as it answers expressions.
+    """UNINEXT without the parts for other tasks.
 
-    The backbone and the projections of its maps run as autocast says; the transformer and what follows run in float32
-    always, as in the official code: which 900 cells propose boxes turns on the last digits.
+    The backbone and the projections of its maps follow autocast; the transformer and everything after it always run in
+    float32, as in the official code, because the choice of the 900 cells that propose boxes depends on the last digits.
 
     Args:
-        backbone: a name of `BACKBONES`, or a module that has `divisor` and `channels` and gives maps as those do.
+        backbone: a name in `BACKBONES`, or a module with their attributes `divisor` and `channels` and their outputs.
         text_encoder: BERT without pooler.
-        sizes: fields of `Sizes` that are not as published, or not as `SIZES` has them for the backbone.
+        sizes: fields of `Sizes` that differ from the published values, and from those of `SIZES` for the backbone.
     """
 
     backbones = tuple(BACKBONES)
@@ -163,7 +90,9 @@ class Uninext(Network):
             for c, kernel, stride in zip((*body.channels, body.channels[2]), (1, 1, 1, 3), (1, 1, 1, 2), strict=True)
         )
         detr.transformer = DinoTransformer(words, s)
-        ratings = (WordAlignment(words, channels) for _ in range(s.layers))  # all but the last serve training
+        ratings = (
+            WordAlignment(words, channels) for _ in range(s.layers)
+        )  # all but the last are only used in training
         detr.class_embed = nn.ModuleList([*ratings, ProposalRating(channels)])
         detr.bbox_embed = nn.ModuleList(MLP(channels, channels, channels, 4) for _ in range(s.layers + 1))
         detr.iou_head = nn.ModuleList(nn.Linear(channels, 1) for _ in range(s.layers))
@@ -181,7 +110,7 @@ class Uninext(Network):
 
     @torch.no_grad()
     def encode(self, frames: Tensor, frames_per_step: int | None = None) -> UninextFeatures:
-        """See `Network.encode`; frames of a size that the backbone does not divide are padded with zeros.
+        """See `Network.encode`; frames whose size is no multiple of the backbone's divisor are padded with zeros.
 
         Raises:
             InputError: the frames have fewer cells than the network has queries.
@@ -190,7 +119,11 @@ class Uninext(Network):
         return UninextFeatures(in_steps(self.tokens, frames_per_step, frames), layout, size)
 
     def prepare(self, frames: Tensor) -> tuple[Tensor, Layout, tuple[int, int]]:
-        """Frames [T, 3, h, w] padded, the layout of their tokens, and (h, w)."""
+        """Frames [T, 3, h, w] with padding, the layout of their tokens, and (h, w).
+
+        Raises:
+            InputError: the frames have fewer cells than the network has queries.
+        """
         h, w = frames.shape[2:]
         divisor = self.body.divisor
         frames = F.pad(frames, (0, -w % divisor, 0, -h % divisor))
@@ -215,7 +148,7 @@ class Uninext(Network):
         return Layout.of([mask[0, 0].bool() for mask in masks], self.detr.detr.transformer.level_embed.shape[1])
 
     def tokens(self, frames: Tensor) -> Tensor:
-        """Frames [B, 3, h, w], padded, to tokens [B, S, C]."""
+        """Frames [B, 3, h, w], with padding, to tokens [B, S, C]."""
         detr = self.detr.detr
         maps = self.body(frames)
         maps = [project(x) for project, x in zip(detr.input_proj, [*maps, maps[2]], strict=True)]
@@ -238,8 +171,8 @@ class Uninext(Network):
         chosen = torch.full_like(e, -1) if query is None else query.view(count, -1).expand(-1, frames).flatten()
 
         def ask(e: Tensor, t: Tensor, chosen: Tensor) -> tuple[Tensor, ...]:
-            found = self.look(features.tokens[t], features.layout, text.states[e], text.padding[e])
-            return self._read(found, features, chosen, masks_for)
+            output = self.decode(features.tokens[t], features.layout, text.states[e], text.padding[e])
+            return self._read(output, features, chosen, masks_for)
 
         scores, best, *rest = in_steps(ask, frames_per_step, e, t, chosen)
         scores, best = scores.view(count, frames, -1), best.view(count, frames)
@@ -249,43 +182,45 @@ class Uninext(Network):
         score = scores.gather(2, best[..., None])[..., 0]
         return Answer(scores, best, boxes[:, 0], score, None if logits is None else logits[:, 0])
 
-    def look(self, tokens: Tensor, layout: Layout, words: Tensor, padding: Tensor) -> DinoOutput:
-        """What the transformer finds for B pairs: tokens [B, S, C] of a frame, words [B, L, D] and their padding."""
+    def decode(self, tokens: Tensor, layout: Layout, words: Tensor, padding: Tensor) -> DinoOutput:
+        """The transformer's output for B pairs: tokens [B, S, C] of a frame, words [B, L, D], padding [B, L]."""
         detr, words = self.detr.detr, words.float()
         with torch.autocast(tokens.device.type, enabled=False):
             return detr.transformer(tokens, words, padding, layout, detr.class_embed[-1], detr.bbox_embed)
 
-    def rate(self, found: DinoOutput, layer: int) -> tuple[Tensor, Tensor]:
-        """Logits [B, Q] after a layer: whether a query is the object, and the IoU of its box with the true one."""
-        detr, state = self.detr.detr, found.layers[layer].state
-        layer %= len(found.layers)  # one head more rates proposals
+    def rate(self, output: DinoOutput, layer: int) -> tuple[Tensor, Tensor]:
+        """Logits [B, Q] after a layer: whether a query is the object, and the IoU of its box with the true box."""
+        detr, state = self.detr.detr, output.layers[layer].state
+        layer %= len(output.layers)  # the last of the heads rates proposals
         with torch.autocast(state.device.type, enabled=False):
-            return detr.class_embed[layer](state, found.sentence), detr.iou_head[layer](state)[..., 0]
+            return detr.class_embed[layer](state, output.sentence), detr.iou_head[layer](state)[..., 0]
 
-    def canvas(self, found: DinoOutput, layout: Layout) -> Tensor:
-        """The map [B, channels, h8, w8] that the masks are drawn from."""
+    def mask_features(self, output: DinoOutput, layout: Layout) -> Tensor:
+        """The map [B, channels, h8, w8] from which all masks are computed."""
         lengths = [h * w for h, w in layout.sizes]
-        levels = [to_map(x, size) for x, size in zip(found.tokens.split(lengths, 1), layout.sizes, strict=True)]
-        with torch.autocast(found.tokens.device.type, enabled=False):
+        levels = [to_map(x, size) for x, size in zip(output.tokens.split(lengths, 1), layout.sizes, strict=True)]
+        with torch.autocast(output.tokens.device.type, enabled=False):
             return self.detr.mask_head(*levels[:3])
 
-    def draw(self, canvas: Tensor, state: Tensor, centres: Tensor, size: tuple[int, int]) -> Tensor:
+    def mask_logits(self, features: Tensor, state: Tensor, centres: Tensor, size: tuple[int, int]) -> Tensor:
         """Mask logits [B, K, h4, w4] of queries.
 
         Args:
-            canvas: [B, channels, h8, w8].
+            features: [B, channels, h8, w8].
             state, centres: of K queries in each, [B, K, C] and [B, K, 2].
             size: (h, w) of the frames.
         """
         h, w = size
-        centres = centres * torch.tensor([w, h], device=canvas.device)
-        with torch.autocast(canvas.device.type, enabled=False):
+        centres = centres * torch.tensor([w, h], device=features.device)
+        with torch.autocast(features.device.type, enabled=False):
             kernels = Kernels.split(self.detr.controller(state), self.detr.mask_head.channels, offset_first=True)
-        return double(dynamic_masks(canvas, kernels, centres, stride=8))
+        return double(dynamic_masks(features, kernels, centres, stride=8))
 
-    def _read(self, found: DinoOutput, features: UninextFeatures, chosen: Tensor, masks_for: str) -> tuple[Tensor, ...]:
+    def _read(
+        self, output: DinoOutput, features: UninextFeatures, chosen: Tensor, masks_for: str
+    ) -> tuple[Tensor, ...]:
         """Scores [B, Q], the query [B], its box [B, 1, 4] and mask logits [B, 1, h4, w4], or those of all queries."""
-        queries, (fits, overlap) = found.layers[-1], self.rate(found, -1)
+        queries, (fits, overlap) = output.layers[-1], self.rate(output, -1)
         scores = (fits.sigmoid() * overlap.sigmoid()).sqrt()
         best = torch.where(chosen < 0, scores.argmax(1), chosen)
 
@@ -294,6 +229,6 @@ class Uninext(Network):
 
         if masks_for == "none":
             return scores, best, pick(queries.boxes)
-        canvas = self.canvas(found, features.layout)
-        masks = self.draw(canvas, pick(queries.state), pick(queries.centres), features.size)
+        mask_features = self.mask_features(output, features.layout)
+        masks = self.mask_logits(mask_features, pick(queries.state), pick(queries.centres), features.size)
         return scores, best, pick(queries.boxes), masks

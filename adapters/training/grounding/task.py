@@ -17,8 +17,8 @@ from rvos_ensemble.adapters.core.settings import number, whole
 from rvos_ensemble.adapters.core.settings import text as text_setting
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.options import TOKENIZER
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize
 from rvos_ensemble.adapters.inference.weights import read_weights
-from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.grounding.grounding import Grounding
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
 from rvos_ensemble.adapters.networks.grounding.variants import VARIANTS, GroundingVariant
@@ -73,7 +73,7 @@ class GroundingTask(TrainingTask):
                 f"train grounding: no variant {settings['variant']!r}, expected one of {', '.join(VARIANTS)}"
             )
         self.variant: GroundingVariant = VARIANTS[settings["variant"]]
-        self.tokenizer = text.load_tokenizer(self.variant.language, self.variant.tokenizer(settings["tokenizer"]))
+        self.tokenizer = load_tokenizer(self.variant.language, self.variant.tokenizer(settings["tokenizer"]))
         torch.manual_seed(settings["seed"])
         self.network = self.variant.network()
         set_dropout(self.network, settings["dropout"])
@@ -174,7 +174,7 @@ class TrackletClips(torch.utils.data.Dataset):
             torch.stack([preprocess.shrink(clip.images[t], size, "torchvision") for t in times]),
             masks[times],
             paths_of(masks, task.variant.points),
-            text.tokenize(task.tokenizer, task.variant.language, [sentence for sentence, _ in expressions]),
+            tokenize(task.tokenizer, task.variant.language, [sentence for sentence, _ in expressions]),
             torch.tensor([position[own - 1] for _, own in expressions]),
         )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rvos_ensemble.adapters.inference import preprocess
+from rvos_ensemble.adapters.inference.tokenization import tokenize
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.training.samples.sample import Sample, same_size
 
@@ -43,7 +44,7 @@ class TokenizedClips(Dataset):
         return {
             "frames": input_frames(clip, self.short_side),
             "masks": torch.stack([torch.from_numpy(clip.ids == own) for _, own in chosen]),
-            "tokens": text.tokenize(self.tokenizer, text.ROBERTA, [sentence for sentence, _ in chosen]),
+            "tokens": tokenize(self.tokenizer, text.ROBERTA, [sentence for sentence, _ in chosen]),
         }
 
 

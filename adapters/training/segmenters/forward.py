@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rvos_ensemble.adapters.inference.logits import grow
+from rvos_ensemble.adapters.inference.tokenization import tokenize
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.dynamic_masks import Kernels, dynamic_masks
 from rvos_ensemble.adapters.networks.layers import Size
@@ -48,7 +49,7 @@ def draw(network: RVOS, layer: QueryOutputs, pixels: Tensor, query: Tensor, size
 def predict(network: RVOS, clip: Sample, tokenizer: Tokenizer, short_side: int) -> np.ndarray:
     """The predicted masks of all expressions of a clip, bool [E, T, H, W]."""
     device = next(network.parameters()).device
-    rows = text.tokenize(tokenizer, text.ROBERTA, [sentence for sentence, _ in clip.expressions])
+    rows = tokenize(tokenizer, text.ROBERTA, [sentence for sentence, _ in clip.expressions])
     words = text.encode(network.language_model, text.ROBERTA, rows)
     answer = network.answer(network.encode(input_frames(clip, short_side).to(device)), words)
     logits = answer.logits.float().cpu().numpy()

@@ -16,6 +16,7 @@ from rvos_ensemble.adapters.core.settings import switch, whole
 from rvos_ensemble.adapters.core.settings import text as text_setting
 from rvos_ensemble.adapters.inference.checkpoint import family_of, open_checkpoint
 from rvos_ensemble.adapters.inference.options import TOKENIZER
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.rvos.rvos import RVOS
 from rvos_ensemble.adapters.training.initial_weights import spread_language_model
@@ -120,7 +121,7 @@ class SegmenterTask(TrainingTask):
         self.settings, self.clips, self.held_out, self.score = settings, clips, held_out, score
         self.small = backbone.endswith("_nano")
         folder = settings["tokenizer"] or (str(text.ROBERTA.small) if self.small else None)
-        self.tokenizer = text.load_tokenizer(text.ROBERTA, folder)
+        self.tokenizer = load_tokenizer(text.ROBERTA, folder)
         if isinstance(clips, FolderClips):
             check_words(self.tokenizer, text.ROBERTA, clips)
         if not (self.small or settings["weights"] or settings["text_lr"]):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from rvos_ensemble.adapters.inference import preprocess
+from rvos_ensemble.adapters.inference.tokenization import tokenize
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.layers import Size
 from rvos_ensemble.adapters.training.losses import boxes_of
@@ -62,7 +63,7 @@ def batch_of(
     frames, frame_of_pair, rows, masks = [], [], [], []
     for clip, chosen in zip(clips, expressions, strict=True):
         sentences, objects = zip(*(clip.expressions[i] for i in chosen), strict=True)
-        tokens = text.tokenize(tokenizer, text.BERT, sentences)
+        tokens = tokenize(tokenizer, text.BERT, sentences)
         for image, ids in zip(clip.images, clip.ids, strict=True):
             frame_of_pair += [len(frames)] * len(chosen)
             rows += tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from rvos_ensemble.adapters.networks.deformable import DeformableAttention
-from rvos_ensemble.adapters.networks.uninext.dino import BiAttention
+from rvos_ensemble.adapters.networks.uninext.early_fusion import BiAttention
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 from rvos_ensemble.adapters.training.initial_weights import PRIOR_LOGIT, spread_sampling_points
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from rvos_ensemble.adapters.networks.uninext.dino import DinoOutput, Layout
+from rvos_ensemble.adapters.networks.uninext.dino import DinoOutput
+from rvos_ensemble.adapters.networks.uninext.layout import Layout
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 from rvos_ensemble.adapters.training.uninext.simota import WEIGHTS, box_losses, mask_losses, match
 
@@ -21,17 +22,17 @@ def losses(network: Uninext, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     frames, layout, size = network.prepare(batch["frames"])
     words = network.language_model(input_ids=batch["ids"], attention_mask=(~batch["padding"]).long())
     tokens = network.tokens(frames)[batch["picture"]]
-    output = network.look(tokens, layout, words.last_hidden_state, batch["padding"])
+    output = network.decode(tokens, layout, words.last_hidden_state, batch["padding"])
     target, visible = batch["boxes"], batch["visible"]
     terms = [_proposal_losses(network, output, layout, target, visible)]
-    canvas = network.canvas(output, layout)
+    canvas = network.mask_features(output, layout)
     h, w = batch["masks"].shape[1:]
     for layer, queries in enumerate(output.layers):
         logits, overlap = network.rate(output, layer)
         matched = match(logits, queries.boxes, target, visible)
         row, query = matched.nonzero(as_tuple=True)
         state, centres = queries.state[row, query][:, None], queries.centres[row, query][:, None]
-        masks = network.draw(canvas[row], state, centres, size)[:, 0, :h, :w]
+        masks = network.mask_logits(canvas[row], state, centres, size)[:, 0, :h, :w]
         terms.append(box_losses(logits, queries.boxes, target, matched, overlap))
         terms.append(mask_losses(masks, batch["masks"][row]))
     return {name: sum(t[name] for t in terms if name in t) for name in WEIGHTS}

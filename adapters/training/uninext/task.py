@@ -17,6 +17,7 @@ from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.logits import grow
 from rvos_ensemble.adapters.inference.options import TOKENIZER
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.layers import Size
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
@@ -98,7 +99,7 @@ class UninextTask(TrainingTask):
 
     def __init__(self, settings: Mapping[str, Any], clips: Dataset, held_out: Dataset | None, score: Callable | None):
         self.settings, self.clips, self.held_out, self.score = settings, clips, held_out, score
-        self.tokenizer = text.load_tokenizer(text.BERT, settings["tokenizer"] or str(SMALL_TOKENIZER))
+        self.tokenizer = load_tokenizer(text.BERT, settings["tokenizer"] or str(SMALL_TOKENIZER))
         if isinstance(clips, FolderClips):
             check_words(self.tokenizer, text.BERT, clips)
         torch.manual_seed(settings["seed"])
@@ -148,7 +149,7 @@ def predict(network: Uninext, tokenizer: Tokenizer, clip: Sample, size: Size, st
     frames = torch.stack([preprocess.shrink(image, size, "detectron2") for image in images])
     features = network.encode(frames.to(device))
     sentences = [sentence for sentence, _ in clip.expressions]
-    words = text.encode(network.language_model, text.BERT, text.tokenize(tokenizer, text.BERT, sentences))
+    words = text.encode(network.language_model, text.BERT, tokenize(tokenizer, text.BERT, sentences))
     logits = network.answer(features, words, frames_per_step=48).logits.cpu().numpy()
     return [
         np.stack([grow(frame, images.shape[1:3], "x4_bilinear", size) > 0 for frame in expression])
