@@ -5,6 +5,7 @@ Imports inside functions and under TYPE_CHECKING count as all others do.
 
 import ast
 import itertools
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,19 @@ def wing(module: str) -> str:
     return two if two in ORDER else module.split(".")[0]
 
 
+@cache
+def import_statements(file: Path) -> list[ast.Import | ast.ImportFrom]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def imports_of(file: Path, package: str) -> set[str]:
     """Full names of what a file imports: of `from a import b`, `a.b`."""
     names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in import_statements(file):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {f"{base}.{alias.name}" for alias in node.names}
