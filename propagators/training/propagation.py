@@ -36,13 +36,13 @@ def labels_of_clip(network: VOSNetwork, images: np.ndarray, first: np.ndarray, o
     result = [names[table[first]]]
     labels = torch.from_numpy(table[first])[None].to(device)
     tracker.reference(
-        network.encode(augmentation.image(images[0]).to(device)),
+        network.encode(augmentation.apply(images[0]).to(device)),
         nearest(labels, augmentation.size),
         [0],
         [len(objects)],
     )
     for image in images[1:]:
-        logits = tracker.step(network.encode(augmentation.image(image).to(device)))
+        logits = tracker.step(network.encode(augmentation.apply(image).to(device)))
         labels = probabilities(logits, size, variant.align_corners).argmax(1)
         tracker.update(nearest(labels, augmentation.size))
         result.append(names[labels[0].cpu().numpy()])
