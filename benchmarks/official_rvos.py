@@ -1,8 +1,8 @@
-"""The official code of ReferFormer, MUTR and SOC from a checkout, unchanged, where its old environment cannot be built.
+"""Runs the unchanged official code of ReferFormer, MUTR and SOC from a checkout, without its old environment.
 
-What it imports and does not need to answer is replaced in memory: torchvision (ResNet is put together from our
-bottleneck, which the golden numbers check), timm, fairscale, fvcore, scipy, and the tokenizer and download of
-`transformers`. The compiled operator is replaced by the repository's own `ms_deform_attn_core_pytorch`. `einops` has to
+Packages that it imports but does not need for inference are replaced in memory: torchvision (its ResNet is built from
+our bottleneck, which golden numbers check), timm, fairscale, fvcore, scipy, and the tokenizer and download of
+`transformers`. The compiled operator is replaced by the repository's own `ms_deform_attn_core_pytorch`. `einops` must
 be installed.
 """
 
@@ -30,21 +30,21 @@ Run = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
 def build(
     model: str, checkout: Path, backbone: str, text_encoder: nn.Module, expressions: Words
 ) -> tuple[nn.Module, Run]:
-    """An official network, and how its inference script runs it.
+    """An official network, and a function that runs it as its inference script does.
 
     Args:
         model: "referformer", "mutr" or "soc".
-        checkout: of its repository.
-        backbone: in our spelling.
+        checkout: a clone of its repository.
+        backbone: its name in this package.
         text_encoder: RoBERTa.
-        expressions: which may be asked for.
+        expressions: all expressions that may be passed to the function.
 
     Returns:
-        The network; and run(frames [T, 3, h, w], expression) to (mask logits [T, h4, w4], scores [T]) of the query
-        that the script selects.
+        The network; and run(frames [T, 3, h, w], expression), which returns (mask logits [T, h4, w4], scores [T]) of
+        the query that the script selects.
     """
     sys.path.insert(0, str(checkout))
-    sys.modules.update(stand_ins())
+    sys.modules.update(substitutes())
     operator = sys.modules["MultiScaleDeformableAttention"] = types.ModuleType("MultiScaleDeformableAttention")
     fallback = importlib.import_module("models.ops.functions.ms_deform_attn_func").ms_deform_attn_core_pytorch
     operator.ms_deform_attn_forward = lambda v, shapes, _, where, weights, __: fallback(v, shapes, where, weights)
@@ -61,11 +61,11 @@ def build(
         caption = [tokenizer.caption(expression)]
         if model == "soc":
             samples = importlib.import_module("misc").nested_tensor_from_videos_list([frames])
-            found = network(samples, None, caption, [[{"size": size}]] * len(frames))
-            logits, masks = found["pred_cls"][:, 0], found["pred_masks"][:, 0]
+            output = network(samples, None, caption, [[{"size": size}]] * len(frames))
+            logits, masks = output["pred_cls"][:, 0], output["pred_masks"][:, 0]
         else:
-            found = network([frames], caption, [{"size": size}])
-            logits, masks = found["pred_logits"][0], found["pred_masks"][0]
+            output = network([frames], caption, [{"size": size}])
+            logits, masks = output["pred_logits"][0], output["pred_masks"][0]
         scores = logits.sigmoid()  # [T, Q, classes]
         query = scores.mean(0).amax(-1).argmax()
         return masks[:, query], scores[:, query].amax(-1)
@@ -88,51 +88,54 @@ def arguments(model: str, checkout: Path, backbone: str) -> argparse.Namespace:
 
 
 class Tokenizer:
-    """Stands for the official tokenizer: captions are numbers of expressions that are tokens already."""
+    """Replaces the official tokenizer: a caption is the index of an expression, which is a list of token numbers."""
 
     def __init__(self, expressions: Words):
         self.expressions = expressions
 
     def caption(self, expression: list[int]) -> str:
+        """The caption of an expression."""
         return str(self.expressions.index(expression))
 
     def batch_encode_plus(self, captions: list[str], **_) -> BatchEncoding:
+        """Token numbers and attention mask, as the official tokenizer returns them."""
         ids = torch.tensor([self.expressions[int(caption)] for caption in captions])
         return BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 
 
 class LayerGetter(nn.ModuleDict):
-    """torchvision's IntermediateLayerGetter: a network's children, and what some of them yield."""
+    """torchvision's IntermediateLayerGetter: runs the children of a network and returns the outputs of some of them."""
 
     def __init__(self, network: nn.Module, return_layers: dict[str, str]):
         super().__init__(OrderedDict(network.named_children()))
         self.names = return_layers
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        found = OrderedDict()
+        """{name: output} of the children named in `return_layers`."""
+        outputs = OrderedDict()
         for name, module in self.items():
             x = module(x)
             if name in self.names:
-                found[self.names[name]] = x
-        return found
+                outputs[self.names[name]] = x
+        return outputs
 
 
 class DropPath(nn.Identity):
-    """timm's, in evaluation."""
+    """timm's DropPath in evaluation mode."""
 
     def __init__(self, *_, **__):
         super().__init__()
 
 
 def resnet(blocks: tuple[int, ...]) -> nn.Sequential:
-    """A ResNet as torchvision lays it out."""
+    """A ResNet with torchvision's module names."""
     parts = OrderedDict(ResNet(blocks).named_children())
     stem = [("conv1", parts.pop("conv1")), ("bn1", parts.pop("bn1")), ("relu", nn.ReLU(inplace=True))]
     return nn.Sequential(OrderedDict([*stem, ("maxpool", nn.MaxPool2d(3, 2, 1)), *parts.items()]))
 
 
-def stand_ins() -> dict[str, types.ModuleType]:
-    """Modules in place of packages that are not installed."""
+def substitutes() -> dict[str, types.ModuleType]:
+    """{name: module} that replaces packages which are not installed."""
 
     def nothing(*_, **__):
         return None

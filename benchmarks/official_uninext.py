@@ -4,14 +4,14 @@
     pip install einops timm torchvision fvcore iopath yacs scipy tabulate termcolor
     python -m benchmarks.official_uninext CHECKOUT FRAMES [--backbone resnet50] [--frames 4] [--short-side 480]
 
-The official side runs first, in a process of its own, from an unchanged checkout: random weights, which it saves as its
-trainer does, and its own forward pass for Ref-YouTube-VOS, which writes PNG files. Ours is `adapter: uninext` on that
-file. The compiled operator is replaced by the repository's own `ms_deform_attn_core_pytorch`, and what is imported but
-not used by empty modules.
+The official side runs first, in a process of its own, from an unchanged checkout: with random weights, which it saves
+as its trainer does, and its own forward pass for Ref-YouTube-VOS, which writes PNG files. Our side is
+`adapter: uninext` on that checkpoint. The compiled operator is replaced by the repository's own
+`ms_deform_attn_core_pytorch`, and packages that are imported but not used by empty modules.
 
-The rank of a proposal decides which of 900 queries starts from it, and there are always a few neighbours in rank whose
-ratings differ by no more than rounding. So masks are compared twice: as they come, and with the official ratings of the
-proposals put in the place of ours, which shows everything else by itself.
+The rank of a proposal decides which of 900 queries starts from it, and the ratings of a few neighbours in rank always
+differ by no more than rounding. Therefore masks are compared twice: once as they are, and once with the official
+ratings of the proposals in place of ours, which shows all other differences.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from PIL import Image
 
 CONFIGS = {"resnet50": "r50", "convnext_large": "convnext_large", "vit_huge": "vit_huge"}
 EXPRESSIONS = ["a dog running on the left", "the second person from the right, walking"]
-BERT = Path("projects/UNINEXT/bert-base-uncased")  # where the official code looks for it, from where it is started
+BERT = Path("projects/UNINEXT/bert-base-uncased")  # the official path, relative to the current folder
 
 
 def empty_module(name: str, **contents) -> types.ModuleType:
-    """Puts a module into the place of one that need not be there."""
+    """Registers a module in place of a package that may be missing."""
     module = sys.modules[name] = types.ModuleType(name)
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
     vars(module).update(contents)
@@ -45,7 +45,7 @@ def empty_module(name: str, **contents) -> types.ModuleType:
 
 
 def import_torchvision() -> None:
-    """Also where its compiled part is for another torch: `transformers` imports it wherever it is installed."""
+    """Imports torchvision, which `transformers` needs if it is installed, even if it was compiled for another torch."""
     try:
         importlib.import_module("torchvision")
     except RuntimeError:
@@ -54,11 +54,11 @@ def import_torchvision() -> None:
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        importlib.import_module("torchvision").library = library  # lives as long
+        importlib.import_module("torchvision").library = library  # keeps the library alive
 
 
-def stand_ins() -> None:
-    """What the official code imports, so that its import succeeds without compiled code and on today's libraries."""
+def register_substitutes() -> None:
+    """Replaces compiled code and old libraries, so that the official code can be imported."""
 
     def compiled(name: str):
         if name.startswith("__"):
@@ -91,12 +91,12 @@ def stand_ins() -> None:
 
 
 def official(o: argparse.Namespace) -> None:
-    """Builds, saves and runs the official model; masks and proposals' ratings into the folder `o.out`."""
+    """Builds, saves and runs the official model; writes masks and the ratings of proposals to the folder `o.out`."""
     from tests.helpers.fanin import fill
     from tests.helpers.tiny_tokenizers import bert_folder
 
     sys.path[:0] = [str(o.checkout), str(o.checkout / "projects/UNINEXT")]
-    stand_ins()
+    register_substitutes()
     import detectron2.data.transforms as transforms
     from detectron2.config import get_cfg
     from detectron2.modeling import META_ARCH_REGISTRY
@@ -113,13 +113,13 @@ def official(o: argparse.Namespace) -> None:
     )
     config.MODEL.DEVICE, config.OUTPUT_DIR = "cpu", str(o.out)
     tokenizer = type(AutoTokenizer.from_pretrained(str(BERT)))
-    tokenizer.batch_encode_plus = lambda self, *a, **k: self(*a, **k)  # gone in transformers 5
+    tokenizer.batch_encode_plus = lambda self, *a, **k: self(*a, **k)  # removed in transformers 5
     model = fill(META_ARCH_REGISTRY.get(config.MODEL.META_ARCHITECTURE)(config))
     torch.save({"model": model.state_dict(), "iteration": 0}, o.out / "model_final.pth")
     read = model.forward_text
     model.forward_text = lambda captions, device: read(captions, "cpu")
     ratings: list[torch.Tensor] = []
-    model.detr.detr.class_embed[-1].register_forward_hook(lambda m, i, found: ratings.append(found[0].clone()))
+    model.detr.detr.class_embed[-1].register_forward_hook(lambda m, i, output: ratings.append(output[0].clone()))
 
     frames = [np.asarray(Image.open(path).convert("RGB")) for path in o.paths]
     resize = transforms.ResizeShortestEdge(o.short_side, config.INPUT.MAX_SIZE_TEST, "choice")
@@ -138,12 +138,12 @@ def official(o: argparse.Namespace) -> None:
     with torch.no_grad():
         for e, expression in enumerate(EXPRESSIONS):
             model([clip | {"expressions": [clean_string(expression)], "exp_id": str(e)}])
-    tell("official", time.process_time() - start, len(frames))
+    print_time("official", time.process_time() - start, len(frames))
     torch.save(ratings, o.out / "ratings.pth")
 
 
 def ours(o: argparse.Namespace) -> None:
-    """Runs the adapter on what the official side left, and compares."""
+    """Runs the adapter on the checkpoint of the official side, and compares the masks."""
     from rvos_ensemble.adapters import Clip, Expression
     from rvos_ensemble.adapters.datasets.image_files import ImageFiles
     from rvos_ensemble.adapters.uninext import UNINEXTAdapter
@@ -156,41 +156,42 @@ def ours(o: argparse.Namespace) -> None:
     rating = adapter.model.network.detr.detr.class_embed[-1]
     start = time.process_time()
     plain = adapter.predict(clip)
-    tell("ours", time.process_time() - start, len(o.paths))
+    print_time("ours", time.process_time() - start, len(o.paths))
 
-    official_ratings = torch.load(o.out / "ratings.pth")  # expression by expression; ours come frame by frame
+    official_ratings = torch.load(o.out / "ratings.pth")  # ordered by expression; ours are ordered by frame
     order = iter([e * len(o.paths) + t for t in range(len(o.paths)) for e in range(len(EXPRESSIONS))])
     errors: list[float] = []
 
-    def put(module, inputs, found):
+    def replace(module, inputs, output):
         theirs = official_ratings[next(order)][None]
-        errors.append(float((found - theirs).abs().max()))
+        errors.append(float((output - theirs).abs().max()))
         return theirs
 
-    rating.register_forward_hook(put)
+    rating.register_forward_hook(replace)
     ranked = adapter.predict(clip)
-    print(f"ratings of the proposals differ by {max(errors):.1e} at most")
-    print("expression frame       area  smallest gap of ranks  IoU, as it comes  IoU, official ranks")
+    print(f"ratings of the proposals differ by at most {max(errors):.1e}")
+    print("expression frame       area  smallest gap of ranks      IoU, as it is  IoU, official ranks")
     for e, (t, name) in ((e, f) for e in range(len(EXPRESSIONS)) for f in enumerate(clip.frames)):
         mask = np.asarray(Image.open(o.out / "Annotations/clip" / str(e) / f"{name}.png")) > 127
-        found = [np.asarray(p[str(e)].masks[t]) > 127 for p in (plain, ranked)]
-        iou = [(mask & m).sum() / max((mask | m).sum(), 1) if (mask | m).any() else 1.0 for m in found]
+        masks = [np.asarray(p[str(e)].masks[t]) > 127 for p in (plain, ranked)]
+        iou = [(mask & m).sum() / max((mask | m).sum(), 1) if (mask | m).any() else 1.0 for m in masks]
         best = official_ratings[e * len(o.paths) + t][:, 0].topk(901).values
         gap = float((best[:-1] - best[1:]).min())
         print(f"{e:10} {name:10} {mask.mean():5.1%} {gap:22.1e} {iou[0]:17.6f} {iou[1]:20.6f}")
 
 
-def tell(side: str, seconds: float, frames: int) -> None:
+def print_time(side: str, seconds: float, frames: int) -> None:
+    """Prints CPU seconds per frame and expression."""
     each = seconds / frames / len(EXPRESSIONS)
     print(f"{side:9} {each:6.2f} CPU seconds per frame and expression, {torch.get_num_threads()} threads", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("checkout", type=Path, help="of MasterBin-IIAU/UNINEXT")
+    parser.add_argument("checkout", type=Path, help="folder of the clone of MasterBin-IIAU/UNINEXT")
     parser.add_argument("pictures", type=Path, help="folder with the JPEG frames of a clip")
     parser.add_argument("--backbone", choices=CONFIGS, default="resnet50")
-    parser.add_argument("--frames", type=int, default=4, help="so many, spread over the clip")
+    parser.add_argument("--frames", type=int, default=4, help="number of frames, spread over the clip")
     parser.add_argument("--short-side", type=int, default=480)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.official_uninext import BERT, import_torchvision, stand_ins
+from benchmarks.official_uninext import BERT, import_torchvision, register_substitutes
 
 
 def official_network(checkout: Path) -> torch.nn.Module:
@@ -30,7 +30,7 @@ def official_network(checkout: Path) -> torch.nn.Module:
     from tests.helpers.tiny_tokenizers import bert_folder
 
     sys.path[:0] = [str(checkout), str(checkout / "projects/UNINEXT")]
-    stand_ins()
+    register_substitutes()
     from detectron2.config import get_cfg
     from detectron2.modeling import META_ARCH_REGISTRY
     from transformers import BertConfig, BertModel

@@ -2,9 +2,10 @@
 
     python -m benchmarks.precision CHECKOUT OUT [--variants aott ...] [--frames N] [--precision fp16 --device cuda]
 
-On the demo clips of the official repository, with the weights that `official_demo CHECKOUT OUT` wrote. Both sides take
-turns on every frame and remember the labels of the float32 side, so that a frame's IoU is that of one step; `own`: the
-low precision remembers its own labels, as in a real run, where near ties add up over time.
+It runs on the demo clips of the official repository, with the weights that `official_demo CHECKOUT OUT` wrote. Both
+sides process each frame in turn and remember the labels of the float32 side, so that the IoU of a frame is that of a
+single step. For "own labels" the low precision remembers its own labels, as in a real run, in which differences
+accumulate over time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rvos_ensemble.adapters.inference.device import PRECISIONS
 
 
 class Side(Ours):
-    """Ours on a device, under autocast where a precision is given."""
+    """Our side on a device, with autocast for any precision but fp32."""
 
     def __init__(self, path: Path, device: str, precision: str = "fp32"):
         super().__init__(path)
@@ -30,13 +31,15 @@ class Side(Ours):
         self.seconds: list[float] = []
 
     def reference(self, image, labels):
+        """See `Ours.reference`."""
         with torch.autocast(self.device, self.dtype, enabled=self.dtype is not None):
             super().reference(image.to(self.device), labels.to(self.device))
 
-    def step(self, image, size, fed=None):
+    def step(self, image, size, remembered=None):
+        """See `Ours.step`; returns the labels only, and measures the time."""
         start = time.perf_counter()
         with torch.autocast(self.device, self.dtype, enabled=self.dtype is not None):
-            labels, _ = super().step(image.to(self.device), size, fed)
+            labels, _ = super().step(image.to(self.device), size, remembered)
         labels = labels.cpu()  # waits for the device
         self.seconds.append(time.perf_counter() - start)
         return labels
@@ -47,7 +50,7 @@ def main() -> None:
     parser.add_argument("checkout", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--variants", nargs="+", default=VARIANTS)
-    parser.add_argument("--frames", type=int, default=10, help="of each clip")
+    parser.add_argument("--frames", type=int, default=10, help="frames of each clip")
     parser.add_argument("--precision", default="bf16", choices=[p for p in PRECISIONS if p != "fp32"])
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -60,7 +63,7 @@ def main() -> None:
         if not path.is_file():
             write_weights(official, path)
         full, low, own = (Side(path, options.device, p) for p in ("fp32", options.precision, options.precision))
-        found: dict[str, list[float]] = {"one step": [], "own labels": []}
+        ious: dict[str, list[float]] = {"one step": [], "own labels": []}
         for name in clips(demo):
             for t, (picture, _, labels) in enumerate(official.frames(name)):
                 if t == options.frames:
@@ -76,10 +79,10 @@ def main() -> None:
                     "one step": low.step(image, size, a.to(options.device)),
                     "own labels": own.step(image, size),
                 }.items():
-                    found[key] += [iou for iou, _ in per_object(a, b, objects).values()]
+                    ious[key] += [iou for iou, _ in per_object(a, b, objects).values()]
         times = [np.median(side.seconds) for side in (full, low)]
         print(f"{variant}: fp32 {times[0]:.3f} s/frame, {options.precision} {times[1]:.3f}, {times[0] / times[1]:.2f}x")
-        for key, values in found.items():
+        for key, values in ious.items():
             print(f"  IoU, {key:10} {iou_line(values)}, median {np.median(values):.5f}", flush=True)
 
 

@@ -5,9 +5,9 @@
     python -m benchmarks.rvos_models referformer CHECKOUT [--backbone resnet50] [--frames 5] [--pictures FOLDER]
 
 Both sides get the same seeded weights, the same clip at the size that the official script resizes to, and the same
-four expressions, in a process each, which is started for this alone: its peak memory is that of loading and running.
-The official script asks for one expression at a time; ours takes the clip once and all expressions together. Masks are
-brought to the size of the pictures and thresholded as both scripts do, then compared frame by frame.
+four expressions. Each side runs in a process of its own, so that peak memory is that of loading and running it. The
+official script processes one expression at a time; ours encodes the clip once and answers all expressions together.
+Masks are resized to the size of the images and thresholded as both scripts do, then compared frame by frame.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ NETWORKS: dict[str, type[RVOS]] = {"referformer": ReferFormer, "mutr": MUTR, "so
 BACKBONES = {"referformer": "resnet50", "mutr": "resnet50", "soc": "video_swin_t_p4w7"}
 SHORT_SIDE = {"referformer": 360, "mutr": 432, "soc": 360}
 EXPRESSIONS = [[0, *range(10 * i + 5, 11 * i + 10), 2] for i in range(4)]  # four sentences of 7 to 10 tokens
-SALT = 1  # draws weights whose masks are neither empty nor full
+SALT = 1  # with this seed, masks are neither empty nor full
 
 
 def seeded(key: str, shape: torch.Size) -> Tensor:
-    """Weights drawn from the name of a tensor; of a size that keeps signals alive through a deep network."""
+    """Random weights whose seed is the tensor's name, scaled so that activations keep their magnitude."""
     drawn = np.random.default_rng(zlib.crc32(f"{SALT}:{key}".encode())).standard_normal(tuple(shape), np.float32)
     if key.endswith("running_var"):
         return torch.from_numpy(1 + 0.2 * np.abs(drawn))
@@ -64,22 +64,22 @@ def build(model: str, backbone: str) -> RVOS:
 
 
 def pictures(folder: Path | None, count: int) -> list[Image.Image]:
-    """The first frames of a folder; without one, coloured discs that move over noise, 1280x720."""
+    """The first frames of a folder; without a folder, coloured discs that move over noise, 1280x720."""
     if folder is not None:
         return [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.jpg"))[:count]]
     noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     rows, columns = np.ogrid[:720, :1280]
-    found = []
+    frames = []
     for t in range(count):
         frame = noise.copy()
         for i, colour in enumerate(((255, 60, 0), (0, 200, 80), (40, 60, 255))):
             frame[(rows - 180 * (i + 1)) ** 2 + (columns - 400 * i - 20 * t - 200) ** 2 < 120**2] = colour
-        found.append(Image.fromarray(frame))
-    return found
+        frames.append(Image.fromarray(frame))
+    return frames
 
 
 def normalised(frames: list[Image.Image], short_side: int) -> Tensor:
-    """Frames as the official scripts give them to the network, [T, 3, h, w]."""
+    """The input of the network as in the official scripts, [T, 3, h, w]."""
     w, h = frames[0].size
     scale = short_side / min(w, h)
     size = (short_side if w <= h else int(scale * w), short_side if h < w else int(scale * h))
@@ -89,7 +89,7 @@ def normalised(frames: list[Image.Image], short_side: int) -> Tensor:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """One side: writes masks and scores, prints its figures."""
+    """Runs one side: writes masks and scores, and prints its figures."""
     torch.set_num_threads(options.threads)
     clip = normalised(pictures(options.pictures, options.frames), SHORT_SIDE[options.model])
     network = build(options.model, options.backbone)
@@ -102,8 +102,8 @@ def measure(options: argparse.Namespace) -> None:
         del network
 
         def ask():
-            found = [run(clip, expression) for expression in EXPRESSIONS]
-            return [torch.stack(part) for part in zip(*found, strict=True)]
+            results = [run(clip, expression) for expression in EXPRESSIONS]
+            return [torch.stack(part) for part in zip(*results, strict=True)]
     else:
         network.fold()
 
@@ -129,8 +129,8 @@ def measure(options: argparse.Namespace) -> None:
 
 def binary(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Masks as the scripts write them, bool [T, H, W]."""
-    grown = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)
-    return (grown.sigmoid() > 0.5)[0].numpy()
+    resized = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)
+    return (resized.sigmoid() > 0.5)[0].numpy()
 
 
 def main() -> None:
@@ -149,7 +149,7 @@ def main() -> None:
     if options.side:
         measure(options)
         return
-    figures, found = {}, {}
+    figures, results = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for side in ("official", "ours"):
             output = str(Path(folder) / f"{side}.npz")
@@ -157,14 +157,14 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.rvos_models", *arguments]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             figures[side] = json.loads(done.stdout.splitlines()[-1])
-            found[side] = dict(np.load(output))
+            results[side] = dict(np.load(output))
     theirs, ours = figures["official"], figures["ours"]
     h, w = ours["input"]
     print(f"{options.model} {options.backbone}: {options.frames} frames of {w}x{h}, {len(EXPRESSIONS)} expressions")
     for side, f in figures.items():
         print(f"  {side:9s} {f['wall']:7.1f} s, {f['cpu']:7.1f} CPU s, peak {f['peak']:.2f} GB")
     print(f"  {theirs['wall'] / ours['wall']:.1f} times as fast, {ours['peak'] / theirs['peak']:.0%} of the memory")
-    a, b = found["official"]["logits"], found["ours"]["logits"]
+    a, b = results["official"]["logits"], results["ours"]["logits"]
     error = np.abs(a - b).max() / np.abs(a).max()
     size = pictures(options.pictures, 1)[0].size[::-1]
     ious, share = [], []
@@ -173,8 +173,8 @@ def main() -> None:
         share.append(x.mean((1, 2)))
         union = (x | y).sum((1, 2))
         ious.append(np.where(union > 0, (x & y).sum((1, 2)) / np.maximum(union, 1), 1.0))
-    scores = np.abs(found["official"]["scores"] - found["ours"]["scores"]).max()
-    print(f"  logits differ by {error:.1e} of the largest, scores by {scores:.1e}")
+    scores = np.abs(results["official"]["scores"] - results["ours"]["scores"]).max()
+    print(f"  logits differ by {error:.1e} of the largest value, scores by {scores:.1e}")
     print(
         f"  masks at {size[1]}x{size[0]}: IoU per frame {np.min(ious):.5f} or more, mean {np.mean(ious):.6f}; ", end=""
     )
