@@ -171,12 +171,12 @@ def test_packed_sequences_share_a_bank_and_compete(make, video):
 
 def test_packed_steps_do_not_depend_on_other_steps_of_the_recipe(tiny):
     """Sequences compete in their bank; which steps a recipe has beside this one must not matter."""
-    mover = "propagators.flow={propagator: aot, weights: aot_nano, pack: true}"
+    setting = "propagators.flow={propagator: aot, weights: aot_nano, pack: true}"
     own = "steps.own={op: propagate, input: soc, with: flow, key_frame: first}"
     made = []
     for other in ("steps.smr_flow=null", "steps.smr_flow.key_frame=first"):
         out = tiny.out / str(len(made))
-        assert run_ensemble.main([f"recipe={tiny.recipe}", f"out={out}", mover, own, other, "output=own"]) == 0
+        assert run_ensemble.main([f"recipe={tiny.recipe}", f"out={out}", setting, own, other, "output=own"]) == 0
         made.append({str(p.relative_to(out)): p.read_bytes() for p in out.glob("store/*/own-*.masks")})
     assert made[0] == made[1] and len(made[0]) == 3
 
