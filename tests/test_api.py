@@ -121,7 +121,7 @@ class TestPropagate:
         assert j.min() > 0.8 > still.mean()
 
     def test_the_result_is_that_of_a_step_of_a_recipe(self, moving):
-        from rvos_ensemble.ensemble.api.propagate import ArrayFrames
+        from rvos_ensemble.ensemble.api.frames import ArrayFrames
         from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 
         frames, masks = moving

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip, Frames
 from rvos_ensemble.adapters.core.component import make
-from rvos_ensemble.adapters.core.disk import names_in, user_path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.datasets.image_files import ImageFiles
-from rvos_ensemble.adapters.datasets.meta import natural
+from rvos_ensemble.ensemble.api.frames import described, frames_of
 from rvos_ensemble.ensemble.fusion.arrays import as_mask
 from rvos_ensemble.ensemble.recipe.components import class_of
 from rvos_ensemble.propagators.core import propagate as sweeps
 from rvos_ensemble.propagators.core.propagator import Propagator
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Propagation(NamedTuple):
@@ -76,7 +69,7 @@ def propagate(
     ((3, 40, 60), dtype('uint8'), True)
     """
     problems: list[str] = []
-    images = _attempt(problems, _images_of, frames)
+    images = _attempt(problems, frames_of, frames)
     mask = _attempt(problems, _as_mask, mask)
     propagator = _attempt(problems, _propagator_of, with_, settings)
     if images is not None:
@@ -92,89 +85,6 @@ def propagate(
     return Propagation(probabilities > 127, probabilities, result.scores)
 
 
-@dataclass(frozen=True)
-class ArrayFrames:
-    """The pictures of a clip in memory; the counterpart of `ImageFiles`.
-
-    Attributes:
-        images: T arrays uint8 [H, W, 3] RGB of one size.
-    """
-
-    images: Sequence[np.ndarray]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        return tuple(self.images[0].shape[:2])
-
-    def read(self, t: int) -> np.ndarray:
-        """Frame t as uint8 [H, W, 3] RGB, contiguous."""
-        return np.ascontiguousarray(self.images[t])
-
-    def fingerprint(self) -> str:
-        """Hash of all pixels."""
-        digest = hashlib.blake2b(repr(self.size).encode(), digest_size=16)
-        for t in range(len(self)):
-            digest.update(self.read(t))
-        return digest.hexdigest()
-
-    def problems(self) -> list[str]:
-        """None: arrays are checked when they arrive."""
-        return []
-
-
-class _FolderFrames(ImageFiles):
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-def _images_of(frames) -> Frames:
-    """The frames as pictures of a clip.
-
-    Raises:
-        InputError: neither a folder with pictures nor arrays of the expected shape and dtype.
-    """
-    if isinstance(frames, (str, os.PathLike)):
-        return _pictures_in(user_path(frames))
-    images = frames if isinstance(frames, np.ndarray) else _listed(frames)
-    if not len(images) or (isinstance(images, np.ndarray) and images.ndim != 4):
-        shape = f" of shape {images.shape}" if isinstance(images, np.ndarray) else ""
-        raise InputError(f"frames: an array or sequence{shape} without frames, expected uint8 [T, H, W, 3] RGB")
-    problems = []
-    for t, image in enumerate(images):
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            problems.append(f"frames: frame {t} is {_described(image)}, expected uint8 [H, W, 3] RGB{_advice(image)}")
-        elif isinstance(images[0], np.ndarray) and image.shape != images[0].shape:
-            problems.append(f"frames: frame {t} has shape {image.shape}, frame 0 has {images[0].shape}")
-        if len(problems) == 3:
-            break
-    if problems:
-        raise InputError(problems)
-    return ArrayFrames(images)
-
-
-def _listed(frames) -> list:
-    try:
-        return list(frames)
-    except TypeError:
-        raise InputError(
-            f"frames: {shown(frames)}, expected uint8 [T, H, W, 3] RGB, a sequence of frames or a folder of pictures"
-        ) from None
-
-
-def _pictures_in(folder: Path) -> _FolderFrames:
-    names = [name for name in names_in(folder) if name.lower().endswith(SUFFIXES)]
-    if not names:
-        raise InputError(f"{folder}: contains no pictures; expected {', '.join(SUFFIXES)} files, one per frame")
-    images = _FolderFrames(tuple(folder / name for name in sorted(names, key=natural)))
-    if problems := images.problems():
-        raise InputError(problems)
-    return images
-
-
 def _as_mask(mask) -> np.ndarray:
     """The mask as bool [H, W].
 
@@ -182,7 +92,7 @@ def _as_mask(mask) -> np.ndarray:
         InputError: another number of dimensions, or values that do not say what is foreground.
     """
     if not isinstance(mask, np.ndarray) or mask.ndim != 2 or not mask.size:
-        raise InputError(f"mask: {_described(mask)}, expected bool [H, W]")
+        raise InputError(f"mask: {described(mask)}, expected bool [H, W]")
     try:
         return as_mask(mask, 0)
     except ValueError as error:
@@ -207,18 +117,6 @@ def _misfits(images: Frames, mask: np.ndarray | None, key_frame: int) -> list[st
     if not whole or not 0 <= key_frame < len(images):
         problems.append(f"key_frame: {shown(key_frame)}, expected a whole number from 0 to {len(images) - 1}")
     return problems
-
-
-def _described(value) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array of dtype {value.dtype} and shape {value.shape}"
-    return f"of type {type(value).__name__}"
-
-
-def _advice(image) -> str:
-    if isinstance(image, np.ndarray) and image.dtype.kind == "f":
-        return "; convert values in 0..1 by `np.round(255 * frames).astype(np.uint8)`"
-    return ""
 
 
 def _attempt(problems: list[str], function, *arguments):

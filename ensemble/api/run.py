@@ -126,15 +126,17 @@ def _plain(value: Any, key: str) -> Any:
     Raises:
         InputError: a value that no recipe can hold.
 
-    >>> _plain({"size": (np.int64(96), 160), "root": Path("data")}, "data")
-    {'size': [96, 160], 'root': 'data'}
+    >>> _plain({"size": (np.int64(96), 160), "root": Path("data"), "share": np.float32(0.7)}, "data")
+    {'size': [96, 160], 'root': 'data', 'share': 0.7}
     """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str):
         return value.replace("${", "\\${")
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or type(value) in (bool, int, float):
         return value
+    if isinstance(value, np.floating):
+        return float(str(value))  # the decimal number that it shows: 0.7 of float32 is a share of 0.7
     if isinstance(value, np.generic):
         return _plain(value.item(), key)
     if isinstance(value, Mapping):
