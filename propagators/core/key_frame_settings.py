@@ -57,7 +57,7 @@ def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict
     values = {str(key): value for key, value in rule.items()} if isinstance(rule, Mapping) else {"rule": rule}
     name = values.pop("rule", None)
     if not isinstance(name, str) or name not in RULES:
-        raise InputError(f"{where}: there is no rule {shown(name)}. Valid: {', '.join(RULES)}")
+        raise InputError(f"{where}: no rule is called {shown(name)}. Valid: {', '.join(RULES)}")
     return {"rule": name, **merge_settings(RULES[name], values, f"{where} {name}", lambda s: _file_problems(s, where))}
 
 
@@ -92,7 +92,7 @@ def rule_problems(rule: Any, scorers: Sequence[str], named: str) -> list[str]:
         return error.problems
     if name in ONE_SCORE and len(scorers) > 1:
         names = ", ".join(scorers)
-        return [f"key_frame {name} goes by one score, found {named} {names}; name one, or take `product`"]
+        return [f"key_frame {name} uses one score, found {named} {names}; name one model, or choose `product`"]
     return []
 
 

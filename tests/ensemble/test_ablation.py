@@ -196,7 +196,7 @@ def test_rules_that_a_step_cannot_take_are_left_out(tiny, capsys):
     two = ["steps.smr_flow.key_frame=product", "steps.smr_flow.scores_from=[soc,mutr]"]
     assert ablate(tiny, *two, "ablate=key_frame") == 0
     assert {"key_frame=product", "key_frame=first"} <= {*table(tiny).index} - {"key_frame=argmax", "key_frame=top"}
-    assert "key_frame=argmax is left out: step smr_flow: key_frame argmax goes by one score" in capsys.readouterr().out
+    assert "key_frame=argmax is left out: step smr_flow: key_frame argmax uses one score" in capsys.readouterr().out
 
 
 def test_grouping_rules(tiny, capsys):

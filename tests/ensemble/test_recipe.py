@@ -98,7 +98,7 @@ def test_only_used_sources_are_made(tiny):
             ["steps.smr.weights=3"],
             "setting `weights` is 3, expected a list of 1 or more of: a whole number of at least 0",
         ),
-        (["steps.smr_flow.scores_from=[soc,mutr]"], "key_frame argmax goes by one score, found scores_from soc, mutr"),
+        (["steps.smr_flow.scores_from=[soc,mutr]"], "key_frame argmax uses one score, found scores_from soc, mutr"),
         (["sources.sco.path=x"], "sources: unknown key `sco`, did you mean `soc`?"),
         (["sources.more={adapter: files, path: x}"], "sources: unknown key `more`"),
         (["propagators.flaw.max_side=300"], "propagators: unknown key `flaw`, did you mean `flow`?"),

@@ -56,7 +56,7 @@ def test_the_score_comes_from_the_source():
 
 @pytest.mark.parametrize("rule", ["argmax", "top"])
 def test_one_score_is_wanted_where_there_are_several(rule):
-    with pytest.raises(InputError, match=f"{rule} goes by one score, found soc, mutr"):
+    with pytest.raises(InputError, match=f"{rule} uses one score, found soc, mutr"):
         choose(rule, sequence(length=2), {"soc": sequence([0.1, 0.9]), "mutr": sequence([0.9, 0.1])})
 
 
@@ -168,8 +168,8 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     "rule, message",
     [
-        ("argmin", "there is no rule 'argmin'. Valid: argmax, product"),
-        ({"k": 3}, "there is no rule None"),
+        ("argmin", "no rule is called 'argmin'. Valid: argmax, product"),
+        ({"k": 3}, "no rule is called None"),
         ({"rule": ["argmax"]}, "there is no rule"),
         ({"rule": "top", "kk": 3}, "unknown key `kk`, did you mean `k`"),
         ({"rule": "top", "k": 0}, "`k` is 0, expected a whole number of at least 1"),
