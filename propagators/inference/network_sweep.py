@@ -121,10 +121,10 @@ class NetworkSweep:
         """Labels [H, W] of a bank: the reference masks over what was propagated."""
         device = self.model.device
         labels = torch.zeros(self.size, device=device) if propagated is None else propagated.clone()
-        given = [(place, i) for place, i in enumerate(self.members[bank], start=1) if i in references]
-        for place, _ in given:
+        places = [(place, i) for place, i in enumerate(self.members[bank], start=1) if i in references]
+        for place, _ in places:
             labels[labels == place] = 0
-        for place, i in given:
+        for place, i in places:
             labels[torch.from_numpy(np.ascontiguousarray(references[i])).to(device)] = place
         return labels
 
