@@ -52,7 +52,7 @@ def frame_quality(
         measure = soft_stability if rule == "soft" else partial(confidences, over=over)
         binary = [n for n, s in sources.items() if s.kind != "prob"]
         return product([measure(s) for s in models if s.kind == "prob"]), [
-            f"{where}: {n} has no probabilities, only binary masks" for n in binary
+            f"{where}: {n} has no probabilities" for n in binary
         ]
     problems = [f"{where}: {p}" for n, s in sources.items() for p in _score_problems(n, s, len(sequence))]
     return np.ones(0) if problems else product([s.scores for s in models]), problems
@@ -125,7 +125,7 @@ def _quality_forecast(
         elif rule in BY_SCORES and traits.scores is False:
             problems.append(f"{name} has no scores")
         elif rule in BY_PROBABILITIES and traits.kind not in (None, "prob"):
-            problems.append(f"{name} has no probabilities, only binary masks")
+            problems.append(f"{name} has no probabilities")
     return problems
 
 

@@ -418,7 +418,7 @@ def reported_by_check(tiny, capsys, *arguments):
             "step smr_flow: key_frame of clip 'a', expression '0': mutr has no scores",
         ),
         (["steps.smr_flow.key_frame={rule: top, k: 2}", "steps.smr_flow.scores_from=mutr"], "mutr has no scores"),
-        (["steps.smr_flow.key_frame=soft", "steps.smr_flow.scores_from=null"], "smr has no probabilities, only binary masks"),
+        (["steps.smr_flow.key_frame=soft", "steps.smr_flow.scores_from=null"], "smr has no probabilities"),
         (["steps.smr_flow.key_frame=given"], "no source names a key frame"),
         (["steps.smr.threshold=null"], "input smr is a vote map"),
     ],

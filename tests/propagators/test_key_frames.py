@@ -170,7 +170,7 @@ def test_a_missing_file_is_named(tmp_path):
     [
         ("argmin", "no rule is called 'argmin'. Valid: argmax, product"),
         ({"k": 3}, "no rule is called None"),
-        ({"rule": ["argmax"]}, "there is no rule"),
+        ({"rule": ["argmax"]}, "no rule is called"),
         ({"rule": "top", "kk": 3}, "unknown key `kk`, did you mean `k`"),
         ({"rule": "top", "k": 0}, "`k` is 0, expected a whole number of at least 1"),
         ({"rule": "top", "k": None}, "`k` is None"),

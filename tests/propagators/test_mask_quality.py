@@ -87,6 +87,6 @@ def test_rules_say_which_proxy_decided():
 
 def test_binary_masks_have_no_soft_stability():
     binary = moving([(10, 10, 10, 10)] * 3)
-    with pytest.raises(InputError, match=r"has no probabilities, only binary masks.*choose another rule"):
+    with pytest.raises(InputError, match=r"has no probabilities.*choose another rule"):
         choose("soft", binary)
     assert choose({"rule": "soft", "without_scores": "agreement"}, binary).rule == "agreement"
