@@ -85,7 +85,7 @@ class TestRefYoutubeVOS:
         assert [e.id for e in b.expressions] == [str(i) for i in range(12)]  # "2" before "10"
         assert [e.id for e in a.expressions] == ["0"]
         assert b.expressions[10].text == "the 10th thing" and b.expressions[10].objects == ()
-        assert b.size == SIZE and b.truth is None  # annotated, but nobody says which object
+        assert b.size == SIZE and b.truth is None  # annotated, but without the object of each expression
         image = b.read(3)
         assert image.shape == (*SIZE, 3) and image.dtype == np.uint8
         assert abs(image.reshape(-1, 3).astype(int) - (50, 80, 200)).max() <= 3
@@ -367,7 +367,7 @@ class TestMevis:
         message = failure(Mevis(root=str(root)).clips)
         assert "2 masks of annotation '7'" in message and "no masks of annotation '8'" in message
         size, good = list(SIZE), masks["8"][0]["counts"]
-        for wrong, said in (
+        for wrong, words in (
             ("not runs", "expected null or"),
             ({"counts": good}, "expected null or"),
             ({"size": [4, 48], "counts": good}, "size [4, 48], expected the clip's [12, 16]"),
@@ -379,7 +379,7 @@ class TestMevis:
             write_json(path, masks)
             (clip,) = Mevis(root=str(root)).clips()
             (problem,) = Mevis(root=str(root)).check()
-            assert f"{path}: annotation '7', frame number 0: " in problem and said in problem
+            assert f"{path}: annotation '7', frame number 0: " in problem and words in problem
             assert failure(lambda clip=clip: clip.truth.read("0").mask(0)) == problem
         assert "no such file" in failure(Mevis(root=str(root), split="nowhere").clips)
 
@@ -408,9 +408,9 @@ class TestFolder:
     def test_expressions(self, tmp_path, suffix):
         write_pictures(tmp_path / "a", ["0"])
         write_pictures(tmp_path / "b", ["0"])
-        given = {"a": ["a dog", "a cat"], "b": {"0": "a car", "5": {"exp": "a bus", "obj_id": "2"}}}
-        (tmp_path / f"said{suffix}").write_text(json.dumps(given))  # json is yaml, too
-        for expressions in (given, f"said{suffix}"):
+        sentences = {"a": ["a dog", "a cat"], "b": {"0": "a car", "5": {"exp": "a bus", "obj_id": "2"}}}
+        (tmp_path / f"expressions{suffix}").write_text(json.dumps(sentences))  # json is yaml, too
+        for expressions in (sentences, f"expressions{suffix}"):
             a, b = Folder(root=str(tmp_path), expressions=expressions).clips()
             assert [(e.id, e.text, e.objects) for e in a.expressions] == [("0", "a dog", ()), ("1", "a cat", ())]
             assert [(e.id, e.text, e.objects) for e in b.expressions] == [("0", "a car", ()), ("5", "a bus", ("2",))]
@@ -516,7 +516,7 @@ class TestBadFiles:
         assert "00000.png: not a PNG" in failure(lambda: truth.mask(0))
 
     @pytest.mark.parametrize("wrong", ["3", "0", "255", "dog", "1000"])
-    def test_object_that_nobody_annotated(self, tmp_path, wrong):
+    def test_object_without_annotation(self, tmp_path, wrong):
         youtube(tmp_path, {"a": (["00000", "00005"], 1)}, objects={"0": wrong})
         dataset = RefYoutubeVOS(root=str(tmp_path))
         (problem,) = dataset.check()
@@ -543,7 +543,7 @@ class TestBadFiles:
         assert 'expected {"videos"' in message("[]")
         assert 'expected {"videos"' in message('{"videos": {}}')
         good = json.loads(text)["videos"]
-        found = message(
+        reported = message(
             json.dumps(
                 {
                     "videos": {
@@ -557,7 +557,7 @@ class TestBadFiles:
                 }
             )
         )
-        assert len(found.splitlines()) == 8  # every problem at once
+        assert len(reported.splitlines()) == 8  # every problem at once
         for part in (
             "'a': `frames`",
             "'a': expression '0' has no text",
@@ -565,9 +565,9 @@ class TestBadFiles:
             "'c': `frames`",
             "'c': `exp",
         ):
-            assert part in found
+            assert part in reported
         for part in ("'d': `expressions`", "'e': a frame name is listed twice", "'f/g' cannot be a file name"):
-            assert part in found
+            assert part in reported
 
     def test_split_and_side_files(self, tree):
         assert "split 'vaild' does not exist; the splits are valid" in failure(

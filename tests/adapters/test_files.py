@@ -1,4 +1,4 @@
-"""Mask files of every format, written by their own libraries, read as predictions; and every way they go wrong."""
+"""Mask files of every format, written by their own libraries, are read as predictions; and all kinds of errors."""
 
 import copy
 import io
@@ -34,7 +34,7 @@ VIDEOS = {"bear": ("0", "1"), "judo": ("0", "1", "10")}
 
 @dataclass(frozen=True)
 class Blank:
-    """Frames that are only a size."""
+    """Frames that have only a size."""
 
     size: tuple[int, int] = (H, W)
 
@@ -116,15 +116,15 @@ def expect_truth(files: Files, clips=CLIPS) -> None:
 
 
 def problems(files: Files, clips=CLIPS) -> str:
-    """All that `check` says; `predict` must not succeed where it says something."""
-    found = files.check(clips)
-    assert found and len(found) == len(set(found))
+    """All that `check` reports; `predict` must not succeed if it reports something."""
+    reported = files.check(clips)
+    assert reported and len(reported) == len(set(reported))
     with pytest.raises(InputError):
         for clip in clips:
             for sequence in files.predict(clip).values():
                 for t in range(T):
                     sequence.mask(t)
-    return "\n".join(found)
+    return "\n".join(reported)
 
 
 # PNG: a folder per expression
@@ -179,7 +179,7 @@ def test_all_that_is_missing_or_wrong_is_named(tree, as_zip):
     (tree / "judo" / "10" / "00015.png").write_bytes(b"not a picture")
     save(tree / "judo" / "10" / "00020.png", Image.new("L", (W, H)))
     path = zip_tree(tree, tree.with_name("z.zip")) if as_zip else tree
-    found = problems(Files(path=f"{path}" if as_zip else f"{path}/"))
+    reported = problems(Files(path=f"{path}" if as_zip else f"{path}/"))
     for words in (
         "bear/0: 2 of 3 frames are missing: 00000.png, 00015.png",
         f"bear/1/00000.png: {H}x{W + 1} (HxW), expected the clip's {H}x{W}",
@@ -187,21 +187,22 @@ def test_all_that_is_missing_or_wrong_is_named(tree, as_zip):
         "judo/1/00000.png: values 38, expected a mask of 0/255 or 0/1",
         "judo/10: 00020.png not among the frames of the data set",
     ):
-        assert words in found
-    assert found.count("\n") == 4
+        assert words in reported
+    assert reported.count("\n") == 4
     ignoring = problems(Files(path=f"{path}" if as_zip else f"{path}/", extra="ignore"))
     assert "00020.png" not in ignoring and "judo/10/00015.png: not a PNG file" in ignoring
 
 
 def test_missing_and_extra_names(tree):
     (tree / "bear" / "1").rename(tree / "bear" / "7")
-    found = problems(Files(path=str(tree)))
-    assert "video 'bear': no masks of expression '1'" in found
-    assert "video 'bear': expression '7' is not in the data set (it has 0, 1)" in found
+    reported = problems(Files(path=str(tree)))
+    assert "video 'bear': no masks of expression '1'" in reported
+    assert "video 'bear': expression '7' is not in the data set (it has 0, 1)" in reported
     assert "'7'" not in problems(Files(path=str(tree), extra="ignore"))
     (tree / "bear").rename(tree / "beer")
-    found = problems(Files(path=str(tree)))
-    assert "no masks of video 'bear'; expected a folder of that name" in found and "at the top: beer, judo" in found
+    reported = problems(Files(path=str(tree)))
+    assert "no masks of video 'bear'; expected a folder of that name" in reported
+    assert "at the top: beer, judo" in reported
     expect_truth(Files(path=str(tree)), CLIPS[1:])  # videos that the data set does not list do no harm
 
 
@@ -277,16 +278,16 @@ def test_ids_where_a_mask_is_expected_and_the_reverse(tmp_path, tree):
     bear = CLIPS[:1]
     for i in VIDEOS["bear"]:
         write_ids(tmp_path / "ids" / "bear", i)
-    found = problems(Files(path=str(tmp_path / "ids")), bear)
+    reported = problems(Files(path=str(tmp_path / "ids")), bear)
     assert (
-        "ids/bear/0/00000.png: values 0, 1, 2, 3, expected a mask of 0/255 or 0/1" in found
-        and "`objects: any`" in found
+        "ids/bear/0/00000.png: values 0, 1, 2, 3, expected a mask of 0/255 or 0/1" in reported
+        and "`objects: any`" in reported
     )
     assert Files(path=str(tmp_path / "ids"), objects="any").predict(CLIPS[0])["0"].mask(0).any()
     for frame in FRAMES:
         save(tmp_path / "grey" / "bear" / f"{frame}.png", WAYS["0/255"](truth("bear", "0", 0)))
-    found = problems(Files(path=str(tmp_path / "grey")), bear)
-    assert "grey/bear/00000.png: a 0/255 mask, expected object ids (1 for this expression)" in found
+    reported = problems(Files(path=str(tmp_path / "grey")), bear)
+    assert "grey/bear/00000.png: a 0/255 mask, expected object ids (1 for this expression)" in reported
     np.testing.assert_array_equal(
         Files(path=str(tmp_path / "grey"), objects="any").predict(CLIPS[0])["1"].mask(2), truth("bear", "0", 0)
     )
@@ -339,7 +340,7 @@ def test_rle_wrong(tmp_path):
         data["scores"]["bear"].pop("0")
 
     path = write_rle(tmp_path / "u.json", change=change)
-    found = problems(Files(path=str(path)))
+    reported = problems(Files(path=str(path)))
     for words in (
         "video 'bear', expression '0': not among the `scores`",
         "video 'bear', expression '1': 2 masks, expected a list of 3",
@@ -347,7 +348,7 @@ def test_rle_wrong(tmp_path):
         "video 'judo', expression '1', frame 2: expected null or {",
         f"video 'judo', expression '10', frame 1: damaged: its runs do not add up to {H}x{W} pixels",
     ):
-        assert words in found
+        assert words in reported
     write_rle(path, scores=False, change=lambda d: d["bear"]["0"][1].update(counts="1"))
     assert "expression '0', frame 1: damaged" in problems(Files(path=str(path)))
     path.write_text('{"bear": ')
@@ -395,7 +396,7 @@ def as_probabilities(masks):
 
 FLOATS = {
     "bool": (lambda m: m, None),
-    "bool said": (lambda m: m, "binary"),
+    "bool declared": (lambda m: m, "binary"),
     "0/1": (lambda m: m.astype(np.uint8), "binary"),
     "0/255": (lambda m: m * np.uint8(255), "binary"),
     "uint8": (lambda m: quantise(as_probabilities(m)), None),
@@ -459,9 +460,9 @@ def test_npz_wrong_otherwise(tmp_path):
     with pytest.raises(InputError, match=r"bear/0/masks, frame 1: values 1, 255, expected a mask"):
         Files(path=str(npz), kind="binary").predict(CLIPS[0])["0"].mask(0)
     np.savez(npz, **{"bear/0/masks": np.zeros((T, H, W), bool), "bear/0/scores": [1.0, 2.0], "walrus/0/masks": [1]})
-    found = problems(Files(path=str(npz)))
-    assert "video 'bear': no masks of expression '1'" in found
-    assert "no masks of video 'judo'; it has bear, walrus" in found
+    reported = problems(Files(path=str(npz)))
+    assert "video 'bear': no masks of expression '1'" in reported
+    assert "no masks of video 'judo'; it has bear, walrus" in reported
     np.savez(npz, **{f"bear/{i}/masks": np.zeros((T, H, W), bool) for i in "01"}, **{"bear/1/scores": [1.0, 2.0]})
     assert "bear/1/scores: 2 scores, expected 3, one for every frame" in problems(Files(path=str(npz)), CLIPS[:1])
     np.savez(npz, **{f"bear/{i}/masks": np.array([[[{}] * W] * H] * T, object) for i in "01"})
@@ -489,8 +490,8 @@ def test_pth_chunks(tmp_path):
     write_pth(tmp_path / "soc" / "1.pth", videos=["judo"])
     expect_truth(Files(path=str(tmp_path / "soc"), kind="logits"))
     write_pth(tmp_path / "soc" / "2.pth", videos=["judo"])
-    found = problems(Files(path=str(tmp_path / "soc"), kind="logits"))
-    assert "video 'judo' is in more than one file" in found and "1.pth, " in found
+    reported = problems(Files(path=str(tmp_path / "soc"), kind="logits"))
+    assert "video 'judo' is in more than one file" in reported and "1.pth, " in reported
 
 
 def test_pth_of_tensors_and_bfloat16(tmp_path):
@@ -549,14 +550,14 @@ def test_scores_and_key_frames_from_side_files(tmp_path, tree):
     other["judo"]["10"][1] = float("nan")
     del other["bear"]["0"]
     (tmp_path / "other.json").write_text(json.dumps(other))
-    found = problems(Files(path=str(tree), scores=str(tmp_path / "other.json")))
+    reported = problems(Files(path=str(tree), scores=str(tmp_path / "other.json")))
     for words in (
         "other.json: video 'bear', expression '0': no entry",
         "video 'judo', expression '0': 2 scores, expected 3",
         "video 'judo', expression '1': scores are not a list of 3 numbers",
         "video 'judo', expression '10': score of frame 1 is not finite",
     ):
-        assert words in found
+        assert words in reported
     keys["bear"] = {"0": {"index_info": {"class_index": T}}, "1": 1}
     (tmp_path / "key_frame.json").write_text(json.dumps(keys))
     assert "video 'bear', expression '0': expected a key frame 0..2" in problems(files)
@@ -666,7 +667,7 @@ def test_osvos_by_object(shared):
 
 
 def test_png_module_is_what_reads(tree, monkeypatch):
-    """The fast decoder is really on the way, and Pillow is not."""
+    """The fast decoder is used, and Pillow is not."""
     monkeypatch.setattr(png, "_pillow", None)
     for file in tree.rglob("*.png"):
         out = io.BytesIO(png.encode(np.array(Image.open(file)) > 0)).getvalue()

@@ -22,12 +22,12 @@ from rvos_ensemble.adapters.files import coco_rle
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 HERE = Path(__file__).parents[1] / "helpers"
-SLOW_CASE = 10  # seconds; a longer one hangs
-START = 120  # seconds until a worker has imported everything and made its samples
+SLOW_CASE = 10  # seconds; a longer case counts as hanging
+START = 120  # seconds for the imports and samples of a worker
 
 
 class Worker:
-    """A process that runs cases one by one and says so; it may die or hang."""
+    """A process that runs cases one by one and reports each; it may crash or hang."""
 
     def __init__(self, folder: Path, first: int, last: int):
         self.process = subprocess.Popen(
@@ -67,8 +67,8 @@ class Worker:
 
 
 def run_cases(folder: Path, first: int, last: int) -> list[dict]:
-    """What became of every case; after one that kills or hangs its process, the next one gets a new process."""
-    found = []
+    """The result of every case; after a case that crashes or hangs its process, a new process continues."""
+    results = []
     while first < last:
         worker, patience = Worker(folder, first, last), START
         case = {"case": first, "format": "?", "how": "?"}
@@ -77,52 +77,52 @@ def run_cases(folder: Path, first: int, last: int) -> list[dict]:
                 if "start" in line:
                     case = {"case": line["start"], "format": line["format"], "how": "?"}
                 else:
-                    found.append(line)
+                    results.append(line)
                     first = line["case"] + 1
                 patience = START if line.get("first") else SLOW_CASE
         except TimeoutError:
             worker.end()
-            found.append({**case, "class": "hang", "said": f"longer than {SLOW_CASE} s"})
+            results.append({**case, "class": "hang", "message": f"longer than {SLOW_CASE} s"})
             first = case["case"] + 1
             continue
         code = worker.end()
         if first < last:
-            found.append({**case, "class": "crash", "said": f"exit code {code}"})
+            results.append({**case, "class": "crash", "message": f"exit code {code}"})
             first = case["case"] + 1
-    return found
+    return results
 
 
-def table(found: list[dict]) -> str:
-    classes = ["right", "clear error", *sorted({row["class"] for row in found} - {"right", "clear error"})]
-    counts = Counter((row["format"], row["class"]) for row in found)
+def table(results: list[dict]) -> str:
+    classes = ["right", "clear error", *sorted({row["class"] for row in results} - {"right", "clear error"})]
+    counts = Counter((row["format"], row["class"]) for row in results)
     lines = [f"{'format':24}" + "".join(f"{c:>13}" for c in classes)]
-    for form in dict.fromkeys(row["format"] for row in found):
+    for form in dict.fromkeys(row["format"] for row in results):
         lines.append(f"{form:24}" + "".join(f"{counts[form, c]:13}" for c in classes))
-    total = Counter(row["class"] for row in found)
+    total = Counter(row["class"] for row in results)
     return "\n".join([*lines, f"{'all':24}" + "".join(f"{total[c]:13}" for c in classes)])
 
 
-def expect_right_or_clear(found: list[dict]) -> None:
-    print("\n" + table(found))
-    bad = [row for row in found if row["class"] not in ("right", "clear error")]
+def expect_right_or_clear(results: list[dict]) -> None:
+    print("\n" + table(results))
+    bad = [row for row in results if row["class"] not in ("right", "clear error")]
     assert not bad, "\n".join(map(str, bad[:10]))
 
 
 def test_some_mutations_of_every_format(tmp_path):
-    found = run_cases(tmp_path, 0, 120)
-    assert len(found) == 120
-    expect_right_or_clear(found)
+    results = run_cases(tmp_path, 0, 120)
+    assert len(results) == 120
+    expect_right_or_clear(results)
 
 
 @pytest.mark.slow
 def test_mutations_of_every_format(tmp_path):
-    found = run_cases(tmp_path, 1000, 3000)
-    assert len(found) == 2000 and len({row["format"] for row in found}) >= 20
-    expect_right_or_clear(found)
+    results = run_cases(tmp_path, 1000, 3000)
+    assert len(results) == 2000 and len({row["format"] for row in results}) >= 20
+    expect_right_or_clear(results)
 
 
 def test_the_harness_sees_crashes_and_hangs(tmp_path, monkeypatch):
-    """A worker that dies in case 1 and hangs in case 2 is replaced, both cases are named."""
+    """A worker that crashes in case 1 and hangs in case 2 is replaced; both cases are reported."""
     script = tmp_path / "fuzz_formats.py"
     script.write_text(
         "import json, os, sys, time\n"
@@ -130,12 +130,12 @@ def test_the_harness_sees_crashes_and_hangs(tmp_path, monkeypatch):
         "    print(json.dumps({'start': n, 'format': 'f'}), flush=True)\n"
         "    n == 1 and os.abort()\n"
         "    n == 2 and time.sleep(60)\n"
-        "    print(json.dumps({'case': n, 'format': 'f', 'how': 'x', 'class': 'right', 'said': ''}), flush=True)\n"
+        "    print(json.dumps({'case': n, 'format': 'f', 'how': 'x', 'class': 'right', 'message': ''}), flush=True)\n"
     )
     monkeypatch.setattr(sys.modules[__name__], "HERE", tmp_path)
     monkeypatch.setattr(sys.modules[__name__], "SLOW_CASE", 1)
-    found = run_cases(tmp_path, 0, 5)
-    assert [(row["case"], row["class"]) for row in found] == [
+    results = run_cases(tmp_path, 0, 5)
+    assert [(row["case"], row["class"]) for row in results] == [
         (0, "right"),
         (1, "crash"),
         (2, "hang"),
@@ -148,7 +148,7 @@ def test_the_harness_sees_crashes_and_hangs(tmp_path, monkeypatch):
 
 
 def reference(counts, pixels: int) -> list[int] | None:
-    """The runs of a mask in exact arithmetic, as COCO's `rleFrString` reads them; None where they are none."""
+    """The runs of a mask in exact arithmetic, as COCO's `rleFrString` reads them; None if they are invalid."""
     if isinstance(counts, str):
         runs, i = [], 0
         while i < len(counts):
@@ -184,7 +184,7 @@ def compress(runs: list[int]) -> str:
 
 
 def expect_exact(counts, size: tuple[int, int]) -> None:
-    """InputError, or the very mask; what is handed on is as pycocotools would write it, and read by it."""
+    """InputError, or the exact mask; `plain` gives what pycocotools would write, and can read."""
     runs, rle = reference(counts, size[0] * size[1]), {"size": list(size), "counts": counts}
     if runs is None:
         for read in (coco_rle.decode, coco_rle.plain):
@@ -268,7 +268,7 @@ def test_runs_that_fill_a_mask_for_minutes(drawn):
 
 
 def test_runs_that_wrap():
-    """Sums that are right only modulo 2^64, and a mask of a thousand empty runs."""
+    """Sums that are correct only modulo 2^64, and a mask of a thousand empty runs."""
     expect_exact([9223372036854775807, 9223372036854775807, 3074], (48, 64))
     expect_exact(compress([2**63 - 1, 2**63 - 1, 3074]), (48, 64))
     expect_exact([0] * 1000 + [80], (8, 10))

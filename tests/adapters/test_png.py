@@ -25,7 +25,7 @@ def paeth(a: int, b: int, c: int) -> int:
 
 
 def reference_png(rows: np.ndarray, filters: list[int], bits: int, colour: int, width: int, pieces: int = 1) -> bytes:
-    """Written by the book: rows of bytes uint8 [H, bytes], one filter a row, one byte a pixel."""
+    """Written as the standard says: rows of bytes uint8 [H, bytes], one filter per row, one byte per pixel."""
     raw, above = bytearray(), [0] * rows.shape[1]
     for row, kind in zip(rows.tolist(), filters, strict=True):
         raw.append(kind)
@@ -53,7 +53,7 @@ def saved(image: Image.Image, **options) -> bytes:
 
 
 def same(data: bytes) -> png.Png:
-    """Decodes, and holds it against Pillow."""
+    """Decodes, and compares with Pillow."""
     picture, expected = png.decode(data, "x.png"), by_pillow(data)
     assert picture.values.dtype == np.uint8 and picture.values.flags.c_contiguous
     np.testing.assert_array_equal(picture.values, expected)
@@ -66,7 +66,7 @@ few_values = st.sampled_from([[0, 255], [0, 1], [0, 38], [0, 1, 2, 255], list(ra
 
 @st.composite
 def pictures(draw) -> np.ndarray:
-    """Noise, or mask-like: rows that repeat, with few edges."""
+    """Noise, or images like masks: repeated rows with few edges."""
     height, width, values = draw(sides), draw(sides), draw(few_values)
     if draw(st.booleans()):
         return draw(arrays(np.uint8, (height, width), elements=st.sampled_from(values)))

@@ -1,4 +1,4 @@
-"""Every setting of every component, step, protocol, rule and training: a wrong value is told in a sentence."""
+"""Every setting of every component, step, protocol, rule and training: a wrong value is reported in a sentence."""
 
 import math
 
@@ -59,7 +59,7 @@ TABLES = {
 
 
 def minimal(defaults):
-    """What must be given; no such file is there."""
+    """The required settings; no such file exists."""
     needed = {key for key, known in defaults.items() if default_of(known) == REQUIRED}
     special = {"inputs": ["a", "b"], "scores_from": ["a"], "threshold": 1}
     return {key: special.get(key, "missing.json") for key in needed}
@@ -75,24 +75,24 @@ def problems_of(make):
     return []
 
 
-def tell(make, given):
+def expect_named(make, values):
     """Tries every wrong value of every setting; the sentences name the setting."""
-    before = set(problems_of(lambda: make(given)))
-    for key in [k for k in given] + ["unknown", "self", "name", "0", LONG]:
+    before = set(problems_of(lambda: make(values)))
+    for key in [k for k in values] + ["unknown", "self", "name", "0", LONG]:
         for value in VALUES:
-            found = problems_of(lambda key=key, value=value: make({**given, key: value}))
-            new = [p for p in found if p not in before]
+            problems = problems_of(lambda key=key, value=value: make({**values, key: value}))
+            new = [p for p in problems if p not in before]
             named = key if len(key) < 100 else "xxx"
             first = value[0] if isinstance(value, list) and value else value
-            told = first[:50] if isinstance(first, str) and first.strip() else named  # a file that is not there
-            assert not new or any(named in p or told in p for p in new), (key, value, new)
+            message = first[:50] if isinstance(first, str) and first.strip() else named  # a file that does not exist
+            assert not new or any(named in p or message in p for p in new), (key, value, new)
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_setting_says_what_it_may_be(name):
+def test_every_setting_declares_its_kind(name):
     assert defaults_problem(TABLES[name]) is None
     for key, known in TABLES[name].items():
-        assert isinstance(known, Setting), f"{key} has a plain default: say what it may be"
+        assert isinstance(known, Setting), f"{key} has a plain default: declare its kind"
         assert known.expected and known.spelling in ("text", "names", "yaml")
         assert default_of(known) == REQUIRED or known.problem(known.default) is None
         if key in TEXTS and (name, key) not in (("op:vote", "weights"), ("op:average", "weights")):
@@ -102,36 +102,36 @@ def test_every_setting_says_what_it_may_be(name):
 @pytest.mark.parametrize("name", CLASSES)
 def test_components(name):
     component = CLASSES[name]
-    given = {**defaults_of(component.defaults), **minimal(component.defaults)}
-    tell(lambda settings: component(**settings), given)
+    values = {**defaults_of(component.defaults), **minimal(component.defaults)}
+    expect_named(lambda settings: component(**settings), values)
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_steps(op):
-    given = {**defaults_of(OPS[op].defaults), **minimal(OPS[op].defaults)}
-    tell(lambda settings: OPS[op]("s", **settings), given)
+    values = {**defaults_of(OPS[op].defaults), **minimal(OPS[op].defaults)}
+    expect_named(lambda settings: OPS[op]("s", **settings), values)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_of_key_frames(rule):
-    tell(lambda settings: settings_of({"rule": rule, **settings}), defaults_of(RULES[rule]))
+    expect_named(lambda settings: settings_of({"rule": rule, **settings}), defaults_of(RULES[rule]))
 
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_trainings(name):
     defaults = TABLES[name]
-    tell(lambda settings: merge_settings(defaults, settings, "train"), defaults_of(defaults))
+    expect_named(lambda settings: merge_settings(defaults, settings, "train"), defaults_of(defaults))
 
 
 def test_grouping():
-    tell(lambda settings: grouping.check_settings(settings, "grouping"), defaults_of(grouping.SETTINGS))
+    expect_named(lambda settings: grouping.check_settings(settings, "grouping"), defaults_of(grouping.SETTINGS))
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_what_stands_on_the_command_line_is_read_or_refused(name):
+def test_values_of_the_command_line_are_read_or_refused(name):
     for known in TABLES[name].values():
-        for given in ("", "x", "exp #2", "no", "~", "&x", "*x", "[1, 2", "{a: 1", "1:2:3", "!!python/x", "1e9999", "["):
-            problems_of(lambda known=known, given=given: known.problem(known.read(given)))
+        for line in ("", "x", "exp #2", "no", "~", "&x", "*x", "[1, 2", "{a: 1", "1:2:3", "!!python/x", "1e9999", "["):
+            problems_of(lambda known=known, line=line: known.problem(known.read(line)))
 
 
 # ------------------------------------------------------------------------------------------------ through a recipe
@@ -184,30 +184,30 @@ def test_tables_of_a_recipe(group):
         problems_of(lambda value=value: build(**{group: {**CONFIG[group], kind[0]: {kind[1]: value}}}))
 
 
-def test_all_that_is_wrong_with_a_component_or_step_is_told_together():
+def test_all_problems_of_a_component_or_step_are_reported_together():
     flow = CLASSES["propagator:flow"]
-    found = problems_of(lambda: flow(max_side=3, preset="slow", learn=2, edge_radius=-1, appearence=1))
-    assert [next(k for k in flow.defaults if f"`{k}`" in p) for p in found[1:]] == [
+    problems = problems_of(lambda: flow(max_side=3, preset="slow", learn=2, edge_radius=-1, appearence=1))
+    assert [next(k for k in flow.defaults if f"`{k}`" in p) for p in problems[1:]] == [
         *("max_side", "preset", "learn", "edge_radius")
     ]
-    assert "did you mean `appearance`" in found[0]
-    found = problems_of(
+    assert "did you mean `appearance`" in problems[0]
+    problems = problems_of(
         lambda: OPS["vote"](
             *("v",),
             **{"inputs": ["a", "b"], "weights": [1], "threshold": [1], "across": "expressions", "leftover": "last"},
             **{"grouping": {"rule": "file", "file": "/", "min_iou": math.nan}, "treshold": 1},
         )
     )
-    told = "\n".join(found)
+    message = "\n".join(problems)
     for words in ("treshold", "`threshold` is [1]", "`leftover` is 'last'", "1 weights for 2 masks", "min_iou", "/"):
-        assert words in told
+        assert words in message
     aot = CLASSES["propagator:aot"]
-    found = problems_of(
+    problems = problems_of(
         lambda: aot(weights=None, batch=0, device="tpu", tta={"scales": [], "flop": 1}, pack=True, variant="aotx")
     )
-    told = "\n".join(found)
+    message = "\n".join(problems)
     for words in ("`weights` must be given", "`batch` is 0", "`device` is 'tpu'", "scales", "flop", "aotx"):
-        assert words in told
+        assert words in message
 
 
 # ------------------------------------------------------------------------------------------------- the kinds themselves
@@ -242,7 +242,7 @@ def test_kinds_of_settings(known, right, wrong):
 
 
 @pytest.mark.parametrize(
-    ("known", "given", "value"),
+    ("known", "written", "value"),
     [
         (text(), "exp #2", "exp #2"),
         (text(), "no", "no"),
@@ -264,5 +264,5 @@ def test_kinds_of_settings(known, right, wrong):
         (anything(3), "2024-01-01", "2024-01-01"),
     ],
 )
-def test_how_a_value_of_the_command_line_is_read(known, given, value):
-    assert known.read(given) == value
+def test_how_a_value_of_the_command_line_is_read(known, written, value):
+    assert known.read(written) == value

@@ -1,4 +1,4 @@
-"""`shapes`: the same bytes every time, and the difficulties it promises."""
+"""`shapes`: the same bytes every time, and the difficulties that it documents."""
 
 import hashlib
 import json
@@ -44,34 +44,34 @@ def bytes_of(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory) -> Shapes:
-    """The data set as the README's first command gets it."""
+    """The data set as in the first command of the README."""
     dataset = Shapes(root=str(tmp_path_factory.mktemp("shapes") / "default"))
     dataset.prepare()
     return dataset
 
 
 def shot_of(index: int, seed: int = 0, frames: int = 24, size=SIZE, split: str = "test", level: str | None = None):
-    """A clip as `Shapes` draws it."""
+    """A clip as `Shapes` renders it."""
     return benchmark_clip(split, seed, index, level, times(frame_numbers(index, frames)), size)
 
 
 @pytest.fixture(scope="module")
 def scenes():
     """{kind of staged scene: (scene, ids [T, H, W], areas [T, objects], first and last image)}, at the easy level."""
-    found = {}
+    result = {}
     for index in range(0, 24, 2):
         scene = compose("test", 0, index, "easy")
         kind = scene.name.split("_", 2)[2]
-        if kind not in found:
+        if kind not in result:
             pictures = list(draw(scene, np.linspace(0, 1, 24), (90, 160)))
-            found[kind] = (
+            result[kind] = (
                 scene,
                 np.stack([p.ids for p in pictures]),
                 np.stack([p.areas for p in pictures]),
                 (pictures[0].image, pictures[-1].image),
             )
-    assert found.keys() == {"odd_one_out", *(make.__name__ for make in STAGED)}
-    return found
+    assert result.keys() == {"odd_one_out", *(make.__name__ for make in STAGED)}
+    return result
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
@@ -132,10 +132,10 @@ def test_sentences_come_in_pairs_but_for_one_clip(default):
 def test_auto_groups_them_by_the_object_that_their_true_masks_show(default):
     for clip in default.clips():
         truth = {e.id: clip.truth.read(e.id) for e in clip.expressions}
-        found = group_expressions(clip, [truth])
+        result = group_expressions(clip, [truth])
         objects = {e.id: np.stack([truth[e.id].mask(t) for t in range(len(clip))]).tobytes() for e in clip.expressions}
-        assert clip.in_pairs and len(found) == len(set(objects.values()))
-        assert all(len({objects[i] for i in group}) == 1 for group in found)
+        assert clip.in_pairs and len(result) == len(set(objects.values()))
+        assert all(len({objects[i] for i in group}) == 1 for group in result)
 
 
 def test_staged_and_free_scenes_take_turns_at_all_levels(default):
@@ -166,12 +166,12 @@ def test_levels_differ_in_what_makes_them_difficult():
 
 
 def test_no_clip_of_one_split_is_in_another():
-    found = {}
+    result = {}
     for split in SPLITS:
         for seed, index in np.ndindex(6, 40):
             scene = compose(split, seed, index, "easy")
-            found.setdefault((scene.texture, scene.things), []).append((split, seed, index))
-    assert all(len(places) == 1 for places in found.values()) and len(found) == 3 * 6 * 40
+            result.setdefault((scene.texture, scene.things), []).append((split, seed, index))
+    assert all(len(places) == 1 for places in result.values()) and len(result) == 3 * 6 * 40
 
 
 def test_another_split_and_level_are_other_files(tmp_path):
@@ -310,9 +310,9 @@ def test_a_killed_run_leaves_nothing_half_made(tmp_path):
 
 def test_two_at_once_render_once(tmp_path):
     runs = [start(tmp_path / "r", TINY) for _ in range(2)]
-    said = [run.communicate(timeout=60)[1] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
-    assert sorted("rendering" in text for text in said) == [False, True]
+    errors = [run.communicate(timeout=60)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert sorted("rendering" in text for text in errors) == [False, True]
     Shapes(root=str(tmp_path / "alone"), **TINY).prepare()
     assert bytes_of(tmp_path / "r") == bytes_of(tmp_path / "alone")
 

@@ -1,4 +1,4 @@
-"""`shapes` on disk: damaged files are rendered again, those of others are never deleted, nothing is left over."""
+"""`shapes` on disk: damaged files are rendered again, files of others are never deleted, no leftovers remain."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def failure(call) -> str:
 
 
 def flip(path):
-    """One bit, and neither length nor time say so."""
+    """Flips one bit without changing length or time."""
     status, raw = path.stat(), bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
@@ -107,8 +107,8 @@ def test_data_of_somebody_else_in_the_same_layout_is_never_deleted(tmp_path):
     (mine / LIST).parent.mkdir(parents=True)
     (mine / LIST).write_text(json.dumps({"videos": {"0062f687f1": {"expressions": {}, "frames": []}}}))
     before = files_of(tmp_path)
-    told = failure(open_shapes(mine).prepare)
-    assert f"{mine}: " in told and f"files of another origin, such as {LIST}" in told and "`data.root`" in told
+    message = failure(open_shapes(mine).prepare)
+    assert f"{mine}: " in message and f"files of another origin, such as {LIST}" in message and "`data.root`" in message
     picture = mine / "valid/JPEGImages/0062f687f1/00000.jpg"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"x")
@@ -145,8 +145,8 @@ def test_a_full_disk_names_the_folder_and_leaves_nothing(tmp_path, rendered):
     if mounted.returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
-        told = failure(open_shapes(disk / "deep" / "r").prepare)
-        assert f"{disk}/deep/r: cannot be written: No space left on device" in told
+        message = failure(open_shapes(disk / "deep" / "r").prepare)
+        assert f"{disk}/deep/r: cannot be written: No space left on device" in message
         assert list(disk.iterdir()) == []
         subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
         open_shapes(disk / "deep" / "r").prepare()
@@ -180,10 +180,9 @@ except InputError as error:
             folder.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    clips, told = done.stdout.splitlines()
-    assert (
-        lock.exists() and clips == "2" and told.endswith("or give another `data.root`") and "Permission denied" in told
-    )
+    clips, message = done.stdout.splitlines()
+    assert lock.exists() and clips == "2"
+    assert message.endswith("or give another `data.root`") and "Permission denied" in message
 
 
 def test_an_intact_rendering_is_verified_in_no_time(root, monkeypatch):
@@ -193,4 +192,4 @@ def test_an_intact_rendering_is_verified_in_no_time(root, monkeypatch):
         started = time.perf_counter()
         open_shapes(root).prepare()
         seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.02, "a look at its files"
+    assert min(seconds) < 0.02, "only a check of its files"

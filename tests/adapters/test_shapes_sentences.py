@@ -1,4 +1,4 @@
-"""The sentences of `shapes` are true, of one object alone: read off the drawn ids, not off what made them."""
+"""The sentences of `shapes` are true of one object alone, judged by the rendered ids, not by the scene."""
 
 import re
 
@@ -22,7 +22,7 @@ def shoot(seed: int, index: int, level=None, frames: int = 24, split: str = "tra
 
 
 class Seen:
-    """What the ids of a clip tell about each of its objects; nothing is taken from paths."""
+    """What the ids of a clip show about each of its objects; paths are not used."""
 
     def __init__(self, ids: np.ndarray, count: int, columns: bool = False):
         masks = np.stack([ids == k for k in range(1, count + 1)], axis=1)  # [T, N, H, W]
@@ -47,7 +47,7 @@ class Seen:
         return bool(self.free[self.areas[:, k] > 0, k].all())
 
     def path(self, k: int) -> np.ndarray:
-        """Centres of the frames in which the object is seen, [t, 2]."""
+        """Centres in the frames that show the object, [t, 2]."""
         return self.centres[self.areas[:, k] > 0, k]
 
     def shift(self, k: int) -> np.ndarray:
@@ -66,22 +66,22 @@ def returned(seen: Seen, k: int) -> float:
 
 
 def growth(seen: Seen, k: int) -> float:
-    """Of the area from the first to the last frame, in octaves."""
+    """Growth of the area from the first to the last frame, in octaves."""
     return float(np.log2(seen.areas[-1, k] / seen.areas[0, k]))
 
 
 def gone(seen: Seen, k: int, when=slice(None)) -> float:
-    """Share of the object's greatest area that is missing in these frames at least once."""
+    """The largest share of the object's area that is missing in any of these frames."""
     return float(1 - seen.areas[when, k].min() / seen.areas[:, k].max())
 
 
 def cut(seen: Seen, k: int, when=slice(None)) -> bool:
-    """Whether in these frames almost nothing is left of it at the edge; others may be hidden, which is not leaving."""
+    """Whether almost nothing of it remains at the edge in one of these frames; a hidden object has not left."""
     alone = seen.edge[when, k] & ~seen.meets[when, k]
     return not seen.columns and bool((alone & (seen.areas[when, k] < 0.03 * seen.areas[:, k].max())).any())
 
 
-# what is said: (how much of it an object shows, what is enough, what another of the same name may show at most)
+# claim: (how much of it an object shows, how much is enough, how much a namesake may show at most)
 MEANINGS = {
     "that moves to the left": (lambda s, k: -s.shift(k)[0], 0.25, 0.25),
     "that moves to the right": (lambda s, k: s.shift(k)[0], 0.25, 0.25),
@@ -110,30 +110,30 @@ GROWTH = {"that comes closer": 1, "that gets larger": 1, "that goes away": -1, "
 
 
 def parse(text: str) -> tuple[str, str]:
-    """(noun, what is said of it) of a sentence.
+    """(noun, claim about it) of a sentence.
 
     >>> parse("the fastest red star"), parse("the dotted one that leaves"), parse("the thing at the top")
     (('red star', 'fastest'), ('dotted one', 'that leaves'), ('thing', 'at the top'))
     """
-    found = re.fullmatch(r"the (?:(\w+est) )?(.+?)(?: ((?:that|at|on) .+))?", text)
-    return found[2], found[1] or found[3] or ""
+    match = re.fullmatch(r"the (?:(\w+est) )?(.+?)(?: ((?:that|at|on) .+))?", text)
+    return match[2], match[1] or match[3] or ""
 
 
-def named(noun: str, looks) -> list[int]:
-    """Objects (from 0) whose looks have every word of the noun."""
+def named(noun: str, appearances) -> list[int]:
+    """Objects (from 0) whose appearance has every word of the noun."""
     words = [word for word in noun.split() if word not in ("one", "thing")]
-    return [k for k, look in enumerate(looks) if all(w in (look.shape, look.colour, look.pattern) for w in words)]
+    return [k for k, a in enumerate(appearances) if all(w in (a.shape, a.colour, a.pattern) for w in words)]
 
 
 def check(shot) -> dict[str, int]:
-    """Asserts the truth of every sentence of a clip; returns how often each thing was said and checked."""
-    looks = [thing.appearance for thing in shot.scene.objects]
-    seen, said = Seen(shot.ids, len(looks), len(looks) < len(shot.scene.things)), {}
+    """Asserts that every sentence of a clip is true; returns how often each claim was checked."""
+    appearances = [thing.appearance for thing in shot.scene.objects]
+    seen, counts = Seen(shot.ids, len(appearances), len(appearances) < len(shot.scene.things)), {}
     texts = [sentence.text for sentence, _ in shot.expressions]
     assert len(set(texts)) == len(texts)
     for sentence, own in shot.expressions:
         k, (noun, what) = own - 1, parse(sentence.text)
-        fit = named(noun, looks)
+        fit = named(noun, appearances)
         assert k in fit and set(sentence.text.split()) <= set(VOCABULARY), sentence.text
         others = [j for j in fit if j != k and seen.areas[:, j].any()]
         where = f"{shot.scene.name}: object {own}, {sentence.text!r}"
@@ -181,12 +181,12 @@ def check(shot) -> dict[str, int]:
             lengths = {i: np.hypot(*np.diff(seen.path(i) * HEIGHTS, axis=0).T).sum() for i in (k, *others)}
             if seen.all_free(k):
                 assert all(lengths[k] > lengths[j] for j in others if seen.all_free(j)), where
-        elif what in ("that spins", "that does not turn"):  # ids do not show it: the scene says so
+        elif what in ("that spins", "that does not turn"):  # ids do not show it, but the scene does
             turns = {i: abs(shot.scene.objects[i].turn) for i in (k, *others)}
             assert turns[k] == (max if "spins" in what else min)(turns.values()), where
             assert (turns[k] > 2) == ("spins" in what), where
-        said[what] = said.get(what, 0) + 1
-    return said
+        counts[what] = counts.get(what, 0) + 1
+    return counts
 
 
 @settings(max_examples=60, deadline=None)
@@ -207,13 +207,13 @@ def test_sentences_are_true_of_many_clips():
         check(shoot(7, index, most=12))
 
 
-def test_everything_is_said_and_every_word_is_used():
-    said, words = {}, set()
+def test_every_claim_and_every_word_occurs():
+    counts, words = {}, set()
     for index in range(150):
         shot = shoot(3, index, frames=8, most=12)
         words |= {word for sentence, _ in shot.expressions for word in sentence.text.split()}
         for what, times in check(shot).items():
-            said[what] = said.get(what, 0) + times
+            counts[what] = counts.get(what, 0) + times
     assert words == set(VOCABULARY) and len(VOCABULARY) == len(words) <= 120
     assert {
         *MEANINGS,
@@ -224,12 +224,12 @@ def test_everything_is_said_and_every_word_is_used():
         "smallest",
         "fastest",
         "that spins",
-    } <= said.keys()
+    } <= counts.keys()
     assert {*SHAPES, *COLOURS, *PATTERNS} <= words
 
 
-def test_a_clip_that_is_drawn_out_of_order_is_called_a_lie():
-    """The checker itself: what is true forwards is not true backwards, and other ids are other objects."""
+def test_the_checker_rejects_a_clip_in_another_order():
+    """Sentences that are true forwards are not true backwards, or with permuted ids."""
     lies = caught = 0
     for index in range(30):
         shot = shoot(5, index, frames=12)

@@ -1,4 +1,4 @@
-"""The simulated segmenters that other tests fuse: they fail as they say."""
+"""The simulated segmenters that other tests fuse have the errors that they describe."""
 
 import cv2
 import numpy as np
@@ -33,14 +33,14 @@ def folder(default, tmp_path_factory):
 
 
 def shot_of(index: int, seed: int = 0):
-    """A clip as `Shapes` draws it."""
+    """A clip as `Shapes` renders it."""
     return benchmark_clip("test", seed, index, None, times(frame_numbers(index, 24)), (180, 320))
 
 
 @pytest.fixture(scope="module")
 def judged(default, folder):
     """{model: [(by_appearance, IoU with the truth [T], P [T] or None, masks and truth [T, H, W])]}, from files."""
-    found = {name: [] for name in SEGMENTERS}
+    by_model = {name: [] for name in SEGMENTERS}
     for index, clip in enumerate(default.clips()):
         sentences = [sentence for sentence, _ in shot_of(index).expressions]
         truth = {e.id: np.stack([clip.truth.read(e.id).mask(t) for t in range(len(clip))]) for e in clip.expressions}
@@ -50,8 +50,8 @@ def judged(default, folder):
             for sentence, (i, sequence) in zip(sentences, prediction.items(), strict=True):
                 masks = np.stack([sequence.mask(t) for t in range(len(clip))])
                 quality = np.array([iou(m, g) for m, g in zip(masks, truth[i], strict=True)])
-                found[name].append((sentence.by_appearance, quality, sequence.scores, masks, truth[i]))
-    return found
+                by_model[name].append((sentence.by_appearance, quality, sequence.scores, masks, truth[i]))
+    return by_model
 
 
 def test_every_format_is_read_and_labelled(default, folder):
@@ -126,7 +126,7 @@ def test_models_fail_mostly_where_others_do_not(judged):
 
 
 def changes(rows) -> float:
-    """Share of steps at which the mask becomes another while the truth does not."""
+    """Share of steps at which the mask changes to another object while the truth does not."""
     broken, all_ = 0, 0
     for _, _, _, masks, truth in rows:
         for t in range(1, len(masks)):
@@ -144,13 +144,13 @@ def test_uninext_and_referformer_flicker_and_soc_does_not(judged):
 
 def test_soc_loses_motion_for_long_stretches(judged):
     def lost(by_appearance):
-        return np.mean([(q < 0.3).mean() > 0.4 for look, q, *_ in judged["soc"] if look == by_appearance])
+        return np.mean([(q < 0.3).mean() > 0.4 for appearance, q, *_ in judged["soc"] if appearance == by_appearance])
 
     assert lost(False) > 0.2 > lost(True)
 
 
 def test_uninext_is_wrong_frame_by_frame(judged):
-    """Its errors come and go: the longest wrong run is short beside the total of wrong frames."""
+    """Its errors are intermittent: the longest wrong run is short compared with all wrong frames."""
 
     def share_of_neighbours(name):
         wrong = [q < 0.3 for _, q, *_ in judged[name]]
@@ -161,7 +161,7 @@ def test_uninext_is_wrong_frame_by_frame(judged):
 
 def test_edges_of_mutr_are_ragged(judged):
     def roughness(name):
-        """Length of the outline against that of the truth, where the object is found."""
+        """Length of the outline relative to that of the truth, where the object is detected."""
         ratios = []
         for _, quality, _, masks, truth in judged[name]:
             for t in np.flatnonzero((quality > 0.6) & truth.any((1, 2)))[::4]:

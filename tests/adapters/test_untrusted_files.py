@@ -1,4 +1,4 @@
-"""Files that nobody vouches for: every fault that was found by attacking the readers is a sentence, or reads right."""
+"""Untrusted files: every fault that attacks on the readers revealed is reported in a sentence, or read correctly."""
 
 import json
 import os
@@ -44,11 +44,11 @@ def no_hang():
 
 
 def refused(arguments, capsys) -> str:
-    """What the command line says of wrong input."""
+    """The message of the command line about wrong input."""
     code = run_ensemble.main(arguments)
-    said = capsys.readouterr()
-    assert code == 2 and "Traceback" not in said.err + said.out
-    return said.err
+    message = capsys.readouterr()
+    assert code == 2 and "Traceback" not in message.err + message.out
+    return message.err
 
 
 def failure(function) -> str:
@@ -67,9 +67,9 @@ class Blank:
 CLIP = Clip("a", tuple(FRAMES), tuple(Expression("a", str(i), "it") for i in range(3)), Blank())
 
 
-def told(files) -> str:
-    """All that `check` and `inspect` say, where predict says something too."""
-    found = [*files.check([CLIP]), *files.inspect(CLIP)]
+def reported(files) -> str:
+    """All that `check` and `inspect` report, if `predict` fails too."""
+    problems = [*files.check([CLIP]), *files.inspect(CLIP)]
 
     def everything():
         for sequence in files.predict(CLIP).values():
@@ -77,8 +77,8 @@ def told(files) -> str:
                 sequence.masks[t]
 
     failure(everything)
-    assert found
-    return "\n".join(dict.fromkeys(found))
+    assert problems
+    return "\n".join(dict.fromkeys(problems))
 
 
 def dump(path: Path, content) -> Path:
@@ -112,7 +112,7 @@ def dump(path: Path, content) -> Path:
 def test_runs_that_are_none(tmp_path, counts):
     rle = {"size": [H, W], "counts": counts}
     path = dump(tmp_path / "m.json", {"a": {str(i): [None] * (T - 1) + [rle] for i in range(3)}})
-    assert told(Files(path=str(path))).count(f"{path}: video 'a'") == 3
+    assert reported(Files(path=str(path))).count(f"{path}: video 'a'") == 3
     own = dump(tmp_path / "p.json", {"a": {FRAMES[0]: [{**rle, "score": 0.5}]}})
     (problem,) = Proposals(path=str(own)).check([CLIP])
     assert str(own) in problem and "proposal 0" in problem
@@ -122,14 +122,14 @@ def test_runs_that_are_none(tmp_path, counts):
 def test_sizes_that_are_none(tmp_path, size):
     rle = {"size": size, "counts": [H * W]}
     path = dump(tmp_path / "m.json", {"a": {str(i): [rle] * T for i in range(3)}})
-    assert "expected the clip's" in told(Files(path=str(path)))
+    assert "expected the clip's" in reported(Files(path=str(path)))
 
 
 def test_a_sum_that_wraps_is_told_by_check(tiny, capsys):
     rles = [{"size": [H, W], "counts": [2**63 - 1, 2**63 - 1, H * W + 2]}] * T
     path = dump(tiny.root / "wraps.json", {c: {str(i): rles for i in range(3)} for c in tiny.clips})
-    said = refused(["check", *tiny.arguments, f"sources.mutr.path={path}"], capsys)
-    assert "frame 0: damaged: its runs do not add up" in said
+    message = refused(["check", *tiny.arguments, f"sources.mutr.path={path}"], capsys)
+    assert "frame 0: damaged: its runs do not add up" in message
 
 
 def a2d(folder: Path, counts, **changes) -> list[str]:
@@ -146,8 +146,8 @@ def a2d(folder: Path, counts, **changes) -> list[str]:
     "counts", [[0] * 1000 + [80], [0] * 10**6 + [80], WRAPS, [80.0], [HUGE]], ids=lambda c: str(c)[:9]
 )
 def test_evaluation_of_runs_that_are_none(tmp_path, capsys, counts):
-    said = refused(a2d(tmp_path, counts), capsys)
-    assert "pred.json: [0], image 'v': damaged" in said
+    message = refused(a2d(tmp_path, counts), capsys)
+    assert "pred.json: [0], image 'v': damaged" in message
 
 
 def test_empty_runs_mean_what_they_say(tmp_path, capsys):
@@ -222,14 +222,15 @@ def test_mask_dict_of_mevis(tmp_path):
 )
 def test_scores_that_are_none(tiny, capsys, scores, words):
     path = dump(tiny.root / "s.json", {c: {str(i): scores for i in range(3)} for c in tiny.clips})
-    said = refused(["check", *tiny.arguments, f"sources.soc.scores={path}"], capsys)
-    assert f"{path}: video 'a', expression '0'" in said and words in said
+    message = refused(["check", *tiny.arguments, f"sources.soc.scores={path}"], capsys)
+    assert f"{path}: video 'a', expression '0'" in message and words in message
 
 
 @pytest.mark.parametrize("key", [2.0, True, "2", [2], {"index_info": [2]}, {"index_info": {"class_index": 1.0}}, HUGE])
 def test_key_frames_that_are_none(tiny, key):
     path = dump(tiny.root / "k.json", {"a": {str(i): key for i in range(3)}})
-    assert "expected a key frame 0..4" in told(Files(path=str(tiny.root / "predictions" / "soc"), key_frames=str(path)))
+    soc = tiny.root / "predictions" / "soc"
+    assert "expected a key frame 0..4" in reported(Files(path=str(soc), key_frames=str(path)))
 
 
 @pytest.mark.parametrize("about", ["{", "[]", '{"label": 3}', '{"label": ["x"]}', "\xff", '{"label": "a\\nb"}'])
@@ -260,8 +261,8 @@ def test_a_damaged_remark_is_told_by_check(tiny, capsys, about):
 def test_json_is_read_strictly(tmp_path, text, words):
     path = tmp_path / "x.json"
     path.write_bytes(text)
-    said = failure(lambda: json_text.read_json(path))
-    assert said.startswith(f"{path}: ") and words in said
+    message = failure(lambda: json_text.read_json(path))
+    assert message.startswith(f"{path}: ") and words in message
 
 
 def test_duplicate_keys_of_many_are_found_quickly():
@@ -334,8 +335,8 @@ def test_a_member_that_unpacks_to_hundreds_of_megabytes(tiny, capsys):
     path = zip_of(tiny, change=lambda data: data + bytes(png.MAX_BYTES))
     assert path.stat().st_size < 2 << 20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    said = refused(["check", *tiny.arguments, f"sources.soc.path={path}", "sources.soc.scores=null"], capsys)
-    assert f"{path}:a/0/00000.png: 268," in said and "was not unpacked" in said
+    message = refused(["check", *tiny.arguments, f"sources.soc.path={path}", "sources.soc.scores=null"], capsys)
+    assert f"{path}:a/0/00000.png: 268," in message and "was not unpacked" in message
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
     clips = [Clip(name, CLIP.frames, CLIP.expressions, Blank()) for name in tiny.clips]
     (problem,) = submission.check(path, clips, "")
@@ -369,7 +370,7 @@ def test_headers_of_zips(tiny, offset, value):
     path = patched(zip_of(tiny), CENTRAL, offset, value[:2] if offset == 8 else value)
     if value[:2] == b"\x00\x08":
         patched(path, CENTRAL, 46, b"\xff")
-    assert str(path) in told(Files(path=str(path)))
+    assert str(path) in reported(Files(path=str(path)))
     assert submission.check(path, [CLIP], "")
 
 
@@ -377,7 +378,7 @@ def test_a_name_twice(tiny):
     path = zip_of(tiny)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning):
         archive.writestr("a/0/00000.png", b"again")
-    assert "a/0/00000.png: twice in the zip" in told(Files(path=str(path)))
+    assert "a/0/00000.png: twice in the zip" in reported(Files(path=str(path)))
 
 
 def test_scores_under_a_damaged_name(tmp_path):
@@ -386,7 +387,7 @@ def test_scores_under_a_damaged_name(tmp_path):
     data = (tmp_path / "m.npz").read_bytes()
     at = data.rindex(b"a/0/scores.npy")
     (tmp_path / "m.npz").write_bytes(data[:at] + b"a/0/tcores.npy" + data[at + 14 :])
-    assert "damaged: a/0/tcores.npy" in told(Files(path=str(tmp_path / "m.npz")))
+    assert "damaged: a/0/tcores.npy" in reported(Files(path=str(tmp_path / "m.npz")))
 
 
 def test_names_that_nothing_reads(tiny):
@@ -399,7 +400,7 @@ def test_names_that_nothing_reads(tiny):
     for part in (soc / "Annotations" / "a" / "0" / f"{FRAMES[0]}.png", soc / "Annotations" / "a"):
         part.rename(tiny.root / "moved")
         os.symlink(part.name, part)
-        assert f"{part}" in told(Files(path=str(soc)))
+        assert f"{part}" in reported(Files(path=str(soc)))
         part.unlink()
         (tiny.root / "moved").rename(part)
     long = Clip("a", CLIP.frames, (Expression("a", "n" * 230, "it"),), Blank())
@@ -420,8 +421,8 @@ def test_all_damaged_masks_of_a_clip_at_once(tiny, capsys):
     files = [tiny.mask_file("soc", "a", str(i), frame) for i in range(3) for frame in FRAMES[1:]]
     for file in files:
         file.write_bytes(file.read_bytes()[:-20])
-    said = refused(["check", *tiny.arguments], capsys)
-    assert all(f"{file}: damaged PNG" in said for file in files) and len(files) == 12
+    message = refused(["check", *tiny.arguments], capsys)
+    assert all(f"{file}: damaged PNG" in message for file in files) and len(files) == 12
     source = Files(path=str(tiny.root / "predictions" / "soc"))
     assert len(source.inspect(CLIP)) == 12 and source.inspect(Clip("b", CLIP.frames, CLIP.expressions, Blank())) == []
 
@@ -471,14 +472,14 @@ def test_headers_of_arrays(tmp_path, head):
         for i in range(3):
             archive.writestr(f"a/{i}/masks.npy", data)
     for kind in (None, "prob"):
-        assert f"{path}: a/0/masks" in told(Files(path=str(path), kind=kind))
+        assert f"{path}: a/0/masks" in reported(Files(path=str(path), kind=kind))
 
 
 def test_scores_of_another_shape_are_not_unpacked(tmp_path):
     arrays = {f"a/{i}/masks": np.zeros((T, H, W), bool) for i in range(3)}
     np.savez_compressed(tmp_path / "m.npz", **arrays, **{"a/0/scores": np.zeros((T, 10**7), np.float32)})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert "expected 5 numbers, one for every frame" in told(Files(path=str(tmp_path / "m.npz")))
+    assert "expected 5 numbers, one for every frame" in reported(Files(path=str(tmp_path / "m.npz")))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
@@ -515,9 +516,9 @@ def test_tensors_that_are_plain(tmp_path, change, crc):
     finally:
         torch.serialization.set_crc32_options(True)
     assert files.check([CLIP]) == [] and files.inspect(CLIP) == []
-    found = files.predict(CLIP)["2"]
-    np.testing.assert_array_equal(found.mask(1), (logits()[1] > 0).numpy())
-    assert found.scores.tolist() == torch.linspace(0, 1, T).tolist()
+    sequence = files.predict(CLIP)["2"]
+    np.testing.assert_array_equal(sequence.mask(1), (logits()[1] > 0).numpy())
+    assert sequence.scores.tolist() == torch.linspace(0, 1, T).tolist()
 
 
 @pytest.mark.parametrize(
@@ -536,17 +537,18 @@ def test_tensors_that_are_plain(tmp_path, change, crc):
 )
 def test_tensors_that_are_not(tmp_path, masks):
     path = tmp_path / "m.pth"
-    assert f"{path}: video 'a', expression '0'" in told(save_pth(path, masks))
+    assert f"{path}: video 'a', expression '0'" in reported(save_pth(path, masks))
 
 
 @pytest.mark.parametrize("scores", [torch.ones(T, 1), torch.ones(T, dtype=torch.bool), "12345", {"0": 1}, [HUGE] * T])
 def test_scores_in_pth_that_are_none(tmp_path, scores):
-    assert "score" in told(save_pth(tmp_path / "m.pth", logits(), scores))
+    assert "score" in reported(save_pth(tmp_path / "m.pth", logits(), scores))
 
 
 def test_names_that_are_no_texts(tmp_path):
     torch.save({"a": {i: {"mask_logits": logits()} for i in range(3)}}, tmp_path / "m.pth")
-    assert "the name of an expression is 0, expected a text" in told(Files(path=str(tmp_path / "m.pth"), kind="logits"))
+    files = Files(path=str(tmp_path / "m.pth"), kind="logits")
+    assert "the name of an expression is 0, expected a text" in reported(files)
 
 
 def damage(path: Path) -> None:
@@ -562,7 +564,7 @@ def test_a_flipped_bit_in_a_torch_file(tmp_path, capsys):
     files = save_pth(tmp_path / "m.pth", torch.rand(T, H, W) * 9 - 4)
     assert files.inspect(CLIP) == []
     damage(tmp_path / "m.pth")
-    assert "m.pth: damaged: Bad CRC-32" in told(files)
+    assert "m.pth: damaged: Bad CRC-32" in reported(files)
     torch.save({"state_dict": {"w": torch.rand(1000)}}, tmp_path / "w.pth")
     damage(tmp_path / "w.pth")
     assert "w.pth: damaged: Bad CRC-32" in refused(["weights", "verify", str(tmp_path / "w.pth")], capsys)
@@ -620,8 +622,8 @@ def test_weights_whose_names_are_no_texts(tmp_path, name):
 
 def test_weights_are_detached(tmp_path):
     torch.save({"module.w": torch.nn.Parameter(torch.ones(3))}, tmp_path / "w.pth")
-    found = read_weights(tmp_path / "w.pth")
-    assert type(found["w"]) is torch.Tensor and not found["w"].requires_grad
+    weights = read_weights(tmp_path / "w.pth")
+    assert type(weights["w"]) is torch.Tensor and not weights["w"].requires_grad
     torch.save({"module.w": torch.ones(3), "w": torch.zeros(3)}, tmp_path / "w.pth")
     assert "holds 'w' twice" in failure(lambda: read_weights(tmp_path / "w.pth"))
 

@@ -1,4 +1,4 @@
-"""The frames of a video: taken out whole and verified, or not there; a video that lacks some is refused."""
+"""The frames of a video are extracted completely and verified, or not at all; an incomplete video is refused."""
 
 import json
 import os
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_video(path, code="MJPG", frames=T, size=(H, W)):
-    """Noise, so that every frame takes its share of the file."""
+    """Noise, so that all frames need similar space in the file."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, size[::-1])
     assert writer.isOpened()
     rng = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def video(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A function that mounts a disk of some size, which is gone after the test."""
+    """A function that mounts a disk of a given size, which is removed after the test."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -90,13 +90,13 @@ def test_a_whole_video_is_taken_and_one_cut_off_is_refused(name, code, tmp_path)
     shutil.rmtree(tmp_path / "cache")
     for share in (0.5, 0.98):
         write_video(path, code)
-        told = failure(data_of(cut(path, share)).clips)
-        assert told.startswith(f"{path}: ") and "cut off" in told
-        assert re.search(rf"\d+ of {T} frames could be read|not a video|bytes are missing at its end", told)
+        message = failure(data_of(cut(path, share)).clips)
+        assert message.startswith(f"{path}: ") and "cut off" in message
+        assert re.search(rf"\d+ of {T} frames could be read|not a video|bytes are missing at its end", message)
         assert not (tmp_path / "cache").exists()
 
 
-def test_what_can_be_read_of_a_damaged_video_is_taken_where_that_is_wanted(video, capsys):
+def test_readable_frames_of_a_damaged_video_are_used_on_request(video, capsys):
     cut(video, 0.5)
     assert f"of {T} frames could be read" in failure(data_of(video).prepare)
     (clip,) = data_of(video, partial=True).clips()
@@ -105,7 +105,7 @@ def test_what_can_be_read_of_a_damaged_video_is_taken_where_that_is_wanted(video
     assert "data.partial=true" in failure(data_of(video).prepare), "the entry of the one is not that of the other"
 
 
-def test_a_frame_in_the_middle_that_cannot_be_decoded_is_told(video):
+def test_a_frame_in_the_middle_that_cannot_be_decoded_is_reported(video):
     data = bytearray(video.read_bytes())
     start = data.index(b"\xff\xd8\xff", len(data) // 2)
     data[start : start + 300] = bytes(300)
@@ -116,7 +116,7 @@ def test_a_frame_in_the_middle_that_cannot_be_decoded_is_told(video):
 @pytest.mark.parametrize(
     "damage", ["delete", "flip", "cut", "add", "no stamp", "stamp", "number of stamp", "as before"]
 )
-def test_an_entry_that_is_not_as_it_was_made_is_made_again(video, damage, monkeypatch):
+def test_an_altered_entry_is_created_again(video, damage, monkeypatch):
     (clip,) = data_of(video).clips()
     folder, before = entry_of(video), clip.fingerprint
     frame, stamp = folder / "00007.jpg", folder / "frames.json"
@@ -138,9 +138,9 @@ def test_an_entry_that_is_not_as_it_was_made_is_made_again(video, damage, monkey
     elif damage == "stamp":
         stamp.write_text("[]")
     elif damage == "number of stamp":
-        told = json.loads(stamp.read_text())
-        del told["files"]["00019.jpg"]
-        stamp.write_text(json.dumps(told))
+        message = json.loads(stamp.read_text())
+        del message["files"]["00019.jpg"]
+        stamp.write_text(json.dumps(message))
     else:  # an entry as earlier versions left them: incomplete, and nobody knew
         stamp.unlink()
         frame.unlink()
@@ -150,7 +150,7 @@ def test_an_entry_that_is_not_as_it_was_made_is_made_again(video, damage, monkey
     assert len(list(folder.iterdir())) == T + 1
 
 
-def test_an_intact_entry_is_only_looked_at(video, monkeypatch):
+def test_an_intact_entry_is_only_checked(video, monkeypatch):
     (clip,) = data_of(video).clips()
     reads = []
     digest = atomic_folder.content_hash
@@ -174,20 +174,20 @@ def test_files_of_others_in_an_entry_are_never_deleted(video):
     assert mine.read_text() == "x"
 
 
-def test_a_full_disk_is_told_and_nothing_stays(video, small_disk):
+def test_a_full_disk_is_reported_and_leaves_nothing(video, small_disk):
     disk = small_disk("48k")
-    told = failure(data_of(video, cache=str(disk / "cache")).clips)
-    assert str(disk) in told and "No space left on device" in told and "`data.cache`" in told
+    message = failure(data_of(video, cache=str(disk / "cache")).clips)
+    assert str(disk) in message and "No space left on device" in message and "`data.cache`" in message
     assert list(disk.iterdir()) == []
     subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
     (clip,) = data_of(video, cache=str(disk / "cache")).clips()
     assert len(clip) == T and clip.inspect() == []
 
 
-def test_a_cache_that_cannot_be_written_is_told(video, tmp_path):
+def test_a_cache_that_cannot_be_written_is_reported(video, tmp_path):
     (tmp_path / "file").write_text("x")
-    told = failure(data_of(video, cache=str(tmp_path / "file" / "cache")).clips)
-    assert "cannot be written: Not a directory" in told and "file/cache" in told
+    message = failure(data_of(video, cache=str(tmp_path / "file" / "cache")).clips)
+    assert "cannot be written: Not a directory" in message and "file/cache" in message
     data_of(video).prepare()
 
 
@@ -198,18 +198,18 @@ def test_a_refused_run_leaves_nothing(video, settings):
     assert [p.name for p in video.parent.iterdir()] == ["a.avi"]
 
 
-def test_a_sentence_with_half_a_character_is_told_with_its_place(video):
-    told = failure(lambda: data_of(video, expressions=["good", "bad \udcff"]).clips())
-    assert "expressions" in told and "bad \\udcff" in told
-    told.encode()
+def test_a_sentence_with_half_a_character_is_reported_with_its_place(video):
+    message = failure(lambda: data_of(video, expressions=["good", "bad \udcff"]).clips())
+    assert "expressions" in message and "bad \\udcff" in message
+    message.encode()
 
 
-def test_a_name_that_results_cannot_carry_is_told(tmp_path):
+def test_a_name_that_results_cannot_carry_is_reported(tmp_path):
     write_video(tmp_path / "a.avi")
     odd = os.fsencode(tmp_path) + b"/caf\xe9.avi"
     os.rename(tmp_path / "a.avi", odd)
-    told = failure(lambda: data_of(Path(os.fsdecode(odd))).clips())
-    assert "not UTF-8" in told
+    message = failure(lambda: data_of(Path(os.fsdecode(odd))).clips())
+    assert "not UTF-8" in message
     long = write_video(tmp_path / ("x" * 230 + ".avi"))
     assert len(data_of(long).clips()[0]) == T
 
@@ -239,7 +239,7 @@ def wait_for_frames(path, process):
         time.sleep(0.01)
 
 
-def test_what_a_killed_extraction_leaves_goes_with_the_next_and_that_of_a_live_one_stays(video):
+def test_leftovers_of_a_killed_extraction_are_removed_and_those_of_a_running_one_are_not(video):
     killed = start(video)
     wait_for_frames(video, killed)
     killed.send_signal(signal.SIGKILL)
@@ -278,7 +278,7 @@ class Noise:
 
 
 @pytest.mark.parametrize("kind", overlays.KINDS)
-def test_an_overlay_that_a_full_disk_cut_short_is_told(kind, small_disk, monkeypatch):
+def test_an_overlay_that_a_full_disk_cut_short_is_reported(kind, small_disk, monkeypatch):
     clip = Clip("a", tuple(map(str, range(30))), (Expression("a", "0", "x"),), Noise())
     masks = MaskSequence.binary(np.zeros((30, H, W), bool))
     assert overlays.encode(clip, masks, kind) == overlays.encode(clip, masks, kind)
@@ -290,11 +290,11 @@ def test_an_overlay_that_a_full_disk_cut_short_is_told(kind, small_disk, monkeyp
 
 
 @pytest.mark.parametrize("kind", overlays.KINDS)
-def test_an_overlay_with_fewer_frames_than_the_clip_is_told(kind, monkeypatch):
+def test_an_overlay_with_fewer_frames_than_the_clip_is_reported(kind, monkeypatch):
     clip = Clip("a", tuple(map(str, range(4))), (Expression("a", "0", "x"),), Noise())
     masks = MaskSequence.binary(np.zeros((4, H, W), bool))
     pictures = overlays._pictures
-    monkeypatch.setattr(overlays, "_pictures", lambda *given: list(pictures(*given))[:3])
+    monkeypatch.setattr(overlays, "_pictures", lambda *arguments: list(pictures(*arguments))[:3])
     if kind == "gif":
         monkeypatch.setattr(np, "full", lambda *_: np.array([100] * 3, np.int32))
     assert "wrote 3 of the 4 frames of clip 'a'" in failure(lambda: overlays.encode(clip, masks, kind))

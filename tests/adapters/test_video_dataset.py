@@ -1,4 +1,4 @@
-"""A video file of one's own: its frames as they were written, and the demo from the command line."""
+"""A video file: its frames are read as they were written, and the demo runs from the command line."""
 
 import json
 
@@ -27,7 +27,7 @@ class Red(Adapter):
 
 @pytest.fixture(scope="module")
 def clip_file(tmp_path_factory):
-    """An mp4 of a red block that moves 5 pixels a frame over grey."""
+    """An mp4 of a red block that moves 5 pixels per frame over grey."""
     path = tmp_path_factory.mktemp("video") / "my clip.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (W, H))
     assert writer.isOpened()
@@ -64,7 +64,7 @@ def test_every_second_frame(clip_file, tmp_path):
     assert np.abs(clip.read(3).astype(int) - picture(6)).mean() < 6
 
 
-def test_frames_are_taken_out_once(clip_file, tmp_path):
+def test_frames_are_extracted_once(clip_file, tmp_path):
     data = open_video(clip_file, tmp_path)
     (clip,) = data.clips()
     times = [p.stat().st_mtime_ns for p in clip.images.paths]
@@ -86,7 +86,7 @@ def test_frames_are_taken_out_once(clip_file, tmp_path):
         (lambda folder: text_file(folder), "not a video that OpenCV can read"),
     ],
 )
-def test_what_is_no_video_is_named(make, words, tmp_path):
+def test_a_file_that_is_no_video_is_named(make, words, tmp_path):
     with pytest.raises(InputError, match=words):
         open_video(make(tmp_path), tmp_path).clips()
     assert not list((tmp_path / "cache").glob("*"))
@@ -98,7 +98,7 @@ def text_file(folder):
     return path
 
 
-def test_a_step_of_nothing_is_refused(clip_file, tmp_path):
+def test_a_step_of_zero_is_refused(clip_file, tmp_path):
     with pytest.raises(InputError, match="`every` is 0"):
         open_video(clip_file, tmp_path, every=0).clips()
 
@@ -127,14 +127,12 @@ def test_the_demo_writes_masks_and_an_overlay(clip_file, tmp_path, capsys):
         while overlay.read()[0]:
             frames += 1
         assert frames == T
-    told = json.loads((out / "manifest.json").read_text())
-    assert told["config"]["data"]["dataset"] == "video" and told["config"]["overlays"] == "mp4"
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["config"]["data"]["dataset"] == "video" and manifest["config"]["overlays"] == "mp4"
 
 
-def test_what_is_said_goes_before_what_is_implied(clip_file):
-    _, config = loading.resolve(
-        ["recipe=single", f"data.video={clip_file}", "data.expressions=[x]", "overlays=gif"]
-    )
+def test_explicit_settings_take_precedence_over_implied_ones(clip_file):
+    _, config = loading.resolve(["recipe=single", f"data.video={clip_file}", "data.expressions=[x]", "overlays=gif"])
     assert config["overlays"] == "gif" and config["data"]["dataset"] == "video"
     _, config = loading.resolve(["recipe=single"])
     assert config.get("overlays") is None and config["data"]["dataset"] == "shapes"

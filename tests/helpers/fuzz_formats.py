@@ -1,6 +1,6 @@
-"""A worker that feeds mutated files of every format to what reads them: `python fuzz_formats.py FOLDER FIRST LAST`.
+"""A worker that feeds mutated files of every format to their readers: `python fuzz_formats.py FOLDER FIRST LAST`.
 
-It prints a line of json before and after each case, so that whoever started it sees which one it died or hung in.
+It prints a line of JSON before and after each case, so that its parent knows the case in which it crashed or hung.
 """
 
 import contextlib
@@ -46,11 +46,11 @@ FRAMES = ("00000", "00005", "00015")
 IDS = ("0", "1")
 JSON = [*BYTES[:5], *[change_json] * 12]
 ZIP = [*BYTES, *[change_zip] * 4, *[repack_zip] * 4]
-LIMIT = 1 << 30  # bytes that one case may add to what the process takes
+LIMIT = 1 << 30  # bytes by which one case may increase the memory of the process
 
 
 class Blank:
-    """Frames that are only a size."""
+    """Frames that have only a size."""
 
     size = (H, W)
 
@@ -68,8 +68,8 @@ def truth(i, t) -> np.ndarray:
 
 
 def rle(mask: np.ndarray) -> dict:
-    found = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": [int(n) for n in found["size"]], "counts": found["counts"].decode()}
+    encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(n) for n in encoded["size"]], "counts": encoded["counts"].decode()}
 
 
 def grey(values: np.ndarray, **options) -> bytes:
@@ -93,20 +93,20 @@ def scores(i) -> list[float]:
 
 
 def read_files(folder: Path, **settings):
-    """As a run does: everything that `check` and `inspect` let pass must be readable."""
+    """Reads as a run does: everything that `check` and `inspect` accept must be readable."""
     files = Files(path=str(folder / "m"), **settings)
     files.label()
     files.traits(CLIP)
-    found = [*files.check([CLIP]), *files.inspect(CLIP)]
+    problems = [*files.check([CLIP]), *files.inspect(CLIP)]
     try:
         files.fingerprint(CLIP)
         prediction = files.predict(CLIP)
         values = {i: [s.masks[t].tolist() for t in range(T)] for i, s in prediction.items()}
     except InputError as error:
-        if not found:
-            raise AssertionError(f"check and inspect let pass what fails: {error}") from error
-    if found:
-        raise InputError(found)
+        if not problems:
+            raise AssertionError(f"check and inspect accept what fails: {error}") from error
+    if problems:
+        raise InputError(problems)
     for i, s in prediction.items():
         assert s.size == (H, W) and len(s) == T and not s.problems(CLIP, i, "m")
     notes = {i: dict(s.notes) for i, s in prediction.items()}
@@ -116,30 +116,30 @@ def read_files(folder: Path, **settings):
 
 def read_proposals(folder: Path, name: str, **settings):
     source = Proposals(path=str(folder / name), **settings)
-    if found := [*source.check([CLIP]), *source.inspect(CLIP)]:
-        raise InputError(found)
+    if problems := [*source.check([CLIP]), *source.inspect(CLIP)]:
+        raise InputError(problems)
     return {i: ([s.masks[t].tolist() for t in range(T)], s.scores.tolist()) for i, s in source.predict(CLIP).items()}
 
 
 def read_clips(dataset):
-    found = []
+    clips = []
     for clip in dataset.clips():
         if problems := [*clip.problems(), *clip.inspect()]:
             raise InputError(problems)
         truths = {e.id: clip.truth.read(e.id) if clip.truth else None for e in clip.expressions}
         masks = {i: None if s is None else [s.mask(t).tolist() for t in range(len(s))] for i, s in truths.items()}
-        found.append((clip.name, clip.frames, [(e.id, e.text, e.objects) for e in clip.expressions], masks))
-    return found
+        clips.append((clip.name, clip.frames, [(e.id, e.text, e.objects) for e in clip.expressions], masks))
+    return clips
 
 
 def read_evaluation(folder: Path):
-    found = A2DSentencesProtocol().evaluate(folder / "gt.json", folder / "pred.json")
-    return json.dumps(found.summary), found.rows.to_csv() if hasattr(found, "rows") else ""
+    result = A2DSentencesProtocol().evaluate(folder / "gt.json", folder / "pred.json")
+    return json.dumps(result.summary), result.rows.to_csv() if hasattr(result, "rows") else ""
 
 
 def read_submission(folder: Path):
-    if found := submission.check(folder / "s.zip", [CLIP], ""):
-        raise InputError(found)
+    if problems := submission.check(folder / "s.zip", [CLIP], ""):
+        raise InputError(problems)
     return "fits"
 
 
@@ -297,10 +297,10 @@ class Format:
 
     Attributes:
         make: writes a sample into a folder.
-        read: what its reader makes of it, to be compared.
-        files: those that are changed.
-        mutations: that suit them.
-        legal: names of changes after which another result can be right; None for all, since nothing guards the values.
+        read: reads them; its result is compared.
+        files: those that are mutated.
+        mutations: suitable mutations.
+        legal: names of mutations after which another result can be correct; None for all, if nothing verifies values.
     """
 
     make: object
@@ -390,7 +390,7 @@ FORMATS = {
 
 
 class Runner:
-    """Runs cases; a sample of each format is made once."""
+    """Runs cases; a sample of each format is created once."""
 
     def __init__(self, folder: Path):
         self.folder, self.expected = folder, {}
@@ -405,7 +405,7 @@ class Runner:
         return at
 
     def run(self, number: int) -> dict:
-        """One case: its number decides everything."""
+        """Runs one case, which its number determines completely."""
         names = list(FORMATS)
         name, rng = names[number % len(names)], random.Random(number)
         form, at = FORMATS[name], self.folder / "case" / str(number)
@@ -413,25 +413,25 @@ class Runner:
         path = rng.choice(sorted(at.glob(form.files)))
         how = mutate(path, form.mutations, rng)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        kind, said = self.classify(form, at, path, how, self.expected[name])
+        kind, message = self.classify(form, at, path, how, self.expected[name])
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
         if grown > LIMIT:
-            kind, said = "memory", f"{grown:,} bytes: {said}"
+            kind, message = "memory", f"{grown:,} bytes: {message}"
         shutil.rmtree(at)
-        return {"case": number, "format": name, "how": how, "class": kind, "said": said[:600]}
+        return {"case": number, "format": name, "how": how, "class": kind, "message": message[:600]}
 
     def classify(self, form: Format, at: Path, path: Path, how: str, expected) -> tuple[str, str]:
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                found = form.read(at)
+                result = form.read(at)
         except InputError as error:
             text = str(error)
-            text.encode()  # half a character in a message would end whoever prints it
+            text.encode()  # a lone surrogate in a message would make printing fail
             named = path.name in text or str(at) in text
             return ("clear error", text) if named else ("unnamed", text)
         except BaseException as error:
             return "exception", f"{type(error).__name__}: {error}"
-        if found == expected:
+        if result == expected:
             return "right", "as without the change"
         legal = form.legal is None or how in form.legal
         return ("right", "other values, which are legal") if legal else ("silent", "another result")
@@ -441,7 +441,7 @@ def main(folder: str, first: str, last: str) -> None:
     runner, out, names = Runner(Path(folder)), sys.stdout, list(FORMATS)
     for number in range(int(first), int(last)):
         name = names[number % len(names)]
-        new = name not in runner.expected  # its sample has to be made, for which no time is set
+        new = name not in runner.expected  # its sample has to be created, which has no time limit
         print(json.dumps({"start": number, "format": name, "first": new}), file=out, flush=True)
         print(json.dumps(runner.run(number)), file=out, flush=True)
 

@@ -1,4 +1,4 @@
-"""Seeded mutations of files: of bytes, of json, of the headers of zips, of arrays and tensors."""
+"""Seeded mutations of files: bytes, JSON, headers of zips, arrays and tensors."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-NESTED = "\0nested\0"  # stands for lists in each other, which json.dumps would not write
+NESTED = "\0nested\0"  # placeholder for deeply nested lists, which json.dumps cannot write
 HUGE = 10**400
 VALUES = [
     None,
@@ -72,7 +72,7 @@ BYTES = [flip, flip, flip, cut, cut, insert, delete, overwrite, text]
 
 
 def change_json(data: bytes, rng: random.Random) -> bytes:
-    """Values of other types and sizes, keys that are missing or there twice, somewhere in the tree."""
+    """Values of other types and sizes, and missing or duplicate keys, somewhere in the tree."""
     content = json.loads(data)
     for _ in range(rng.choice([1, 1, 1, 3])):
         places = [(c, k) for c in _containers(content) for k in (c if isinstance(c, dict) else range(len(c)))]
@@ -107,7 +107,7 @@ def _containers(content, depth: int = 0):
             yield from _containers(value, depth + 1)
 
 
-FIELDS = {  # of a zip's headers: offset, bytes
+FIELDS = {  # of the headers of a zip: (offset, bytes)
     b"PK\x03\x04": [(4, 2), (6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2), (30, 1)],
     b"PK\x01\x02": [(6, 2), (8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (32, 2), (42, 4), (46, 1)],
     b"PK\x05\x06": [(8, 2), (10, 2), (12, 4), (16, 4), (20, 2)],
@@ -115,7 +115,7 @@ FIELDS = {  # of a zip's headers: offset, bytes
 
 
 def change_zip(data: bytes, rng: random.Random) -> bytes:
-    """A field of a header: versions, flags, methods, checksums, sizes, places, names."""
+    """Changes a header field: version, flags, method, checksum, size, offset or name."""
     magic = rng.choice(list(FIELDS))
     places = [i for i in range(len(data) - 3) if data[i : i + 4] == magic]
     if not places:
@@ -128,7 +128,7 @@ def change_zip(data: bytes, rng: random.Random) -> bytes:
 
 
 def repack_zip(data: bytes, rng: random.Random) -> bytes:
-    """A member twice, missing, renamed, encrypted by its flag, or with a name that is not UTF-8."""
+    """A duplicate, missing or renamed member, one with the encryption flag, or a name that is not UTF-8."""
     try:
         members = [
             (i.filename, zipfile.ZipFile(io.BytesIO(data)).read(i))
@@ -156,17 +156,17 @@ def repack_zip(data: bytes, rng: random.Random) -> bytes:
     with zipfile.ZipFile(out, "w", method) as archive:
         for name, content in members:
             archive.writestr(zipfile.ZipInfo(name), content, method)
-    found = out.getvalue()
+    data = out.getvalue()
     if what == 5:
-        at = found.index(b"PK\x01\x02")
-        found = (
-            found[: at + 8]
+        at = data.index(b"PK\x01\x02")
+        data = (
+            data[: at + 8]
             + struct.pack("<H", rng.choice([1, 0x800]))
-            + found[at + 10 : at + 46]
+            + data[at + 10 : at + 46]
             + b"\xff"
-            + found[at + 47 :]
+            + data[at + 47 :]
         )
-    return found
+    return data
 
 
 def change_array(array: np.ndarray, rng: random.Random) -> np.ndarray:
@@ -195,7 +195,7 @@ def change_npz(data: bytes, rng: random.Random) -> bytes:
 
 
 def change_npy_header(data: bytes, rng: random.Random) -> bytes:
-    """The text of a header, with checksums that fit."""
+    """Changes the text of an array header; checksums stay correct."""
     out = io.BytesIO()
     archive = zipfile.ZipFile(io.BytesIO(data))
     chosen = rng.choice(archive.namelist())
@@ -219,7 +219,7 @@ class Odd(torch.Tensor):
 
 
 def change_tensor(tensor: torch.Tensor, rng: random.Random):
-    """Another kind of tensor, or none at all."""
+    """Another kind of tensor, or no tensor."""
     flat = tensor.detach().float()
     makers = [
         lambda: torch.nn.Parameter(flat),
@@ -256,7 +256,7 @@ def change_tensor(tensor: torch.Tensor, rng: random.Random):
 
 
 def change_pth(data: bytes, rng: random.Random) -> bytes:
-    """A value or a name somewhere in a file of torch.save."""
+    """Changes a value or a name in a file of torch.save."""
     content = torch.load(io.BytesIO(data), weights_only=True)
     places = [(c, k) for c in _containers(content) for k in (c if isinstance(c, dict) else range(len(c)))]
     holder, key = rng.choice(places)
@@ -275,21 +275,21 @@ def change_pth(data: bytes, rng: random.Random) -> bytes:
 
 
 def change_safetensors(data: bytes, rng: random.Random) -> bytes:
-    """The header alone: names, types, shapes and places."""
+    """Changes the header: names, types, shapes and offsets."""
     length = struct.unpack("<Q", data[:8])[0]
     head = change_json(data[8 : 8 + length], rng) if rng.random() < 0.7 else flip(data[8 : 8 + length], rng)
     return struct.pack("<Q", len(head)) + head + data[8 + length :]
 
 
 def mutate(path: Path, mutations: list, rng: random.Random) -> str:
-    """Changes a file, and says how."""
+    """Changes a file; returns the name of the mutation."""
     before = path.read_bytes()
     for _ in range(20):
         chosen = rng.choice(mutations)
         try:
             after = chosen(before, rng)
         except (ValueError, TypeError, RuntimeError, OverflowError, NotImplementedError, AttributeError, KeyError):
-            continue  # this change cannot be made of this file
+            continue  # this mutation is impossible for this file
         if after != before:
             path.write_bytes(after)
             return chosen.__name__

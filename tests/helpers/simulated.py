@@ -1,18 +1,18 @@
 """Simulated segmenters, on `shapes`: imperfect masks in the manner of the models of the 2023 winner.
 
-They look at the truth and spoil it, so that there is something to fuse that costs no time. Each fails in the way that
-is known of its model, at the rates below. They say how a pipeline behaves, never how good a model is.
+They corrupt the ground truth, which gives masks to fuse at no cost. Each has the known errors of its model, at the
+rates below. They show how a pipeline behaves, not how good a model is.
 
     model             fails by
-    soc               losing sentences about motion: it follows another object for a long stretch of the video
-    mutr              ragged edges; its score is the same in every frame, so it has none to give
-    referformer       flicker: frames that are missing or partial, and short switches to another object
-    uninext           grounding every frame by itself: good edges, but the object changes from frame to frame, most of
-                      all where a single frame cannot tell (twins, motion)
-    uninext_convnext  the same, a little worse, with its own errors
+    soc               misunderstanding motion: it follows another object for a long part of the video
+    mutr              ragged edges; its score is the same in every frame, so that it has no score per frame
+    referformer       flicker: missing or partial masks, and short switches to another object
+    uninext           grounding every frame independently: good edges, but the object changes from frame to frame,
+                      especially where a single frame is ambiguous (twins, motion)
+    uninext_convnext  the same, slightly worse, with its own errors
 
-They draw their errors independently, but what is hard is hard for all: some sentences (`HARD`), and frames in which
-little of the object is seen. All may see something else while the object is out of sight, as the real ones do.
+Their errors are independent, but the same cases are difficult for all: some sentences (`HARD`), and frames that show
+little of the object. While the object is not visible, each may segment something else, as the real models do.
 """
 
 from __future__ import annotations
@@ -26,31 +26,27 @@ import numpy as np
 from rvos_ensemble.adapters.datasets.shapes.grounds import smooth_noise
 from rvos_ensemble.adapters.datasets.shapes.things import Scene
 
-NOWHERE = -1000.0  # margin of a pixel that no object is near
-HARD, EASY, HARD_SHARE = (
-    2.0,
-    0.67,
-    0.25,
-)  # how much oftener hard and easy sentences are taken wrongly; how many are hard
-ROWS = 180  # lengths below are pixels of a picture this high
+NOWHERE = -1000.0  # margin of a pixel that is far from all objects
+HARD, EASY, HARD_SHARE = 2.0, 0.67, 0.25  # factors of the error rates of hard and easy sentences; share of hard ones
+ROWS = 180  # lengths below are pixels in an image of this height
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """How often and how far a simulated model is wrong.
+    """The error rates of a simulated model.
 
     Attributes:
         seed: of its own errors.
-        wrong: chance that a sentence is taken for another object over 40 to 100 % of the video: (look, motion).
-        switch: chance, each frame, of a switch to another object: (look, motion).
+        wrong: probability of following another object for 40 to 100 % of the video, by sentences (appearance, motion).
+        switch: probability per frame of a switch to another object, by sentences (appearance, motion).
         switch_length: mean length of such a switch, frames.
-        miss: chance, each frame, of no mask.
-        part: chance, each frame, that a piece of the object is missing.
-        merge: chance, each frame, that a neighbour is included.
-        ghost: chance that another object is taken while this one is out of sight.
-        edge: error of the outline in blots of 22 pixels, standard deviation in pixels.
+        miss: probability per frame of an empty mask.
+        part: probability per frame that a part of the object is missing.
+        merge: probability per frame that a neighbour is included.
+        ghost: probability of segmenting another object while this one is not visible.
+        edge: error of the outline in blobs of 22 pixels, standard deviation in pixels.
         memory: correlation of that error from frame to frame.
-        ragged: error of the outline in blots of 5 pixels, standard deviation in pixels.
+        ragged: error of the outline in blobs of 5 pixels, standard deviation in pixels.
         doubt: noise of the score, in logits; None for a model without scores.
     """
 
@@ -94,13 +90,13 @@ SEGMENTERS = {
 
 @dataclass(frozen=True)
 class View:
-    """A drawn clip as the segmenters see it.
+    """A rendered clip as the segmenters see it.
 
     Attributes:
-        scene: what it was drawn from.
-        ids: uint8 [T, H, W], the object seen at each pixel.
+        scene: its scene.
+        ids: uint8 [T, H, W], the visible object at each pixel.
         margins: float32 [T, objects + 1, H, W]; signed distance to each object's outline in pixels, positive inside.
-            Entry 0, for no object, is far outside everywhere.
+            Entry 0, for no object, is very negative everywhere.
     """
 
     scene: Scene
@@ -118,28 +114,28 @@ class View:
         return cls(scene, ids, margins)
 
     def rival(self, t: int, own: int) -> int:
-        """The object most easily taken for object `own` at frame t: its twin, else the nearest in sight, else 0."""
-        look = self.scene.objects[own - 1].appearance
+        """The object most easily confused with object `own` at frame t: its twin, the nearest visible one, or 0."""
+        appearance = self.scene.objects[own - 1].appearance
         seen = [k for k in range(1, self.margins.shape[1]) if k != own and self.margins[t, k].max() > 0]
-        twins = [k for k in seen if self.scene.objects[k - 1].appearance == look]
+        twins = [k for k in seen if self.scene.objects[k - 1].appearance == appearance]
         own_mask = self.margins[t, own] > 0
         if twins or not own_mask.any():
             return (twins or seen or [0])[0]
         return max(seen, key=lambda k: self.margins[t, k][own_mask].max(), default=0)
 
     def strain(self, own: int) -> np.ndarray:
-        """How hard each frame is, float [T]: 1 where object `own` is seen best, up to 3 where little of it is seen."""
+        """Difficulty of each frame, float [T]: 1 where object `own` is most visible, up to 3 where it is hidden."""
         areas = (self.ids == own).sum((1, 2))
         return 3 - 2 * np.sqrt(areas / max(areas.max(), 1))
 
 
 def segment(model: Segmenter, view: View, own: int, by_appearance: bool, seed: Sequence[int]):
-    """What the model makes of a sentence.
+    """The prediction of a model for a sentence.
 
     Args:
-        model: which.
+        model: the model.
         view: the clip.
-        own: id of the object that the sentence is about.
+        own: id of the object that the sentence refers to.
         by_appearance: whether one frame is enough to understand the sentence.
         seed: of the clip and the sentence.
 
@@ -168,7 +164,7 @@ def _targets(model: Segmenter, view: View, own: int, by_appearance: bool, diffic
     targets, other = [], 0
     for t in range(length):
         seen = (view.margins[t, own] > 0).any()
-        keeps = other and t and lost[t - 1] and (view.margins[t, other] > 0).any()  # the same other object for as long
+        keeps = other and t and lost[t - 1] and (view.margins[t, other] > 0).any()  # keeps the same other object
         other = other if keeps else view.rival(t, own)
         if missed[t] or (not seen and not lost[t] and not ghost[t]):
             targets.append(0)
@@ -197,7 +193,7 @@ def _margins(model: Segmenter, view: View, targets: list[int], rng):
 
 
 def _half_plane(margin: np.ndarray, rng) -> np.ndarray:
-    """Signed distance to a line that cuts off 15 to 60 % of the mask, float32 [H, W]."""
+    """Signed distance to a line that separates 15 to 60 % of the mask, float32 [H, W]."""
     angle = rng.uniform(0, 2 * np.pi)
     ys, xs = np.mgrid[: margin.shape[0], : margin.shape[1]]
     along = np.float32(np.cos(angle) * xs + np.sin(angle) * ys)
@@ -205,7 +201,7 @@ def _half_plane(margin: np.ndarray, rng) -> np.ndarray:
 
 
 def _scores(model: Segmenter, view: View, own: int, targets: list[int], masks: np.ndarray, rng) -> np.ndarray:
-    """P: grows with the true quality, but a model is more than half convinced of a wrong object too, and P is noisy."""
+    """P grows with the true quality, but is more than half as high for a wrong object, and noisy."""
     length = len(masks)
     offset, drift, noise = rng.normal(), np.cumsum(rng.normal(size=length)) / np.sqrt(length), rng.normal(size=length)
     scores = []

@@ -1,4 +1,4 @@
-"""Files of simulated predictions, each model in another format, so that `predictions=FOLDER` reads them all.
+"""Files of simulated predictions, each model in another format; `predictions=FOLDER` reads all of them.
 
     soc               soc/Annotations/CLIP/EXPRESSION/FRAME.png   soc.scores.json
     mutr              mutr.zip of such a tree                     no scores
@@ -6,7 +6,7 @@
     uninext           uninext.json, COCO RLE                      uninext.scores.json
     uninext_convnext  a tree, as soc                              uninext_convnext.scores.json
 
-Beside each lies NAME.about.json with the label that tables show.
+Each has a file NAME.about.json with the label for tables.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Writer:
         self.scores: dict[str, dict[str, list[float]]] = {}
 
     def add(self, clip: str, expression: str, names: list[str], margins: np.ndarray, scores: np.ndarray | None) -> None:
-        """Takes float32 margins [T, H, W], positive inside the mask, and P of each frame, where there is any."""
+        """Adds float32 margins [T, H, W], positive inside the mask, and P of each frame, if the model has it."""
         self.write(clip, expression, names, margins)
         if scores is not None:
             self.scores.setdefault(clip, {})[expression] = [round(float(p), 4) for p in scores]
@@ -46,7 +46,7 @@ class Writer:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Writes what stands beside the masks."""
+        """Writes the scores and the label."""
         if self.scores:
             self._json(f"{self.model}.scores.json", self.scores)
         self._json(f"{self.model}.about.json", {"label": LABEL})
@@ -96,7 +96,7 @@ class Npz(Writer):
             self._array(f"{clip}/{expression}/scores", scores)
 
     def _array(self, name: str, array: np.ndarray) -> None:
-        with self.zip.open(f"{name}.npy", "w") as file:  # one at a time, where np.savez wants all at once
+        with self.zip.open(f"{name}.npy", "w") as file:  # one at a time; np.savez needs all at once
             np.lib.format.write_array(file, array)
 
     def close(self):
@@ -130,7 +130,7 @@ FORMATS = {"soc": Tree, "mutr": Zip, "referformer": Npz, "uninext": Rle, "uninex
 
 
 def write_predictions(dataset: Shapes, folder: Path) -> Path:
-    """What every simulated model makes of the clips of a data set, as files in a new folder."""
+    """Writes the predictions of all simulated models for the clips of a data set into a new folder."""
     s, seed = dataset.settings, dataset.settings.seed or 0
     folder.mkdir(parents=True)
     writers = {model: FORMATS[model](folder, model) for model in SEGMENTERS}
