@@ -26,7 +26,7 @@ class MUTRAdapter(NetworkAdapter):
         **WINDOWED,
         "short_side": SHORT_SIDE,
         "long_side": LONG_SIDE,
-        "layer": LAYER,  # official: heads of the first decoder layer, as published; last: as trained, and as ours
+        "layer": LAYER,  # official: heads of the first decoder layer, as released; last: as in training, also ours
     }
     short_side = 432
     davis_window = 64

@@ -25,6 +25,6 @@ class SOCAdapter(NetworkAdapter):
         **WINDOWED,
         "short_side": SHORT_SIDE,
         "long_side": LONG_SIDE.at(640),
-        "layer": LAYER,  # official: masks of the first decoder layer, as released; last: as trained, and as ours
+        "layer": LAYER,  # official: masks of the first decoder layer, as released; last: as in training, also ours
     }
     score = "sigmoid of the class logit of the selected query"

@@ -1,4 +1,4 @@
-"""UNINEXT: every frame asked on its own, the best of 900 queries.
+"""UNINEXT: every frame on its own, the best of 900 queries.
 
 Source: Yan et al., CVPR 2023; https://github.com/MasterBin-IIAU/UNINEXT (UNINEXT_VID.inference_rvos).
 """
@@ -19,7 +19,7 @@ class UNINEXTAdapter(NetworkAdapter):
         "frames_per_step": whole("auto", least=1, words=("auto",)),
         "short_side": SHORT_SIDE,
         "long_side": LONG_SIDE.at(1333),
-        # x4_nearest: four times bilinear, then nearest, as released; x4_bilinear: both, as ours
+        # x4_nearest: by 4 bilinear, then nearest, as released; x4_bilinear: both bilinear, for our own weights
         "upsample": choice("auto", "x4_nearest", "x4_bilinear"),
     }
     resize = "detectron2"

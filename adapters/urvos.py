@@ -42,6 +42,7 @@ class URVOSAdapter(Adapter):
     defaults: ClassVar[dict[str, Any]] = {**SETTINGS, "frames_per_step": whole(8, least=1)}
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """Whether this machine can run the settings `device` and `precision`."""
         return device_problems(given)
 
     def predict(self, clip: Clip) -> Prediction:
@@ -87,6 +88,7 @@ class URVOSAdapter(Adapter):
         ]
 
     def traits(self, clip: Clip) -> Traits:
+        """Soft masks with scores."""
         return Traits("prob", scores=True, key_frame=False)
 
     def fingerprint(self, clip: Clip) -> str:
@@ -94,6 +96,7 @@ class URVOSAdapter(Adapter):
         return fingerprint(self.settings.weights)
 
     def label(self) -> str:
+        """See `Adapter.label`."""
         return shipped_name(self.settings.weights)
 
     @cached_property
@@ -103,6 +106,7 @@ class URVOSAdapter(Adapter):
 
     @property
     def uses_gpu(self) -> bool:
+        """Whether the setting `device` means a GPU."""
         from rvos_ensemble.adapters.inference import device
 
         return device.pick(self.settings.device).type == "cuda"

@@ -1,4 +1,4 @@
-"""Where a network runs and how precisely: the settings `device` and `precision` of every model and propagator."""
+"""The settings `device` and `precision` of every model and propagator."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def problems(settings: Mapping[str, Any], where: str) -> Iterator[str]:
-    """What is wrong with `device` and `precision`, one sentence each.
+    """Problems of the settings `device` and `precision`, one sentence each.
 
     Args:
-        settings: holds either where it fits by itself, see `options.py`.
-        where: whose they are.
+        settings: may contain both.
+        where: the component that they belong to, for messages.
     """
     device, precision = (settings.get(key, known.default) for key, known in KNOWN.items())
-    wrong = {key: told for key, known in KNOWN.items() if key in settings and (told := known.problem(settings[key]))}
-    yield from (f"{where}: setting `{key}` {told}" for key, told in wrong.items())
-    if wrong:
+    invalid = {key: why for key, known in KNOWN.items() if key in settings and (why := known.problem(settings[key]))}
+    yield from (f"{where}: setting `{key}` {why}" for key, why in invalid.items())
+    if invalid:
         return
     if device.startswith("cuda") and not torch.cuda.is_available():
         yield f"{where}: setting `device` is {device!r}, but there is no CUDA device here; auto takes what there is"
@@ -36,7 +36,7 @@ def problems(settings: Mapping[str, Any], where: str) -> Iterator[str]:
 
 
 def pick(device: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where there is one."""
+    """The device of that name; `auto` means CUDA if it is available."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 

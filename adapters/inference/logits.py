@@ -1,4 +1,4 @@
-"""Mask logits as networks give them, a quarter of the input's size, and the masks they become when they are read."""
+"""Mask logits as networks return them, at a quarter of the input's size; masks are computed when they are read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from rvos_ensemble.adapters.core.masks import Masks
 
 @dataclass(frozen=True)
 class LogitMasks:
-    """Probabilities [T, H, W] that are kept as small logits: 36 frames take 1 MB, not the 33 MB of 720p.
+    """Probabilities [T, H, W] that are stored as small logits: 36 frames take 1 MB instead of the 33 MB of 720p.
 
-    float16 is enough: the edge of a mask moves by a thousandth of a pixel, and an edge rarely lies so near.
+    float16 is precise enough: it moves the edge of a mask by about a thousandth of a pixel.
 
     Attributes:
         logits: T frames, float16 or float32 [h4, w4].
         size: (H, W) of the clip.
-        rule: how they grow. "bilinear": straight to the clip's size (ReferFormer, MUTR, SOC). "x4_nearest": four times
-            bilinear, cut to the network's input, and then the nearest pixel (UNINEXT); "x4_bilinear": bilinear then.
+        rule: how they are upsampled. "bilinear": directly to the clip's size (ReferFormer, MUTR, SOC). "x4_nearest":
+            bilinearly by 4, cropped to the network's input, then to the clip's size by nearest neighbour (UNINEXT);
+            "x4_bilinear": the same with a bilinear second step.
         inside: (h, w) of the network's input, without its padding; for the "x4" rules.
     """
 
@@ -32,10 +33,12 @@ class LogitMasks:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(T, H, W) of the probabilities."""
         return (self.logits.shape[0], *self.size)
 
     @property
     def dtype(self) -> np.dtype:
+        """uint8."""
         return np.dtype(np.uint8)
 
     def __getitem__(self, t: int) -> np.ndarray:

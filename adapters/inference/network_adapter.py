@@ -51,6 +51,7 @@ class NetworkAdapter(Procedure, Adapter):
     """An adapter that runs a segmentation network; its attributes are those of `Procedure`."""
 
     def predict(self, clip: Clip) -> Prediction:
+        """See `Adapter.predict`."""
         return self.segmenter.predict(clip)
 
     def check(self, clips: Sequence[Clip]) -> list[str]:
@@ -58,6 +59,7 @@ class NetworkAdapter(Procedure, Adapter):
         return self._problems or [problem for clip in clips for problem in self.segmenter.problems(clip)]
 
     def traits(self, clip: Clip) -> Traits:
+        """Soft masks, with scores if the model has any."""
         return Traits("prob", scores=self.score is not None, key_frame=False)
 
     def fingerprint(self, clip: Clip) -> str:
@@ -65,6 +67,7 @@ class NetworkAdapter(Procedure, Adapter):
         return " ".join(file_hash(file_stamp(path)) for path in self.segmenter.files)
 
     def label(self) -> str:
+        """See `Adapter.label`."""
         return shipped_name(self.settings.weights)
 
     @cached_property
@@ -85,6 +88,7 @@ class NetworkAdapter(Procedure, Adapter):
 
     @property
     def uses_gpu(self) -> bool:
+        """Whether the setting `device` means a GPU."""
         from rvos_ensemble.adapters.inference import device
 
         if problems := list(device.problems(vars(self.settings), self.name)):

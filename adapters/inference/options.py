@@ -1,6 +1,6 @@
-"""Settings that every network has in common: where it runs and how precisely, its weights and tokenizer.
+"""Settings that all networks have in common: device, precision, weights and tokenizer.
 
-Nothing here loads torch; `device.py` says what of it this machine can do.
+This file does not import torch; `device.py` checks what this machine supports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Frames as the official codes hand them to a network: their resize rules, Pillow's bilinear, and normalisation."""
+"""Frames as the official codes pass them to a network: resize rules, Pillow's bilinear filter, normalisation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def input_size(size: tuple[int, int], short: int, longest: int | None, rule: Rul
 
     Args:
         size: (H, W) of the clip.
-        short: wanted length of the short side.
-        longest: the long side becomes no longer than that; None for any length.
+        short: length of the short side.
+        longest: maximum length of the long side; None for any length.
         rule: "torchvision" cuts the long side to whole pixels, "detectron2" rounds it.
 
     >>> input_size((720, 1280), 360, None, "torchvision"), input_size((480, 854), 480, 1333, "detectron2")
@@ -49,14 +49,14 @@ def input_size(size: tuple[int, int], short: int, longest: int | None, rule: Rul
 
 def read(clip: Clip, frames: range, size: tuple[int, int], rule: Rule) -> Tensor:
     """Some frames of a clip, resized and normalised, float32 [T, 3, h, w]."""
-    found = torch.empty(len(frames), 3, *size)
+    images = torch.empty(len(frames), 3, *size)
     for i, t in enumerate(frames):
-        found[i] = shrink(clip.read(t), size, rule)
-    return found
+        images[i] = shrink(clip.read(t), size, rule)
+    return images
 
 
 def shrink(image: np.ndarray, size: tuple[int, int], rule: Rule) -> Tensor:
-    """A picture uint8 [H, W, 3], resized and normalised, float32 [3, h, w]."""
+    """An image uint8 [H, W, 3], resized and normalised, float32 [3, h, w]."""
     x = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
     x = (x - MEAN_255) / STD_255 if rule == "detectron2" else (x / np.float32(255) - MEAN) / STD
     return torch.from_numpy(x.transpose(2, 0, 1))

@@ -121,6 +121,7 @@ class SegmenterFamily(Family):
         return [] if self.page is None else [f"  {self.name}: {self.page[0]}", f"    {self.page[1]}"]
 
     def title(self, variant: str) -> str:
+        """See `Family.title`."""
         return f"{self.name} with backbone {variant}"
 
     def variant(self, weights: Mapping[str, Tensor], path: Path, expected: str | None = None) -> str:
@@ -136,12 +137,14 @@ class SegmenterFamily(Family):
         return backbone
 
     def select(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """See `Family.select`."""
         if self.renamed:
             old, new = self.renamed
             weights = {new + k.removeprefix(old) if k.startswith(old) else k: v for k, v in weights.items()}
         return {k: v for k, v in weights.items() if not k.endswith(UNUSED) and not k.startswith(self.unused)}
 
     def derives(self, name: str) -> bool:
+        """See `Family.derives`."""
         return name.endswith(DERIVED)
 
     def build(self, weights: Mapping[str, Tensor], variant: str, **options: Any) -> Network:
@@ -151,17 +154,21 @@ class SegmenterFamily(Family):
         return self.network_class(variant, text.like(weights, self.language_prefix, self.language), **options)
 
     def checkpoint(self, path: Path, *about: Any) -> SegmenterCheckpoint:
+        """See `Family.checkpoint`."""
         return SegmenterCheckpoint(path, self, *about, layer=read_note(path, "layer"))
 
     def fill(self, network: Network) -> None:
+        """See `Family.fill`."""
         text.fill_buffers(network.language_model)
 
     def finish(self, network: Network) -> Network:
+        """See `Family.finish`."""
         return network.requires_grad_(False).fold()
 
     def cause(
         self, weights: Mapping[str, Tensor], kept: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
     ) -> str:
+        """See `Family.cause`."""
         wrong = list(kept.keys() ^ shapes.keys())
         wrong += [k for k in kept.keys() & shapes.keys() if tuple(kept[k].shape) != shapes[k]]
         if "bbox_embed.layers.0.weight" in weights:

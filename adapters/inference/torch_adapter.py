@@ -64,6 +64,7 @@ class TorchAdapter(Adapter):
         raise NotImplementedError
 
     def predict(self, clip: Clip) -> Prediction:
+        """See `Adapter.predict`."""
         import torch
 
         step = self.settings.frames_per_step or len(clip)
@@ -90,6 +91,7 @@ class TorchAdapter(Adapter):
         return [f"{self.name}: {path}: no such file" for path in self._paths() if not os.path.exists(path)]
 
     def traits(self, clip: Clip) -> Traits:
+        """See `Adapter.traits`."""
         return Traits("prob", key_frame=False)
 
     def fingerprint(self, clip: Clip) -> str:
@@ -97,6 +99,7 @@ class TorchAdapter(Adapter):
         return " ".join(map(path_hash, self._paths()))
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
+        """Whether this machine can run the settings `device` and `precision`."""
         from rvos_ensemble.adapters.inference import device
 
         return device.problems({"device": given["device"]}, self.name) if "device" in given else ()
@@ -108,6 +111,7 @@ class TorchAdapter(Adapter):
 
     @property
     def uses_gpu(self) -> bool:
+        """Whether the setting `device` means a GPU."""
         return self._device.type == "cuda"
 
     @property

@@ -1,4 +1,4 @@
-"""Tensors by name out of checkpoint files, as official codes write them; nothing in a file is executed."""
+"""Reads tensors by name from checkpoint files, as official codes write them; nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rvos_ensemble.adapters.core.hashing import file_stamp
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.torch_file import dense, is_packed, reason, verify_checksums
 
-CONTAINERS = (  # where the weights lie among optimizers and counters; averaged weights come first
+CONTAINERS = (  # keys of the weights beside optimizers and counters; averaged weights come first
     "state_dict_ema",
     "ema_state_dict",
     "ema",
@@ -32,7 +32,7 @@ CONTAINERS = (  # where the weights lie among optimizers and counters; averaged 
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 SHOWN = 5  # keys named in an error
 SHIPPED = [Path(__file__).parents[2] / package / "weights" for package in ("adapters", "propagators")]
-# what official files hold beside tensors: their command line, and scores as numpy numbers, under numpy 1's name too
+# types in official files beside tensors: the command line, and scores as numpy numbers, also by numpy 1's name
 HARMLESS = [
     argparse.Namespace,
     np.dtype,
@@ -43,70 +43,68 @@ HARMLESS = [
 
 
 def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tensor]:
-    """The tensors of a checkpoint by their plain names, read from the file only when they are used.
+    """The tensors of a checkpoint by their plain names; they are read from the file when they are used.
 
     Args:
         path: a state dict, or a file with one under one of `CONTAINERS`, keys with or without `module.`; .safetensors;
-            or the name of weights that come with the package.
-        what: expected, for the sentence when there is no file.
+            or the name of weights of this package.
+        what: what the file should be, for the message if it does not exist.
 
     Raises:
-        InputError: no file, damaged, no tensors by name, or a pickle that needs more than tensors to load.
+        InputError: no file, a damaged one, one without tensors by name, or a pickle that needs more than tensors to load.
     """
     path = weights_file(path)
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file, expected {what}, or one of ours: {', '.join(shipped())}")
-    found = _load(path)
+    content = _load(path)
     for name in CONTAINERS:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
             break
-    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
-        raise InputError(f"{path}: holds {type(found).__name__}, expected a checkpoint with tensors by name")
-    return _named(found, path)
+    if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(f"{path}: holds {type(content).__name__}, expected a checkpoint with tensors by name")
+    return _named(content, path)
 
 
-def _named(found: Mapping, path: Path) -> dict[str, Tensor]:
+def _named(content: Mapping, path: Path) -> dict[str, Tensor]:
     """The tensors under their plain names.
 
     Raises:
-        InputError: a name that is no text, or that two have; a tensor that is not plain numbers in memory.
+        InputError: a name that is no text or that occurs twice; a tensor that is not plain numbers in memory.
     """
     tensors: dict[str, Tensor] = {}
-    for key, value in found.items():
+    for key, value in content.items():
         if not isinstance(value, Tensor):
             continue
         if type(key) is not str:
             raise InputError(f"{path}: a tensor in it is called {shown(key)}, expected a text")
         name, plain = _plain(key), dense(value)
-        # a view of fewer numbers than it has elements is no file of weights, and may be made to fill any memory
+        # a view with more elements than stored numbers is not a weight, and could be made to fill any memory
         if plain is None or plain.is_complex() or plain.numel() * plain.itemsize > plain.untyped_storage().nbytes():
             kind = f"{value.layout}, {value.dtype}, on {value.device.type}".replace("torch.", "")
             raise InputError(f"{path}: {shown(name)} is a {type(value).__name__} ({kind}), expected plain numbers")
         if name in tensors:
             raise InputError(f"{path}: holds {shown(name)} twice, once with a prefix; which one counts?")
-        if not name.endswith(
-            "num_batches_tracked"
-        ):  # batch norms that were not frozen count batches, which nobody needs
+        if not name.endswith("num_batches_tracked"):  # counters of batch norms that were not frozen; never needed
             tensors[name] = plain
     return tensors
 
 
 def read_note(path: str | Path, name: str) -> str | None:
-    """What our own training wrote of itself beside the weights of a file, such as its `layer`; None: nothing."""
+    """A note that our own training stored beside the weights, such as `layer`; None if there is none."""
     path = weights_file(path)
-    found = None if path.suffix == ".safetensors" else _load(path)
-    note = found.get(name) if isinstance(found, Mapping) else None
+    content = None if path.suffix == ".safetensors" else _load(path)
+    note = content.get(name) if isinstance(content, Mapping) else None
     return note if isinstance(note, str) else None
 
 
-def weights_file(given: str | Path) -> Path:
-    """The file that a setting `weights` means: a path, or the name of weights that come with the package."""
-    return shipped().get(str(given)) or user_path(given)
+def weights_file(name: str | Path) -> Path:
+    """The file that the setting `weights` means: a path, or the name of weights of this package."""
+    return shipped().get(str(name)) or user_path(name)
 
 
 def shipped() -> dict[str, Path]:
-    """The weights that come with the package, trained by ourselves, by name; each has a model card beside it."""
+    """The weights of this package by name, trained by ourselves; each has a model card beside it."""
     return {path.stem: path for folder in SHIPPED for path in sorted(folder.glob("*.safetensors"))}
 
 
@@ -118,7 +116,7 @@ def write_weights(weights: Mapping[str, Tensor], path: Path) -> Path:
         path: of the file, *.safetensors.
 
     Raises:
-        InputError: a weight that fp16 cannot hold, such as the scale of a batch norm that saw nothing.
+        InputError: a weight that fp16 cannot hold, such as the scale of a batch norm whose input was constant.
     """
     tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in weights.items()}
     lost = [k for k, v in tensors.items() if not torch.isfinite(v).all()]
@@ -130,29 +128,29 @@ def write_weights(weights: Mapping[str, Tensor], path: Path) -> Path:
     return path
 
 
-def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What keeps weights from being exactly the expected ones, in words.
+def mismatches(weights: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """The differences between weights and the expected ones, one sentence each.
 
     Args:
-        found: tensors by name.
+        weights: tensors by name.
         expected: shapes by name.
     """
     problems = []
     for what, keys in (
-        ("weights are missing", sorted(expected.keys() - found.keys())),
-        ("unknown weights are in it", sorted(found.keys() - expected.keys())),
+        ("weights are missing", sorted(expected.keys() - weights.keys())),
+        ("unknown weights are in it", sorted(weights.keys() - expected.keys())),
     ):
         if keys:
             problems.append(f"{what}: {first_few(keys, SHOWN)}")
-    other = [k for k in sorted(expected.keys() & found.keys()) if tuple(found[k].shape) != expected[k]]
-    problems += [f"{k} has shape {tuple(found[k].shape)}, expected {expected[k]}" for k in other[:SHOWN]]
+    other = [k for k in sorted(expected.keys() & weights.keys()) if tuple(weights[k].shape) != expected[k]]
+    problems += [f"{k} has shape {tuple(weights[k].shape)}, expected {expected[k]}" for k in other[:SHOWN]]
     if len(other) > SHOWN:
         problems.append(f"and {len(other) - SHOWN} more have another shape")
     return problems
 
 
 def shape_of(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
-    """The shape of a weight, () where there is none of that name; to look at weights that may be anybody's."""
+    """The shape of a weight, () if there is none of that name; for weights of an unknown network."""
     return tuple(weights[key].shape) if key in weights else ()
 
 
@@ -169,10 +167,10 @@ def stranger(weights: Mapping[str, Tensor]) -> str:
 
 
 def _load(path: Path) -> Any:
-    """What a file holds; nothing in it is executed.
+    """The content of a file; nothing in it is executed.
 
     Raises:
-        InputError: in words, whatever is wrong with it.
+        InputError: the file cannot be read, with the reason.
     """
     stamp = file_stamp(path)
     if path.suffix == ".safetensors":
@@ -201,6 +199,7 @@ def _load(path: Path) -> Any:
 
 
 def _plain(key: str) -> str:
+    """A name without the prefixes of wrappers."""
     while key.startswith(PREFIXES):
         key = key.partition(".")[2]
     return key

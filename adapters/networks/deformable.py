@@ -1,8 +1,8 @@
 """Multi-scale deformable attention in plain PyTorch, and the transformer made of it.
 
-Tokens of several levels lie one after the other, [B, S, C] with S = sum of h * w; `sizes` says the levels. Coordinates
-are (x, y) in 0..1 of the image. No batch is padded to a common size here, so valid ratios are 1 unless the caller
-folds them into the references it gives per level.
+The tokens of several levels are concatenated, [B, S, C] with S = sum of h * w; `sizes` holds (h, w) of each level.
+Coordinates are (x, y) in 0..1 of the image. Batches are not padded to a common size here, so valid ratios are 1 unless
+the caller folds them into the references per level.
 
 Source: Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Detection", ICLR 2021.
 """
@@ -27,7 +27,7 @@ from rvos_ensemble.adapters.networks.layers import (
 
 
 class DeformableAttention(nn.Module):
-    """Each query looks at a few points per level and head, around its reference, and sums what it finds there."""
+    """Each query samples a few points per level and head around its reference and sums them with learned weights."""
 
     def __init__(self, channels: int = 256, levels: int = 4, heads: int | None = None, points: int = 4):
         super().__init__()
@@ -41,14 +41,14 @@ class DeformableAttention(nn.Module):
     def forward(
         self, query: Tensor, reference: Tensor, tokens: Tensor, sizes: Sequence[Size], padding: Tensor | None = None
     ) -> Tensor:
-        """What the queries find.
+        """Samples the tokens for the queries.
 
         Args:
             query: [B, N, C].
             reference: points (x, y) or boxes (cx, cy, w, h), in 0..1: [B, N, 2 or 4], or [B, N, levels, 2 or 4].
-            tokens: [B, S, C], what is looked at.
+            tokens: [B, S, C], from which is sampled.
             sizes: of its levels.
-            padding: bool [B, S], True where nothing is to be found; or None.
+            padding: bool [B, S], True for tokens that count as zero; or None.
 
         Returns:
             [B, N, C].
@@ -71,11 +71,10 @@ class DeformableAttention(nn.Module):
 
 
 def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) -> Tensor:
-    """Weighted sums of bilinear samples; zeros lie outside.
+    """Weighted sums of bilinear samples, with zeros outside of the levels.
 
-    The four neighbours of a sample are four rows of one table, so that the whole is one `embedding_bag`: rows are read
-    whole and summed at once, where `grid_sample` reads channel by channel and writes every sample out (5 times as long
-    on a CPU).
+    The four neighbours of a sample are four rows of one table, so that a single `embedding_bag` reads whole rows and
+    sums them, whereas `grid_sample` reads channel by channel and stores every sample (5 times as slow on a CPU).
 
     Args:
         value: [B, S, heads, d], tokens of all levels.
@@ -87,11 +86,11 @@ def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) 
         [B, N, heads * d].
     """
     if torch.is_grad_enabled() and value.requires_grad:
-        return _sample_to_learn(value, place, weight, sizes)
+        return _sample_for_training(value, place, weight, sizes)
     b, _, heads, d = value.shape
     device = value.device
-    # A ring of zeros around each level: what lies further out is moved onto it. Two on the far side, because the
-    # neighbour beyond is read too (with weight 0).
+    # A border of zeros around each level, to which points further out are moved. It is two cells wide on the far side,
+    # because the neighbour beyond is read as well (with weight 0).
     parts, rows, starts = [], [], [0]
     for (h, w), level in zip(sizes, value.split([h * w for h, w in sizes], 1), strict=True):
         parts.append(F.pad(level.reshape(b, h, w, -1), (0, 0, 1, 2, 1, 2)).flatten(1, 2))
@@ -99,7 +98,7 @@ def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) 
         starts.append(starts[-1] + (h + 3) * (w + 3))
     table = torch.cat(parts, 1)  # [B, S', heads * d]
     limit = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32, device=device)[:, None]
-    place = torch.minimum((place - 0.5).clamp_(min=-1), limit).nan_to_num_(-1)  # no row is nowhere
+    place = torch.minimum((place - 0.5).clamp_(min=-1), limit).nan_to_num_(-1)  # NaN would index no row
     corner = place.floor()
     x1, y1 = (place - corner).unbind(-1)  # [B, N, heads, levels, points]
     down, across = weight * y1, 1 - x1
@@ -115,17 +114,17 @@ def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) 
     index = (index + first) * heads + head
     step = torch.stack([row * 0, row * 0 + 1, row, row + 1], -1) * heads  # [levels, 1, 4]
     bags = b * place.shape[1] * heads
-    found = F.embedding_bag(
+    sums = F.embedding_bag(
         (index[..., None] + step).view(bags, -1),
         table.view(-1, d),
         per_sample_weights=share.to(value.dtype).view(bags, -1),
         mode="sum",
     )
-    return found.view(b, -1, heads * d)
+    return sums.view(b, -1, heads * d)
 
 
-def _sample_to_learn(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) -> Tensor:
-    """As `sample`, level by level with `grid_sample`, which learns two to three times as fast as `embedding_bag`."""
+def _sample_for_training(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) -> Tensor:
+    """As `sample`, but level by level with `grid_sample`, whose backward pass is two to three times as fast."""
     b, _, heads, d = value.shape
     found = 0.0
     for i, ((h, w), level) in enumerate(zip(sizes, value.split([h * w for h, w in sizes], 1), strict=True)):
@@ -156,7 +155,7 @@ class EncoderLayer(FeedForward):
 
 
 class DecoderLayer(FeedForward):
-    """Queries look at each other, then, deformably, at the image."""
+    """Self-attention among the queries, then deformable attention to the image."""
 
     def __init__(
         self, channels: int = 256, hidden: int = 2048, levels: int = 4, heads: int | None = None, points: int = 4
@@ -164,7 +163,7 @@ class DecoderLayer(FeedForward):
         super().__init__(channels, hidden)
         self.cross_attn = DeformableAttention(channels, levels, heads, points)
         self.self_attn = Attention(channels, heads)
-        self.norm1 = nn.LayerNorm(channels)  # after the look at the image, though it is the second step
+        self.norm1 = nn.LayerNorm(channels)  # used after the attention to the image, which comes second
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
@@ -176,7 +175,7 @@ class DecoderLayer(FeedForward):
 
 
 class Layers(nn.Module):
-    """Equal layers under the name `layers`."""
+    """A stack of equal layers, with the parameter name `layers`."""
 
     def __init__(self, make: Callable[[], nn.Module], count: int):
         super().__init__()
@@ -184,7 +183,7 @@ class Layers(nn.Module):
 
 
 def cell_centres(sizes: Sequence[Size], device: torch.device) -> Tensor:
-    """The centres (x, y) in 0..1 of the cells of all levels, [S, 2]."""
+    """The centres (x, y) of the cells of all levels in 0..1, [S, 2]."""
     centres = []
     for h, w in sizes:
         y, x = ((torch.arange(n, dtype=torch.float32, device=device) + 0.5) / n for n in (h, w))
@@ -193,13 +192,13 @@ def cell_centres(sizes: Sequence[Size], device: torch.device) -> Tensor:
 
 
 def refine(delta: Tensor, reference: Tensor) -> Tensor:
-    """A reference (2 or 4 numbers) moved by a box head's output [..., 4], to a box in 0..1."""
+    """The box in 0..1 that a box head's output [..., 4] makes of a reference [..., 2 or 4]."""
     base = inverse_sigmoid(reference)
     return (delta.float() + F.pad(base, (0, 4 - base.shape[-1]))).sigmoid()
 
 
 class DeformableTransformer(nn.Module):
-    """Encoder over the levels of a frame, decoder over its queries with boxes refined layer by layer."""
+    """An encoder over the levels of a frame, and a decoder over its queries that refines boxes layer by layer."""
 
     def __init__(
         self,
@@ -227,13 +226,13 @@ class DeformableTransformer(nn.Module):
         return x
 
     def first_reference(self, position: Tensor) -> Tensor:
-        """Where queries of these embeddings [Q, C] look first: points [Q, 2]."""
+        """The first reference points [Q, 2] of queries with these embeddings [Q, C]."""
         return self.reference_points(position).float().sigmoid()
 
     def decode(
         self, x: Tensor, position: Tensor, tokens: Tensor, sizes: Sequence[Size], box_heads: Sequence[MLP]
     ) -> tuple[Tensor, Tensor]:
-        """Queries [B, Q, C], at positions [Q, C], after each of L layers.
+        """Queries [B, Q, C] with position embeddings [Q, C] after each of L layers.
 
         Returns:
             The queries [B, L, Q, C] and their boxes [B, L, Q, 4].

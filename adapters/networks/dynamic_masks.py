@@ -1,6 +1,6 @@
-"""Dynamic masks: each query brings the weights of three 1x1 convolutions of its own, 8 channels wide.
+"""Dynamic masks: each query has its own weights of three 1x1 convolutions, 8 channels wide.
 
-The first convolution sees the features of a pixel and its offset (x, y) from the query's centre.
+The input of the first convolution is the features of a pixel and its offset (x, y) from the query's centre.
 
 Source: Tian et al., "Conditional Convolutions for Instance Segmentation" (CondInst), ECCV 2020.
 """
@@ -19,7 +19,7 @@ WIDTH = 8
 
 
 def parameters_per_query(channels: int) -> int:
-    """How many weights and biases a query brings for features of so many channels.
+    """Number of weights and biases per query for features of `channels` channels.
 
     >>> parameters_per_query(256), parameters_per_query(8)
     (2153, 169)
@@ -40,12 +40,12 @@ class Kernels(NamedTuple):
 
     @classmethod
     def split(cls, parameters: Tensor, channels: int, offset_first: bool = False) -> Kernels:
-        """From what the controller says, [B, K, parameters_per_query(channels)].
+        """Splits the output of the controller.
 
         Args:
-            parameters: weights of all layers, then biases of all layers.
+            parameters: [B, K, parameters_per_query(channels)], weights of all layers, then biases of all layers.
             channels: C.
-            offset_first: the two offset channels come before the features (UNINEXT), else after them.
+            offset_first: whether the two offset channels come before the features (UNINEXT) or after them.
         """
         lengths = [(channels + 2) * WIDTH, WIDTH * WIDTH, WIDTH, WIDTH, WIDTH, 1]
         first, middle, last, *biases = parameters.float().split(lengths, -1)
@@ -59,15 +59,15 @@ class Kernels(NamedTuple):
 
 
 def dynamic_masks(features: Tensor, kernels: Kernels, centre: Tensor, stride: int, conv: nn.Conv2d | None = None):
-    """Mask logits of K queries in each of B frames, in float32 whatever autocast says: offsets are large numbers.
+    """Mask logits of K queries in each of B frames, always in float32, because offsets are large numbers.
 
     Args:
         features: [B, C, h, w].
         kernels: of the queries.
         centre: [B, K, 2], (x, y) in pixels of the input.
         stride: pixels of the input per pixel of the features.
-        conv: a 3x3 convolution that the features have yet to pass. It is merged into the first layer of the queries,
-            so that it yields 8 channels per query instead of C: a fraction of the work for few queries.
+        conv: a 3x3 convolution still to be applied to the features. It is merged into the first layer of the queries,
+            so that it computes 8 channels per query instead of C, which is much less work for few queries.
 
     Returns:
         float32 [B, K, h, w].
@@ -80,7 +80,7 @@ def dynamic_masks(features: Tensor, kernels: Kernels, centre: Tensor, stride: in
         if conv is None:
             x = weight @ pixels
         else:
-            # 8 K maps for each of the 9 taps, put together where they belong: the sum that a convolution is
+            # 8 K maps for each of the 9 taps; `fold` shifts and sums them, which is what a convolution does
             taps = torch.einsum("bjc,cdyx->bjyxd", weight, conv.weight.float().flip(2, 3))  # [B, 8 K, 3, 3, C]
             x = F.fold(taps.flatten(1, 3) @ pixels, size, 3, padding=1)
             bias = bias + kernels.features @ conv.bias.float()

@@ -1,4 +1,4 @@
-"""Pixel decoders: from the encoder's levels and the backbone's map at stride 4 to features of every pixel.
+"""Pixel decoders: from the encoder's levels and the backbone's map at stride 4 to features per pixel.
 
 Source: Wu et al., "Language as Queries for Referring Video Object Segmentation" (ReferFormer), CVPR 2022: cross-modal
 FPN, also in MUTR. Botach et al., "End-to-End Referring Video Object Segmentation with Multimodal Transformers" (MTTR),
@@ -20,13 +20,13 @@ from rvos_ensemble.adapters.networks.layers import Attention, FeedForward, Size,
 
 @dataclass(frozen=True)
 class WordFeatures:
-    """Expressions in the width of the network.
+    """E expressions, projected to the width of the network.
 
     Args:
         states: [E, L, C].
-        position: [E, L, C], of each word in its sentence.
-        seen: bool [E, 1, 1, L], where there is a word.
-        sentence: [E, C].
+        position: [E, L, C], position embedding of each word.
+        seen: bool [E, 1, 1, L], True for words, False for padding.
+        sentence: [E, C], embedding of the whole expression.
     """
 
     states: Tensor
@@ -46,14 +46,16 @@ class ConvGN(nn.Conv2d):
         self.norm = nn.GroupNorm(8, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, h, w] to [B, c_out, h, w]."""
         return self.norm(super().forward(x))
 
 
 class VisionLanguageBlock(FeedForward):
-    """Pixels of all frames look at each other, then at the words.
+    """Attention among the pixels of all frames, then from the pixels to the words.
 
     Args:
-        reduction: they look at each other from a map so many times smaller.
+        channels, hidden: of the tokens and inside the feed-forward part.
+        reduction: the attention among pixels runs on a map smaller by this factor.
     """
 
     def __init__(self, channels: int, hidden: int, reduction: int):
@@ -65,35 +67,35 @@ class VisionLanguageBlock(FeedForward):
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def look_around(self, x: Tensor, size: Size, clips: int, step: int | None) -> Tensor:
-        """The part that knows no text and couples the frames of a clip; returns x.
+    def attend_frames(self, x: Tensor, size: Size, clips: int, step: int | None) -> Tensor:
+        """The part without text, which couples the frames of a clip; returns x.
 
         Args:
-            x: tokens [clips * T, h * w, C], changed in place: at stride 4 they are most of the memory.
+            x: tokens [clips * T, h * w, C], changed in place, because at stride 4 they take most of the memory.
             size: (h, w).
-            clips: how many, each with its own T frames.
-            step: at most so many frames at once, where they are not coupled.
+            clips: number of clips of T frames each.
+            step: frames per pass where they are not coupled; None for all.
         """
         small = (size[0] // self.reduction, size[1] // self.reduction)
         value = to_tokens(F.interpolate(to_map(x, size), small))  # [clips * T, h' * w', C], nearest neighbours
         position = to_map(sine_map(size, x.shape[2], x.device)[None], size)
         query = (value + to_tokens(F.interpolate(position, small))).view(clips, -1, x.shape[2])
-        found = self.self_attn(query, query, value.reshape(query.shape)).view(value.shape)
+        update = self.self_attn(query, query, value.reshape(query.shape)).view(value.shape)
         step = step or len(x)
         for part in (slice(i, i + step) for i in range(0, len(x), step)):
-            grown = F.interpolate(to_map(found[part], small), size, mode="bilinear", align_corners=False)
+            grown = F.interpolate(to_map(update[part], small), size, mode="bilinear", align_corners=False)
             x[part] = self.norm1(x[part] + to_tokens(grown))
         return x
 
-    def read(self, x: Tensor, size: Size, words: WordFeatures) -> Tensor:
-        """The part that reads the words: tokens [B, h * w, C], each frame with its own words, to the same."""
+    def attend_words(self, x: Tensor, size: Size, words: WordFeatures) -> Tensor:
+        """The part with text: tokens [B, h * w, C] of frames, each with its own words, to the same."""
         query = x + sine_map(size, x.shape[2], x.device)
         x = self.norm2(x + self.multihead_attn(query, words.states + words.position, words.states, words.seen))
         return self.norm3(x + self.feed_forward(x))
 
 
 class CrossModalFPN(nn.Module):
-    """Top-down over strides 32, 16, 8 and 4, with a block of vision and language at each."""
+    """Top-down over strides 32, 16, 8 and 4, with a `VisionLanguageBlock` at each."""
 
     def __init__(self, fine_channels: int, channels: int = 256, hidden: int = 2048):
         super().__init__()
@@ -104,8 +106,8 @@ class CrossModalFPN(nn.Module):
         self.mask_features = nn.Conv2d(channels, channels, 3, padding=1)
 
     def prepare(self, fine: Tensor, size: Size, step: int | None, clips: int = 1) -> Tensor:
-        """All that is done at stride 4 without text: [clips * T, h * w, C] after the adapter, for `forward`."""
-        return self.cross_attn_1.look_around(fine, size, clips, step)
+        """The part at stride 4 without text: tokens [clips * T, h * w, C] after the adapter, for `forward`."""
+        return self.cross_attn_1.attend_frames(fine, size, clips, step)
 
     def forward(
         self,
@@ -117,26 +119,26 @@ class CrossModalFPN(nn.Module):
         step: int | None,
         head: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """What the head makes of the features of every frame under every expression.
+        """Applies a head to the features of every frame under every expression.
 
         Args:
-            fine: [., h * w, C] from `prepare`.
-            rows: int64 [E * T], the row of `fine` that holds frame t as expression e sees it.
+            fine: tokens [rows, h * w, C] from `prepare`.
+            rows: int64 [E * T], the row of `fine` for frame t under expression e.
             fine_size: its (h, w).
             levels: tokens [E * T, h * w, C] of the encoder and their sizes, at strides 8, 16, 32.
             words: E expressions.
-            step: at most so many frames, counted once per expression, at once.
-            head: from features [B, C, h, w] that have `mask_features` yet to pass, and the numbers e * T + t of their
-                frames [B], to what is wanted of them.
+            step: frames per pass, counted once per expression; None for all.
+            head: function of features [B, C, h, w] before `mask_features`, and of the indices e * T + t [B] of their
+                frames.
         """
         expressions = len(words.states)
         frames = len(rows) // expressions
         pairs = torch.arange(len(rows), device=fine.device)
-        above, above_size = fine.new_zeros(len(pairs), 1, fine.shape[2]), (1, 1)  # nothing above the coarsest level
+        above, above_size = fine.new_zeros(len(pairs), 1, fine.shape[2]), (1, 1)  # zeros above the coarsest level
         for i, (x, size) in zip((4, 3, 2), reversed(levels), strict=True):
             adapter, block = getattr(self, f"adapter_{i}"), getattr(self, f"cross_attn_{i}")
             x = in_steps(lambda x, size=size, adapter=adapter: to_tokens(adapter(to_map(x, size))), step, x)
-            x = block.look_around(x, size, expressions, step)
+            x = block.attend_frames(x, size, expressions, step)
 
             def merge(x: Tensor, above: Tensor, pair: Tensor, i=i, size=size, above_size=above_size) -> Tensor:
                 return to_tokens(self._merge(i, x, size, to_map(above, above_size), words[pair // frames]))
@@ -150,13 +152,14 @@ class CrossModalFPN(nn.Module):
         return in_steps(finish, step, above, pairs)
 
     def _merge(self, i: int, x: Tensor, size: Size, above: Tensor, words: WordFeatures) -> Tensor:
-        x = to_map(getattr(self, f"cross_attn_{i}").read(x, size, words), size)
+        """Level i: tokens x [B, h * w, C] with the words, plus the upsampled map above, to a map [B, C, h, w]."""
+        x = to_map(getattr(self, f"cross_attn_{i}").attend_words(x, size, words), size)
         x = x + F.interpolate(above.to(x.dtype), size)
         return getattr(self, f"layer_{i}")(x).relu_()
 
 
 class SpatialFPN(nn.Module):
-    """Top-down over strides 32, 16, 8 and 4, narrowing as it goes, to 16 channels at least."""
+    """Top-down over strides 32, 16, 8 and 4, with half the channels at each step, but at least 16."""
 
     def __init__(self, fine_channels: int, out: int, channels: int = 256):
         super().__init__()
@@ -169,7 +172,7 @@ class SpatialFPN(nn.Module):
         self.out_lay = nn.Conv2d(widths[5], out, 3, padding=1)
 
     def forward(self, fine: Tensor, levels: Sequence[Tensor]) -> Tensor:
-        """Features of pixels.
+        """Features per pixel.
 
         Args:
             fine: stride 4 after `adapter3`, [B, 32, h, w].

@@ -1,11 +1,11 @@
-"""What every network of this folder takes and gives: frames once per clip, then the expressions, many at once.
+"""The interface of segmentation networks: frames are encoded once per clip, then many expressions at once.
 
     network = SOC("video_swin_b_p4w7", text_encoder)
-    features = network.encode(frames)          # [T, 3, h, w], once per clip, knows no text
+    features = network.encode(frames)          # [T, 3, h, w], once per clip, without text
     answer = network.answer(features, text)    # E expressions at once
 
-A network holds its own language model (`network.language_model`), because the official checkpoints hold its weights;
-`adapters.networks.text` runs it and makes the `Text`.
+A network contains its language model (`network.language_model`), because the official checkpoints hold its weights;
+`adapters.networks.text` runs it and returns the `Text`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Text:
-    """E expressions as a language model sees them, padded to the longest.
+    """E expressions as encoded by a language model, padded to the longest.
 
     Args:
         states: last hidden states, float [E, L, D].
-        padding: bool [E, L], True where there is no token; a token comes first in every row.
-        sentence: pooled state, float [E, D]; None where the model uses none (UNINEXT).
+        padding: bool [E, L], True after the last token; every row starts with a token.
+        sentence: pooled state, float [E, D]; None if the model does not use it (UNINEXT).
     """
 
     states: Tensor
@@ -44,16 +44,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a network says of E expressions in T frames.
+    """The output of a network for E expressions in T frames.
 
-    With `masks_for="all"` logits, boxes and scores are of every query, with an axis Q after E.
+    With `masks_for="all"` logits, boxes and scores are those of every query, with an axis Q after E.
 
     Args:
-        query_scores: float [E, Q], score of each query for the whole clip; [E, T, Q] where each frame is asked on its
-            own (UNINEXT).
-        query: int64 [E], the query that answers (UNINEXT: [E, T]); the best one unless it was given.
+        query_scores: float [E, Q], score of each query for the whole clip; [E, T, Q] if each frame is processed on
+            its own (UNINEXT).
+        query: int64 [E], the selected query (UNINEXT: [E, T]); the best one unless the caller chose it.
         boxes: float [E, T, 4], (cx, cy, width, height) of that query, in 0..1 of the frame.
-        scores: float [E, T], P: the score of that query in each frame; None where the model has none (MUTR).
+        scores: float [E, T], P: the score of that query in each frame; None if the model has none (MUTR).
         logits: float [E, T, h4, w4], mask logits of that query at a quarter of the input's size (rounded up);
             None with `masks_for="none"`.
     """
@@ -66,32 +66,31 @@ class Answer:
 
 
 class Network(nn.Module):
-    """A referring segmentation network.
+    """A referring segmentation network, with the parameter names of the official checkpoints.
 
-    Built as `Network(backbone, text_encoder)`, with the parameter names of the official checkpoints, `text_encoder`
-    being the language model as a module. Inference only.
+    It is built as `Network(backbone, text_encoder)`, where `text_encoder` is the language model as a module.
     """
 
-    backbones: tuple[str, ...] = ()  # the names of the published ones
+    backbones: tuple[str, ...] = ()  # names of the published ones
 
     @property
     def language_model(self) -> nn.Module:
-        """The text encoder, wherever the checkpoint keeps it."""
+        """The text encoder, wherever the checkpoint has it."""
         return self.text_encoder
 
     def fold(self) -> Network:
-        """Itself, made ready for inference; names may change, results do not."""
+        """Prepares the network for inference in place and returns it; parameter names may change, results do not."""
         return self.eval()
 
     def encode(self, frames: Tensor, frames_per_step: int | None = None) -> Any:
         """Everything that does not depend on the text.
 
         Args:
-            frames: float [T, 3, h, w], normalised as the model wants it.
-            frames_per_step: at most so many frames at once, to bound memory; None: all. The numbers stay the same.
+            frames: float [T, 3, h, w], normalised as the model expects.
+            frames_per_step: frames per forward pass, to bound memory; None for all. Results do not change.
 
         Returns:
-            Features of the clip, for `answer` alone to look into.
+            Features of the clip, whose type only `answer` needs to know.
         """
         raise NotImplementedError
 
@@ -108,26 +107,26 @@ class Network(nn.Module):
         Args:
             features: what `encode` returned.
             text: E expressions.
-            frames_per_step: at most so many frames, counted once per expression, at once; None: all.
-            masks_for: the selected query, all of them, or none (scores alone, to choose a query over many clips).
-            query: int64 [E], the query to take; None: the one of the best score.
+            frames_per_step: frames per forward pass, counted once per expression; None for all.
+            masks_for: the selected query, all queries, or none (scores only, to choose a query over several windows).
+            query: int64 [E], the query to select; None selects the one with the best score.
         """
         raise NotImplementedError
 
 
 def join(answers: Sequence[Answer]) -> Answer:
-    """Answers to several groups of expressions as one."""
+    """Concatenates the answers to several groups of expressions."""
     columns = {f.name: [getattr(answer, f.name) for answer in answers] for f in fields(Answer)}
     return Answer(**{name: None if parts[0] is None else torch.cat(parts) for name, parts in columns.items()})
 
 
 def in_steps(function: Callable, step: int | None, *inputs: Tensor):
-    """function(*inputs), at most `step` rows of the inputs at once.
+    """function(*inputs), evaluated for at most `step` rows of the inputs at once.
 
     Args:
-        function: from B rows of each input to B rows: a tensor, or a tuple of tensors.
-        step: None: all rows at once.
-        inputs: tensors of equally many rows.
+        function: maps B rows of each input to B rows: a tensor, or a tuple of tensors.
+        step: None for all rows at once.
+        inputs: tensors with the same number of rows.
 
     >>> in_steps(lambda x: x + 1, 2, torch.arange(3))
     tensor([1, 2, 3])
@@ -137,10 +136,10 @@ def in_steps(function: Callable, step: int | None, *inputs: Tensor):
         return function(*inputs)
     whole: list[Tensor] = []
     for start in range(0, rows, step):
-        found = function(*(x[start : start + step] for x in inputs))
-        parts = (found,) if isinstance(found, Tensor) else found
-        # filled as it comes: the whole lies in memory once, not a second time in parts
+        result = function(*(x[start : start + step] for x in inputs))
+        parts = (result,) if isinstance(result, Tensor) else result
+        # filled part by part, so that the whole result is in memory only once
         whole = whole or [part.new_empty(rows, *part.shape[1:]) for part in parts]
         for place, part in zip(whole, parts, strict=True):
             place[start : start + step] = part
-    return whole[0] if isinstance(found, Tensor) else tuple(whole)
+    return whole[0] if isinstance(result, Tensor) else tuple(whole)

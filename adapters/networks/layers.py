@@ -1,7 +1,7 @@
 """Small layers that several networks share, and the two views of a feature map: tokens and map.
 
-Tokens are [B, N, C] with N = h * w in row-major order; a map is [B, C, h, w]. The same memory serves both: tokens seen
-as a map are channels-last.
+Tokens are [B, N, C] with N = h * w in row-major order; a map is [B, C, h, w]. Both are views of the same memory: tokens
+viewed as a map are channels-last.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def to_map(tokens: Tensor, size: Size) -> Tensor:
 
 
 def to_tokens(x: Tensor) -> Tensor:
-    """A map [B, C, h, w] as tokens [B, h * w, C]; no copy where it is channels-last."""
+    """A map [B, C, h, w] as tokens [B, h * w, C]; no copy if it is channels-last."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation whose statistics and scale never change: four buffers, an affine map per channel."""
+    """Batch normalisation with fixed statistics and scale, stored as four buffers: an affine map per channel."""
 
     eps = 1e-5
 
@@ -39,6 +39,7 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same."""
         scale, shift = self.affine()
         return x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
 
@@ -50,7 +51,7 @@ class FrozenBatchNorm2d(nn.Module):
 
 @torch.no_grad()
 def fold_batch_norm(module: nn.Module) -> None:
-    """Merges every frozen batch norm that follows a convolution into it, in place: the same function, one pass less."""
+    """Merges every frozen batch norm into the convolution before it, in place; the results stay the same."""
     children = list(module.named_children())
     for (_, conv), (name, norm) in pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
@@ -63,10 +64,10 @@ def fold_batch_norm(module: nn.Module) -> None:
 
 
 class DropPath(nn.Module):
-    """In training, leaves out what a block adds: of each row of a batch by itself, and the others weigh more for it.
+    """Stochastic depth: in training, drops the residual of a block for random rows of a batch and rescales the others.
 
     Attributes:
-        rate: how often; 0, as it is made, is never.
+        rate: the probability of dropping a row; 0 by default.
 
     Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
     """
@@ -77,14 +78,14 @@ class DropPath(nn.Module):
         """[B, ..., C] to the same.
 
         Args:
-            x: what the block adds.
-            branches: equal parts of the channels, each left out by itself.
+            x: the residual of the block.
+            branches: number of equal parts of the channels, which are dropped independently.
         """
         kept = self.kept(x, branches)
         return x if kept is None else x * kept.repeat_interleave(x.shape[-1] // branches, -1)
 
     def kept(self, x: Tensor, branches: int = 1) -> Tensor | None:
-        """The weights of rows and branches of x [B, ..., C], [B, ..., branches]; None where all are 1."""
+        """The weights [B, ..., branches] of rows and branches of x [B, ..., C]; None if all of them are 1."""
         if not self.training or not self.rate:
             return None
         shape = [len(x), *[1] * (x.dim() - 2), branches]
@@ -92,7 +93,7 @@ class DropPath(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers with a ReLU between them.
+    """Linear layers with ReLUs between them.
 
     Args:
         widths: channels before, between and after the layers.
@@ -103,6 +104,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., widths[0]] to [..., widths[-1]]."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
         return self.layers[-1](x)
@@ -117,11 +119,12 @@ class GELUMlp(nn.Module):
         self.fc2 = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to the same."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
 class FeedForward(nn.Module):
-    """The feed-forward part of a transformer layer in the names of `torch.nn.TransformerEncoderLayer`."""
+    """The feed-forward part of a transformer layer, with the parameter names of `torch.nn.TransformerEncoderLayer`."""
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
@@ -129,14 +132,14 @@ class FeedForward(nn.Module):
         self.linear2 = nn.Linear(hidden, channels)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """[B, N, C] to the same; on a CPU some tokens at a time: a fifth less time, a fraction of the memory."""
+        """[B, N, C] to the same; on a CPU in chunks of tokens, which saves a fifth of the time and much memory."""
         parts = (x,) if x.is_cuda else x.flatten(0, 1).split(4096)
-        found = [self.linear2(F.relu(self.linear1(part), inplace=True)) for part in parts]
-        return torch.cat(found).view_as(x) if len(found) > 1 else found[0].view_as(x)
+        chunks = [self.linear2(F.relu(self.linear1(part), inplace=True)) for part in parts]
+        return torch.cat(chunks).view_as(x) if len(chunks) > 1 else chunks[0].view_as(x)
 
 
 def heads_of(channels: int) -> int:
-    """How many heads attention has: eight, fewer in a narrow network, where they would have less than 16 channels.
+    """Number of attention heads: eight, or fewer in a narrow network, so that each has at least 16 channels.
 
     >>> heads_of(256), heads_of(64)
     (8, 4)
@@ -145,7 +148,7 @@ def heads_of(channels: int) -> int:
 
 
 class Attention(nn.Module):
-    """Multi-head attention in the names of `torch.nn.MultiheadAttention`; no attention map is ever written out."""
+    """Multi-head attention with the parameter names of `torch.nn.MultiheadAttention`; no attention map is stored."""
 
     def __init__(self, channels: int, heads: int | None = None):
         super().__init__()
@@ -155,12 +158,12 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(channels, channels)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Looks from the query into the keys.
+        """Attention of the query to the keys.
 
         Args:
             query: [B, N, C].
-            key, value: [B, M, C], or [1, M, C] for all.
-            mask: bool, True where it may look, else float to be added; of a shape that expands to [B, heads, N, M].
+            key, value: [B, M, C], or [1, M, C] for all rows.
+            mask: bool, True where attention is allowed, or float to be added; expands to [B, heads, N, M].
 
         Returns:
             [B, N, C].
@@ -173,7 +176,7 @@ class Attention(nn.Module):
 
 
 def sine_wave(position: Tensor, channels: int) -> Tensor:
-    """Positions [...] as sines and cosines [..., channels] of falling frequencies, in turns."""
+    """Positions [...] as alternating sines and cosines [..., channels] of decreasing frequencies."""
     # In float32, whatever the default dtype is: UNINEXT's positions of padding are large numbers (see `Layout.of`), and
     # the sine of a large number depends on how its last digits are rounded.
     period = 10000 ** (2 * (torch.arange(channels, dtype=torch.float32, device=position.device) // 2) / channels)
@@ -196,6 +199,6 @@ def sine_map(size: Size, channels: int, device: torch.device) -> Tensor:
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """The logit of x in 0..1; both x and 1 - x count as eps at least."""
+    """The logit of x in 0..1; both x and 1 - x are clamped to at least eps."""
     x = x.clamp(0, 1)
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))

@@ -56,6 +56,7 @@ class VOSFamily(Family):
         return lines
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:
+        """See `Family.recognises`."""
         return any(k.startswith("LSTT.") for k in weights) and family_of(weights) == self.name
 
     def variant(self, weights: Mapping[str, Tensor], path: Path, expected: VOSVariant | None = None) -> VOSVariant:
@@ -77,12 +78,15 @@ class VOSFamily(Family):
         return expected or VARIANTS[first_word if first_word in names else names[-1]]
 
     def title(self, variant: VOSVariant) -> str:
+        """See `Family.title`."""
         return variant.name
 
     def build(self, weights: Mapping[str, Tensor], variant: VOSVariant, **options: Any) -> VOSNetwork:
+        """See `Family.build`."""
         return VOSNetwork(variant)
 
     def finish(self, network: VOSNetwork) -> VOSNetwork:
+        """See `Family.finish`."""
         return network.fold()
 
 

@@ -35,6 +35,7 @@ class GroundingFamily(Family):
     used_by = "operation `ground`"
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:
+        """See `Family.recognises`."""
         return _visual(weights) is not None and all(len(shape_of(weights, key)) == 2 for key in MATRICES)
 
     def variant(
@@ -56,12 +57,15 @@ class GroundingFamily(Family):
         )
 
     def title(self, variant: GroundingVariant) -> str:
+        """See `Family.title`."""
         return f"a grounding network with visual encoder {variant.visual}"
 
     def build(self, weights: Mapping[str, Tensor], variant: GroundingVariant) -> Network:
+        """See `Family.build`."""
         return variant.network()
 
     def fill(self, network: nn.Module) -> None:
+        """See `Family.fill`."""
         text.fill_buffers(network.text_encoder)
 
 

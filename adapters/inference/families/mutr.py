@@ -38,4 +38,5 @@ class MUTRFamily(SegmenterFamily):
     )
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:
+        """See `Family.recognises`."""
         return has(weights, "pixel_decoder.") and has(weights, "mti.", "voc.", "vita.")

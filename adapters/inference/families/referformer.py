@@ -45,4 +45,5 @@ class ReferFormerFamily(SegmenterFamily):
     )
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:
+        """See `Family.recognises`."""
         return has(weights, "pixel_decoder.") and not has(weights, "mti.", "voc.", "vita.")

@@ -36,4 +36,5 @@ class SOCFamily(SegmenterFamily):
     )
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:
+        """See `Family.recognises`."""
         return has(weights, "spatial_decoder.") and has(weights, "mti.", "voc.", "vita.")

@@ -50,9 +50,11 @@ class UNINEXTFamily(SegmenterFamily):
     )
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:
+        """See `Family.recognises`."""
         return has(weights, "detr.detr.")
 
     def variant(self, weights: Mapping[str, Tensor], path: Path, expected: str | None = None) -> str:
+        """The name of the backbone, of the video-level training only; see `Family.variant`."""
         backbone = super().variant(weights, path, expected)
         if not backbone.endswith("_nano") and not has(weights, "detr.reid_embed_head."):
             raise InputError(

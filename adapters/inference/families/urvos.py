@@ -32,6 +32,7 @@ class URVOSFamily(Family):
     used_by = "adapter and propagator `urvos`"
 
     def recognises(self, weights: Mapping[str, Tensor]) -> bool:
+        """See `Family.recognises`."""
         return "vocabulary" in weights or "memory.present.weight" in weights
 
     def variant(
@@ -44,6 +45,7 @@ class URVOSFamily(Family):
             raise InputError(f"{path}: not weights of URVOS ({reason(error)} is missing or damaged)") from error
 
     def build(self, weights: Mapping[str, Tensor], variant: tuple[URVOSVariant, Vocabulary], **options: Any) -> Network:
+        """See `Family.build`."""
         return Network(*variant)
 
 

@@ -1,4 +1,4 @@
-"""Every backbone of ReferFormer, MUTR and SOC by name: those published, and two small ones of our own."""
+"""The backbones of ReferFormer, MUTR and SOC by name: the published ones and two small ones of our own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ BODIES = {
 
 
 class Backbone(nn.Module):
-    """Frames to four maps at strides 4, 8, 16 and 32."""
+    """Frames to four maps at strides 4, 8, 16 and 32.
+
+    Attributes:
+        channels: of the maps.
+        couples_frames: whether the features of a frame depend on other frames of the clip (Video Swin).
+    """
 
     def __init__(self, name: str):
         super().__init__()
@@ -38,7 +43,7 @@ class Backbone(nn.Module):
             self.norm_layers = nn.ModuleList(LayerNorm2d(c) for c in self.channels)
 
     def forward(self, frames: Tensor, frames_per_step: int | None = None, clips: int = 1) -> list[Tensor]:
-        """Frames [T, 3, h, w], of one clip or several, to maps [T, C, h / stride, w / stride]."""
+        """Frames [T, 3, h, w] of `clips` clips of equal length to maps [T, C, h / stride, w / stride]."""
         if self.couples_frames:
             return self.body(frames, frames_per_step, clips)
         maps = self.body(frames)

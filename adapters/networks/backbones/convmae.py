@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.networks.backbones.vit import ViTBlock, resize_posit
 
 
 class ConvMAEPatchEmbed(nn.Module):
-    """Halves the resolution (the first: a quarter) by a convolution; norm and GELU follow."""
+    """A strided convolution over patches, then norm and GELU."""
 
     def __init__(self, c_in: int, c_out: int, side: int):
         super().__init__()
@@ -22,6 +22,7 @@ class ConvMAEPatchEmbed(nn.Module):
         self.norm = LayerNorm2d(c_out, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, H, W] to [B, c_out, H / side, W / side]."""
         return F.gelu(self.norm(self.proj(x)))
 
 
@@ -34,6 +35,7 @@ class ConvMlp(nn.Module):
         self.fc2 = nn.Conv2d(4 * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -50,6 +52,7 @@ class ConvBlock(nn.Module):
         self.mlp = ConvMlp(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same."""
         x = x + self.conv2(self.attn(self.conv1(self.norm1(x))))
         return x + self.mlp(self.norm2(x))
 
@@ -58,10 +61,11 @@ class ConvMAE(nn.Module):
     """Frames to maps of 256, 384, 768 and 768 channels at strides 4, 8, 16 and 32.
 
     Args:
-        max_size: MUTR's `--max_size`, a multiple of 16; it sizes the tables of relative positions (2 * 40 - 1 rows for
-            640) and must be that of the checkpoint. Larger frames are fine: the tables are resized.
-        channels, depths, heads: of the three stages; of the transformer's.
-        windowed: the blocks of the third stage that attend inside windows.
+        max_size: MUTR's `--max_size`, a multiple of 16; it determines the size of the tables of relative positions
+            (2 * 40 - 1 rows for 640) and must be that of the checkpoint. The tables are resized for larger frames.
+        channels, depths: of the three stages.
+        heads: of the transformer blocks.
+        windowed: indices of the blocks of the third stage whose attention is limited to windows.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class ConvMAE(nn.Module):
         self.norm4 = nn.LayerNorm(c16, eps=1e-6)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        """Frames [B, 3, H, W] to four maps [B, C, h, w]; a rest of less than a patch at the border is not seen."""
+        """Frames [B, 3, H, W] to four maps [B, C, h, w]; pixels at the border that do not fill a patch are cut off."""
         x4 = self.blocks1(self.patch_embed1(frames))
         x8 = self.blocks2(self.patch_embed2(x4))
         x = self.patch_embed4(self.patch_embed3(x8).permute(0, 2, 3, 1))

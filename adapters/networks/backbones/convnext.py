@@ -22,6 +22,7 @@ class LayerNorm2d(nn.LayerNorm):
     """Normalises the channels of each position of a map [B, C, h, w]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -29,13 +30,13 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def block(x: Tensor, depthwise: Layer, norm: Layer, mlp: Layer, gamma: Tensor) -> Tensor:
-    """What a ConvNeXt block does, whatever its parameters are called.
+    """The computation of a ConvNeXt block, for both sets of parameter names.
 
     Args:
         x: map [B, C, h, w].
         depthwise: 7x7 convolution of each channel, on maps.
         norm, mlp: over the channels of [B, h, w, C].
-        gamma: [C], scale of what is added.
+        gamma: [C], scale of the residual.
     """
     y = mlp(norm(depthwise(x).permute(0, 2, 3, 1))) * gamma
     return x + y.permute(0, 3, 1, 2)
@@ -43,7 +44,7 @@ def block(x: Tensor, depthwise: Layer, norm: Layer, mlp: Layer, gamma: Tensor) -
 
 # ---------------------------------------------------------------------------------------------- names of timm (MUTR)
 class ConvNeXtBlock(nn.Module):
-    """A block in timm's names."""
+    """A block with timm's parameter names."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -53,11 +54,12 @@ class ConvNeXtBlock(nn.Module):
         self.mlp = GELUMlp(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same."""
         return block(x, self.conv_dw, self.norm, self.mlp, self.gamma)
 
 
 class ConvNeXtStage(nn.Module):
-    """Halves the resolution (the first stage does not), then blocks."""
+    """Downsampling by 2 (except in the first stage), then blocks."""
 
     def __init__(self, c_in: int, c_out: int, depth: int):
         super().__init__()
@@ -67,13 +69,14 @@ class ConvNeXtStage(nn.Module):
         self.blocks = nn.Sequential(*(ConvNeXtBlock(c_out) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, h, w] to [B, c_out, h / 2, w / 2], or to [B, c_out, h, w] in the first stage."""
         return self.blocks(self.downsample(x))
 
 
 class ConvNeXt(nn.Module):
-    """Frames to maps of 192, 384, 768 and 1536 channels at strides 4, 8, 16 and 32, in timm's names.
+    """Frames to maps of 192, 384, 768 and 1536 channels at strides 4, 8, 16 and 32, with timm's parameter names.
 
-    The maps are not normalised; MUTR does that outside of its `body`, in `norm_layers` (`nn.LayerNorm`, eps 1e-5).
+    The maps are not normalised; MUTR does that outside of the `body`, in `norm_layers` (`nn.LayerNorm`, eps 1e-5).
     """
 
     def __init__(self, channels: tuple[int, ...] = CHANNELS, depths: tuple[int, ...] = DEPTHS):
@@ -84,7 +87,7 @@ class ConvNeXt(nn.Module):
         self.stages = nn.ModuleList(ConvNeXtStage(a, b, depth) for (a, b), depth in zip(pairs, depths, strict=True))
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        """Frames [B, 3, H, W] to four maps [B, C, h, w]; a rest of less than a patch at the border is not seen."""
+        """Frames [B, 3, H, W] to four maps [B, C, h, w]; pixels at the border that do not fill a patch are cut off."""
         x, maps = self.stem(frames.contiguous(memory_format=torch.channels_last)), []
         for stage in self.stages:
             x = stage(x)
@@ -94,7 +97,7 @@ class ConvNeXt(nn.Module):
 
 # ------------------------------------------------------------------------------------- names of detectron2 (UNINEXT)
 class EmbeddingNorm(nn.Module):
-    """Layer norm over the last axis whose scale and shift are embeddings of one row: `weight.weight` [1, C]."""
+    """Layer norm over the last axis; its scale and shift are embeddings with one row: `weight.weight` [1, C]."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -102,6 +105,7 @@ class EmbeddingNorm(nn.Module):
         self.bias = nn.Embedding(1, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to the same."""
         return F.layer_norm(x, x.shape[-1:], self.weight.weight[0], self.bias.weight[0], 1e-6)
 
 
@@ -109,11 +113,12 @@ class EmbeddingNorm2d(EmbeddingNorm):
     """The same over the channels of a map [B, C, h, w]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class Detectron2Block(nn.Module):
-    """A block in UNINEXT's names."""
+    """A block with UNINEXT's parameter names."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -124,14 +129,16 @@ class Detectron2Block(nn.Module):
         self.gamma = nn.Embedding(1, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same."""
         return block(x, self.dwconv, self.norm, self.mlp, self.gamma.weight[0])
 
     def mlp(self, x: Tensor) -> Tensor:
+        """[B, h, w, C] to the same."""
         return self.pwconv2(F.gelu(self.pwconv1(x)))
 
 
 class Detectron2ConvNeXt(nn.Module):
-    """Frames to normalised maps of 384, 768 and 1536 channels at strides 8, 16 and 32, in UNINEXT's names."""
+    """Frames to normalised maps of 384, 768 and 1536 channels at strides 8, 16 and 32, with UNINEXT's names."""
 
     divisor = 32  # the input is padded to a multiple of it
 

@@ -12,20 +12,21 @@ from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
 
 
 class ConvNorm(nn.Conv2d):
-    """A convolution that holds its frozen batch norm, and applies both at once."""
+    """A convolution that contains its frozen batch norm and applies both in one step."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1):
         super().__init__(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = FrozenBatchNorm2d(c_out)
-        self.norm.running_var -= self.norm.eps  # an untrained norm of detectron2 changes nothing at all
+        self.norm.running_var -= self.norm.eps  # as in detectron2, so that an untrained norm is the identity
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, h, w] to [B, c_out, h / stride, w / stride]."""
         scale, shift = self.norm.affine()
         return F.conv2d(x, self.weight * scale.view(-1, 1, 1, 1), shift, self.stride, self.padding)
 
 
 class Detectron2Bottleneck(nn.Module):
-    """1x1, 3x3 (which strides), 1x1 convolutions beside a shortcut."""
+    """1x1, 3x3 (with the stride) and 1x1 convolutions with a skip connection."""
 
     def __init__(self, c_in: int, width: int, stride: int):
         super().__init__()
@@ -35,6 +36,7 @@ class Detectron2Bottleneck(nn.Module):
         self.conv3 = ConvNorm(width, 4 * width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, h, w] to [B, 4 * width, h / stride, w / stride]."""
         y = self.conv3(self.conv2(self.conv1(x).relu_()).relu_())
         return (y + self.shortcut(x)).relu_()
 

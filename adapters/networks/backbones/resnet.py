@@ -12,7 +12,7 @@ from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions beside a shortcut. The norm stands right after its convolution: it folds into it."""
+    """1x1, 3x3, 1x1 convolutions with a skip connection; each norm directly follows its convolution, to be folded."""
 
     def __init__(self, c_in: int, width: int, stride: int):
         super().__init__()
@@ -28,6 +28,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), FrozenBatchNorm2d(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, h, w] to [B, 4 * width, h / stride, w / stride]."""
         y = self.bn1(self.conv1(x)).relu_()
         y = self.bn2(self.conv2(y)).relu_()
         y = self.bn3(self.conv3(y))
@@ -35,11 +36,11 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images to features at strides 4, 8, 16, 32, of 256, 512, 1024, 2048 channels in those published.
+    """Images to maps at strides 4, 8, 16, 32, of 256, 512, 1024, 2048 channels in the published ones.
 
     Args:
-        blocks: of each stage; (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101.
-        stem: channels before the first stage, whose maps have four times as many; 64 in those two.
+        blocks: number of blocks per stage; (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101.
+        stem: channels before the first stage, whose maps have four times as many; 64 in both.
     """
 
     def __init__(self, blocks: tuple[int, ...], stem: int = 64):
@@ -60,8 +61,8 @@ class ResNet(nn.Module):
         """Image [B, 3, H, W] to one map [B, C, H / stride, W / stride] per stage."""
         x = self.bn1(self.conv1(x)).relu_()
         x = F.max_pool2d(x, 3, 2, padding=1)
-        found = []
+        maps = []
         for i in range(len(self.channels)):
             x = getattr(self, f"layer{i + 1}")(x)
-            found.append(x)
-        return found
+            maps.append(x)
+        return maps

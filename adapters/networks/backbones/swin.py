@@ -1,8 +1,8 @@
 """Swin Transformer for images, and Video Swin: the same blocks, with windows of 7x7 or of 8 frames x 7x7.
 
-Tokens are [B, S, C] with S = depth * h * w; images have depth 1. A block changes them in place, some windows at a time:
-a token belongs to one window only, so neither rolled nor padded nor partitioned copies of a clip are ever made, only
-an index of which tokens form a window. Where gradients are wanted, the feed-forward part makes new tokens instead.
+Tokens are [B, S, C] with S = depth * h * w; images have depth 1. A block changes them in place, a few windows at a
+time: every token belongs to one window, so no rolled, padded or partitioned copies of a clip are needed, only the
+indices of the tokens of each window. If gradients are needed, the feed-forward part returns new tokens instead.
 
 Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021; Liu et al.,
 "Video Swin Transformer", CVPR 2022.
@@ -34,9 +34,9 @@ class Windows:
     """Windows that share a mask.
 
     Args:
-        cells: int64 [windows, n], the tokens of each; S stands for padding.
-        padded: whether there is any.
-        mask: [n, n], -100 where the shift brought together two positions that are no neighbours; None: nowhere.
+        cells: int64 [windows, n], the indices of their tokens; S means padding.
+        padded: whether any of them is padding.
+        mask: [n, n], -100 for pairs of positions that only the shift made neighbours; None without such pairs.
     """
 
     cells: Tensor
@@ -46,14 +46,13 @@ class Windows:
 
 @lru_cache(maxsize=32)
 def partition(size: Volume, window: Volume, shift: Volume, device: torch.device) -> list[Windows]:
-    """All windows of a volume, by their masks; there are at most 8 of these.
+    """All windows of a volume, grouped by their masks, of which there are at most 8.
 
     Args:
         size: of the volume of tokens, d * h * w.
         window: its size; the volume is padded to a multiple at the far side.
-        shift: windows start so far into the volume; what lies before goes to the far side.
-
-        device: where the result goes; it is made on the CPU.
+        shift: offset of the first window; the tokens before it are rolled to the far side.
+        device: of the result, which is computed on the CPU.
     """
     d, h, w = size
     padding = [-length % extent for length, extent in zip(size, window, strict=True)]
@@ -67,12 +66,12 @@ def partition(size: Volume, window: Volume, shift: Volume, device: torch.device)
         label = label * 3 + region.view([-1 if i == axis else 1 for i in range(3)])
     cell = to_windows(cell.roll([-s for s in shift], (0, 1, 2)), window)
     kinds, kind_of = to_windows(label, window).unique(dim=0, return_inverse=True)
-    found = []
+    groups = []
     for i, kind in enumerate(kinds):
         cells, apart = cell[kind_of == i], kind[:, None] != kind
         mask = -100.0 * apart.float().to(device) if apart.any() else None
-        found.append(Windows(cells.to(device), bool((cells == d * h * w).any()), mask))
-    return found
+        groups.append(Windows(cells.to(device), bool((cells == d * h * w).any()), mask))
+    return groups
 
 
 class WindowAttention(nn.Module):
@@ -83,7 +82,9 @@ class WindowAttention(nn.Module):
         self.heads, self.window = heads, window
         d, h, w = (2 * extent - 1 for extent in window)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(d * h * w, heads))
-        steps = [torch.arange(extent, device="cpu") for extent in window]  # never on meta: small files leave it out
+        steps = [
+            torch.arange(extent, device="cpu") for extent in window
+        ]  # never on the meta device: small files omit the index
         grid = torch.meshgrid(*steps, indexing="ij")
         z, y, x = (g.flatten()[:, None] - g.flatten() + extent - 1 for g, extent in zip(grid, window, strict=True))
         self.register_buffer("relative_position_index", (z * h + y) * w + x)
@@ -91,7 +92,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def bias(self, n: int) -> Tensor:
-        """[1, heads, n, n] for windows of n positions; smaller windows take the first n, as in the official code."""
+        """[1, heads, n, n] for windows of n positions; smaller windows use the first n, as in the official code."""
         return self.relative_position_bias_table[self.relative_position_index[:n, :n]].permute(2, 0, 1)[None]
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
@@ -114,7 +115,17 @@ class SwinBlock(nn.Module):
         self.drop_path = DropPath()
 
     def run(self, x: Tensor, size: Volume, window: Volume, shift: Volume, step: int) -> Tensor:
-        """Changes tokens [B, S + 1, C] in place, about `step` of each batch row at a time; the last one is no token."""
+        """Changes tokens [B, S + 1, C] in place, about `step` per batch row at a time; the last one is a placeholder.
+
+        Args:
+            x: tokens of the volume, then the placeholder that padding refers to.
+            size: of the volume.
+            window, shift: of this stage; the shift is only used by every second block.
+            step: tokens per pass.
+
+        Returns:
+            x itself, or new tokens if gradients are needed.
+        """
         shift = shift if self.shifted else (0, 0, 0)
         last, n = x.shape[1] - 1, window[0] * window[1] * window[2]
         bias, kept = self.attn.bias(n), self.drop_path.kept(x)
@@ -125,7 +136,7 @@ class SwinBlock(nn.Module):
                 tokens = x.index_select(1, rows)  # [B, windows * n, C]
                 y = self.norm1(tokens)
                 if group.padded:
-                    y = y.masked_fill((rows == last)[:, None], 0)  # takes part in the attention, as it did in training
+                    y = y.masked_fill((rows == last)[:, None], 0)  # takes part in the attention, as in training
                 y = self.attn(y.view(-1, n, y.shape[2]), biased).view_as(tokens)
                 x.index_copy_(1, rows, tokens + (y if kept is None else y * kept))
         if x.requires_grad or kept is not None:
@@ -153,7 +164,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Blocks at one resolution, and (for images) the way down to the next."""
+    """Blocks at one resolution, and (for images) the downsampling to the next."""
 
     def __init__(self, channels: int, depth: int, heads: int, window: Volume, downsample: nn.Module | None):
         super().__init__()
@@ -162,7 +173,13 @@ class SwinStage(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor, shrink: bool, step: int) -> Tensor:
-        """[B, d, h, w, C] to the same; `shrink`: no window is larger than the volume, nor shifted where it spans it."""
+        """[B, d, h, w, C] to the same.
+
+        Args:
+            x: tokens of the volume.
+            shrink: limit windows to the size of the volume, without a shift along axes that they cover.
+            step: tokens per pass.
+        """
         size = tuple(x.shape[1:4])
         small = [shrink and length <= extent for length, extent in zip(size, self.window, strict=True)]
         window = tuple(length if s else extent for s, length, extent in zip(small, size, self.window, strict=True))
@@ -191,13 +208,13 @@ class SwinPatchEmbed(nn.Module):
 
 
 class Swin(nn.Module):
-    """Images, or the frames of a clip, to features of C, 2C, 4C, 8C channels at strides 4, 8, 16, 32, one per stage.
+    """Images, or the frames of a clip, to maps of C, 2C, 4C, 8C channels at strides 4, 8, 16, 32, one per stage.
 
     Args:
         channels: C.
-        heads: of each stage.
-        depths: blocks of each stage.
-        video: frames are a clip, and see each other: windows span 8 frames, the maps are not normalised.
+        heads: attention heads per stage.
+        depths: blocks per stage.
+        video: the frames are a clip: windows span 8 frames, and the maps are not normalised.
     """
 
     def __init__(self, channels: int, heads: tuple[int, ...], depths: tuple[int, ...], video: bool = False):
@@ -207,7 +224,7 @@ class Swin(nn.Module):
         self.patch_embed = SwinPatchEmbed(channels, video)
         window = (8, 7, 7) if video else (1, 7, 7)
         merges = [*(PatchMerging(c) for c in self.channels[:-1]), None]
-        # the checkpoints of the two keep the way down in different places
+        # the checkpoints of the two have the downsampling in different places
         inside = [None] * len(merges) if video else merges
         stages = zip(self.channels, depths, heads, inside, strict=True)
         self.layers = nn.ModuleList(SwinStage(c, depth, h, window, down) for c, depth, h, down in stages)
@@ -222,18 +239,18 @@ class Swin(nn.Module):
 
         Args:
             image: normalised.
-            frames_per_step: of a clip, so many frames' worth of windows at once; the numbers stay the same.
-            clips: so many of equal length, one after the other.
+            frames_per_step: of a clip, the number of frames whose windows are processed at once; results do not change.
+            clips: number of clips of equal length in `image`, one after the other.
         """
-        x, found = self.patch_embed(image), []
+        x, maps = self.patch_embed(image), []
         for i, stage in enumerate(self.layers):
             _, h, w, _ = x.shape
             if self.video:
                 x = stage(x.unflatten(0, (clips, -1)), True, h * w * (frames_per_step or len(x))).flatten(0, 1)
-                found.append(x.permute(0, 3, 1, 2))
+                maps.append(x.permute(0, 3, 1, 2))
             else:
                 x = stage(x[:, None], False, h * w + 1)[:, 0]
-                found.append(getattr(self, f"norm{i}")(x).permute(0, 3, 1, 2))
+                maps.append(getattr(self, f"norm{i}")(x).permute(0, 3, 1, 2))
             if i + 1 < len(self.layers):
                 x = (self.downsamples[i] if self.video else stage.downsample)(x)
-        return found
+        return maps

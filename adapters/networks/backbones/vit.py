@@ -1,6 +1,6 @@
-"""A plain vision transformer, some blocks attending globally and some inside windows: UNINEXT's ViT-Huge.
+"""A plain vision transformer with global and windowed blocks: UNINEXT's ViT-Huge.
 
-ConvMAE's last stage is made of the same blocks. Maps are [B, h, w, C] throughout, as in Swin.
+ConvMAE's last stage consists of the same blocks. Maps are [B, h, w, C] throughout.
 
 Source: Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection" (ViTDet), ECCV 2022; relative
 positions as in Li et al., "MViTv2", CVPR 2022.
@@ -50,7 +50,7 @@ def relative(table: Tensor, n: int) -> Tensor:
     """The entry of each pair of n positions, by their offset: [n, n, d].
 
     Args:
-        table: [2 * m - 1, d], one entry per offset from -(m - 1) to m - 1; resized linearly where m is not n.
+        table: [2 * m - 1, d], one entry per offset from -(m - 1) to m - 1; resized linearly if m is not n.
         n: number of positions.
     """
     if len(table) != 2 * n - 1:
@@ -75,9 +75,9 @@ class ViTAttention(nn.Module):
         _, h, w, _ = x.shape
         q, k, v = self.qkv(x).unflatten(3, (3, self.heads, -1)).permute(3, 0, 4, 1, 2, 5)  # each [B, heads, h, w, d]
         d = q.shape[-1]
-        # The bias is itself a product of a query with a key, so it rides in extra channels: the query's bias for each
-        # row and column, and a key's row and column as one-hot vectors. No map of all pairs is ever made; for ViT-Huge
-        # at 480 x 864 that map would be 168 MB a frame and block.
+        # The bias is itself a product of a query with a key, so it is computed by extra channels: the query's bias for
+        # each row and column, and a key's row and column as one-hot vectors. This avoids the map of all pairs, which
+        # for ViT-Huge at 480 x 864 would take 168 MB per frame and block.
         rows = torch.einsum("bnhwd,hkd->bnhwk", q, relative(self.rel_pos_h, h).to(q.dtype))
         columns = torch.einsum("bnhwd,wkd->bnhwk", q, relative(self.rel_pos_w, w).to(q.dtype))
         bias = torch.cat([rows, columns], -1) * d**0.5  # undoes the scale that attention applies
@@ -85,18 +85,18 @@ class ViTAttention(nn.Module):
         where = torch.cat([row[:, None].expand(h, w, h), column.expand(h, w, w)], -1)
         q = torch.cat([q, bias], -1).flatten(2, 3)  # [B, heads, h * w, d + h + w]
         k = torch.cat([k, where.expand(*k.shape[:2], h, w, h + w)], -1).flatten(2, 3)
-        v = F.pad(v, (0, h + w)).flatten(2, 3)  # fast kernels want values as wide as keys
+        v = F.pad(v, (0, h + w)).flatten(2, 3)  # fast kernels need values as wide as keys
         x = F.scaled_dot_product_attention(q, k, v, scale=d**-0.5)[..., :d]
         return self.proj(x.unflatten(2, (h, w)).permute(0, 2, 3, 1, 4).flatten(3))
 
 
 class ViTBlock(nn.Module):
-    """Attention, in windows or over the whole map, then the MLP.
+    """Attention inside windows or over the whole map, then the MLP.
 
     Args:
         channels, heads: of the attention.
-        side: of the square map that a global block was made for, which sizes its tables of relative positions.
-        windowed: attend inside windows of 14 x 14.
+        side: of the square map for which the tables of relative positions of a global block are made.
+        windowed: limit attention to windows of 14 x 14.
     """
 
     def __init__(self, channels: int, heads: int, side: int, windowed: bool):
@@ -110,7 +110,7 @@ class ViTBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, h, w, C] to the same."""
         y = self.norm1(x)
-        if self.windowed:  # the zeros that fill the last windows take part in their attention, as in training
+        if self.windowed:  # the zeros that pad the last windows take part in their attention, as in training
             y = to_windows(y, WINDOW)
         y = self.attn(y)
         if self.windowed:
@@ -120,7 +120,7 @@ class ViTBlock(nn.Module):
 
 
 class ViT(nn.Module):
-    """Frames to maps of C / 2, C and C channels at strides 8, 16 and 32; inputs measure a multiple of 32.
+    """Frames to maps of C / 2, C and C channels at strides 8, 16 and 32; input sizes are multiples of 32.
 
     The defaults are UNINEXT's ViT-Huge. Its windowed blocks are those of ViT-Base in detectron2's recipe, so that 24 of
     32 blocks are global.
@@ -139,7 +139,7 @@ class ViT(nn.Module):
         self.channels = (channels // 2, channels, channels)
         self.patch_embed = nn.Module()
         self.patch_embed.proj = nn.Conv2d(3, channels, 16, 16)
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + 14 * 14, channels))  # the first is of a class token
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + 14 * 14, channels))  # the first belongs to a class token
         self.blocks = nn.ModuleList(ViTBlock(channels, heads, side=64, windowed=i in windowed) for i in range(depth))
         self.fpn1 = nn.Sequential(nn.ConvTranspose2d(channels, channels // 2, 2, 2))
 

@@ -1,4 +1,4 @@
-"""MUTR: ReferFormer whose words look at the clip first, and whose queries become queries of the whole clip.
+"""MUTR: ReferFormer with attention from the words to the clip, and with queries of the whole clip.
 
 Source: Yan et al., "Referred by Multi-Modality: A Unified Temporal Transformer for Video Object Segmentation", AAAI
 2024.
@@ -16,8 +16,8 @@ from rvos_ensemble.adapters.networks.rvos.referformer import ReferFormer
 from rvos_ensemble.adapters.networks.rvos.temporal import Temporal
 
 
-class WordsLook(FeedForward):
-    """Words look at one level of all frames (MTA)."""
+class WordsToFrames(FeedForward):
+    """Attention from the words to one level of all frames (MTA)."""
 
     def __init__(self, channels: int, hidden: int):
         super().__init__(channels, hidden)
@@ -52,24 +52,29 @@ class MUTR(ReferFormer):
     def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "auto"):
         super().__init__(backbone, text_encoder, classes, layer)
         g = self.geometry
-        self.MTA = Layers(lambda: WordsLook(g.width, g.hidden), 1)
+        self.MTA = Layers(lambda: WordsToFrames(g.width, g.hidden), 1)
         self.mti = Temporal(g.queries, 4, True, g.width, g.temporal, g.hidden)
 
     def fuse(self, tokens: Tensor, words: WordFeatures) -> Tensor:
+        """See `RVOS.fuse`."""
         return tokens + self.fusion_module(tokens, words)
 
     def start(self, features: ClipFeatures, words: WordFeatures) -> Tensor:
+        """See `RVOS.start`."""
         states = words.states
         for level in features.tokens.split([h * w for h, w in features.sizes], 1):
             clips = level.unflatten(0, (features.clips, -1)).flatten(1, 2)  # [clips, T * h * w, C]
             if features.clips > 1:
                 clips = clips.repeat_interleave(len(states) // features.clips, 0)
             states = self.MTA.layers[0](states, words.position, clips)
-        return states[:, 0]  # the token that stands for the sentence
+        return states[:, 0]  # the first token represents the sentence
 
     def conclude(self, states: Tensor, boxes: Tensor, words: WordFeatures, head: int, last: int) -> QueryOutputs:
-        """The released code keeps only the last layer's queries in evaluation, then takes heads by their place: the
-        queries of the clip come from the last layer, class head and boxes from the first."""
+        """See `RVOS.conclude`.
+
+        The released code keeps only the last layer's queries in evaluation and then indexes the heads by position: the
+        queries of the clip come from the last layer, class head and boxes from the first.
+        """
         clip = self.mti(states[:, :, last])  # [E, Q, C]
         clip = clip[:, None].expand(-1, states.shape[1], -1, -1)
         box = boxes[:, :, head]

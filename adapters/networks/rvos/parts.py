@@ -1,4 +1,4 @@
-"""What ReferFormer, MUTR and SOC are made of beside their transformer: sizes, features, queries, words, masks."""
+"""Parts of ReferFormer, MUTR and SOC beside the transformer: sizes, features, queries, words, masks."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from rvos_ensemble.adapters.networks.layers import Attention, Size, sine_wave, t
 
 STRIDE = 4  # of the masks
 
-Levels = Sequence[tuple[Tensor, Size]]  # tokens [B, h * w, C] of the encoder with their (h, w), at strides 8, 16, 32
+Levels = Sequence[tuple[Tensor, Size]]  # tokens [B, h * w, C] of the encoder and their (h, w), at strides 8, 16, 32
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of a network. What has a default is the same in all published ones.
+    """Sizes of a network; the defaults are the same in all published networks.
 
     Args:
-        queries: Q of a frame.
+        queries: Q per frame.
         layers: of the decoder.
         encoder_layers: of the encoder.
-        mask_channels: of the features that masks are drawn from.
+        mask_channels: of the features from which masks are computed.
         width: C.
         hidden: channels inside the feed-forward parts.
-        points: that deformable attention looks at, per level and head.
-        temporal: layers of the module that makes queries of the clip, in its encoder and in its decoder.
+        points: of deformable attention, per level and head.
+        temporal: layers of the encoder and of the decoder of the module for queries of the clip.
     """
 
     queries: int
@@ -46,17 +46,17 @@ class Geometry:
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """A clip without text: about 20 MB per frame of 360x640 (ReferFormer, MUTR), 7 MB (SOC).
+    """Text-independent features of a clip: about 20 MB per frame of 360x640 (ReferFormer, MUTR), 7 MB (SOC).
 
-    In training several clips of T frames each, one after the other: there are then clips * T rows of everything.
+    In training they hold several clips of T frames each, one after the other, so that every tensor has clips * T rows.
 
     Args:
-        tokens: [T, S, C] of the levels at strides 8, 16, 32, 64, one after the other.
+        tokens: [T, S, C] of the levels at strides 8, 16, 32, 64, concatenated.
         sizes: (h, w) of the levels.
-        fine: what the pixel decoder needs at stride 4, tokens [T, h4 * w4, C].
+        fine: input of the pixel decoder at stride 4, tokens [T, h4 * w4, C].
         fine_size: (h4, w4).
         size: (h, w) of the frames.
-        clips: how many.
+        clips: number of clips.
     """
 
     tokens: Tensor
@@ -73,7 +73,7 @@ class ClipFeatures:
         """The row of each frame under each expression, int64 [E * T].
 
         Args:
-            words: of expressions, equally many of each clip, clip by clip.
+            words: of E expressions, the same number for each clip, clip by clip.
         """
         frames = torch.arange(len(self.tokens), device=self.tokens.device).view(self.clips, -1)
         return frames.repeat_interleave(len(words.states) // self.clips, 0).flatten()
@@ -81,13 +81,13 @@ class ClipFeatures:
 
 @dataclass(frozen=True)
 class QueryOutputs:
-    """What the transformer found for E expressions in T frames.
+    """The queries after the transformer, for E expressions in T frames.
 
     Args:
         logits: [E, T, Q, classes].
         boxes: [E, T, Q, 4].
-        centres: [E, T, Q, 2] in 0..1, from which the masks measure.
-        states: [E, T, Q, C], from which the masks' kernels come.
+        centres: [E, T, Q, 2] in 0..1, relative to which the masks are computed.
+        states: [E, T, Q, C], from which the masks' kernels are computed.
     """
 
     logits: Tensor
@@ -97,7 +97,7 @@ class QueryOutputs:
 
 
 class Resizer(nn.Module):
-    """States of the language model to the width of the network."""
+    """Projects states of the language model to the width of the network."""
 
     def __init__(self, c_in: int, channels: int):
         super().__init__()
@@ -105,35 +105,37 @@ class Resizer(nn.Module):
         self.layer_norm = nn.LayerNorm(channels, eps=1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., c_in] to [..., channels]."""
         return self.layer_norm(self.fc(x))
 
 
 class WordFusion(nn.Module):
-    """What each token of a frame finds among the words, [B, S, C]; what is done with it the networks differ in."""
+    """Attention from the tokens of a frame to the words; each network uses the result in its own way."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.multihead_attn = Attention(channels)
 
     def forward(self, x: Tensor, words: WordFeatures) -> Tensor:
+        """Tokens [B, S, C], each row with its own words, to [B, S, C]."""
         return self.multihead_attn(x, words.states + words.position, words.states, words.seen)
 
 
 def levels_of(tokens: Tensor, features: ClipFeatures) -> Levels:
-    """The encoder's levels at strides 8, 16, 32 out of their tokens, one after the other."""
+    """Splits the concatenated tokens [B, S', C] of the encoder into its levels at strides 8, 16, 32."""
     lengths = [h * w for h, w in features.sizes[:3]]
     return list(zip(tokens.split(lengths, 1), features.sizes, strict=False))
 
 
 def resize_words(text: Text, resizer: Resizer) -> WordFeatures:
-    """Expressions through a resizer, each word with its place in its own sentence."""
-    states, there = resizer(text.states), ~text.padding
-    place = there.cumsum(1) / (there.sum(1, keepdim=True) + 1e-6) * (2 * math.pi)
-    return WordFeatures(states, sine_wave(place, states.shape[2]), there[:, None, None], resizer(text.sentence))
+    """Expressions through a resizer, with a position embedding of each word."""
+    states, valid = resizer(text.states), ~text.padding
+    position = valid.cumsum(1) / (valid.sum(1, keepdim=True) + 1e-6) * (2 * math.pi)  # [E, L]
+    return WordFeatures(states, sine_wave(position, states.shape[2]), valid[:, None, None], resizer(text.sentence))
 
 
 def level_maps(levels: Levels, rows: Tensor) -> list[Tensor]:
-    """Maps [B, C, h, w] of some of the frames."""
+    """The maps [B, C, h, w] of the frames `rows` [B], one per level."""
     return [to_map(x[rows], size) for x, size in levels]
 
 

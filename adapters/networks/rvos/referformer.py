@@ -1,4 +1,4 @@
-"""ReferFormer: queries that start as the sentence, with pixels that read the words at every scale.
+"""ReferFormer: queries are initialised with the sentence, and the pixel decoder attends to the words at every scale.
 
 Source: Wu et al., "Language as Queries for Referring Video Object Segmentation", CVPR 2022.
 """
@@ -53,23 +53,29 @@ class ReferFormer(RVOS):
     def encode(
         self, frames: Tensor, frames_per_step: int | None = None, keep: slice = slice(None), clips: int = 1
     ) -> ClipFeatures:
-        found = super().encode(frames, frames_per_step, keep, clips)
-        fine = self.pixel_decoder.prepare(found.fine, found.fine_size, frames_per_step, clips)
-        return dataclasses.replace(found, fine=fine)
+        """See `RVOS.encode`."""
+        features = super().encode(frames, frames_per_step, keep, clips)
+        fine = self.pixel_decoder.prepare(features.fine, features.fine_size, frames_per_step, clips)
+        return dataclasses.replace(features, fine=fine)
 
     def words(self, text: Text) -> WordFeatures:
+        """See `RVOS.words`."""
         return resize_words(text, self.resizer)
 
     def project_fine(self, x: Tensor) -> Tensor:
+        """See `RVOS.project_fine`."""
         return self.pixel_decoder.adapter_1(x)
 
     def fuse(self, tokens: Tensor, words: WordFeatures) -> Tensor:
+        """See `RVOS.fuse`."""
         return tokens * self.fusion_module(tokens, words)
 
     def start(self, features: ClipFeatures, words: WordFeatures) -> Tensor:
+        """See `RVOS.start`."""
         return words.sentence
 
     def conclude(self, states: Tensor, boxes: Tensor, words: WordFeatures, head: int, last: int) -> QueryOutputs:
+        """See `RVOS.conclude`."""
         state, box = states[:, :, head], boxes[:, :, head]
         return QueryOutputs(self.class_embed[head](state), box, box[..., :2], state)
 
@@ -82,6 +88,8 @@ class ReferFormer(RVOS):
         centres: Tensor,
         step: int | None,
     ) -> Tensor:
+        """See `RVOS.masks`."""
+
         def head(x: Tensor, rows: Tensor) -> Tensor:
             return masks_of(rows, x, kernels, centres, self.pixel_decoder.mask_features)
 
@@ -89,6 +97,8 @@ class ReferFormer(RVOS):
         return self.pixel_decoder(features.fine, rows, features.fine_size, levels, words, step, head)
 
     def pixels(self, features: ClipFeatures, levels: Levels, words: WordFeatures) -> Tensor:
+        """See `RVOS.pixels`."""
+
         def head(x: Tensor, _rows: Tensor) -> Tensor:
             return self.pixel_decoder.mask_features(x)
 

@@ -1,7 +1,7 @@
-"""What ReferFormer, MUTR and SOC have in common: queries that find one object in every frame of a clip.
+"""The common base of ReferFormer, MUTR and SOC, whose queries find one object in every frame of a clip.
 
-Backbone, projection to one width, fusion with the words, deformable transformer, pixel decoder, dynamic masks. What
-knows no text is done once per clip (`encode`), the masks only for the query that is asked for.
+Backbone, projection to one width, fusion with the words, deformable transformer, pixel decoder, dynamic masks. The
+parts without text run once per clip (`encode`); masks are only computed for the selected query.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ class RVOS(Network):
     """Base of the three networks.
 
     Args:
-        backbone: one of `backbones`; with those called nano the whole network is small.
+        backbone: one of `backbones`; with one of our own (`*_nano`) the whole network is small.
         text_encoder: RoBERTa with its pooler.
-        classes: 1, or more for weights trained with classes.
-        layer: which decoder layer answers where the released code, in evaluation, differs from training (MUTR, SOC):
-            "official" as it does, "last" as trained; "auto" is last in small networks, which we trained, else official.
+        classes: 1, or more for weights that were trained with classes.
+        layer: the decoder layer of the answer for MUTR and SOC, whose released code takes another one in evaluation
+            than in training: "official" as in evaluation, "last" as in training; "auto" means last in our own small
+            networks, else official.
     """
 
     published: ClassVar[Geometry]
     nano: ClassVar[Geometry] = Geometry(5, 2, 1, mask_channels=48, width=48, hidden=96, points=2, temporal=1)
     per_frame_scores: ClassVar[bool] = True
-    answers_first: ClassVar[bool] = False  # the released code, in evaluation, with the heads of the first layer
+    answers_first: ClassVar[bool] = False  # whether the released code uses the heads of the first layer in evaluation
 
     def __init__(self, backbone: str, text_encoder: nn.Module, classes: int = 1, layer: str = "auto"):
         super().__init__()
@@ -45,7 +46,7 @@ class RVOS(Network):
         self.backbone = nn.ModuleList([Backbone(backbone)])
         self.text_encoder = text_encoder
         *_, c8, c16, c32 = self.backbone[0].channels
-        projections = ((c8, 1, 1), (c16, 1, 1), (c32, 1, 1), (c32, 3, 2))  # the last one makes the map at stride 64
+        projections = ((c8, 1, 1), (c16, 1, 1), (c32, 1, 1), (c32, 3, 2))  # the last one yields the map at stride 64
         self.input_proj = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, width, kernel, stride, kernel // 2), nn.GroupNorm(width // 8, width))
             for c, kernel, stride in projections
@@ -54,34 +55,35 @@ class RVOS(Network):
         self.query_embed = nn.Embedding(self.queries, width)
         self.class_embed = nn.ModuleList(nn.Linear(width, classes) for _ in range(g.layers))
         self.bbox_embed = nn.ModuleList(MLP(width, width, width, 4) for _ in range(g.layers))
-        self.transformer.decoder.bbox_embed = self.bbox_embed  # the checkpoints hold these heads under two names
+        self.transformer.decoder.bbox_embed = self.bbox_embed  # the checkpoints contain these heads under two names
         self.controller = MLP(width, width, width, parameters_per_query(g.mask_channels))
 
-    # What the networks differ in ---------------------------------------------------------------------------------
+    # Differences between the networks ----------------------------------------------------------------------------
 
     def words(self, text: Text) -> WordFeatures:
-        """Expressions in the width of the network."""
+        """Expressions, projected to the width of the network."""
         raise NotImplementedError
 
     def project_fine(self, x: Tensor) -> Tensor:
-        """The backbone's map at stride 4 as the pixel decoder needs it, frame by frame."""
+        """The backbone's map at stride 4 [B, C, h4, w4] as input of the pixel decoder."""
         raise NotImplementedError
 
     def fuse(self, tokens: Tensor, words: WordFeatures) -> Tensor:
-        """Tokens [B, S, C], each frame with its own words, to the same."""
+        """Fuses tokens [B, S, C] with the words of their row; same shape."""
         raise NotImplementedError
 
     def start(self, features: ClipFeatures, words: WordFeatures) -> Tensor:
-        """What the queries are before the decoder, [E, C]."""
+        """The initial state of the queries before the decoder, [E, C]."""
         raise NotImplementedError
 
     def conclude(self, states: Tensor, boxes: Tensor, words: WordFeatures, head: int, last: int) -> QueryOutputs:
-        """What is answered, from states [E, T, L, Q, C] and boxes [E, T, L, Q, 4] of all layers.
+        """The outputs of the queries.
 
         Args:
-            states, boxes, words: of the expressions.
-            head: number of the layer whose heads answer.
-            last: of the layer from which the queries of the clip are made, where there are any; in training the same.
+            states, boxes: of all layers, [E, T, L, Q, C] and [E, T, L, Q, 4].
+            words: E expressions.
+            head: index of the layer whose heads are used.
+            last: index of the layer from which queries of the clip are computed, if any; in training equal to `head`.
         """
         raise NotImplementedError
 
@@ -94,7 +96,7 @@ class RVOS(Network):
         centres: Tensor,
         step: int | None,
     ) -> Tensor:
-        """Mask logits [E * T, K, h4, w4] of chosen queries.
+        """Mask logits [E * T, K, h4, w4] of selected queries.
 
         Args:
             features: of the clip.
@@ -102,23 +104,23 @@ class RVOS(Network):
             words: E expressions.
             kernels: [E * T, K, ...].
             centres: [E * T, K, 2] in pixels.
-            step: frames at once.
+            step: frames per pass; None for all.
         """
         raise NotImplementedError
 
     def pixels(self, features: ClipFeatures, levels: Levels, words: WordFeatures) -> Tensor:
-        """What `masks` draws them from, [E * T, mask_channels, h4, w4]: for training, all frames at once."""
+        """The pixel features of the masks, [E * T, mask_channels, h4, w4]; for training, all frames at once."""
         raise NotImplementedError
 
-    # What they share ---------------------------------------------------------------------------------------------
+    # Common parts --------------------------------------------------------------------------------------------------
 
     @property
     def head(self) -> int:
-        """The number of the layer whose heads answer."""
+        """The index of the layer whose heads are used."""
         return 0 if self.answers_first and self.layer == "official" else self.geometry.layers - 1
 
     def fold(self) -> RVOS:
-        """For inference: batch norms merged into convolutions, weights channels-last. Names change, results do not."""
+        """Merges batch norms into convolutions and makes weights channels-last; names change, results do not."""
         fold_batch_norm(self.backbone)
         for weight in self.parameters():
             if weight.dim() == 4:
@@ -132,10 +134,10 @@ class RVOS(Network):
 
         Args:
             frames: float [T, 3, h, w].
-            frames_per_step: at most so many at once.
-            keep: the frames to answer for; the others are only seen by a backbone that couples frames (A2D- and
-                JHMDB-Sentences annotate one frame in the middle of a window).
-            clips: the frames are those of so many clips, one after the other.
+            frames_per_step: frames per forward pass; None for all.
+            keep: the frames whose features are returned; the others are only input of a backbone that couples frames
+                (A2D- and JHMDB-Sentences annotate one frame in the middle of a window).
+            clips: number of clips of equal length in `frames`, one after the other.
         """
         backbone, shapes = self.backbone[0], []
 
@@ -155,33 +157,34 @@ class RVOS(Network):
         return ClipFeatures(tokens, sizes, fine, fine_size, tuple(frames.shape[-2:]), clips)
 
     def answer(self, features, text, frames_per_step=None, masks_for="selected", query=None) -> Answer:
-        # expressions ride together as long as their frames fit into a step
+        # expressions are batched as long as their frames fit into one step
+        """See `Network.answer`."""
         group = max(1, (frames_per_step or len(text) * len(features)) // len(features))
         answers = []
         for i in range(0, len(text), group):
             part = slice(i, i + group)
-            given = None if query is None else query[part]
-            answers.append(self._answer(features, text[part], frames_per_step, masks_for, given))
+            chosen = None if query is None else query[part]
+            answers.append(self._answer(features, text[part], frames_per_step, masks_for, chosen))
         return join(answers)
 
     def learn(self, features: ClipFeatures, text: Text) -> tuple[list[QueryOutputs], Tensor, Tensor]:
-        """What training needs.
+        """The outputs that training needs.
 
         Args:
             features: of one clip or several.
-            text: E expressions, equally many of each clip, clip by clip.
+            text: E expressions, the same number for each clip, clip by clip.
 
         Returns:
-            What each decoder layer says, with its own heads; features of the pixels [E * T, mask_channels, h4, w4]; the
+            The outputs of each decoder layer, with its own heads; pixel features [E * T, mask_channels, h4, w4]; the
             encoder's finest map [E * T, C, h8, w8].
         """
         words = self.words(text)
         shape = (len(text), len(features))
         tokens, states, boxes = self._decode(features, words, None)
         states, boxes = states.unflatten(0, shape), boxes.unflatten(0, shape)
-        found = [self.conclude(states, boxes, words, i, i) for i in range(self.geometry.layers)]
+        outputs = [self.conclude(states, boxes, words, i, i) for i in range(self.geometry.layers)]
         levels = levels_of(tokens, features)
-        return found, self.pixels(features, levels, words), to_map(*levels[0])
+        return outputs, self.pixels(features, levels, words), to_map(*levels[0])
 
     def _answer(
         self, features: ClipFeatures, text: Text, step: int | None, masks_for: str, query: Tensor | None
@@ -189,10 +192,10 @@ class RVOS(Network):
         words = self.words(text)
         shape = (len(text), len(features))
         tokens, states, boxes = self._decode(features, words, step)
-        found = self.conclude(
+        output = self.conclude(
             states.unflatten(0, shape), boxes.unflatten(0, shape), words, self.head, states.shape[1] - 1
         )
-        scores = found.logits.float().sigmoid()  # [E, T, Q, classes]
+        scores = output.logits.float().sigmoid()  # [E, T, Q, classes]
         query_scores, scores = scores.mean(1).amax(-1), scores.amax(-1)
         if query is None:
             query = query_scores.argmax(1)
@@ -204,19 +207,19 @@ class RVOS(Network):
 
         logits = None
         if masks_for != "none":
-            parameters = self.controller(pick(found.states)).flatten(0, 1)
+            parameters = self.controller(pick(output.states)).flatten(0, 1)
             kernels = Kernels.split(parameters, self.geometry.mask_channels)
             pixels = torch.tensor(features.size[::-1], device=tokens.device)  # (width, height)
-            centres = pick(found.centres).flatten(0, 1) * pixels
+            centres = pick(output.centres).flatten(0, 1) * pixels
             logits = self.masks(features, levels_of(tokens, features), words, kernels, centres, step)
             logits = logits.unflatten(0, shape).transpose(1, 2)  # [E, K, T, h4, w4]
-        boxes, scores = pick(found.boxes).transpose(1, 2), pick(scores[..., None])[..., 0].transpose(1, 2)
+        boxes, scores = pick(output.boxes).transpose(1, 2), pick(scores[..., None])[..., 0].transpose(1, 2)
         if masks_for != "all":
             boxes, scores, logits = boxes[:, 0], scores[:, 0], None if logits is None else logits[:, 0]
         return Answer(query_scores, query, boxes, scores if self.per_frame_scores else None, logits)
 
     def _decode(self, features: ClipFeatures, words: WordFeatures, step: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The transformer over every frame under every expression, E * T of them.
+        """Runs the transformer on all E * T pairs of an expression and a frame.
 
         Returns:
             The encoder's tokens of the first three levels [E * T, S', C], states [E * T, L, Q, C] of the queries after

@@ -1,4 +1,4 @@
-"""SOC: queries of the frames gathered into queries of the whole clip, which start as the sentence.
+"""SOC: the queries of all frames are aggregated into queries of the whole clip, initialised with the sentence.
 
 Source: Luo et al., "SOC: Semantic-Assisted Object Cluster for Referring Video Object Segmentation", NeurIPS 2023.
 """
@@ -43,25 +43,32 @@ class SOC(RVOS):
         g = self.geometry
         self.txt_proj = Resizer(text_encoder.config.hidden_size, g.width)
         self.vlf = WordFusion(g.width)
-        self.lvf = WordFusion(g.width)  # serves a loss in training; the checkpoints hold it
+        self.lvf = WordFusion(g.width)  # only used by a loss in training, but part of the checkpoints
         self.voc = Temporal(g.queries, None, False, g.width, g.temporal, g.hidden)
         self.spatial_decoder = SpatialFPN(self.backbone[0].channels[0], g.mask_channels, g.width)
 
     def words(self, text: Text) -> WordFeatures:
+        """See `RVOS.words`."""
         return resize_words(text, self.txt_proj)
 
     def project_fine(self, x: Tensor) -> Tensor:
+        """See `RVOS.project_fine`."""
         return self.spatial_decoder.adapter3(x)
 
     def fuse(self, tokens: Tensor, words: WordFeatures) -> Tensor:
+        """See `RVOS.fuse`."""
         return tokens * self.vlf(tokens, words)
 
     def start(self, features: ClipFeatures, words: WordFeatures) -> Tensor:
+        """See `RVOS.start`."""
         return torch.zeros_like(words.sentence)
 
     def conclude(self, states: Tensor, boxes: Tensor, words: WordFeatures, head: int, last: int) -> QueryOutputs:
-        """The released code, in evaluation, joins the queries of the clip with those of the first layer alone, and
-        answers with the heads of that layer."""
+        """See `RVOS.conclude`.
+
+        In evaluation the released code adds the queries of the clip to those of the first layer only, and uses the
+        heads of that layer.
+        """
         clip = self.voc(states[:, :, last], words.sentence)[:, None]  # [E, 1, Q, C]
         state = states[:, :, head] + clip
         before = boxes[:, :, head - 1] if head else self.transformer.first_reference(self.query_embed.weight)
@@ -77,6 +84,7 @@ class SOC(RVOS):
         centres: Tensor,
         step: int | None,
     ) -> Tensor:
+        """See `RVOS.masks`."""
         frame = features.rows(words)
 
         def run(rows: Tensor) -> Tensor:
@@ -87,5 +95,6 @@ class SOC(RVOS):
         return in_steps(run, step, torch.arange(len(centres), device=centres.device))
 
     def pixels(self, features: ClipFeatures, levels: Levels, words: WordFeatures) -> Tensor:
+        """See `RVOS.pixels`."""
         fine = to_map(features.fine[features.rows(words)], features.fine_size)
         return self.spatial_decoder(fine, [to_map(x, size) for x, size in levels])

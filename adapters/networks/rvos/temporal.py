@@ -1,7 +1,7 @@
-"""From the queries of every frame to queries of the whole clip: MTI of MUTR and VOC of SOC, one module.
+"""From the queries of all frames to queries of the whole clip: MTI of MUTR and VOC of SOC are the same module.
 
-Source: Heo et al., "VITA: Video Instance Segmentation via Object Token Association", NeurIPS 2022, from which both
-take it; Yan et al., "Referred by Multi-Modality" (MUTR), AAAI 2024; Luo et al., "SOC", NeurIPS 2023.
+Source: Heo et al., "VITA: Video Instance Segmentation via Object Token Association", NeurIPS 2022, the origin of
+both; Yan et al., "Referred by Multi-Modality" (MUTR), AAAI 2024; Luo et al., "SOC", NeurIPS 2023.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.networks.layers import Attention, FeedForward
 
 
 class QuerySelfAttention(nn.Module):
-    """Attention among x, residual and norm."""
+    """Self-attention, residual connection and norm."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -22,12 +22,13 @@ class QuerySelfAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, position: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """[B, N, C] with a position embedding and a mask, see `Attention`, to the same."""
         placed = x if position is None else x + position
         return self.norm(x + self.self_attn(placed, placed, x, mask))
 
 
 class QueryCrossAttention(nn.Module):
-    """Attention from x to a memory, residual and norm."""
+    """Attention from x to a memory, residual connection and norm."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -35,27 +36,30 @@ class QueryCrossAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, position: Tensor, memory: Tensor, memory_position: Tensor) -> Tensor:
+        """x [B, N, C], memory [B, M, C] and their position embeddings to [B, N, C]."""
         return self.norm(x + self.multihead_attn(x + position, memory + memory_position, memory))
 
 
 class NormedFeedForward(FeedForward):
-    """Feed-forward part, residual and norm."""
+    """Feed-forward part, residual connection and norm."""
 
     def __init__(self, channels: int, hidden: int):
         super().__init__(channels, hidden)
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, N, C] to the same."""
         return self.norm(x + self.feed_forward(x))
 
 
 class Temporal(nn.Module):
-    """Queries of all frames to as many queries of the clip.
+    """Q queries per frame to Q queries of the clip.
 
     Args:
-        queries: Q of a frame, and of the clip.
-        window: so many frames see each other in the encoder, shifted by half in every second layer; None: all do.
-        learned_start: the clip's queries start from learned vectors (MUTR), else from what is given (SOC: the
+        queries: Q.
+        window: frames per attention window of the encoder, shifted by half a window in every second layer; None for
+            attention among all frames.
+        learned_start: the clip's queries are initialised with learned vectors (MUTR), else by the caller (SOC: with the
             sentence).
     """
 
@@ -86,7 +90,7 @@ class Temporal(nn.Module):
 
         Args:
             x: [B, T, Q, C].
-            start: [B, C] where there is no learned start.
+            start: [B, C], the initial queries; None with a learned start.
 
         Returns:
             [B, Q, C].
@@ -106,6 +110,7 @@ class Temporal(nn.Module):
         return self.decoder_norm(x)
 
     def _encode(self, x: Tensor) -> Tensor:
+        """Queries [B, T, Q, C] to the same, with attention inside windows of frames."""
         b, frames, queries, c = x.shape
         window = self.window or frames
         x = F.pad(x, (0, 0, 0, 0, 0, -frames % window))
@@ -121,13 +126,13 @@ class Temporal(nn.Module):
 
 
 def window_masks(frames: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What is added to the attention from frame to frame in straight and in shifted windows, [windows, window, window].
+    """Biases of the attention between frames in straight and in shifted windows, each [windows, window, window].
 
-    -1000 hides frames: those that only fill the last window, and those that the shift brought together. (It does not
-    switch them off, so that a padding frame which sees nothing else still yields a number, which nobody reads.)
+    -1000 masks padding frames in the last window, and pairs of frames that only the shift made neighbours. It is
+    finite, so that a padding frame without any other frame yields a number, which is not used, and not NaN.
     """
-    there = torch.arange(-(-frames // window) * window, device=device) < frames
+    valid = torch.arange(-(-frames // window) * window, device=device) < frames
     half = (window + 1) // 2
-    straight, shifted = (x.view(-1, 1, window).repeat(1, window, 1) for x in (there, there.roll(half)))
+    straight, shifted = (x.view(-1, 1, window).repeat(1, window, 1) for x in (valid, valid.roll(half)))
     shifted[0, :half, half:] = shifted[0, half:, :half] = False
     return -1000.0 * (~straight).float(), -1000.0 * (~shifted).float()

@@ -101,6 +101,7 @@ class Uninext(Network):
 
     @property
     def language_model(self) -> nn.Module:
+        """See `Network.language_model`."""
         return self.text_encoder.body.model
 
     @property

@@ -1,4 +1,4 @@
-"""The two attentions of URVOS: words with places (cross-modal), and a frame with earlier frames (memory).
+"""The two attentions of URVOS: between words and places (cross-modal), and from a frame to earlier frames (memory).
 
 Source: Seo et al., "URVOS: Unified Referring Video Object Segmentation Network with a Large-Scale Benchmark",
 ECCV 2020, Eq. 2-7 and 8-14; 8-d coordinates after Hu et al., "Segmentation from Natural Language Expressions",
@@ -19,14 +19,14 @@ HEADS = 8  # of the cross-modal attention, as in the authors' released baseline
 
 
 def coordinates(size: Size, times: Tensor | None = None, length: int = 1) -> Tensor:
-    """Where the cells of a map lie: least, mean and greatest x, then y, in -1..1, 1/width, 1/height.
+    """Coordinates of the cells of a map: minimum, mean and maximum of x, then y, in -1..1; 1/width, 1/height.
 
-    With times also least, mean and greatest t in -1..1 of the clip, and 1/length.
+    With `times` also minimum, mean and maximum of t in -1..1 of the clip, and 1/length.
 
     Args:
         size: (h, w) of the map.
         times: frame indices, float [T].
-        length: frames of the clip.
+        length: number of frames of the clip.
 
     Returns:
         [h * w, 8], or [T, h * w, 12].
@@ -52,21 +52,21 @@ def coordinates(size: Size, times: Tensor | None = None, length: int = 1) -> Ten
 
 
 class ResidualSelfAttention(nn.Module):
-    """Attention within one modality, its values added to what it finds."""
+    """Self-attention within one modality, with the values as residual connection."""
 
     def __init__(self, c_in: int, channels: int):
         super().__init__()
         self.query, self.key, self.value = (nn.Linear(c_in, channels) for _ in range(3))
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """[B, N, c_in] to [B, N, channels]; what is padding, bool [B, N], is never looked at."""
+        """[B, N, c_in] to [B, N, channels]; padding, bool [B, N], is masked."""
         value = self.value(x)
         mask = None if padding is None else ~padding[:, None]
         return F.scaled_dot_product_attention(self.query(x), self.key(x), value, attn_mask=mask) + value
 
 
 class Pairs(nn.Module):
-    """A linear map of [place; word]: the part of the place and the part of the word, which are added."""
+    """A linear map of [place; word] as the sum of two maps, one of the place and one of the word."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -77,10 +77,10 @@ class Pairs(nn.Module):
 class CrossModalAttention(nn.Module):
     """Self-attention over all pairs of a place and a word, averaged over the words (Eq. 2-7).
 
-    Query, key and value of a pair are linear in [place; word], so each is a sum of a part of the place and a part of
-    the word. A score is then one term for the other pair's place and one for its word, the softmax over pairs is the
-    product of a softmax over places and one over words, and the attended value is a sum of two expectations: exact, in
-    (L N)(L + N) steps instead of (L N)^2 for L words and N places.
+    Query, key and value of a pair are linear in [place; word], so each is a sum of one part from the place and one from
+    the word. A score is then the sum of a term for the other pair's place and a term for its word, the softmax over
+    pairs is the product of a softmax over places and one over words, and the attended value is the sum of two
+    expectations. This is exact and takes (L N)(L + N) steps instead of (L N)^2 for L words and N places.
 
     Args:
         visual: channels of the frame's features, without coordinates.
@@ -95,12 +95,12 @@ class CrossModalAttention(nn.Module):
         self.query, self.key, self.value, self.residual = (Pairs(channels) for _ in range(4))
 
     def forward(self, x: Tensor, words: Tensor, padding: Tensor) -> Tensor:
-        """Every expression in every frame.
+        """Attention for every expression in every frame.
 
         Args:
             x: map [T, C, h, w].
             words: [E, L, C_l].
-            padding: bool [E, L], True where there is no word.
+            padding: bool [E, L], True after the last word.
 
         Returns:
             Map [E * T, channels, h, w].
@@ -122,24 +122,24 @@ class CrossModalAttention(nn.Module):
 
         query = (of_words(self.query)[:, :, :, None] + of_places(self.query)[:, :, None]).flatten(2, 3)
         seen = ~padding.repeat_interleave(t, 0)[:, None, None]  # [E T, 1, 1, L]
-        found = F.scaled_dot_product_attention(query, of_places(self.key), of_places(self.value))
-        found = found + F.scaled_dot_product_attention(query, of_words(self.key), of_words(self.value), attn_mask=seen)
+        mixed = F.scaled_dot_product_attention(query, of_places(self.key), of_places(self.value))
+        mixed = mixed + F.scaled_dot_product_attention(query, of_words(self.key), of_words(self.value), attn_mask=seen)
         share = (~padding).float() / (~padding).sum(1, keepdim=True)  # of each word in the mean, [E, L]
-        found = found.unflatten(2, (count, n)).transpose(1, 3).flatten(3)  # [E T, N, L, C]
-        found = torch.einsum("bnlc,bl->bnc", found, share.repeat_interleave(t, 0).to(found))
+        mixed = mixed.unflatten(2, (count, n)).transpose(1, 3).flatten(3)  # [E T, N, L, C]
+        mixed = torch.einsum("bnlc,bl->bnc", mixed, share.repeat_interleave(t, 0).to(mixed))
         rest = torch.einsum("elc,el->ec", self.residual.word(word), share.to(word))
-        found = found.unflatten(0, (e, t)) + self.residual.place(place) + rest[:, None, None]
-        return to_map(found.flatten(0, 1), size)
+        mixed = mixed.unflatten(0, (e, t)) + self.residual.place(place) + rest[:, None, None]
+        return to_map(mixed.flatten(0, 1), size)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Frames that E sequences remember, as tokens.
+    """The remembered frames of E sequences, as tokens.
 
     Args:
         key: [E, M, K].
         value: [E, M, V].
-        padding: bool [E, M], True where a sequence remembers less than others; None: all remember the same number.
+        padding: bool [E, M], True for padding of shorter memories; None if all have the same length.
     """
 
     key: Tensor
@@ -148,13 +148,14 @@ class Memory:
 
 
 class MemoryAttention(nn.Module):
-    """Reads from the cells of remembered frames what is like each cell of a frame (Eq. 8-14).
+    """Attention from the cells of a frame to the cells of remembered frames (Eq. 8-14).
 
-    Keys are of features and place in space and time; values are a 3x3 convolution of these and of the mask.
+    Keys are computed from features and coordinates in space and time; values by a 3x3 convolution of both and the
+    mask.
 
     Args:
         visual: channels of the frame's features, without coordinates.
-        fold: cells of the mask along a side of a cell of the features.
+        fold: number of cells of the mask along each side of a cell of the features.
         key, value: channels.
         channels: of the result.
     """
@@ -170,7 +171,7 @@ class MemoryAttention(nn.Module):
         self.out = nn.Linear(2 * value, channels)
 
     def remember(self, x: Tensor, mask: Tensor, times: Tensor, length: int) -> Memory:
-        """Frames with their masks as memory.
+        """Encodes frames and their masks as a memory.
 
         Args:
             x: map [T, C, h, w].
@@ -178,25 +179,26 @@ class MemoryAttention(nn.Module):
             times, length: see `coordinates`.
 
         Returns:
-            Tokens of all frames together: M = T * h * w.
+            The tokens of all frames, M = T * h * w.
         """
         tokens = self._placed(x, times, length)  # [T, N, C]
         folded = F.pixel_unshuffle(mask.flatten(0, 1)[:, None], self.fold)  # [E T, fold^2, h, w]
         of_mask = to_tokens(self.mask(folded)).unflatten(0, mask.shape[:2])  # [E, T, N, V]
-        of_frame = to_tokens(self.remembered(to_map(tokens, x.shape[-2:])))  # the same for all sequences
+        of_frame = to_tokens(self.remembered(to_map(tokens, x.shape[-2:])))  # [T, N, V], the same for all sequences
         value = (of_frame + of_mask).flatten(1, 2)
         return Memory(self.key(tokens).flatten(0, 1).expand(len(mask), -1, -1), value)
 
     def forward(self, x: Tensor, memory: Memory, times: Tensor, length: int) -> Tensor:
-        """Map [T, C, h, w] to [E * T, channels, h, w]: what each sequence remembers of its cells."""
+        """Map [T, C, h, w] to [E * T, channels, h, w], read from the memory of each sequence."""
         e, (t, _, h, w) = len(memory.key), x.shape
         tokens = self._placed(x, times, length)
         query = self.query(tokens).flatten(0, 1).expand(e, -1, -1)  # [E, T N, K]
         mask = None if memory.padding is None else ~memory.padding[:, None]
-        found = F.scaled_dot_product_attention(query, memory.key, memory.value, attn_mask=mask)
+        recalled = F.scaled_dot_product_attention(query, memory.key, memory.value, attn_mask=mask)
         present = self.present(tokens).flatten(0, 1).expand(e, -1, -1)
-        found = self.out(torch.cat([found, present], 2))
-        return to_map(found.unflatten(1, (t, h * w)).flatten(0, 1), (h, w))
+        recalled = self.out(torch.cat([recalled, present], 2))
+        return to_map(recalled.unflatten(1, (t, h * w)).flatten(0, 1), (h, w))
 
     def _placed(self, x: Tensor, times: Tensor, length: int) -> Tensor:
+        """Map [T, C, h, w] to tokens [T, h * w, C + 12], with coordinates."""
         return torch.cat([to_tokens(x), coordinates(x.shape[-2:], times, length).to(x)], 2)

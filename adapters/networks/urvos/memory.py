@@ -1,6 +1,7 @@
-"""What a sequence of URVOS remembers: a few frames, of which the least confident makes room.
+"""The memory of a sequence of URVOS: a few frames, of which the least confident is replaced.
 
-Source: Seo et al., URVOS, ECCV 2020: at most T = 4 frames; Table 5 compares this with the anchor and the frame before.
+Source: Seo et al., URVOS, ECCV 2020: at most T = 4 frames; Table 5 compares this with the anchor and the
+previous frame.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class Remembered:
     """A frame with its mask, as tokens [N, K] and [N, V].
 
     Attributes:
-        confidence: of the mask; of two, the lower makes room.
-        anchor: whether its mask was given: it stays.
+        confidence: of the mask; the frame with the lowest one is replaced first.
+        anchor: whether the caller provided its mask; such frames are kept.
     """
 
     key: Tensor
@@ -33,8 +34,8 @@ class FrameMemory:
     """At most `size` frames of one sequence.
 
     Args:
-        size: frames at most; more anchors than that push out the oldest anchor.
-        keep: which frames stay beside the anchors: the most "confident", or the "previous" one alone.
+        size: maximum number of frames; with more anchors than that, the oldest anchor is dropped.
+        keep: which frames are kept beside the anchors: the most "confident" ones, or only the "previous" one.
 
     >>> memory = FrameMemory(2)
     >>> for confidence, anchor in ((0.5, True), (0.9, False), (0.7, False)):
@@ -48,17 +49,18 @@ class FrameMemory:
         self.frames: list[Remembered] = []
 
     def add(self, frame: Remembered) -> None:
+        """Adds a frame, and drops one if the memory is full."""
         if self.keep == "previous":
             self.frames = [f for f in self.frames if f.anchor]
         self.frames.append(frame)
         if len(self.frames) > self.size:
             free = [f for f in self.frames if not f.anchor]
-            gone = min(free, key=lambda f: f.confidence) if free else self.frames[0]
-            self.frames = [f for f in self.frames if f is not gone]
+            dropped = min(free, key=lambda f: f.confidence) if free else self.frames[0]
+            self.frames = [f for f in self.frames if f is not dropped]
 
 
 def together(memories: Sequence[FrameMemory]) -> Memory:
-    """The memories of E sequences, each of at least one frame, as one; the shorter ones padded."""
+    """Batches the memories of E sequences, each of at least one frame; shorter ones are padded."""
     counts = [len(m.frames) for m in memories]
     cells, most = len(memories[0].frames[0].key), max(counts)
     first = memories[0].frames[0]

@@ -160,6 +160,7 @@ class Residual(nn.Module):
         self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same."""
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 

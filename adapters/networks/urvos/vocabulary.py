@@ -1,6 +1,6 @@
 """A vocabulary of whole words, for networks that learn their word embeddings themselves.
 
-It travels inside the checkpoint as the bytes of its words, so that no second file can get lost or mixed up.
+The checkpoint contains it as the bytes of its words, so that no second file can get lost or mixed up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 PADDING, UNKNOWN = 0, 1  # ids before those of the words
-LONGEST = 20  # words of a sentence; later ones are cut off (URVOS)
+LONGEST = 20  # maximum number of words of a sentence; further ones are cut off (URVOS)
 
 
 def split(sentence: str) -> list[str]:
@@ -28,7 +28,7 @@ class Vocabulary:
     """Words and their ids.
 
     Args:
-        words: without those that stand for padding and for the unknown.
+        words: without the entries for padding and for unknown words.
 
     >>> words = Vocabulary(["red", "disc"])
     >>> ids, padding = words.encode(["the red disc", "disc"])
@@ -43,26 +43,26 @@ class Vocabulary:
         self.ids = {word: i + 2 for i, word in enumerate(self.words)}
 
     def __len__(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         return len(self.words) + 2
 
     def encode(self, sentences: Sequence[str], longest: int = LONGEST) -> tuple[Tensor, Tensor]:
-        """Ids int64 [E, L] of E sentences, and bool [E, L], True where there is no word; every row has a word."""
+        """Ids int64 [E, L] of E sentences, and their padding, bool [E, L]; every row has at least one word."""
         rows = [[self.ids.get(w, UNKNOWN) for w in split(s)[:longest]] or [UNKNOWN] for s in sentences]
         ids = torch.full((len(rows), max(map(len, rows))), PADDING)
-        for row, found in zip(ids, rows, strict=True):
-            row[: len(found)] = torch.tensor(found)
+        for padded, row in zip(ids, rows, strict=True):
+            padded[: len(row)] = torch.tensor(row)
         return ids, ids == PADDING
 
     def unknown(self, sentence: str) -> list[str]:
-        """The words of a sentence that are not in it."""
+        """The words of a sentence that are not in the vocabulary."""
         return [w for w in split(sentence)[:LONGEST] if w not in self.ids]
 
     def packed(self) -> Tensor:
-        """All words as bytes, uint8 [n], one a line."""
+        """All words as bytes, uint8 [n], separated by newlines."""
         return torch.tensor(list("\n".join(self.words).encode()), dtype=torch.uint8)
 
     @classmethod
     def unpack(cls, packed: Tensor) -> Vocabulary:
-        """From what `packed` gave."""
+        """The inverse of `packed`."""
         return cls(bytes(packed.tolist()).decode().split("\n"))
