@@ -51,7 +51,7 @@ def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tens
         what: what the file should be, for the message if it does not exist.
 
     Raises:
-        InputError: no file, a damaged one, one without tensors by name, or a pickle that needs more than tensors to load.
+        InputError: no file, a damaged one, no tensors by name in it, or a pickle that needs more than tensors to load.
     """
     path = weights_file(path)
     if not os.path.exists(path):
