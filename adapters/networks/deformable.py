@@ -126,19 +126,19 @@ def sample(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) 
 def _sample_for_training(value: Tensor, place: Tensor, weight: Tensor, sizes: Sequence[Size]) -> Tensor:
     """As `sample`, but level by level with `grid_sample`, whose backward pass is two to three times as fast."""
     b, _, heads, d = value.shape
-    found = 0.0
+    total = 0.0
     for i, ((h, w), level) in enumerate(zip(sizes, value.split([h * w for h, w in sizes], 1), strict=True)):
         maps = level.permute(0, 2, 3, 1).reshape(b * heads, d, h, w)
         grid = place[:, :, :, i].transpose(1, 2).flatten(0, 1)  # [B * heads, N, points, 2]
         grid = grid * torch.tensor([2 / w, 2 / h], device=grid.device) - 1
         samples = F.grid_sample(maps, grid.to(maps.dtype), align_corners=False)  # [B * heads, d, N, points]
         share = weight[:, :, :, i].transpose(1, 2).flatten(0, 1)[:, None]
-        found = found + (samples * share).sum(-1)
-    return found.view(b, heads, d, -1).permute(0, 3, 1, 2).flatten(2)
+        total = total + (samples * share).sum(-1)
+    return total.view(b, heads, d, -1).permute(0, 3, 1, 2).flatten(2)
 
 
 class EncoderLayer(FeedForward):
-    """Tokens of the image look at each other, deformably."""
+    """Deformable self-attention among the tokens of the image."""
 
     def __init__(
         self, channels: int = 256, hidden: int = 2048, levels: int = 4, heads: int | None = None, points: int = 4

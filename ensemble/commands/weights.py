@@ -34,8 +34,8 @@ def run(arguments: Sequence[str]) -> int:
     named = [a.removeprefix(OPTION) for a in arguments if a.startswith(OPTION)]
     if (verb, len(files)) not in (("verify", 1), ("export", 2)) or len(named) > 1:
         raise InputError(
-            "weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`, with `family=NAME|FILE.py` where "
-            f"the network is of your own, found {' '.join(arguments)!r}"
+            "weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`, with `family=NAME|FILE.py` for "
+            f"a network of your own, but the arguments are {' '.join(arguments)!r}"
         )
     checkpoint = open_checkpoint(files[0], *named)
     if verb == "verify":
