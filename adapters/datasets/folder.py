@@ -27,7 +27,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 MOST_BYTES = 1 << 26  # of a file with expressions
 
 
-class Folder(Dataset):
+class VideoFolder(Dataset):
     """Your own videos: a folder of frames each, with your own expressions.
 
     Settings:

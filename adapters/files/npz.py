@@ -139,7 +139,7 @@ class _NpzReader:
 
 
 @dataclass(frozen=True)
-class _Header:
+class _ArrayHeader:
     """The header of an array."""
 
     shape: tuple[int, ...]
@@ -163,7 +163,7 @@ def _member(path: str, key: str) -> zipfile.ZipInfo:
     return archive.members[name]
 
 
-def _header(path: str, key: str) -> _Header:
+def _header(path: str, key: str) -> _ArrayHeader:
     """Reads the header, at most as many bytes as one can have, and verifies that the array has the size it states."""
     member = _member(path, key)
     try:
@@ -176,7 +176,7 @@ def _header(path: str, key: str) -> _Header:
         raise InputError(f"{path}: {key}: damaged: {_reason(error)}") from error
     if not dtype.hasobject and member.file_size != start.tell() + size:  # object arrays are refused by their dtype
         raise InputError(f"{path}: {key}: damaged: {dtype} {shown(list(shape))}, but {member.file_size:,} bytes in all")
-    return _Header(shape, dtype)
+    return _ArrayHeader(shape, dtype)
 
 
 def _array(path: str, key: str) -> np.ndarray:

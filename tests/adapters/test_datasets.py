@@ -20,7 +20,7 @@ from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.component import find
 from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.adapters.datasets.folder import Folder
+from rvos_ensemble.adapters.datasets.folder import VideoFolder
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural, object_ids
 from rvos_ensemble.adapters.datasets.mevis import Mevis
@@ -398,7 +398,7 @@ class TestFolder:
         write_pictures(tmp_path / top / "holiday", ["f10", "f9", "f1"], suffix=".png")
         write_pictures(tmp_path / top / "dog", ["0", "1"])
         (tmp_path / "notes").mkdir()
-        dog, holiday = Folder(root=str(tmp_path)).clips()
+        dog, holiday = VideoFolder(root=str(tmp_path)).clips()
         assert (dog.name, holiday.name) == ("dog", "holiday")
         assert holiday.frames == ("f1", "f9", "f10")
         assert holiday.read(2)[0, 0].tolist() == [20, 80, 200]  # f10 was written first; PNG is exact
@@ -411,10 +411,10 @@ class TestFolder:
         sentences = {"a": ["a dog", "a cat"], "b": {"0": "a car", "5": {"exp": "a bus", "obj_id": "2"}}}
         (tmp_path / f"expressions{suffix}").write_text(json.dumps(sentences))  # json is yaml, too
         for expressions in (sentences, f"expressions{suffix}"):
-            a, b = Folder(root=str(tmp_path), expressions=expressions).clips()
+            a, b = VideoFolder(root=str(tmp_path), expressions=expressions).clips()
             assert [(e.id, e.text, e.objects) for e in a.expressions] == [("0", "a dog", ()), ("1", "a cat", ())]
             assert [(e.id, e.text, e.objects) for e in b.expressions] == [("0", "a car", ()), ("5", "a bus", ("2",))]
-        a, b = Folder(root=str(tmp_path), expressions=["a dog"]).clips()
+        a, b = VideoFolder(root=str(tmp_path), expressions=["a dog"]).clips()
         assert a.expressions[0].text == b.expressions[0].text == "a dog"
 
     def test_truth(self, tmp_path):
@@ -422,28 +422,28 @@ class TestFolder:
         write_pictures(tmp_path / "b", ["0"])
         (tmp_path / "Annotations" / "a").mkdir(parents=True)
         (tmp_path / "Annotations/a/0.png").write_bytes(png.encode(LABELS == 1))
-        a, b = Folder(root=str(tmp_path)).clips()
+        a, b = VideoFolder(root=str(tmp_path)).clips()
         assert b.truth is None
         assert np.array_equal(a.truth.read("0").mask(0), LABELS == 1)
         write_annotations(tmp_path / "Annotations/b", ["0"])
-        _, b = Folder(root=str(tmp_path)).clips()
+        _, b = VideoFolder(root=str(tmp_path)).clips()
         assert "objects 1 and 2 are annotated" in failure(lambda: b.truth.read("0").mask(0))
         expressions = {"b": {"0": {"exp": "x", "obj_id": 2}}, "a": ["x"]}
-        _, b = Folder(root=str(tmp_path), expressions=expressions).clips()
+        _, b = VideoFolder(root=str(tmp_path), expressions=expressions).clips()
         assert np.array_equal(b.truth.read("0").mask(0), LABELS == 2)
 
     def test_bad_input(self, tmp_path):
-        assert "no such folder" in failure(Folder(root=str(tmp_path / "nowhere")).clips)
-        assert "no videos" in failure(Folder(root=str(tmp_path)).clips)
+        assert "no such folder" in failure(VideoFolder(root=str(tmp_path / "nowhere")).clips)
+        assert "no videos" in failure(VideoFolder(root=str(tmp_path)).clips)
         write_pictures(tmp_path / "a", ["0"])
-        assert "expressions of zebra" in failure(Folder(root=str(tmp_path), expressions={"zebra": ["x"]}).clips)
+        assert "expressions of zebra" in failure(VideoFolder(root=str(tmp_path), expressions={"zebra": ["x"]}).clips)
         write_pictures(tmp_path / "b", ["0"])
-        assert "video 'b'" in failure(Folder(root=str(tmp_path), expressions={"a": ["x"]}).clips)
-        assert "should be in a list" in failure(Folder(root=str(tmp_path), expressions="a dog").clips)
+        assert "video 'b'" in failure(VideoFolder(root=str(tmp_path), expressions={"a": ["x"]}).clips)
+        assert "should be in a list" in failure(VideoFolder(root=str(tmp_path), expressions="a dog").clips)
         (tmp_path / "bad.yaml").write_text("a: [")
-        assert "bad.yaml" in failure(Folder(root=str(tmp_path), expressions="bad.yaml").clips)
+        assert "bad.yaml" in failure(VideoFolder(root=str(tmp_path), expressions="bad.yaml").clips)
         write_pictures(tmp_path / "a", ["0"], suffix=".png")
-        assert "a frame name is listed twice" in failure(Folder(root=str(tmp_path)).clips)
+        assert "a frame name is listed twice" in failure(VideoFolder(root=str(tmp_path)).clips)
 
 
 class TestBadFiles:

@@ -22,7 +22,7 @@ from test_training_loop import SHORT, Plane
 from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import BadClips, Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.datasets.folder import Folder
+from rvos_ensemble.adapters.datasets.folder import VideoFolder
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
@@ -56,7 +56,7 @@ def folder(tmp_path):
 
 
 def of_folder(root, **settings):
-    return Folder(root=str(root), **settings).clips()
+    return VideoFolder(root=str(root), **settings).clips()
 
 
 # One video, one clip
@@ -113,9 +113,9 @@ def test_a_folder_that_may_not_be_read_costs_its_clip(tmp_path, layout):
     (tmp_path / layout / "locked").chmod(0o700)
     code = f"""
 import os
-from rvos_ensemble.adapters.datasets.folder import Folder
+from rvos_ensemble.adapters.datasets.folder import VideoFolder
 from rvos_ensemble.adapters.core.clip import BadClips
-data = Folder(root={str(tmp_path)!r})
+data = VideoFolder(root={str(tmp_path)!r})
 data.check()  # so that all is loaded that another user may not be allowed to read
 os.setuid(65534)
 try:

@@ -32,6 +32,7 @@ from pycocotools import mask as coco
 
 from rvos_ensemble.adapters import Clip, Expression, InputError
 from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.files import Files
@@ -108,7 +109,7 @@ def read_files(folder: Path, **settings):
     if problems:
         raise InputError(problems)
     for i, s in prediction.items():
-        assert s.size == (H, W) and len(s) == T and not s.problems(CLIP, i, "m")
+        assert s.size == (H, W) and len(s) == T and not sequence_problems(s, CLIP, i, "m")
     notes = {i: dict(s.notes) for i, s in prediction.items()}
     marks = {i: None if s.scores is None else s.scores.tolist() for i, s in prediction.items()}
     return values, notes, marks, files.label()
@@ -156,14 +157,12 @@ def read_key_frames(folder: Path):
 
 def read_weights(folder: Path, name: str):
     """What `weights verify FILE` prints."""
-    from rvos_ensemble.adapters.inference import published as models
-    from rvos_ensemble.adapters.inference.weights import read_note, read_weights
-    from rvos_ensemble.propagators.inference import published as movers
+    from rvos_ensemble.adapters.inference.weights import read_note
+    from rvos_ensemble.ensemble.commands.weights import open_checkpoint
 
     path = folder / name
-    moves = any(key.startswith("LSTT.") for key in read_weights(path))
     read_note(path, "layer")
-    return (movers if moves else models).verify(path).removeprefix(str(path))
+    return open_checkpoint(str(path)).describe(str(path)).removeprefix(str(path))
 
 
 def make_tree(folder: Path):
