@@ -276,20 +276,21 @@ def test_the_first_stage_sees_every_frame_alone(weights):
         expected = [confidence(some[e].masks[t]) for t in range(5)]
         assert some[e].scores == pytest.approx(expected, abs=1e-6)
     assert some["7"].notes["unknown_words"] == ["blue"] and "unknown_words" not in some["0"].notes
-    alone = Clip(clip.name, clip.frames[3:4], clip.expressions, Pictures(clip.images.pictures[3:4]))
+    alone = Clip(clip.name, clip.frames[3:4], clip.expressions, Pictures(clip.images.images[3:4]))
     single = URVOSAdapter(weights=weights, short_side=48).predict(alone)
     assert np.abs(dense(single["0"])[0].astype(int) - some["0"].masks[3]).max() <= 1
 
 
 def test_the_second_stage_reads_the_sentence_and_the_clock(weights):
     clip, truth = moving_disc(4)
-    mover = URVOSPropagator(weights=weights, short_side=48)
+    propagator = URVOSPropagator(weights=weights, short_side=48)
     masks = MaskSequence.binary(truth)
-    disc, star = propagate(clip, [PropagationTask(masks, (1,), sentence=s) for s in ("a disc", "a star")], mover)
+    disc, star = propagate(clip, [PropagationTask(masks, (1,), sentence=s) for s in ("a disc", "a star")], propagator)
     assert not np.array_equal(dense(disc), dense(star))
-    assert mover.sentences == [], "what it was told is told to a copy"
-    length = Clip(clip.name, clip.frames[:3], clip.expressions, Pictures(clip.images.pictures[:3]))
-    (shorter,) = propagate(length, [PropagationTask(MaskSequence.binary(truth[:3]), (1,), sentence="a disc")], mover)
+    assert propagator.sentences == [], "`for_clip` returns a copy"
+    length = Clip(clip.name, clip.frames[:3], clip.expressions, Pictures(clip.images.images[:3]))
+    task = PropagationTask(MaskSequence.binary(truth[:3]), (1,), sentence="a disc")
+    (shorter,) = propagate(length, [task], propagator)
     assert not np.array_equal(dense(shorter), dense(disc)[:3]), "time is a share of the clip"
 
 
@@ -298,9 +299,9 @@ def test_the_memory_is_what_the_network_reads():
     clip, truth = moving_disc(16)
     kept = {}
     for over in ("frame", "mask"):
-        mover = URVOSPropagator(weights="urvos_nano", memory=2, over=over)
-        (found,) = propagate(clip, [PropagationTask(MaskSequence.binary(truth), (0,), sentence="the disc")], mover)
-        expected, kept[over] = remembering(mover.network, clip, truth, over)
+        propagator = URVOSPropagator(weights="urvos_nano", memory=2, over=over)
+        (found,) = propagate(clip, [PropagationTask(MaskSequence.binary(truth), (0,), sentence="the disc")], propagator)
+        expected, kept[over] = remembering(propagator.network, clip, truth, over)
         for t, mask in enumerate(expected, 1):
             assert np.abs(mask.astype(int) - found.masks[t]).max() <= 1
     assert kept["frame"] != kept["mask"]

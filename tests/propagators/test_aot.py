@@ -1,4 +1,4 @@
-"""AOT and DeAOT as propagators: the official procedure, one batch for all, and every setting."""
+"""The propagators AOT and DeAOT: the official procedure, one batch for all sequences, and every setting."""
 
 import pickle
 import shutil
@@ -26,14 +26,14 @@ CLASSES = {"aots": AOT, "deaots": DeAOT}
 
 @pytest.fixture(params=CLASSES)
 def make(request, checkpoints):
-    """settings -> a propagator, once with AOT-S and once with DeAOT-S, seeded weights."""
+    """A function from settings to a propagator with seeded weights: AOT-S or DeAOT-S."""
     path = str(checkpoints(request.param))
     return lambda **settings: CLASSES[request.param](**{"weights": path, **settings})
 
 
 @pytest.fixture(scope="module")
 def video():
-    """(frames uint8 [8, 72, 110, 3], masks bool [8, 3, 72, 110]): blocks that move over noise, none touching."""
+    """(frames uint8 [8, 72, 110, 3], masks bool [8, 3, 72, 110]): blocks that move over noise and do not touch."""
     rng = np.random.default_rng(0)
     ground = cv2.resize(rng.integers(0, 256, (18, 28, 3), dtype=np.uint8), (110, 72), interpolation=cv2.INTER_CUBIC)
     frames, masks = np.repeat(ground[None], 8, 0), np.zeros((8, 3, 72, 110), bool)
@@ -44,29 +44,29 @@ def video():
     return frames, masks
 
 
-def sweep_through(propagator, frames, given, sweep=None):
-    """{(t, sequence): uint8 [H, W]} of one pass; given: {t: {sequence: mask}}."""
+def sweep_through(propagator, frames, references, sweep=None):
+    """{(t, sequence): uint8 [H, W]} of one pass, with references {t: {sequence: mask}}."""
     sweep = sweep or propagator.sweep(frames.shape[1:3], 3)
-    found = {}
+    results = {}
     for t, frame in enumerate(frames):
-        found |= {(t, i): np.asarray(m) for i, m in sweep.step(Frame(t, frame), given.get(t, {})).items()}
-    return found
+        results |= {(t, i): np.asarray(m) for i, m in sweep.step(Frame(t, frame), references.get(t, {})).items()}
+    return results
 
 
 def same(a, b, share=0.002):
-    """Whether results agree but for ties: levels one apart, and few pixels more."""
+    """Whether results agree except for ties: all pixels but a small share differ by at most one level."""
     return a.keys() == b.keys() and all((np.abs(a[k].astype(int) - b[k]) > 1).mean() <= share for k in a)
 
 
 def test_it_is_the_official_procedure_step_by_step(make, video):
-    """One object, written down as the official evaluator goes: cubic resize, nearest labels, argmax fed back."""
+    """One object, as in the official evaluator: cubic resize, nearest labels, the argmax is remembered."""
     frames, masks = video
     propagator = make(memory_gap=2)
     ours = sweep_through(propagator, frames, {0: {0: masks[0, 0]}})
     network, tracker = propagator.model.network, Tracker(propagator.model.network, 2)
 
-    def encode(picture):
-        x = cv2.resize(picture.astype(np.float32), (113, 65), interpolation=cv2.INTER_CUBIC) / 255.0
+    def encode(image):
+        x = cv2.resize(image.astype(np.float32), (113, 65), interpolation=cv2.INTER_CUBIC) / 255.0
         x = (x - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
         with torch.no_grad():
             return network.encode(torch.from_numpy(x.transpose(2, 0, 1))[None])
@@ -105,8 +105,8 @@ def clip_of(frames):
 
 def test_a_small_batch_changes_nothing(make, video):
     frames, masks = video
-    given = {0: {0: masks[0, 0], 2: masks[0, 2]}, 3: {1: masks[3, 1]}, 5: {0: masks[5, 0]}}
-    assert same(sweep_through(make(), frames, given), sweep_through(make(batch=1), frames, given))
+    references = {0: {0: masks[0, 0], 2: masks[0, 2]}, 3: {1: masks[3, 1]}, 5: {0: masks[5, 0]}}
+    assert same(sweep_through(make(), frames, references), sweep_through(make(batch=1), frames, references))
 
 
 def test_memory_settings_reach_the_memory(make, video):
@@ -125,12 +125,12 @@ def test_memory_settings_reach_the_memory(make, video):
 
 def test_leaky_passes_read_what_the_forward_pass_remembers(make, video):
     frames, masks = video
-    job = PropagationTask(MaskSequence.binary(masks[:, 0]), (4,))
-    (clean,) = propagate(clip_of(frames), [job], make(memory_gap=1))
-    (leaky,) = propagate(clip_of(frames), [job], make(memory_gap=1, reset_between_passes=False))
+    task = PropagationTask(MaskSequence.binary(masks[:, 0]), (4,))
+    (clean,) = propagate(clip_of(frames), [task], make(memory_gap=1))
+    (leaky,) = propagate(clip_of(frames), [task], make(memory_gap=1, reset_between_passes=False))
     assert all(np.array_equal(clean.masks[t], leaky.masks[t]) for t in range(4, 8))
     assert any(not np.array_equal(clean.masks[t], leaky.masks[t]) for t in range(4))
-    # by hand: forward 4..7, then the same memory, the key again, and 3..0
+    # the same steps one by one: forward 4..7, then with the same memory the key frame again, and 3..0
     propagator = make(memory_gap=1, reset_between_passes=False)
     sweep, results = propagator.sweep((72, 110), 1), {}
     for t in (4, 5, 6, 7):
@@ -142,12 +142,12 @@ def test_leaky_passes_read_what_the_forward_pass_remembers(make, video):
     assert all(np.array_equal(np.asarray(results[t][0]), leaky.masks[t]) for t in range(4))
 
 
-def test_views_are_averaged_and_remember_the_average(make, video):
+def test_augmentations_are_averaged_and_remember_the_average(make, video):
     frames, masks = video
     mirrored = make(tta={"flip": True})
     there = sweep_through(mirrored, frames[:4], {0: {0: masks[0, 0]}})
     back = sweep_through(mirrored, frames[:4, :, ::-1], {0: {0: masks[0, 0, :, ::-1]}})
-    assert same(there, {k: m[:, ::-1] for k, m in back.items()})  # the mean of both views has no left and right
+    assert same(there, {k: m[:, ::-1] for k, m in back.items()})  # the mean of both augmentations is symmetric
     sweep = make(tta={"flip": True, "scales": [0.8, 1.0, 1.2]}).sweep((72, 110), 1)
     assert [v.size for v in sweep.augmentations[::2]] == [(65, 81), (65, 113), (81, 129)]
     assert [v.flip for v in sweep.augmentations] == [False, True] * 3
@@ -160,17 +160,17 @@ def test_packed_sequences_share_a_bank_and_compete(make, video):
     frames, masks = video
     propagator = make(pack=True)
     sweep = propagator.sweep((72, 110), 3)
-    given = {0: {0: masks[0, 0], 1: masks[0, 1], 2: masks[0, 0]}, 4: {1: masks[4, 1]}}
-    found = sweep_through(propagator, frames, given, sweep)
+    references = {0: {0: masks[0, 0], 1: masks[0, 1], 2: masks[0, 0]}, 4: {1: masks[4, 1]}}
+    results = sweep_through(propagator, frames, references, sweep)
     assert sweep.members == [[0, 1], [2]]  # 2 overlaps 0
-    assert sorted(found) == [(t, i) for t in range(8) for i in range(3)]
+    assert sorted(results) == [(t, i) for t in range(8) for i in range(3)]
     for t in (1, 2, 3, 5, 6, 7):  # probabilities of a bank sum to 1 with the background's
-        assert (found[t, 0].astype(int) + found[t, 1]).max() <= 256
-    assert np.array_equal(found[4, 1] > 127, masks[4, 1])
+        assert (results[t, 0].astype(int) + results[t, 1]).max() <= 256
+    assert np.array_equal(results[4, 1] > 127, masks[4, 1])
 
 
 def test_packed_steps_do_not_depend_on_other_steps_of_the_recipe(tiny):
-    """Sequences compete in their bank; which steps a recipe has beside this one must not matter."""
+    """Sequences compete in their bank, but not with sequences of other steps of the recipe."""
     setting = "propagators.flow={propagator: aot, weights: aot_nano, pack: true}"
     own = "steps.own={op: propagate, input: soc, with: flow, key_frame: first}"
     made = []
@@ -192,21 +192,25 @@ def test_bfloat16_stays_close(make, video):
 
 
 @pytest.mark.slow
-def test_compiled_it_gives_the_same(make, video):
+def test_compilation_does_not_change_results(make, video):
     if shutil.which("c++") is None:
         pytest.skip("torch.compile on a CPU needs a C++ compiler")
     frames, masks = video
-    given = {0: {0: masks[0, 0]}}
-    assert same(sweep_through(make(), frames[:3], given), sweep_through(make(compile=True), frames[:3], given))
+    references = {0: {0: masks[0, 0]}}
+    assert same(
+        sweep_through(make(), frames[:3], references), sweep_through(make(compile=True), frames[:3], references)
+    )
 
 
-def test_it_travels_to_another_process(make, video):
+def test_it_can_be_pickled(make, video):
     frames, masks = video
     propagator = make(memory_gap=2)
     again = pickle.loads(pickle.dumps(propagator))
-    given = {0: {0: masks[0, 0]}}
+    references = {0: {0: masks[0, 0]}}
     assert len(pickle.dumps(propagator)) < 10_000  # settings, not weights
-    assert same(sweep_through(propagator, frames[:3], given), sweep_through(again, frames[:3], given), share=0)
+    assert same(
+        sweep_through(propagator, frames[:3], references), sweep_through(again, frames[:3], references), share=0
+    )
     assert again.fingerprint() == propagator.fingerprint() and len(again.fingerprint()) == 32
 
 
@@ -218,11 +222,11 @@ def test_input_sizes_are_the_official_ones():
     assert input_size((1, 1), 1040, 1.0, True) == (17, 17) and input_size((1, 1), 1040, 1.0, False) == (16, 16)
 
 
-def test_a_view_mirrors_the_normalised_picture():
-    picture = np.random.default_rng(0).integers(0, 256, (17, 33, 3), dtype=np.uint8)
-    plain, mirror = Augmentation((17, 33)).apply(picture), Augmentation((17, 33), flip=True).apply(picture)
+def test_an_augmentation_mirrors_the_normalised_image():
+    image = np.random.default_rng(0).integers(0, 256, (17, 33, 3), dtype=np.uint8)
+    plain, mirror = Augmentation((17, 33)).apply(image), Augmentation((17, 33), flip=True).apply(image)
     assert torch.equal(plain.flip(3), mirror)
-    assert plain[0, 1, 2, 3].item() == pytest.approx((picture[2, 3, 1] / 255 - 0.456) / 0.224, abs=1e-5)
+    assert plain[0, 1, 2, 3].item() == pytest.approx((image[2, 3, 1] / 255 - 0.456) / 0.224, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +249,7 @@ def test_a_view_mirrors_the_normalised_picture():
         ({"weight": "x"}, "unknown key `weight`, did you mean `weights`?"),
     ],
 )
-def test_settings_that_make_no_sense_are_named(make, settings, words):
+def test_wrong_settings_are_named(make, settings, words):
     with pytest.raises(InputError) as error:
         make(**settings)
     assert words in str(error.value)

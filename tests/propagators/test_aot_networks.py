@@ -40,7 +40,7 @@ def normalised(picture):
 
 
 class Scene:
-    """The official procedure on top of a tracker: label maps of any number of objects in, logits and labels out."""
+    """The official procedure with our tracker: label maps of any number of objects to logits and labels."""
 
     def __init__(self, network):
         self.network, self.tracker = network, Tracker(network, network.variant.memory_gap)
@@ -70,7 +70,7 @@ def fit(labels, size=(129, 193)):
 
 @pytest.fixture(scope="module", params=GOLDEN)
 def golden(request, shared, checkpoints):
-    """(numbers of the official engine, inputs, network) of a variant."""
+    """(golden numbers of the official engine, inputs, network) of a variant."""
     folder = shared / "golden" / "aot"
     numbers, inputs = np.load(folder / f"golden_{request.param}.npz"), np.load(folder / "inputs_129x193.npz")
     return numbers, inputs, load_network(checkpoints(request.param))
@@ -158,7 +158,7 @@ def test_objects_that_appear_in_mid_video(golden):
 
 
 def test_flipped_view_on_its_own_memory(golden):
-    """The official evaluator's flip: every view feeds its own labels back, the output is the mean."""
+    """The flip of the official evaluator: each augmentation remembers its own labels, the output is the mean."""
     numbers, inputs, network = golden
     views, pictures, labels = [Scene(network), Scene(network)], inputs["clip2_rgb"], inputs["clip2_lab"]
     for view, flip in zip(views, (1, -1), strict=True):
@@ -277,7 +277,7 @@ def test_memories_of_unequal_length_answer_as_one_batch():
 @pytest.mark.parametrize("name", ["aots", "deaots"])
 @pytest.mark.parametrize("batch", [16, 2])
 def test_a_bank_does_not_depend_on_its_company(name, batch, checkpoints):
-    """Own key frames, a second reference in mid-video, one or several passes: the same logits as alone."""
+    """Different key frames, a later second reference, one or several passes: the same logits as separately."""
     rng = np.random.default_rng(0)
     network = load_network(checkpoints(name))
     pictures = rng.integers(0, 256, (5, 65, 81, 3), dtype=np.uint8)
@@ -457,7 +457,7 @@ def test_variants_are_found_by_the_papers_names():
 
 
 def test_features_of_shared_weights_stay_shared():
-    """In the first block, what depends on the image alone has batch 1 whatever the number of sequences."""
+    """In the first block, tensors that depend on the image alone have batch size 1 for any number of sequences."""
     network = VOSNetwork(VARIANTS["deaots"]).fold()
     with torch.no_grad():
         features = network.encode(torch.randn(1, 3, 49, 65))

@@ -1,4 +1,4 @@
-"""Key-frame rules against hand-worked cases and brute force."""
+"""Key-frame rules against small cases with known results, and against brute force."""
 
 import json
 from itertools import combinations
@@ -38,7 +38,7 @@ def test_a_rank_beyond_the_candidates_takes_the_last_and_says_so():
     assert key.frames == (0,) and "only 2 candidates" in key.note
 
 
-def test_frames_without_a_mask_are_skipped_unless_told():
+def test_frames_without_a_mask_are_skipped_by_default():
     masks = sequence([0.2, 0.9, 0.5], empty={1})
     assert choose("argmax", masks).frames == (2,)
     assert choose({"rule": "argmax", "skip_empty": False}, masks).frames == (1,)
@@ -55,7 +55,7 @@ def test_the_score_comes_from_the_source():
 
 
 @pytest.mark.parametrize("rule", ["argmax", "top"])
-def test_one_score_is_wanted_where_there_are_several(rule):
+def test_rules_of_one_score_refuse_several_models(rule):
     with pytest.raises(InputError, match=f"{rule} uses one score, found soc, mutr"):
         choose(rule, sequence(length=2), {"soc": sequence([0.1, 0.9]), "mutr": sequence([0.9, 0.1])})
 
@@ -72,7 +72,7 @@ def test_top_frames_are_apart_and_none_better_was_left_out(scores, k, apart):
     taken = spaced(order, k, apart)
     assert 1 <= len(taken) <= k
     assert all(abs(a - b) >= apart for a, b in combinations(taken, 2))
-    for t in order:  # whoever was passed over is too near a better one, or comes after the k-th
+    for t in order:  # an omitted frame is too close to a better one, or comes after the k-th
         if t not in taken and len(taken) < k:
             assert any(abs(t - o) < apart and order.index(o) < order.index(t) for o in taken)
 
@@ -116,7 +116,7 @@ def test_constant_scores_are_no_scores(noise):
         choose("argmax", mutr)
 
 
-def test_a_named_proxy_takes_over_and_is_recorded():
+def test_the_rule_of_without_scores_decides_and_is_recorded():
     masks = MaskSequence.binary([LEFT, RIGHT, RIGHT, RIGHT], [0.5] * 4)
     key = choose({"rule": "argmax", "without_scores": "agreement"}, masks)
     assert key.frames == (2,) and key.rule == "agreement" and "same score" in key.note

@@ -1,4 +1,4 @@
-"""Proxies of a score: hand-worked masks, what they must not see, and that the key-frame rules record them."""
+"""Mask quality: small masks with known values, invariances, and the record in the results of key-frame rules."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from rvos_ensemble.propagators.core.mask_quality import agreement, centred, soft
 
 
 def moving(boxes, size=(40, 60)):
-    """A block a frame, (y, x, height, width); None for an empty mask."""
+    """One block per frame, (y, x, height, width); None for an empty mask."""
     masks = np.zeros((len(boxes), *size), bool)
     for mask, box in zip(masks, boxes, strict=True):
         if box:
@@ -25,14 +25,14 @@ def moving(boxes, size=(40, 60)):
 def test_a_moving_object_of_one_shape_is_stable():
     straight = moving([(5, 5 + 7 * t, 10, 12) for t in range(5)])
     assert temporal_stability(straight).tolist() == [1.0] * 5
-    assert agreement([straight]).max() < 0.5  # which plain overlap does not see
+    assert agreement([straight]).max() < 0.5  # the overlap does not compensate the motion
 
 
 def test_a_mask_that_changes_its_shape_is_not():
     masks = moving([(10, 10, 10, 10), (10, 12, 10, 10), (10, 14, 20, 20), (10, 16, 10, 10), (10, 18, 10, 10)])
-    found = temporal_stability(masks)
-    assert found[2] == pytest.approx(0.25) and found[1] == found[3] == pytest.approx((1 + 0.25) / 2)
-    assert found[0] == found[4] == 1
+    stability = temporal_stability(masks)
+    assert stability[2] == pytest.approx(0.25) and stability[1] == stability[3] == pytest.approx((1 + 0.25) / 2)
+    assert stability[0] == stability[4] == 1
 
 
 def test_a_stable_but_small_mask_and_an_empty_one_count_little():
@@ -57,22 +57,22 @@ def test_moving_a_mask_back_and_forth(dy, dx, seed):
 @given(st.integers(0, 10**6))
 def test_soft_stability_is_segment_anythings(seed):
     p = np.random.default_rng(seed).random((3, 9, 7))
-    p = p[(np.abs(p[:, None] - [[[0.4]], [[0.6]]]) > 0.003).all(1).all((1, 2))]  # not at a rounding
-    theirs = [(x > 0.6).sum() / max((x > 0.4).sum(), 1) for x in p]
+    p = p[(np.abs(p[:, None] - [[[0.4]], [[0.6]]]) > 0.003).all(1).all((1, 2))]  # no value at which rounding decides
+    expected = [(x > 0.6).sum() / max((x > 0.4).sum(), 1) for x in p]
     if len(p):
-        assert soft_stability(MaskSequence.prob(quantise(p))).tolist() == pytest.approx(theirs)
+        assert soft_stability(MaskSequence.prob(quantise(p))).tolist() == pytest.approx(expected)
 
 
 def test_soft_stability_prefers_sharp_outlines():
     x = np.linspace(-1, 1, 50)
     disc = 1 - np.hypot(*np.meshgrid(x, x)) * 2
     masks = MaskSequence.prob(quantise(np.stack([1 / (1 + np.exp(-disc * k)) for k in (1, 4, 30)])))
-    found = soft_stability(masks)
-    assert found[0] < found[1] < found[2] < 1 and found[2] > 0.95
+    stability = soft_stability(masks)
+    assert stability[0] < stability[1] < stability[2] < 1 and stability[2] > 0.95
     assert soft_stability(MaskSequence.prob(np.zeros((2, 4, 4), np.uint8))).tolist() == [0, 0]
 
 
-def test_rules_say_which_proxy_decided():
+def test_rules_record_which_quality_decided():
     soft = MaskSequence.prob(np.stack([np.uint8([[255, 120]]), np.uint8([[255, 0]])]))
     key = choose({"rule": "argmax", "without_scores": "soft"}, soft)
     assert (key.frames, key.rule) == ((1,), "soft") and "has no scores" in key.note
@@ -80,7 +80,7 @@ def test_rules_say_which_proxy_decided():
     key = choose({"rule": "argmax", "without_scores": "temporal"}, shapes)
     assert (key.frames, key.rule) == ((2,), "temporal")
     assert choose("temporal", shapes).frames == (2,)
-    # of several models the product: the second is empty at frame 2
+    # the product over models: the second is empty at frame 2
     other = moving([(10, 10, 10, 10), (10, 10, 10, 10), None, (10, 14, 12, 12), (10, 14, 12, 12)])
     assert choose("temporal", shapes, {"a": shapes, "b": other}).frames != (2,)
 

@@ -38,18 +38,18 @@ TIMED = {"urvos"}  # their results depend on the direction of time: features con
 
 @dataclass
 class Memory:
-    """Frames in memory that count how often each is decoded."""
+    """Frames in memory that record every read."""
 
-    pictures: np.ndarray  # uint8 [T, H, W, 3]
+    images: np.ndarray  # uint8 [T, H, W, 3]
     reads: list[int] = field(default_factory=list)
 
     @property
     def size(self):
-        return self.pictures.shape[1:3]
+        return self.images.shape[1:3]
 
     def read(self, t):
         self.reads.append(t)
-        return self.pictures[t]
+        return self.images[t]
 
     def fingerprint(self):
         return "memory"
@@ -65,16 +65,16 @@ def moving_disc(length=9, h=91, w=157, hidden=()):
     """A textured disc that moves over a textured ground: (clip, truth bool [T, H, W]); absent on the hidden frames."""
     rng = np.random.default_rng(0)
     ground, disc = texture(rng, h, w, (70, 110, 80)), texture(rng, h, w, (190, 90, 70))
-    pictures, truth = [], []
+    images, truth = [], []
     for t in range(length):
         x, y = 40 + 6 * t, 40 + round(8 * np.sin(t / 2))
         rows, columns = np.ogrid[:h, :w]
         mask = (rows - y) ** 2 + (columns - x) ** 2 < 20**2
         mask &= t not in hidden
-        pictures.append(np.where(mask[..., None], np.roll(disc, (y - 40, x - 40), (0, 1)), ground))
+        images.append(np.where(mask[..., None], np.roll(disc, (y - 40, x - 40), (0, 1)), ground))
         truth.append(mask)
     names = tuple(f"{t:05d}" for t in range(length))
-    return Clip("disc", names, (Expression("disc", "0", "a disc"),), Memory(np.stack(pictures))), np.stack(truth)
+    return Clip("disc", names, (Expression("disc", "0", "a disc"),), Memory(np.stack(images))), np.stack(truth)
 
 
 def make(name, **settings):
@@ -92,7 +92,7 @@ def dense(sequence):
 
 
 def run(name, clip, truth, *keys):
-    """Propagates the truth from each of the key frame tuples."""
+    """Propagates the true masks, one task per tuple of key frames."""
     return propagate(clip, [PropagationTask(MaskSequence.binary(truth), k) for k in keys], make(name))
 
 
@@ -125,10 +125,10 @@ def test_a_sequence_does_not_depend_on_its_company(name):
     clip, truth = moving_disc(7)
     other = np.roll(truth, 60, axis=2)
     sequences = [MaskSequence.binary(m) for m in (truth, other, truth, np.zeros_like(truth))]
-    jobs = [PropagationTask(s, k) for s, k in zip(sequences, [(0,), (3,), (2, 5), (1,)], strict=True)]
-    together = propagate(clip, jobs, make(name))
-    for job, result in zip(jobs, together, strict=True):
-        (alone,) = propagate(clip, [job], make(name))
+    tasks = [PropagationTask(s, k) for s, k in zip(sequences, [(0,), (3,), (2, 5), (1,)], strict=True)]
+    together = propagate(clip, tasks, make(name))
+    for task, result in zip(tasks, together, strict=True):
+        (alone,) = propagate(clip, [task], make(name))
         differs = np.abs(dense(result).astype(int) - dense(alone)) > (TIES[name] > 0)
         assert differs.mean() <= TIES[name] and np.allclose(result.scores, alone.scores, atol=TIES[name])
 
@@ -137,13 +137,13 @@ def test_backward_is_forward_on_reversed_frames(name):
     if name in TIMED:
         pytest.skip("its features hold the frame's place in the clip")
     clip, truth = moving_disc(7)
-    mirror = Clip(clip.name, clip.frames, clip.expressions, Memory(clip.images.pictures[::-1]))
+    mirror = Clip(clip.name, clip.frames, clip.expressions, Memory(clip.images.images[::-1]))
     keys = [(6,), (2,), (1, 4)]
     there = run(name, clip, truth, *keys)
     back = run(name, mirror, truth[::-1], *[tuple(6 - k for k in key) for key in keys])
     for a, b, exact in zip(there, back, [True, True, False], strict=True):
         distance = np.abs(dense(a).astype(int) - dense(b)[::-1])
-        assert distance.max() <= (0 if exact else 1)  # between two keys the sweeps change places: rounding
+        assert distance.max() <= (0 if exact else 1)  # between two key frames the rounding differs
 
 
 def test_an_object_may_leave_and_return(name):
@@ -166,7 +166,7 @@ def test_every_key_frame_keeps_its_mask(name):
 
 
 def test_a_later_key_frame_moves_the_sequence_on(name):
-    """From the second key on, a sequence follows that mask, not the first one."""
+    """From its second key frame on, a sequence follows that mask and not the first one."""
     clip, truth = moving_disc(6)
     masks = np.where((np.arange(6) < 3)[:, None, None], np.roll(truth, 60, axis=2), truth)
     (result,), (first,) = run(name, clip, masks, (0, 3)), run(name, clip, masks, (0,))
@@ -189,8 +189,8 @@ def test_an_empty_key_mask_gives_an_empty_result(name):
 def test_one_frame_and_odd_sizes(name, size):
     rng = np.random.default_rng(1)
     for length in (1, 3):
-        pictures = rng.integers(0, 256, (length, *size, 3), dtype=np.uint8)
-        clip = Clip("odd", tuple(map(str, range(length))), (Expression("odd", "0", ""),), Memory(pictures))
+        images = rng.integers(0, 256, (length, *size, 3), dtype=np.uint8)
+        clip = Clip("odd", tuple(map(str, range(length))), (Expression("odd", "0", ""),), Memory(images))
         masks = np.ones((length, *size), bool)
         (result,) = run(name, clip, masks, (0,))
         assert not sequence_problems(result, clip, "0", name) and result.mask(0).all() and result.scores[0] == 1
@@ -209,7 +209,7 @@ def test_a_single_pixel_and_the_whole_frame(name):
 
 
 class Echo(Propagator):
-    """Repeats the mask it was given, a little darker with every step; remembers what it saw."""
+    """Repeats the reference mask, a little darker with every step, and records the frames of each sweep."""
 
     def __init__(self):
         super().__init__()
@@ -224,19 +224,19 @@ class EchoSweep:
         self.owner, self.values = owner, {}
         owner.seen.append([])
 
-    def step(self, frame, given):
+    def step(self, frame, references):
         self.owner.seen[-1].append(frame.t)
         if "memo" not in frame.memo:
             self.owner.memos += 1
             frame.memo["memo"] = np.zeros(1000, np.uint8)
         self.values = {i: v - 30 * (v > 0) for i, v in self.values.items()}
-        self.values |= {i: m * np.int32(240) for i, m in given.items()}
+        self.values |= {i: m * np.int32(240) for i, m in references.items()}
         return {i: v.astype(np.uint8) for i, v in self.values.items()}
 
 
 def still(length=8, size=(4, 6)):
-    pictures = np.zeros((length, *size, 3), np.uint8)
-    return Clip("still", tuple(map(str, range(length))), (Expression("still", "0", ""),), Memory(pictures))
+    images = np.zeros((length, *size, 3), np.uint8)
+    return Clip("still", tuple(map(str, range(length))), (Expression("still", "0", ""),), Memory(images))
 
 
 def test_one_sweep_each_way_reads_and_prepares_every_frame_once():
@@ -249,16 +249,16 @@ def test_one_sweep_each_way_reads_and_prepares_every_frame_once():
 
 def test_a_small_cache_costs_time_and_changes_nothing():
     clip, truth = moving_disc(7)
-    jobs = [PropagationTask(MaskSequence.binary(truth), k) for k in [(0,), (6,)]]
-    full = propagate(clip, jobs, make("flow"))
+    tasks = [PropagationTask(MaskSequence.binary(truth), k) for k in [(0,), (6,)]]
+    full = propagate(clip, tasks, make("flow"))
     clip.images.reads.clear()
-    none = propagate(clip, jobs, make("flow"), cache_mb=0)
+    none = propagate(clip, tasks, make("flow"), cache_mb=0)
     assert len(clip.images.reads) == 14
     assert all(np.array_equal(dense(a), dense(b)) for a, b in zip(full, none, strict=True))
 
 
 class Small(Echo):
-    """Has room for so many sequences; more end in the error that the allocator at hand gives."""
+    """Has memory for `room` sequences; with more, it raises the error of an allocator."""
 
     def __init__(self, room, allocate):
         super().__init__()
@@ -276,9 +276,9 @@ ALLOCATE = {"numpy": lambda: np.empty(2**60, np.uint8), "torch": lambda: torch.e
 @pytest.mark.parametrize("allocator", ALLOCATE)
 def test_more_sequences_than_fit_in_memory_are_done_in_parts(allocator):
     clip, masks = still(), MaskSequence.binary(np.ones((8, 4, 6), bool))
-    jobs = [PropagationTask(masks, (t,)) for t in (2, 5, 3, 7, 0)]
+    tasks = [PropagationTask(masks, (t,)) for t in (2, 5, 3, 7, 0)]
     small = Small(2, ALLOCATE[allocator])
-    whole, parts = propagate(clip, jobs, Echo()), propagate(clip, jobs, small)
+    whole, parts = propagate(clip, tasks, Echo()), propagate(clip, tasks, small)
     assert all(np.array_equal(dense(a), dense(b)) for a, b in zip(whole, parts, strict=True))
     assert [s.notes["split"] for s in parts] == [2, 2, 1, 2, 2] and len(small.seen) == 6
     assert "split" not in whole[0].notes
@@ -302,15 +302,15 @@ def test_what_libraries_say_when_memory_is_short(said):
     def fail():
         raise RuntimeError(said)
 
-    jobs = [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
-    assert len(propagate(still(), jobs, Small(2, fail))) == 3
+    tasks = [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
+    assert len(propagate(still(), tasks, Small(2, fail))) == 3
 
 
 def test_sequences_that_influence_each_other_are_not_done_in_parts(monkeypatch):
     monkeypatch.setattr(Small, "independent", False)
-    jobs = [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
+    tasks = [PropagationTask(MaskSequence.binary(np.ones((8, 4, 6), bool)), (t,)) for t in (2, 5, 3)]
     with pytest.raises(MemoryError):
-        propagate(still(), jobs, Small(2, ALLOCATE["numpy"]))
+        propagate(still(), tasks, Small(2, ALLOCATE["numpy"]))
 
 
 def test_other_errors_are_no_lack_of_memory():
@@ -357,11 +357,11 @@ def test_some_empty_keys_are_left_out_and_reported():
     assert result.mask(2).all()
 
 
-def test_jobs_that_do_not_fit_are_all_named():
+def test_tasks_that_do_not_fit_are_all_named():
     good = MaskSequence.binary(np.ones((3, 4, 6), bool))
     votes = MaskSequence(np.ones((3, 4, 6), np.uint8), "votes", total=2)
     short = MaskSequence.binary(np.ones((2, 4, 7), bool))
-    jobs = [
+    tasks = [
         PropagationTask(good, (3,)),
         PropagationTask(good, ()),
         PropagationTask(votes, (0,)),
@@ -369,15 +369,15 @@ def test_jobs_that_do_not_fit_are_all_named():
         PropagationTask(good, (0,), "keep"),
     ]
     with pytest.raises(InputError) as error:
-        propagate(still(3), jobs, Echo())
-    told = "\n".join(error.value.problems)
+        propagate(still(3), tasks, Echo())
+    message = "\n".join(error.value.problems)
     for words in ["key frames [3]", "key frames []", "vote map", "2 masks of 4x7 (HxW), expected 3 of 4x6", "'keep'"]:
-        assert words in told
+        assert words in message
 
 
 def test_a_frame_of_another_size_is_named():
     clip = still(3)
-    clip.images.pictures = [np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6, 3), np.uint8), np.zeros((5, 6, 3), np.uint8)]
+    clip.images.images = [np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6, 3), np.uint8), np.zeros((5, 6, 3), np.uint8)]
     clip.images.__class__ = type("Mixed", (Memory,), {"size": (4, 6)})
     with pytest.raises(InputError, match="frame '2' is 5x6"):
         propagate(clip, [PropagationTask(MaskSequence.binary(np.ones((3, 4, 6), bool)), (0,))], Echo())

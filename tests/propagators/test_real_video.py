@@ -1,4 +1,4 @@
-"""Real video with the masks of real models, from ../shared; skipped where that is not there."""
+"""Real video with the masks of real models, from ../shared; skipped if that folder is missing."""
 
 import json
 
@@ -54,17 +54,17 @@ def scores(arguments) -> dict:
 
 
 def test_real_masks_are_read_and_fused(real):
-    """Palettes of object ids by obj_id, a vote over four expressions of one object; numbers pinned when first seen."""
+    """Palettes of object ids by obj_id, a vote over four expressions of one object; numbers of the first run."""
     fused = ["steps.osvos_flow=null", "steps.proposals_flow=null", "steps.fused.inputs=[osvos,proposals]"]
     assert run_ensemble.main([*real, *fused]) == 0
-    found = scores(real)
-    assert found["osvos"] == pytest.approx(0.8176, abs=5e-4)
-    assert found["proposals"] == pytest.approx(0.8740, abs=5e-4)
+    results = scores(real)
+    assert results["osvos"] == pytest.approx(0.8176, abs=5e-4)
+    assert results["proposals"] == pytest.approx(0.8740, abs=5e-4)
 
 
 @pytest.mark.slow
 def test_real_masks_propagated_and_fused(real):
     assert run_ensemble.main(real) == 0
-    found = scores(real)
-    assert found["fused"] > found["osvos"], found
-    assert all(0.75 < v < 0.95 for v in found.values()), found
+    results = scores(real)
+    assert results["fused"] > results["osvos"], results
+    assert all(0.75 < v < 0.95 for v in results.values()), results

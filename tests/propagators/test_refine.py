@@ -1,4 +1,4 @@
-"""Refinement in rounds: against the same done by hand, its end, what rounds share, and the key frame rules of URVOS."""
+"""Refinement in rounds: against repeated propagation, its end, shared sweeps, and the key frame rules of URVOS."""
 
 from itertools import pairwise
 
@@ -25,26 +25,26 @@ def propagator(request, checkpoints):
     return Flow() if request.param == "flow" else AOT(weights=str(checkpoints("aott")))
 
 
-def surest(result, over):
-    """Frames with a mask, the most confident first, by the words of the rule; of equals the earliest."""
-    found = []
+def by_confidence(result, over):
+    """Frames with a mask, the most confident first, the earliest of equals first."""
+    ranked = []
     for t in range(len(result)):
         p = result.masks[t].astype(float) / 255
         score = np.maximum(p, 1 - p)
         if (p > 0.5).any():
-            found.append((-(score[p > 0.5] if over == "mask" else score).mean().round(12), t))
-    return [t for _, t in sorted(found)]
+            ranked.append((-(score[p > 0.5] if over == "mask" else score).mean().round(12), t))
+    return [t for _, t in sorted(ranked)]
 
 
 @pytest.mark.parametrize("over", ["frame", "mask"])
-def test_rounds_are_what_one_would_do_by_hand(propagator, over):
+def test_rounds_are_repeated_propagations(propagator, over):
     clip, truth = moving_disc(7)
     masks = MaskSequence.binary(truth)
     (found,) = refine(clip, [Refinement(masks, (3,), rounds=3, memory=3, over=over)], propagator)
     (result,) = propagate(clip, [PropagationTask(masks, (3,))], propagator)
     keys, done = (3,), 1
     for _ in range(2):
-        others = [t for t in surest(result, over) if t != 3]
+        others = [t for t in by_confidence(result, over) if t != 3]
         new = tuple(sorted([3, *others[:2]]))
         if new == keys:
             break
@@ -56,14 +56,14 @@ def test_rounds_are_what_one_would_do_by_hand(propagator, over):
 
 def test_one_round_is_propagation(propagator):
     clip, truth = moving_disc(4)
-    job = PropagationTask(MaskSequence.binary(truth), (1,))
+    task = PropagationTask(MaskSequence.binary(truth), (1,))
     (plain,), (once,) = (
-        propagate(clip, [job], propagator),
-        refine(clip, [Refinement(**vars(job), rounds=1)], propagator),
+        propagate(clip, [task], propagator),
+        refine(clip, [Refinement(**vars(task), rounds=1)], propagator),
     )
     assert np.array_equal(dense(plain), dense(once)) and once.notes["rounds"] == 1
-    (job_alone,) = refine(clip, [job], propagator)
-    assert np.array_equal(dense(plain), dense(job_alone)) and "rounds" not in job_alone.notes
+    (plain_task,) = refine(clip, [task], propagator)
+    assert np.array_equal(dense(plain), dense(plain_task)) and "rounds" not in plain_task.notes
 
 
 def test_rounds_end_where_nothing_changes():
@@ -78,49 +78,49 @@ def test_rounds_end_where_nothing_changes():
 def test_different_numbers_of_rounds_share_their_sweeps():
     clip, echo = still(), Echo()
     masks = MaskSequence.binary(np.ones((8, 4, 6), bool))
-    jobs = [Refinement(masks, (2,), rounds=n, apart=2) for n in (1, 2, 3, 10)]
-    together = refine(clip, jobs, echo)
+    tasks = [Refinement(masks, (2,), rounds=n, apart=2) for n in (1, 2, 3, 10)]
+    together = refine(clip, tasks, echo)
     assert len(echo.seen) == 2 * max(s.notes["rounds"] for s in together)
-    for job, found in zip(jobs, together, strict=True):
-        (alone,) = refine(clip, [job], Echo())
-        assert np.array_equal(dense(found), dense(alone)) and found.notes == alone.notes
+    for task, result in zip(tasks, together, strict=True):
+        (alone,) = refine(clip, [task], Echo())
+        assert np.array_equal(dense(result), dense(alone)) and result.notes == alone.notes
 
 
 class Reader(Echo):
-    """Hears what it is told."""
+    """Records the arguments of `for_clip`."""
 
     reads_text = True
-    heard: list = []
+    received: list = []
 
     def for_clip(self, length, sentences):
-        self.heard.append((length, list(sentences)))
+        self.received.append((length, list(sentences)))
         return self
 
 
-def test_sentences_reach_those_who_read_and_split_only_their_jobs():
+def test_sentences_separate_tasks_only_for_propagators_that_read_text():
     masks = MaskSequence.binary(np.ones((8, 4, 6), bool))
-    jobs = [PropagationTask(masks, (2,), sentence=s) for s in ("a", "b", "a")]
+    tasks = [PropagationTask(masks, (2,), sentence=s) for s in ("a", "b", "a")]
     reader = Reader()
-    results = refine(still(), jobs, reader)
-    assert reader.heard == [(8, ["a", "b"])]
+    results = refine(still(), tasks, reader)
+    assert reader.received == [(8, ["a", "b"])]
     assert results[0].masks is results[2].masks is not results[1].masks
-    deaf = refine(still(), jobs, Echo())
-    assert deaf[0].masks is deaf[1].masks is deaf[2].masks
+    results = refine(still(), tasks, Echo())
+    assert results[0].masks is results[1].masks is results[2].masks
 
 
-def test_nothing_comes_of_nothing():
+def test_a_task_without_masks_has_one_round():
     empty = MaskSequence.binary(np.zeros((8, 4, 6), bool))
     (result,) = refine(still(), [Refinement(empty, (2,))], Echo())
     assert not dense(result).any() and result.notes["rounds"] == 1
     masks = np.ones((8, 4, 6), bool)
-    masks[2] = False  # at its key frame there is nothing, and what is copied is no result to go on from
+    masks[2] = False  # the mask of its key frame is empty; a copied input starts no further round
     (copied,) = refine(still(), [Refinement(MaskSequence.binary(masks), (2,), "copy", rounds=5)], Echo())
     assert np.array_equal(dense(copied) > 127, masks) and copied.notes["rounds"] == 1
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_memory_frames_are_anchors_and_the_surest(data):
+def test_memory_frames_are_anchors_and_the_most_confident_frames(data):
     values = data.draw(st.lists(st.integers(0, 255), min_size=2, max_size=9))
     sequence = MaskSequence.prob(np.uint8(values)[:, None, None])
     anchors = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=2, unique=True))
@@ -131,7 +131,7 @@ def test_memory_frames_are_anchors_and_the_surest(data):
     assert all(b - a >= apart or {a, b} <= set(anchors) for a, b in pairwise(frames))
     others = [t for t in frames if t not in anchors]
     assert all(values[t] > 127 for t in others)
-    if apart == 1:  # none left out is surer than one that was taken
+    if apart == 1:  # no omitted frame is more confident than a chosen one
         left = [v for t, v in enumerate(values) if v > 127 and t not in frames]
         room = memory > len(frames)
         assert not (room and left) and (not others or max(left, default=0) <= min(values[t] for t in others))
@@ -144,7 +144,7 @@ def test_the_anchor_is_the_frame_of_the_highest_mean_score():
     rng = np.random.default_rng(0)
     masks = rng.integers(0, 256, (6, 5, 7), dtype=np.uint8)
     for over in ("frame", "mask"):
-        expected = surest(MaskSequence.prob(masks), over)
+        expected = by_confidence(MaskSequence.prob(masks), over)
         for rank in range(3):
             key = choose({"rule": "confidence", "over": over, "rank": rank}, MaskSequence.prob(masks))
             assert key.frames == (expected[rank],) and key.rule == "confidence"
@@ -159,7 +159,7 @@ def test_the_anchor_of_masks_without_probabilities():
         choose({"rule": "confidence", "over": "object"}, masks)
 
 
-def test_an_empty_frame_is_sure_of_itself_and_no_anchor():
+def test_an_empty_frame_is_confident_and_no_anchor():
     masks = np.full((3, 2, 2), 200, np.uint8)
     masks[1] = 0
     assert confidence(masks[1]) == 1.0 > confidence(masks[0])
