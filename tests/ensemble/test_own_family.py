@@ -1,6 +1,8 @@
 """Network families from a file outside the package: `weights` verifies and exports their files, adapters run them."""
 
+import re
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from rvos_ensemble.adapters.inference.registry import GROUP
 from rvos_ensemble.ensemble.commands.families import families, find_family
 from rvos_ensemble.ensemble.recipe.components import make_component
 
+ROOT = Path(run_ensemble.__file__).parent
 SIMPLE = '''
 """Brightness as a network: an adapter and its family in one file."""
 
@@ -145,6 +148,16 @@ def test_weights_verifies_and_exports_a_file_of_ones_own(bright, tmp_path, capsy
     assert not network.training and not any(p.requires_grad for p in network.parameters())
     assert torch.equal(network.mean, torch.full((3, 1, 1), 0.5)), "buffers that no file holds come from the constructor"
     assert torch.allclose(network.head.weight, exported.head.weight, atol=1e-3)
+
+
+def test_the_example_of_the_documentation_works(bright, capsys, monkeypatch):
+    file, weights = bright
+    example = re.search(r"```python\n(# my_family.py\n.*?)```", (ROOT / "docs" / "models.md").read_text(), re.DOTALL)[1]
+    (file.parent / "my_family.py").write_text(example)
+    (file.parent / "my_network.py").write_text(SIMPLE.partition("class Bright(")[0] + "MyNetwork = Network\n")
+    monkeypatch.syspath_prepend(str(file.parent))
+    assert run_ensemble.main(["weights", "verify", str(weights), f"family={file.parent / 'my_family.py'}"]) == 0
+    assert "my_family (adapter `my_family`)" in capsys.readouterr().out
 
 
 def test_an_adapter_runs_it(bright, tiny, capsys):
