@@ -414,7 +414,7 @@ def test_masks_that_are_no_numbers_are_refused(settings, fake, monkeypatch):
     monkeypatch.setattr(
         Fake, "answer", lambda *a, **k: dataclasses.replace(found := answer(*a, **k), logits=found.logits * torch.nan)
     )
-    with pytest.raises(InputError, match="masks that are no numbers, at precision fp32"):
+    with pytest.raises(InputError, match="masks are NaN at precision fp32"):
         SOCAdapter(**settings("soc")).predict(clip_of(video(2)))
 
 
