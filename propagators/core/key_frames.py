@@ -96,7 +96,8 @@ def _best(
     """The key frames by a rule that compares the quality of frames."""
     name, notes = settings["rule"], []
     if name in ONE_SCORE and len(sources) > 1:
-        raise InputError(f"{where}: {name} uses one score, found {', '.join(sources)}; name one model, or choose `product`")
+        names = ", ".join(sources)
+        raise InputError(f"{where}: {name} uses one score, found {names}; name one model, or choose `product`")
     quality, problems = frame_quality(name, sequence, sources, where, settings.get("over", "frame"))
     rule = name
     if problems and settings["without_scores"]:

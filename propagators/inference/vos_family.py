@@ -62,8 +62,9 @@ class VOSFamily(Family):
     def variant(self, weights: Mapping[str, Tensor], path: Path, expected: VOSVariant | None = None) -> VOSVariant:
         """The variant that the weights belong to.
 
-        Variants B and L of MobileNetV2 have the same weights and differ in the memory gap only: B is taken where it is
-        expected, or where the file's name begins with it, as that of the official `AOTB_PRE_YTB_DAV.pth`; otherwise L.
+        Variants B and L of MobileNetV2 have weights of the same shapes and differ in the memory gap only. The result is
+        B if it is expected or if the name of the file begins with it, as the official `AOTB_PRE_YTB_DAV.pth` does;
+        otherwise it is L.
         """
         names = recognise_variants(weights)
         if not names:
