@@ -17,10 +17,10 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import path_hash
-from rvos_ensemble.adapters.core.lifetime import run_command
+from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.hashing import path_hash
+from rvos_ensemble.adapters.core.io.lifetime import run_command
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import listed, number, path, switch, table, text, texts

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_stamp
+from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.hashing import file_stamp
 from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.core.settings import path
 from rvos_ensemble.adapters.files.proposals import JsonProposals, PaletteProposals

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
@@ -119,14 +119,14 @@ class URVOSAdapter(Adapter):
 def loaded(settings: dict[str, Any]) -> Network:
     """The network of the settings `weights` and `device`."""
     from rvos_ensemble.adapters.inference import device
-    from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+    from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 
     return open_checkpoint(settings["weights"], "urvos").network().to(device.pick(settings["device"]))
 
 
 def fingerprint(weights: str) -> str:
     """The hash of the weights."""
-    from rvos_ensemble.adapters.inference.weights import weights_file
+    from rvos_ensemble.adapters.inference.checkpoints.weights import weights_file
 
     return file_hash(file_stamp(weights_file(weights)))
 

@@ -38,7 +38,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rvos_ensemble.adapters.core.png import DAVIS_PALETTE
+from rvos_ensemble.adapters.core.io.png import DAVIS_PALETTE
 
 CASES = ("single", "multi", "unsupervised", "expressions", "prepared", "memory")
 CASES_OF = {

@@ -48,7 +48,7 @@ def listing(folder: Path) -> dict[str, dict]:
 
 def ours() -> dict[str, Callable]:
     """{case: a function that scores its folder with this package}."""
-    from rvos_ensemble.adapters.core import png
+    from rvos_ensemble.adapters.core.io import png
     from rvos_ensemble.ensemble.fusion.bits import pack
     from rvos_ensemble.ensemble.metrics.jf import Prepared, j_and_f
     from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017SemiProtocol

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.files import Files
 from rvos_ensemble.ensemble.report.annotations import pictures
 from rvos_ensemble.ensemble.steps.vote import Vote

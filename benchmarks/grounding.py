@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rvos_ensemble.adapters.core.settings import defaults_of
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.networks.grounding.variants import VARIANTS
 from rvos_ensemble.adapters.training.grounding.task import DEFAULTS, GroundingTask, TrackletClips
 

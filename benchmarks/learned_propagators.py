@@ -27,7 +27,7 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.datasets.shapes import Shapes
 from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS
-from rvos_ensemble.adapters.inference.weights import weights_file
+from rvos_ensemble.adapters.inference.checkpoints.weights import weights_file
 from rvos_ensemble.ensemble.metrics.bootstrap import paired_interval
 from rvos_ensemble.ensemble.metrics.jf import j_and_f
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate

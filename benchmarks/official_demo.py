@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.propagators.inference.checkpoint import load_network
 from rvos_ensemble.propagators.inference.object_banks import (
     merge_banks,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.io import png
 
 
 def fastest(work: Callable[[], object], repeats: int = 20) -> float:

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.report.training import metrics_of, read_log
 
 ROOT = Path(__file__).parents[1]

@@ -55,7 +55,7 @@ def modules(root: Path) -> dict[str, Path]:
 def wing(module: str) -> str:
     """The wing of a module.
 
-    >>> wing("adapters.core.png"), wing("adapters.soc"), wing("ensemble")
+    >>> wing("adapters.core.io.png"), wing("adapters.soc"), wing("ensemble")
     ('adapters.core', 'adapters', 'ensemble')
     """
     two = ".".join(module.split(".")[:2])

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rvos_ensemble.adapters.core.disk import name_problem
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.json_text import lone_surrogate
+from rvos_ensemble.adapters.core.io.disk import name_problem
+from rvos_ensemble.adapters.core.io.json_text import lone_surrogate
 from rvos_ensemble.adapters.core.masks import Truth
 from rvos_ensemble.adapters.core.messages import shown
 

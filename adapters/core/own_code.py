@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import Setting
 

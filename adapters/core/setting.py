@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from rvos_ensemble.adapters.core.io.yaml_text import read_yaml
 from rvos_ensemble.adapters.core.messages import LONE_SURROGATE, shown
-from rvos_ensemble.adapters.core.yaml_text import read_yaml
 
 REQUIRED = "???"  # OmegaConf's mark for a value that must be given
 LONGEST = 4096  # characters of a text: the longest path of most systems

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvos_ensemble.adapters.core.disk import read_file, write_file
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import content_hash
-from rvos_ensemble.adapters.core.json_text import parse_json
+from rvos_ensemble.adapters.core.io.disk import read_file, write_file
+from rvos_ensemble.adapters.core.io.hashing import content_hash
+from rvos_ensemble.adapters.core.io.json_text import parse_json
 
 MOST_BYTES = 1 << 28  # of a stamp: a million files need 80 MB
 _compared: dict[str, tuple] = {}  # {folder whose hashes this process has compared: its files at that time}

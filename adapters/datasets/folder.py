@@ -13,9 +13,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import exists, names_in, read_file, user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.io.disk import exists, names_in, read_file, user_path
+from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.settings import anything, either, listed, names, path, table
 from rvos_ensemble.adapters.datasets import Dataset

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rvos_ensemble.adapters.core import png
-from rvos_ensemble.adapters.core.disk import read_file
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import contents_hash
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.disk import read_file
+from rvos_ensemble.adapters.core.io.hashing import contents_hash
 from rvos_ensemble.adapters.datasets.file_problems import file_problems, other_size
 from rvos_ensemble.adapters.datasets.picture_size import MOST_BYTES, picture_size, size_of
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rvos_ensemble.adapters.core.clip import BadClips, Clip, Expression
-from rvos_ensemble.adapters.core.disk import name_problem
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.json_text import lone_surrogate, read_json
+from rvos_ensemble.adapters.core.io.disk import name_problem
+from rvos_ensemble.adapters.core.io.json_text import lone_surrogate, read_json
 from rvos_ensemble.adapters.core.messages import shown
 
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip, Frames
-from rvos_ensemble.adapters.core.disk import exists, user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import digest
-from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.io.disk import exists, user_path
+from rvos_ensemble.adapters.core.io.hashing import digest
+from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import names, path, text

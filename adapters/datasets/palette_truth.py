@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Frames
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import contents_hash, digest
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.hashing import contents_hash, digest
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.datasets.file_problems import FEW, file_problems, other_size
 

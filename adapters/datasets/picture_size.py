@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from rvos_ensemble.adapters.core import png
-from rvos_ensemble.adapters.core.disk import read_file
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.disk import read_file
 
 MOST_BYTES = 1 << 29  # of an image file: more than MAX_PIXELS need as JPEG of the best quality
 HEADER = 1 << 16  # bytes that contain nearly every header

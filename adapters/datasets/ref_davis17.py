@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
-from rvos_ensemble.adapters.core.disk import exists, names_in, read_file, user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import exists, names_in, read_file, user_path
 from rvos_ensemble.adapters.core.settings import names, path, text
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles

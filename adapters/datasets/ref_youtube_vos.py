@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import exists, user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.io.disk import exists, user_path
+from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import names, path, text
 from rvos_ensemble.adapters.datasets import Dataset

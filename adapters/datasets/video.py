@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
-from rvos_ensemble.adapters.core.disk import name_problem, user_path, write_file
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import digest, file_hash, file_stamp
+from rvos_ensemble.adapters.core.io.disk import name_problem, user_path, write_file
+from rvos_ensemble.adapters.core.io.hashing import digest, file_hash, file_stamp
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import path, switch, text, texts, whole
 from rvos_ensemble.adapters.datasets import Dataset

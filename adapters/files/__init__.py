@@ -27,9 +27,9 @@ from pathlib import Path
 
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip, Expression
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import digest, file_stamp
+from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.hashing import digest, file_stamp
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction, sequence_problems
 from rvos_ensemble.adapters.core.settings import choice, path

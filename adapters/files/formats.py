@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.files.challenge_pth import ChallengePth
 from rvos_ensemble.adapters.files.coco_rle import CocoRle
 from rvos_ensemble.adapters.files.npz import Npz, NpzTree

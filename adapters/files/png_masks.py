@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.files.reader import Reader

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import Stamp, file_hash
-from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.hashing import Stamp, file_hash
+from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.coco_rle import Rle, RleReader, checked_runs

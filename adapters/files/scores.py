@@ -11,8 +11,8 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import Stamp, file_stamp
-from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.io.hashing import Stamp, file_stamp
+from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 
 

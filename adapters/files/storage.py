@@ -12,10 +12,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
-from rvos_ensemble.adapters.core.disk import open_file, read_file
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import Stamp, content_hash, digest, file_stamp
-from rvos_ensemble.adapters.core.png import MAX_BYTES
+from rvos_ensemble.adapters.core.io.disk import open_file, read_file
+from rvos_ensemble.adapters.core.io.hashing import Stamp, content_hash, digest, file_stamp
+from rvos_ensemble.adapters.core.io.png import MAX_BYTES
 
 MOST_NAMES = 1 << 29  # bytes of the central directory of a zip: a hundred times that of any benchmark
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")

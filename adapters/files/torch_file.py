@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import Stamp
+from rvos_ensemble.adapters.core.io.hashing import Stamp
 from rvos_ensemble.adapters.files.storage import zip_file
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, number, switch, text, whole
 from rvos_ensemble.adapters.core.traits import Traits
@@ -102,6 +102,6 @@ class NetworkAdapter(Procedure, Adapter):
 
 def shipped_name(weights: str) -> str:
     """The name of weights of this package, as a remark beside a source; empty for any other file."""
-    from rvos_ensemble.adapters.inference.weights import shipped  # imported here, because it imports torch
+    from rvos_ensemble.adapters.inference.checkpoints.weights import shipped  # imported here, because it imports torch
 
     return weights if weights in shipped() else ""

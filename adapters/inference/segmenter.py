@@ -20,10 +20,10 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.inference import device, preprocess
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.segmenter_family import SegmenterCheckpoint
 from rvos_ensemble.adapters.inference.logits import LogitMasks
 from rvos_ensemble.adapters.inference.procedure import Procedure
-from rvos_ensemble.adapters.inference.segmenter_family import SegmenterCheckpoint
 from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize, tokenizer_files
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.interface import Answer, Network, Text, join

@@ -15,9 +15,9 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import path_hash
+from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.hashing import path_hash
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.own_code import origin
 from rvos_ensemble.adapters.core.prediction import Prediction

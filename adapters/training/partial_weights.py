@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference import weights
+from rvos_ensemble.adapters.inference.checkpoints import weights
 from rvos_ensemble.adapters.training.norms import without_counts
 
 PARTS = ("backbone.", "text_encoder.")  # prefixes of ReferFormer, MUTR and SOC

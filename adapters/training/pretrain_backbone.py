@@ -27,7 +27,7 @@ from rvos_ensemble.adapters.datasets.shapes.render import draw
 from rvos_ensemble.adapters.datasets.shapes.scenes import compose
 from rvos_ensemble.adapters.datasets.shapes.things import COLOURS, COLUMN, PATTERNS, SHAPES
 from rvos_ensemble.adapters.inference import preprocess
-from rvos_ensemble.adapters.inference.weights import mismatches, read_weights
+from rvos_ensemble.adapters.inference.checkpoints.weights import mismatches, read_weights
 from rvos_ensemble.adapters.networks.backbones.backbone import BODIES
 from rvos_ensemble.adapters.networks.uninext import uninext
 from rvos_ensemble.adapters.training.loop import settings as common

@@ -9,8 +9,8 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.component import merge_settings, unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.yaml_text import read_yaml
 from rvos_ensemble.adapters.core.settings import listed, text, whole
-from rvos_ensemble.adapters.core.yaml_text import read_yaml
 
 NAMED = {
     "sources": "every vote without one source; with one source only; each source by itself",

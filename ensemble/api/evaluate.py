@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from rvos_ensemble.adapters.core.component import find, make
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import whole
 from rvos_ensemble.ensemble.api.quiet import captured

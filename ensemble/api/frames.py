@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rvos_ensemble.adapters.core.disk import names_in, user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import names_in, user_path
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from rvos_ensemble.adapters.core import png
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.datasets.meta import natural
 from rvos_ensemble.adapters.files.storage import Folder, Zip
 

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import atomic_write
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.ablation import table, variants, weights
 from rvos_ensemble.ensemble.ablation.clip import ClipScores, score_clip
 from rvos_ensemble.ensemble.ablation.settings import Request, read

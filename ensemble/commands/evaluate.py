@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from rvos_ensemble.adapters.core.component import available, find, make, merge_settings
-from rvos_ensemble.adapters.core.disk import atomic_write, user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import atomic_write, user_path
 from rvos_ensemble.adapters.core.settings import text, whole
 from rvos_ensemble.ensemble.engine.folders import owned
 from rvos_ensemble.ensemble.metrics import protocols

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rvos_ensemble.adapters.inference import families as adapter_families
-from rvos_ensemble.adapters.inference import registry
-from rvos_ensemble.adapters.inference.family import Family
+from rvos_ensemble.adapters.inference.checkpoints import registry
+from rvos_ensemble.adapters.inference.checkpoints.family import Family
 from rvos_ensemble.propagators.inference import families as propagator_families
 
 PACKAGES = (adapter_families, propagator_families)

@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import atomic_write
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble import report
 from rvos_ensemble.ensemble.engine import results
 from rvos_ensemble.ensemble.engine.built import built

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from rvos_ensemble.adapters.core.component import merge_settings
-from rvos_ensemble.adapters.core.disk import atomic_write, user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import atomic_write, user_path
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.own_code import defaults_problem, failure
 from rvos_ensemble.adapters.core.settings import text
-from rvos_ensemble.adapters.inference.family import Family
+from rvos_ensemble.adapters.inference.checkpoints.family import Family
 from rvos_ensemble.adapters.training.loop import loop, processes
 from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.ensemble.commands.families import find_family, trainable

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference import registry
-from rvos_ensemble.adapters.inference.family import Checkpoint
-from rvos_ensemble.adapters.inference.weights import read_weights, stranger
+from rvos_ensemble.adapters.inference.checkpoints import registry
+from rvos_ensemble.adapters.inference.checkpoints.family import Checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, stranger
 from rvos_ensemble.ensemble.commands.families import families, find_family
 
 OPTION = "family="

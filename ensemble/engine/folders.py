@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from rvos_ensemble.adapters.core.disk import read_file
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import read_file
 
 MARK = ".rvos_ensemble"  # the marker file in each of our folders; it is also the lock
 MAGIC = "rvos-ensemble: folder of a"

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvos_ensemble.adapters.core.disk import atomic_write, write_file
+from rvos_ensemble.adapters.core.io.disk import atomic_write, write_file
 from rvos_ensemble.ensemble.engine.folders import remove
 from rvos_ensemble.ensemble.engine.store import key_of
 

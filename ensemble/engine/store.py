@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from zlib_ng import zlib_ng
 
-from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.adapters.core.masks import LazyMasks, Masks, MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.adapters.inference.logits import LogitMasks

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.lifetime import end_with
+from rvos_ensemble.adapters.core.io.lifetime import end_with
 
 
 class Record(Protocol):

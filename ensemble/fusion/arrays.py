@@ -71,8 +71,5 @@ def as_probability(array: np.ndarray, index: int) -> np.ndarray:
         return array
     if array.dtype == bool:
         return array.view(np.uint8) * np.uint8(255)
-    if array.dtype.kind == "f":
-        advice = "; convert floats in [0, 1] with `rvos_ensemble.quantise`"
-    else:
-        advice = ""
+    advice = "; convert floats in [0, 1] with `rvos_ensemble.quantise`" if array.dtype.kind == "f" else ""
     raise ValueError(f"probs[{index}] has dtype {array.dtype}, expected uint8 (0..255 means 0..1) or bool{advice}")

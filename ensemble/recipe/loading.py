@@ -14,8 +14,8 @@ from yaml import YAMLError
 
 from rvos_ensemble import recipes
 from rvos_ensemble.adapters.core.component import unknown_key
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.ensemble.recipe.merging import merge, with_masks_from
 from rvos_ensemble.ensemble.recipe.overrides import nested, pairs

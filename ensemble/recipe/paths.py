@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from rvos_ensemble.adapters.core.disk import user_path
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.ensemble.recipe.schema import COMPONENTS, Schema
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.component import Component, make, unknown_key
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import defaults_of
 from rvos_ensemble.adapters.datasets import Dataset

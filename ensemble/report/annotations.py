@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.ensemble.engine.results import Draft

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.engine.results import Place
 from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, read_scores
 from rvos_ensemble.ensemble.recipe.recipe import Recipe

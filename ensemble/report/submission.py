@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import atomic_write
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.adapters.files.storage import read_member, zip_file, zip_members
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all members, so that equal masks give equal bytes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import atomic_write
+from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report.record import ClipRecord
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from rvos_ensemble.adapters.core.component import merge_settings
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import Setting, choice, either, path, switch, table, text, whole
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference.family import Checkpoint
-from rvos_ensemble.adapters.inference.weights import read_weights, stranger
+from rvos_ensemble.adapters.inference.checkpoints.family import Checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, stranger
 from rvos_ensemble.propagators.inference.families.aot import AOTFamily
 from rvos_ensemble.propagators.inference.families.deaot import DeAOTFamily
 from rvos_ensemble.propagators.networks.network import VOSNetwork

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference.family import Family
-from rvos_ensemble.adapters.inference.weights import shape_of
+from rvos_ensemble.adapters.inference.checkpoints.family import Family
+from rvos_ensemble.adapters.inference.checkpoints.weights import shape_of
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 from rvos_ensemble.propagators.networks.variants import VARIANTS, VOSVariant
 

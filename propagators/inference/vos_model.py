@@ -10,9 +10,9 @@ import torch
 
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.inference import device
-from rvos_ensemble.adapters.inference.weights import weights_file
+from rvos_ensemble.adapters.inference.checkpoints.weights import weights_file
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.checkpoint import load_network
 from rvos_ensemble.propagators.inference.tta import Augmentation

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference.weights import mismatches, read_weights
+from rvos_ensemble.adapters.inference.checkpoints.weights import mismatches, read_weights
 from rvos_ensemble.adapters.networks.backbones.swin import SwinBlock
 from rvos_ensemble.adapters.networks.layers import DropPath
 from rvos_ensemble.propagators.networks.attention import RADIUS

@@ -164,7 +164,7 @@ def test_a_command_ends_with_the_process_that_runs_it(tmp_path):
     body = "import os, time\nopen('pids', 'w').write(str(os.getpid()))\ntime.sleep(99)\n"
     (tmp_path / "infer.py").write_text(body)
     run = (
-        "import sys\nfrom rvos_ensemble.adapters.core.lifetime import run_command\n"
+        "import sys\nfrom rvos_ensemble.adapters.core.io.lifetime import run_command\n"
         "run_command([sys.executable, 'infer.py'], sys.stdout.buffer, sys.argv[1])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", run, tmp_path], stdout=subprocess.DEVNULL)

@@ -16,8 +16,8 @@ from pycocotools import mask as coco
 
 from rvos_ensemble import adapters
 from rvos_ensemble.adapters import InputError
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.component import find
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.folder import VideoFolder

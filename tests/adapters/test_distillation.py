@@ -7,7 +7,7 @@ from test_train_segmenters import training
 from test_train_uninext import clip_of
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.networks.backbones.swin import Swin, WindowAttention
 from rvos_ensemble.adapters.training.initial_weights import spread_window_heads
 from rvos_ensemble.adapters.training.loop import loop

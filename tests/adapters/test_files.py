@@ -19,7 +19,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from rvos_ensemble.adapters import Clip, Expression, InputError
-from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.masks import quantise
 from rvos_ensemble.adapters.core.prediction import check_prediction
 from rvos_ensemble.adapters.files import Files, coco_rle

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

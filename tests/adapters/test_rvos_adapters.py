@@ -23,10 +23,10 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.prediction import check_prediction
 from rvos_ensemble.adapters.inference import preprocess
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights
 from rvos_ensemble.adapters.inference.segmenter import Segmenter
 from rvos_ensemble.adapters.inference.tokenization import load_tokenizer
-from rvos_ensemble.adapters.inference.weights import read_weights
 from rvos_ensemble.adapters.mutr import MUTRAdapter
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.interface import Answer

@@ -11,9 +11,10 @@ from helpers.rvos_weights import BACKBONES, official, weights_of
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference import families, registry
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
-from rvos_ensemble.adapters.inference.segmenter_family import SegmenterFamily
+from rvos_ensemble.adapters.inference import families
+from rvos_ensemble.adapters.inference.checkpoints import registry
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.segmenter_family import SegmenterFamily
 
 FAMILIES = {n: f for n, f in registry.families(families).items() if isinstance(f, SegmenterFamily)}
 PUBLISHED = [(f, row) for f in FAMILIES.values() for row in f.published]
@@ -191,7 +192,7 @@ def changed(kind, weights):
 
 
 def test_numpy_numbers_are_read_under_both_of_their_names(tmp_path):
-    from rvos_ensemble.adapters.inference.weights import read_weights
+    from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights
 
     path = tmp_path / "w.tar"
     torch.save({"model_state_dict": {"a": torch.ones(2)}, "best": np.float32(0.25), "n": np.int64(3)}, path)

@@ -11,9 +11,9 @@ from test_train_uninext import Fixed, clip_of
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import defaults_of
 from rvos_ensemble.adapters.datasets.shapes.sentences import VOCABULARY
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.weights import shipped
 from rvos_ensemble.adapters.inference.tokenization import load_tokenizer
-from rvos_ensemble.adapters.inference.weights import shipped
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.training.language import word_tokenizer

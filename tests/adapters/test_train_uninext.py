@@ -10,8 +10,8 @@ from torch import nn
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import defaults_of
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
-from rvos_ensemble.adapters.inference.weights import read_weights, shipped
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, shipped
 from rvos_ensemble.adapters.networks.deformable import DeformableAttention
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.networks.uninext.uninext import UninextFeatures

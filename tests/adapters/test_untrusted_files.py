@@ -16,12 +16,12 @@ from helpers.tiny import FRAMES, MODELS, H, T, W
 
 import run_ensemble
 from rvos_ensemble.adapters import Clip, Expression, InputError
-from rvos_ensemble.adapters.core import disk, json_text, png
-from rvos_ensemble.adapters.core.hashing import file_hash, file_stamp
+from rvos_ensemble.adapters.core.io import disk, json_text, png
+from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.files import Files
 from rvos_ensemble.adapters.files.storage import Folder, Zip
-from rvos_ensemble.adapters.inference.weights import read_weights
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights
 from rvos_ensemble.adapters.proposals import Proposals
 from rvos_ensemble.ensemble.report import submission
 

@@ -20,10 +20,10 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.adapters.core.settings import defaults_of
 from rvos_ensemble.adapters.inference import preprocess
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, write_weights
 from rvos_ensemble.adapters.inference.families.urvos import sizes_of
 from rvos_ensemble.adapters.inference.logits import confidence, grow, probability
-from rvos_ensemble.adapters.inference.weights import read_weights, write_weights
 from rvos_ensemble.adapters.networks.urvos import urvos
 from rvos_ensemble.adapters.networks.urvos.attention import (
     HEADS,

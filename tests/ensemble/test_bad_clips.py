@@ -19,9 +19,9 @@ import torch
 from test_datasets import FRAMES, LABELS, SIZE, write_annotations, write_json, write_pictures, youtube
 from test_training_loop import SHORT, Plane
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import BadClips, Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.datasets.folder import VideoFolder
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.mevis import Mevis
@@ -363,7 +363,7 @@ def test_what_a_killed_training_leaves_goes_and_what_another_writes_stays(tmp_pa
 def test_a_training_on_a_full_disk_names_the_file_and_leaves_no_other(tmp_path, monkeypatch, name):
     import io
 
-    from rvos_ensemble.adapters.core import disk
+    from rvos_ensemble.adapters.core.io import disk
 
     class FullDisk(io.FileIO):
         def write(self, data):

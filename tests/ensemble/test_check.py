@@ -445,7 +445,7 @@ def test_files_know_their_scores_without_reading_masks(tiny, monkeypatch):
     (tiny.root / "predictions" / "mutr.scores.json").unlink()
     loaded = recipe.load(tiny.arguments)
     (clip, *_) = loaded.dataset.clips()
-    monkeypatch.setattr("rvos_ensemble.adapters.core.png.decode", lambda *a, **k: pytest.fail("a mask was decoded"))
+    monkeypatch.setattr("rvos_ensemble.adapters.core.io.png.decode", lambda *a, **k: pytest.fail("a mask was decoded"))
     traits = {name: adapter.traits(clip) for name, adapter in loaded.sources.items()}
     assert traits["soc"].all() == Traits("binary", True, False) and traits["mutr"].all().scores is False
     assert len(FRAMES) == len(traits["soc"].sequences["0"])

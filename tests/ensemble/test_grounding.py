@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.core.settings import defaults_of
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.grounding.grounding import Grounding
 from rvos_ensemble.adapters.networks.grounding.tracklets import masked_average, paths_of, shares

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference.registry import GROUP
+from rvos_ensemble.adapters.inference.checkpoints.registry import GROUP
 from rvos_ensemble.ensemble.commands.families import families, find_family
 from rvos_ensemble.ensemble.recipe.components import make_component
 
@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from rvos_ensemble.adapters import Adapter, MaskSequence
-from rvos_ensemble.adapters.inference.family import Family
+from rvos_ensemble.adapters.inference.checkpoints.family import Family
 from rvos_ensemble.adapters.inference.logits import LogitMasks
 
 
@@ -77,7 +77,7 @@ import torch
 from torch import nn
 
 from rvos_ensemble.adapters.inference.network_adapter import DEFAULTS, LONG_SIDE, SHORT_SIDE, WINDOWED, NetworkAdapter
-from rvos_ensemble.adapters.inference.segmenter_family import SegmenterFamily
+from rvos_ensemble.adapters.inference.checkpoints.segmenter_family import SegmenterFamily
 from rvos_ensemble.adapters.networks.interface import Answer, Network
 
 

@@ -10,8 +10,8 @@ from helpers import label_videos, reference
 from helpers.label_videos import LENGTHS, davis_root, prediction, proposals, truth, write
 from PIL import Image
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.files.coco_rle import decode
 from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017SemiProtocol
 from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import Davis2017UnsupProtocol

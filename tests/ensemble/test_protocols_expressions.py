@@ -12,8 +12,8 @@ from helpers.label_videos import SIZES, prediction, truth, write, write_json
 from PIL import Image
 
 import run_ensemble
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.files.coco_rle import encode
 from rvos_ensemble.ensemble.metrics.protocols.mevis import MevisProtocol
 from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVosProtocol

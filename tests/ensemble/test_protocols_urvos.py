@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.ensemble.metrics.protocols.urvos import URVOSProtocol
 
 SIZES = [(90, 160), (120, 90), (100, 100)]

@@ -7,9 +7,9 @@ from itertools import repeat
 import numpy as np
 import pytest
 
-from rvos_ensemble.adapters.core import png
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.ensemble.report import submission
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import train_nano
 from benchmarks.train_nano import STAGES, TrainingStage, needed
 from rvos_ensemble.adapters.core.component import merge_settings
-from rvos_ensemble.adapters.inference.weights import read_weights
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights
 from rvos_ensemble.adapters.training.loop import loop
 from rvos_ensemble.ensemble.commands import train
 

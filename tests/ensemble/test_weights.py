@@ -9,8 +9,8 @@ from test_shipped_recipes import simulated, small  # noqa: F401  a small renderi
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference import weights
-from rvos_ensemble.adapters.inference.weights import read_weights, weights_file
+from rvos_ensemble.adapters.inference.checkpoints import weights
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, weights_file
 from rvos_ensemble.propagators.inference.families.aot import AOTFamily
 from rvos_ensemble.propagators.inference.families.deaot import DeAOTFamily
 from rvos_ensemble.propagators.networks.variants import VARIANTS

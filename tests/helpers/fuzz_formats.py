@@ -31,7 +31,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from rvos_ensemble.adapters import Clip, Expression, InputError
-from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
@@ -157,7 +157,7 @@ def read_key_frames(folder: Path):
 
 def read_weights(folder: Path, name: str):
     """What `weights verify FILE` prints."""
-    from rvos_ensemble.adapters.inference.weights import read_note
+    from rvos_ensemble.adapters.inference.checkpoints.weights import read_note
     from rvos_ensemble.ensemble.commands.weights import open_checkpoint
 
     path = folder / name
@@ -277,7 +277,7 @@ def make_evaluation(folder: Path):
 
 def make_weights(name: str, shipped: str):
     def make(folder: Path):
-        from rvos_ensemble.adapters.inference.weights import shipped as ours
+        from rvos_ensemble.adapters.inference.checkpoints.weights import shipped as ours
 
         source = ours()[shipped]
         if name.endswith(".pth"):

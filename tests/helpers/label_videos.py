@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.io import png
 
 SIZES = {"plain": (60, 131), "void": (97, 150), "late": (45, 83), "gaps": (60, 131), "odd": (33, 64)}
 LENGTHS = {"plain": 12, "void": 9, "late": 11, "gaps": 7, "odd": 5}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from helpers.tiny_tokenizers import bert_folder, roberta_folder
 
-from rvos_ensemble.adapters.inference.checkpoint import family_of
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import family_of
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.backbones.backbone import Backbone
 

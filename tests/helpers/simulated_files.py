@@ -19,7 +19,7 @@ import numpy as np
 from helpers.simulated import SEGMENTERS, View, segment
 from pycocotools import mask as coco
 
-from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.masks import quantise
 from rvos_ensemble.adapters.datasets.shapes import Shapes
 from rvos_ensemble.adapters.datasets.shapes.clips import benchmark_clip

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import run_ensemble
-from rvos_ensemble.adapters.core import png
+from rvos_ensemble.adapters.core.io import png
 
 RECIPE = """# OSVOS, and the RVOS proposal track nearest to it, propagated and fused.
 data: {{dataset: ref_youtube_vos, root: {data}/ref_davis_mini}}

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.json_text import read_json
+from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.settings import choice, either, listed, names, text, whole
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.atomic_folder import AtomicFolder

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rvos_ensemble.adapters.core import png
-from rvos_ensemble.adapters.core.disk import write_file
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.disk import write_file
 from rvos_ensemble.adapters.datasets.shapes.clips import benchmark_clip
 from rvos_ensemble.adapters.datasets.shapes.render import Picture
 

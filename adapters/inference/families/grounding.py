@@ -11,9 +11,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from rvos_ensemble.adapters.inference.backbone_shapes import BACKBONES, recognise_backbone
-from rvos_ensemble.adapters.inference.family import Family
-from rvos_ensemble.adapters.inference.weights import shape_of
+from rvos_ensemble.adapters.inference.checkpoints.backbone_shapes import BACKBONES, recognise_backbone
+from rvos_ensemble.adapters.inference.checkpoints.family import Family
+from rvos_ensemble.adapters.inference.checkpoints.weights import shape_of
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.grounding.grounding import NARROW, VISUAL
 from rvos_ensemble.adapters.networks.grounding.grounding import Grounding as Network

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from rvos_ensemble.adapters.inference.segmenter_family import PublishedSegmenter, SegmenterFamily, has
+from rvos_ensemble.adapters.inference.checkpoints.segmenter_family import PublishedSegmenter, SegmenterFamily, has
 from rvos_ensemble.adapters.networks.rvos.referformer import ReferFormer as Network
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rvos_ensemble.adapters.inference.family import Family
+from rvos_ensemble.adapters.inference.checkpoints.family import Family
 
 
 class ResNetNanoFamily(Family):

@@ -12,8 +12,8 @@ from pathlib import Path
 from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference.backbone_shapes import DETECTRON2_BACKBONES
-from rvos_ensemble.adapters.inference.segmenter_family import PublishedSegmenter, SegmenterFamily, has
+from rvos_ensemble.adapters.inference.checkpoints.backbone_shapes import DETECTRON2_BACKBONES
+from rvos_ensemble.adapters.inference.checkpoints.segmenter_family import PublishedSegmenter, SegmenterFamily, has
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 

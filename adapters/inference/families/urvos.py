@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.files.torch_file import reason
-from rvos_ensemble.adapters.inference.family import Family
+from rvos_ensemble.adapters.inference.checkpoints.family import Family
 from rvos_ensemble.adapters.networks.urvos.urvos import URVOS as Network
 from rvos_ensemble.adapters.networks.urvos.urvos import URVOSVariant
 from rvos_ensemble.adapters.networks.urvos.vocabulary import Vocabulary

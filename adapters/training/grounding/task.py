@@ -16,9 +16,9 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import number, whole
 from rvos_ensemble.adapters.core.settings import text as text_setting
 from rvos_ensemble.adapters.inference import preprocess
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights
 from rvos_ensemble.adapters.inference.options import TOKENIZER
 from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize
-from rvos_ensemble.adapters.inference.weights import read_weights
 from rvos_ensemble.adapters.networks.grounding.grounding import Grounding
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
 from rvos_ensemble.adapters.networks.grounding.variants import VARIANTS, GroundingVariant

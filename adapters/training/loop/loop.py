@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from rvos_ensemble.adapters.core.component import merge_settings
-from rvos_ensemble.adapters.core.disk import atomic_write, remove_leftovers
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.lifetime import end_with
+from rvos_ensemble.adapters.core.io.disk import atomic_write, remove_leftovers
+from rvos_ensemble.adapters.core.io.lifetime import end_with
 from rvos_ensemble.adapters.inference import device as devices
 from rvos_ensemble.adapters.training.loop import state as files
 from rvos_ensemble.adapters.training.loop.averaged_weights import AveragedWeights

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rvos_ensemble.adapters.core import png
-from rvos_ensemble.adapters.core.disk import exists, names_in
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.disk import exists, names_in
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural, parse, read_videos

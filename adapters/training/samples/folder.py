@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.training.samples.annotated_videos import AnnotatedVideo, meta_paths, read_annotated
 from rvos_ensemble.adapters.training.samples.sample import ENDLESS, VOID, Sample, spread_indices
 

@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import switch, whole
 from rvos_ensemble.adapters.core.settings import text as text_setting
-from rvos_ensemble.adapters.inference.checkpoint import family_of, open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import family_of, open_checkpoint
 from rvos_ensemble.adapters.inference.options import TOKENIZER
 from rvos_ensemble.adapters.inference.tokenization import load_tokenizer
 from rvos_ensemble.adapters.networks import text

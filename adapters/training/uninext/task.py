@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.settings import choice, listed
 from rvos_ensemble.adapters.inference import preprocess
-from rvos_ensemble.adapters.inference.checkpoint import open_checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.logits import grow
 from rvos_ensemble.adapters.inference.options import TOKENIZER
 from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize

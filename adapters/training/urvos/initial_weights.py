@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference.weights import mismatches, read_weights
+from rvos_ensemble.adapters.inference.checkpoints.weights import mismatches, read_weights
 from rvos_ensemble.adapters.networks.urvos.urvos import URVOS
 
 BACKBONE = "backbone.0.body."  # prefix of the backbone in the weights of `train backbone=resnet_nano`

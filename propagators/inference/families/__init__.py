@@ -1,1 +1,1 @@
-"""One file per family of networks that propagate; see `adapters/inference/family.py`."""
+"""One file per family of networks that propagate; see `adapters/inference/checkpoints/family.py`."""

@@ -23,7 +23,7 @@ import pandas as pd
 from pycocotools import mask as coco
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import digest, file_hash, file_stamp
+from rvos_ensemble.adapters.core.io.hashing import digest, file_hash, file_stamp
 from rvos_ensemble.ensemble.metrics.protocols.samples.average_precision import AP, MOST, average_precision
 from rvos_ensemble.ensemble.metrics.protocols.samples.coco_json import (
     ImageId,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rvos_ensemble.adapters.core import png
-from rvos_ensemble.adapters.core.disk import user_path
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io import png
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.datasets.meta import natural
 from rvos_ensemble.adapters.files.storage import Folder, Storage, Zip

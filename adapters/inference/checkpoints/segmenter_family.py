@@ -13,9 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference.backbone_shapes import BACKBONES, Shapes, recognise_backbone
-from rvos_ensemble.adapters.inference.family import Checkpoint, Family
-from rvos_ensemble.adapters.inference.weights import read_note, shape_of
+from rvos_ensemble.adapters.inference.checkpoints.backbone_shapes import BACKBONES, Shapes, recognise_backbone
+from rvos_ensemble.adapters.inference.checkpoints.family import Checkpoint, Family
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_note, shape_of
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.interface import Network
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from rvos_ensemble.adapters.inference.weights import shape_of
+from rvos_ensemble.adapters.inference.checkpoints.weights import shape_of
 
 # {backbone: {name of a weight: its shape, None where the backbone has no such weight}}
 Shapes = Mapping[str, Mapping[str, tuple[int, ...] | None]]

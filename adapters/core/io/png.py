@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 from zlib_ng import zlib_ng
 
-from rvos_ensemble.adapters.core.disk import read_file
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import read_file
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, PALETTE = 0, 3

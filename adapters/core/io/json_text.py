@@ -9,8 +9,8 @@ from collections import Counter
 from itertools import chain
 from typing import Any
 
-from rvos_ensemble.adapters.core.disk import MOST_BYTES, read_file
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import MOST_BYTES, read_file
 from rvos_ensemble.adapters.core.messages import LONE_SURROGATE, shown
 
 DEPTH = 64  # nested lists and objects; no format of this package has ten

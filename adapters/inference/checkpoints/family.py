@@ -29,7 +29,13 @@ from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.own_code import failure, import_file
 from rvos_ensemble.adapters.files.torch_file import reason
-from rvos_ensemble.adapters.inference.weights import mismatches, read_weights, stranger, weights_file, write_weights
+from rvos_ensemble.adapters.inference.checkpoints.weights import (
+    mismatches,
+    read_weights,
+    stranger,
+    weights_file,
+    write_weights,
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from rvos_ensemble.adapters.core.component import available, find
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.inference.family import Family
+from rvos_ensemble.adapters.inference.checkpoints.family import Family
 
 GROUP = "rvos_ensemble.families"  # of entry points
 

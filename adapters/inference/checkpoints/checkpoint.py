@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.inference import families, registry
-from rvos_ensemble.adapters.inference.family import Checkpoint, Family
-from rvos_ensemble.adapters.inference.weights import read_weights, stranger
+from rvos_ensemble.adapters.inference import families
+from rvos_ensemble.adapters.inference.checkpoints import registry
+from rvos_ensemble.adapters.inference.checkpoints.family import Checkpoint, Family
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, stranger
 
 
 def open_checkpoint(path: str | Path, family: str | type[Family] | None = None, expected: Any = None) -> Checkpoint:

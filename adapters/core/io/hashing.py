@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
-from rvos_ensemble.adapters.core.disk import kind_of, open_file
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import kind_of, open_file
 from rvos_ensemble.adapters.core.messages import shown
 
 BLOCK = 1 << 20  # bytes read at once

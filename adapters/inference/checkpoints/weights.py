@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from rvos_ensemble.adapters.core.disk import atomic_write, user_path
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.hashing import file_stamp
+from rvos_ensemble.adapters.core.io.disk import atomic_write, user_path
+from rvos_ensemble.adapters.core.io.hashing import file_stamp
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.torch_file import dense, is_packed, reason, verify_checksums
 
@@ -31,7 +31,7 @@ CONTAINERS = (  # keys of the weights beside optimizers and counters; averaged w
 )
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 SHOWN = 5  # keys named in an error
-SHIPPED = [Path(__file__).parents[2] / package / "weights" for package in ("adapters", "propagators")]
+SHIPPED = [Path(__file__).parents[3] / package / "weights" for package in ("adapters", "propagators")]
 # types in official files beside tensors: the command line, and scores as numpy numbers, also by numpy 1's name
 HARMLESS = [
     argparse.Namespace,
