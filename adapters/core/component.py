@@ -37,9 +37,7 @@ class Component:
 
     defaults: ClassVar[dict[str, Any]] = {}
     file: ClassVar[Path | None] = None  # the user's file that defines the class; None for a class of this package
-    version: ClassVar[int] = (
-        1  # increase it when the same settings and inputs give another result: stored results expire
-    )
+    version: ClassVar[int] = 1  # increase it when results change for the same settings and inputs
 
     def __init__(self, /, **settings):
         self.settings = SimpleNamespace(**merge_settings(self.defaults, settings, self.name, self.relations))
