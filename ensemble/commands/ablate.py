@@ -119,7 +119,7 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
     checked = check(replace(reference, sources=sources), listed.clips)
     problems = {**listed.bad, **checked.problems}
     if len(checked.problems) == len(checked.clips):
-        raise InputError(dict.fromkeys(p for told in problems.values() for p in told))
+        raise InputError(dict.fromkeys(p for lines in problems.values() for p in lines))
     good = [c for c in checked.clips if c.name not in checked.problems]
     judged = [c for c in good if c.truth is not None and any(c.truth.read(e.id) is not None for e in c.expressions)]
     if not judged:
