@@ -471,11 +471,11 @@ def test_a_thousand_frames_within_a_gigabyte_and_a_half(settings, tmp_path):
     given = settings("referformer")
     code = (
         "import resource, torch; torch.set_num_threads(1)\n"
-        "import sys; sys.path.insert(0, 'tests')\n"
+        "import sys; sys.path[:0] = ['tests', 'tests/adapters']\n"
         "from test_rvos_adapters import *\n"
         "frames = video(64)\n"
         "clip = clip_of(frames[np.arange(1000) % 64], ['a dog'])\n"
-        f"found = ReferFormer(**{given!r}).predict(clip)\n"
+        f"found = ReferFormerAdapter(**{given!r}).predict(clip)\n"
         "print(len(found['0']), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
