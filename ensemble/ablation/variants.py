@@ -16,7 +16,7 @@ from rvos_ensemble.ensemble.ablation.settings import Request, full_path
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.recipe.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.propagators.core import key_frames
+from rvos_ensemble.propagators.core import key_frame_settings
 
 _MADE: dict[str, Component] = {}  # of this process
 
@@ -131,7 +131,7 @@ def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
     if not propagating:
         raise InputError(f"ablate=key_frame: recipe {reference.name} has no propagate step")
     variants, notes = [], ["where a source has no scores, agreement decides instead (without_scores: agreement)"]
-    for rule, defaults in key_frames.RULES.items():
+    for rule, defaults in key_frame_settings.RULES.items():
         setting = {"rule": rule} | ({"without_scores": "agreement"} if "without_scores" in defaults else {})
         variant = _changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in propagating})
         try:

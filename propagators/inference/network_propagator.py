@@ -1,14 +1,18 @@
-"""The base of the propagators AOT and DeAOT, which differ in the family of their networks only."""
+"""The base of the propagators AOT and DeAOT, which differ in the family of their networks only.
+
+Torch is imported when such a propagator is made: recipes that only name one start without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rvos_ensemble.propagators.core.propagator import Propagator
-from rvos_ensemble.propagators.inference.network_sweep import NetworkSweep
-from rvos_ensemble.propagators.inference.vos_model import VOSModel
 from rvos_ensemble.propagators.inference.vos_settings import DEFAULTS, relations
+
+if TYPE_CHECKING:
+    from rvos_ensemble.propagators.inference.network_sweep import NetworkSweep
 
 
 class NetworkPropagator(Propagator):
@@ -25,6 +29,8 @@ class NetworkPropagator(Propagator):
 
     def __init__(self, /, **settings):
         super().__init__(**settings)
+        from rvos_ensemble.propagators.inference.vos_model import VOSModel
+
         self.model = VOSModel(vars(self.settings), self.family)
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
@@ -43,6 +49,8 @@ class NetworkPropagator(Propagator):
 
     def sweep(self, size: tuple[int, int], sequences: int) -> NetworkSweep:
         """A new pass with a clean memory; see `Propagator.sweep`."""
+        from rvos_ensemble.propagators.inference.network_sweep import NetworkSweep
+
         self.model.place()
         return NetworkSweep(self.model, size)
 

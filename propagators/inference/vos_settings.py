@@ -8,7 +8,6 @@ from typing import Any
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import listed, number, switch, table, text, whole
-from rvos_ensemble.adapters.inference import device
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, WEIGHTS
 from rvos_ensemble.propagators.networks.variants import find_variant
 
@@ -48,6 +47,8 @@ def relations(settings: dict[str, Any], family: str) -> Iterator[str]:
         settings: those whose values are valid by themselves.
         family: "aot" or "deaot".
     """
+    from rvos_ensemble.adapters.inference import device  # imported here, because it imports torch
+
     yield from device.problems(settings, family)
     if settings.get("pack") and not settings.get("reset_between_passes", True):
         yield f"{family}: `pack` and `reset_between_passes: false` do not go together"

@@ -98,7 +98,7 @@ def test_every_weight_learns(made):
     assert not {k for k in idle if not k.startswith(left_out) and not any(part in k for part in unread)}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["soc", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n != "soc")])
 def test_overfits_a_clip(name, tmp_path):
     task = training(name, clip=clip_of(2), score=iou, freeze_norms=False, validate_clips=1)
     task.held_out = task.clips

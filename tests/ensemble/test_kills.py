@@ -86,7 +86,7 @@ def commands(home: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
 
 
 WHAT = ("run, 1 worker", "run, 2 workers", "ablation, 1 worker", "ablation, 2 workers", "frames of a video", "training")
-FEW = ("frames of a video", "training")  # beside those of tests/ensemble/test_pipeline.py
+FEW = ("frames of a video",)  # beside those of tests/ensemble/test_pipeline.py
 
 
 @pytest.mark.parametrize(("what", "many"), [*((w, 1) for w in FEW), *(pytest.param(w, 40, marks=SLOW) for w in WHAT)])

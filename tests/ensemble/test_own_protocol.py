@@ -97,7 +97,7 @@ def test_options_of_its_own(own):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("return {'accuracy': prediction[99, 0]}", "pixels.py, line 8: IndexError: index 99 is out of bounds"),
+        ("return {'accuracy': prediction[99, 0]}", "pixels.py, line 9: IndexError: index 99 is out of bounds"),
         ("return 0.5", "protocol pixels: `score` returned 0.5, expected {measure: number}"),
         ("return {}", "protocol pixels: `score` returned {}, expected {measure: number}"),
         ("return {'iou': 'high'}", "`score` returned {'iou': 'high'}, expected {measure: number}"),

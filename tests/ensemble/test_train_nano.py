@@ -72,6 +72,7 @@ def run(monkeypatch, *arguments):
     train_nano.main()
 
 
+@pytest.mark.slow
 def test_stages_run_one_after_the_other_and_once(stages, monkeypatch, tmp_path, capsys):
     run(monkeypatch, tmp_path, "soc_nano", "--at-once", 2)
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
