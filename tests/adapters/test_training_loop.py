@@ -157,6 +157,7 @@ def script(tmp_path, out, task="Still", **settings):
     return file
 
 
+@pytest.mark.slow
 def test_two_processes_with_half_the_batch_are_one_with_all(tmp_path):
     fit(Still(), SHORT, tmp_path / "one")
     file = script(tmp_path, tmp_path / "two", batch=2)

@@ -433,6 +433,7 @@ def test_undecided_pixels_teach_nothing(monkeypatch):
     assert all(after != before[name] for name, after in one._terms(logits, truth, known, "alone").items())
 
 
+@pytest.mark.slow
 def test_it_learns_one_clip(monkeypatch):
     """Which of two squares the sentence means, from nothing, in seconds: J > 0.9 alone and with memory."""
     one = task(monkeypatch, alone=0.0)

@@ -306,7 +306,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+SLOWLY = [pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGTERM, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, *SLOWLY])
 def test_workers_end_with_their_run(tiny, how):
     """Only the run itself is hit; its workers sleep in the middle of a clip."""
     arguments = [*sleeping(tiny, seconds=30), "engine.workers=2"]

@@ -407,7 +407,7 @@ def test_a_users_own_adapter_and_its_own_code_is_part_of_the_key(tiny):
     assert log.read_text().split() == ["a", "b", "c"] * 2, "edited code computes again"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_kill_9_at_random_moments(tiny, workers):
     """The outputs are those of an undisturbed run, and a clip that was finished is not computed again."""
     arguments = [*sleeping(tiny), f"engine.workers={workers}"]

@@ -36,8 +36,11 @@ def rendered(small) -> Shapes:
 
 @pytest.mark.parametrize(
     "name,sources",
-    [(name, "files") for name in ("single", "stage1", "stage2", "lsvos2023")]
-    + [(name, "networks") for name in ("stage2", "referformer_post")],
+    [
+        *((name, "files") for name in ("single", "stage1", "stage2")),
+        pytest.param("lsvos2023", "files", marks=pytest.mark.slow),  # its votes: test_lsvos2023.py
+        *((name, "networks") for name in ("stage2", "referformer_post")),
+    ],
 )
 def test_a_shipped_recipe_runs(name, sources, small, simulated, tmp_path, capsys):
     out = tmp_path / "out"

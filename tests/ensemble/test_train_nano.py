@@ -89,6 +89,7 @@ def test_stages_run_one_after_the_other_and_once(stages, monkeypatch, tmp_path, 
     assert (tmp_path / "soc_nano" / "last.pth").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_stops_those_that_need_it(stages, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"wrong failed \(exit code 2\), see .*wrong\.log"):
         run(monkeypatch, tmp_path, "after_it", "pretrained", "--at-once", 1)

@@ -60,7 +60,7 @@ def test_a_training_becomes_a_file_to_ship(checkpoints, tmp_path, capsys):
     assert "more than fp16 can hold" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["stage1", "stage2", "lsvos2023"])
+@pytest.mark.parametrize("name", ["stage1", "stage2", pytest.param("lsvos2023", marks=pytest.mark.slow)])
 def test_recipes_say_which_propagator_ran(name, small, simulated, checkpoints, tmp_path, capsys):  # noqa: F811
     given = [f"propagators.aot.weights={checkpoints('aott')}", "propagators.aot.max_long_edge=160"]
     if name != "stage1":
