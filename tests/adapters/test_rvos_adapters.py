@@ -471,7 +471,7 @@ def test_a_thousand_frames_within_a_gigabyte_and_a_half(settings, tmp_path):
     given = settings("referformer")
     code = (
         "import resource, torch; torch.set_num_threads(1)\n"
-        "import sys; sys.path[:0] = ['tests', 'tests/adapters']\n"
+        "import sys; sys.path[:0] = ['tests', 'tests/adapters', 'tests/propagators']\n"
         "from test_rvos_adapters import *\n"
         "frames = video(64)\n"
         "clip = clip_of(frames[np.arange(1000) % 64], ['a dog'])\n"
