@@ -527,7 +527,7 @@ def test_mixed_precision_trains(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{root!r}, {root!r} + "/tests"]
+sys.path[:0] = [{root!r}, {root!r} + "/tests", {root!r} + "/tests/propagators"]
 import torch
 torch.set_num_threads(1)
 from test_train_propagators import OneClip, SHORT, fit
