@@ -14,8 +14,8 @@ from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.ensemble.api.quiet import captured
 from rvos_ensemble.ensemble.api.run_result import RunResult
 from rvos_ensemble.ensemble.commands import run as command
-from rvos_ensemble.ensemble.recipe import loading
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.recipe.recipe import load as load_recipe
 
 AS_TEXT = ("data", "predictions", "data.video")  # keys that choose what other keys mean, so they are read first
 
@@ -77,14 +77,7 @@ def load(recipe: str | os.PathLike, overrides: Mapping[str, Any]) -> Recipe:
     if problems:
         raise InputError(problems)
     arguments = [f"recipe={os.fspath(recipe)}", *(f"{key}={value}" for key, value in text.items())]
-    name, config, problems = loading.read(arguments, values)
-    try:
-        built = Recipe.build(name, config)
-    except InputError as error:
-        problems += [p for p in error.problems if p not in problems]
-    if problems:
-        raise InputError(problems)
-    return built
+    return load_recipe(arguments, values)
 
 
 def _run(recipe: Recipe, verbose: bool) -> RunResult:

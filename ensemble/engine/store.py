@@ -21,6 +21,7 @@ import numpy as np
 from zlib_ng import zlib_ng
 
 from rvos_ensemble.adapters.core.io.disk import atomic_write
+from rvos_ensemble.adapters.core.io.hashing import digest
 from rvos_ensemble.adapters.core.masks import LazyMasks, Masks, MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.adapters.inference.logits import LogitMasks
@@ -37,7 +38,7 @@ def key_of(*parts) -> str:
     >>> key_of(1) == key_of(1.0)  # a count of votes is not a share of them
     False
     """
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return digest(json.dumps(parts, sort_keys=True))
 
 
 @dataclass(frozen=True)

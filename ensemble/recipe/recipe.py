@@ -130,13 +130,17 @@ class Recipe:
         return torch.cuda.device_count()
 
 
-def load(arguments: Sequence[str]) -> Recipe:
+def load(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe of the arguments `recipe=NAME|FILE [data=NAME] [key=value ...]`.
+
+    Args:
+        arguments: as on the command line.
+        values: {key: Python value}, merged over the arguments.
 
     Raises:
         InputError: naming everything that is wrong with the arguments, the files or the recipe.
     """
-    name, config, problems = read(arguments)
+    name, config, problems = read(arguments, values)
     try:
         recipe = Recipe.build(name, config)
     except InputError as e:
