@@ -93,6 +93,8 @@ class MaskSequence:
         total: number of votes, of "votes" only.
         scores: P, the model's confidence per frame, float32 [T]; None if the model has none.
         notes: its origin, for the manifest (key frames, score source, propagator, ...); JSON values.
+        presence: probability in 0..1 that the expression refers to anything in the clip; None if unknown. Of a ground
+            truth it is a fact: 0 means that the expression refers to nothing (MeViSv2), and all masks are empty.
     """
 
     masks: Masks
@@ -100,6 +102,7 @@ class MaskSequence:
     total: int | None = None
     scores: np.ndarray | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    presence: float | None = None
 
     @classmethod
     def binary(cls, masks: Iterable[np.ndarray], scores=None, **notes) -> MaskSequence:
@@ -142,6 +145,14 @@ class MaskSequence:
             return quantise(mask / np.float32(self.total))
         return mask if self.kind == "prob" else mask.view(np.uint8) * np.uint8(255)
 
+    def is_empty(self) -> bool:
+        """Whether the masks of all frames are empty: the answer "the expression refers to nothing".
+
+        >>> MaskSequence.binary(np.zeros((2, 4, 4), bool)).is_empty()
+        True
+        """
+        return not any(self.mask(t).any() for t in range(len(self)))
+
     def with_(self, **changes) -> MaskSequence:
         """A copy with some attributes changed."""
         return replace(self, **changes)
@@ -151,7 +162,10 @@ class Truth(Protocol):
     """The ground truth of a clip, for scoring only."""
 
     def read(self, expression: str) -> MaskSequence | None:
-        """Binary masks of the expression's objects, None if the data set has none."""
+        """Binary masks of the expression's objects; None if the expression is not annotated.
+
+        An expression that refers to nothing is annotated: its masks are empty and its `presence` is 0.
+        """
 
     def fingerprint(self) -> str:
         """A hash that changes whenever a mask does."""

@@ -108,6 +108,8 @@ def sequence_problems(sequence: MaskSequence, clip: Clip, expression: str, sourc
             )
         elif not np.isfinite(sequence.scores).all():
             problems.append(f"{where}: score of frame {int(np.argmin(np.isfinite(sequence.scores)))} is not finite")
+    if sequence.presence is not None and not 0 <= sequence.presence <= 1:  # NaN is refused, too
+        problems.append(f"{where}: presence {sequence.presence}, expected a probability in 0..1, or None")
     return problems
 
 

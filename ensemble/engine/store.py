@@ -26,7 +26,7 @@ from rvos_ensemble.adapters.core.masks import LazyMasks, Masks, MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.adapters.inference.logits import LogitMasks
 
-MAGIC = b"rvos-ensemble masks 2\n"
+MAGIC = b"rvos-ensemble masks 3\n"
 DIGEST = 32
 
 
@@ -109,6 +109,7 @@ def encode(prediction: Prediction) -> bytes:
             "total": sequence.total,
             "scores": scores,
             "notes": dict(sequence.notes),
+            "presence": None if sequence.presence is None else float(sequence.presence),
         }
     kind = {"objects": True} if isinstance(prediction, Objects) else {}
     header = json.dumps({"masks": masks, "sequences": sequences, **kind}).encode()
@@ -137,6 +138,7 @@ def decode(data: bytes) -> Prediction:
             s["total"],
             None if s["scores"] is None else np.float32(s["scores"]),
             s["notes"],
+            s["presence"],
         )
         for name, s in header["sequences"].items()
     }

@@ -47,5 +47,7 @@ class Average(Step):
             for t in range(len(clip)):
                 probs[t] = fusion.soft_average([m.prob_at(t) for m in maps], self.settings.weights)
             scores = [fusion.mean_inside(p, p > 127) / 255 for p in probs]
-            result[e.id] = MaskSequence.prob(probs, scores, score_source="mean probability inside the mask")
+            fused = MaskSequence.prob(probs, scores, score_source="mean probability inside the mask")
+            presence = fusion.mean_presence([m.presence for m in maps], self.settings.weights)
+            result[e.id] = fused.with_(presence=presence)
         return result

@@ -65,5 +65,5 @@ class GatedAverage(Step):
                 lambda t, fused=fused, first=first: fused.get(t, first.prob_at(t)),
             )
             notes = {**first.notes, "key_frame": list(key.frames), "key_frame_rule": key.rule}
-            result[e.id] = MaskSequence(masks, "prob", scores=first.scores, notes=notes)
+            result[e.id] = MaskSequence(masks, "prob", scores=first.scores, notes=notes, presence=first.presence)
         return result

@@ -10,6 +10,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 
@@ -32,5 +33,6 @@ class Union(Step):
 
 
 def unite(maps: Sequence[MaskSequence]) -> MaskSequence:
-    """Foreground where any of the sequences has foreground."""
-    return MaskSequence.binary(np.logical_or.reduce([m.mask(t) for m in maps]) for t in range(len(maps[0])))
+    """Foreground where any of the sequences has foreground; present where any of them is."""
+    united = MaskSequence.binary(np.logical_or.reduce([m.mask(t) for m in maps]) for t in range(len(maps[0])))
+    return united.with_(presence=fusion.largest_presence([m.presence for m in maps]))

@@ -140,7 +140,7 @@ class Vote(Step):
                 first = models[0][group[0]]
                 double_sigmoid = s.leftover_double_sigmoid
                 masks = (first.prob_at(t) > 0 if double_sigmoid else first.mask(t) for t in range(len(first)))
-                fused = MaskSequence.binary(masks, first.scores)
+                fused = MaskSequence.binary(masks, first.scores).with_(presence=first.presence)
             else:
                 fused = self._vote(clip, [model[i] for i in group for model in models], len(group))
             notes = {"group": list(group)} if s.across else {}
@@ -177,17 +177,19 @@ class Vote(Step):
         total = self._total(group)
         needed = self.votes_needed(clip, group, total)
         weights = fusion.check_weights(len(maps), (self.settings.weights or [1] * len(self.inputs)) * group)
+        presence = fusion.mean_presence([m.presence for m in maps], weights)
         if needed is None:
             votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
-            return MaskSequence(np.stack(votes), "votes", total=total)
+            return MaskSequence(np.stack(votes), "votes", total=total, presence=presence)
         masks, scores = [], []
         for t in range(len(clip)):
             votes = fusion.vote_map([m.mask(t) for m in maps], weights)
             mask = votes >= needed
             masks.append(np.packbits(mask, axis=1))
             scores.append(fusion.mean_inside(votes, mask) / total)
-        fused = MaskSequence(PackedMasks(np.stack(masks), clip.size[1]), scores=np.float32(scores))
-        return fused.with_(notes={"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"})
+        packed = PackedMasks(np.stack(masks), clip.size[1])
+        notes = {"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"}
+        return MaskSequence(packed, scores=np.float32(scores), notes=notes, presence=presence)
 
     def describe(self) -> str:
         """The inputs, whether expressions are summed, and the threshold."""

@@ -60,10 +60,11 @@ def propagate(
         cache_mb: memory for frames that the forward sweep keeps for the backward sweep, in MiB.
 
     Returns:
-        One sequence per task, kind prob. `scores` is the confidence of the propagation in 0..1: the mean probability
-        inside the mask, 0 where it is empty and on all frames if nothing was propagated. `notes` contain `key_frames`
-        and `propagator`; `empty_key` if all key masks were empty; `empty_key_frames` if some were, which then are
-        no key frames; `split` if memory was short: the number of tasks that were propagated together.
+        One sequence per task, kind prob, with the presence of its input. `scores` is the confidence of the propagation
+        in 0..1: the mean probability inside the mask, 0 where it is empty and on all frames if nothing was propagated.
+        `notes` contain `key_frames` and `propagator`; `empty_key` if all key masks were empty; `empty_key_frames` if
+        some were, which then are no key frames; `split` if memory was short: the number of tasks that were propagated
+        together.
 
     Raises:
         InputError: a task that does not fit the clip, a key frame out of range, a frame of another size.
@@ -191,4 +192,4 @@ class _PartialResult:
             if self.task.empty_key == "copy":
                 for t in range(self.length):
                     self.masks[t] = self.task.sequence.prob_at(t)
-        return MaskSequence.prob(self.masks, self.scores, **notes)
+        return MaskSequence.prob(self.masks, self.scores, **notes).with_(presence=self.task.sequence.presence)

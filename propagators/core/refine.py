@@ -106,7 +106,10 @@ def _one_round(
     unique = {key(t): PropagationTask(t.sequence, t.key_frames, t.empty_key, t.sentence) for t in tasks}
     propagated = dict(zip(unique, propagate(clip, list(unique.values()), propagator, cache_mb), strict=True))
     results = [propagated[key(task)] for task in tasks]
-    return [r.with_(notes={**task.sequence.notes, **r.notes}) for task, r in zip(tasks, results, strict=True)]
+    return [
+        r.with_(notes={**task.sequence.notes, **r.notes}, presence=task.sequence.presence)
+        for task, r in zip(tasks, results, strict=True)
+    ]
 
 
 def _with_rounds(sequence: MaskSequence, rounds: int) -> MaskSequence:
