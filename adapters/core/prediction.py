@@ -15,15 +15,17 @@ Prediction: TypeAlias = dict[str, MaskSequence]
 
 
 class Objects(dict[str, MaskSequence]):
-    """The objects of a clip, independent of any expression: {name of the object: MaskSequence}, any number of them.
+    """The objects of a clip: {name of the object: MaskSequence}, any number of them.
 
     A candidate that was detected in one frame is a sequence that is empty in all others; its confidence is the score of
-    that frame.
+    that frame. Objects belong to no expression, unless their notes make them instances of one, see `instances.py`.
     """
 
     def __missing__(self, name: str) -> MaskSequence:
         names = ", ".join(list(self)[:3])
-        raise InputError(f"objects {names}... where masks of expressions are wanted: `ground` them")
+        raise InputError(
+            f"objects {names}... where masks of expressions are wanted: `ground` them, or `unite` instances"
+        )
 
 
 def check_prediction(prediction: Prediction, clip: Clip, source: str, origin: str = "") -> Prediction:

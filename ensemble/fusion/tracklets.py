@@ -7,12 +7,11 @@ Segmentation", arXiv 2106.01061, 2.1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 import cv2
 import numpy as np
 
+from rvos_ensemble.adapters.core.instances import seed
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.overlap import EMPTY_IS_NO_EVIDENCE, ratio
 from rvos_ensemble.adapters.core.prediction import Objects
@@ -41,7 +40,7 @@ def candidates(sources: Mapping[str, Objects], frames: Sequence[int], min_score:
             here = [(name, s, 1.0 if s.scores is None else float(s.scores[t])) for name, s in objects.items()]
             here = [(name, s, score) for name, s, score in here if score >= min_score and s.mask(t).any()]
             here.sort(key=lambda c: -c[2])  # stable: among equal scores the first wins
-            result |= {f"{source}/{t}.{name}": _only(s, t, score) for name, s, score in here[:most]}
+            result |= {f"{source}/{t}.{name}": seed(len(s), t, s.mask(t), score) for name, s, score in here[:most]}
     return result
 
 
@@ -141,32 +140,3 @@ def nms(iou: np.ndarray, scores: Sequence[float], max_iou: float, most: int) -> 
         if all(iou[i, j] <= max_iou for j in kept):
             kept.append(i)
     return kept
-
-
-def _only(sequence: MaskSequence, t: int, score: float) -> MaskSequence:
-    """The sequence reduced to its mask in frame t."""
-    scores = np.zeros(len(sequence), np.float32)
-    scores[t] = score
-    masks = OneMask((len(sequence), *sequence.size), t, pack(sequence.mask(t)))
-    return MaskSequence(masks, scores=scores, notes={"key_frame": t})
-
-
-@dataclass(frozen=True)
-class OneMask:
-    """Binary masks that are empty in all frames but one; implements `Masks`.
-
-    Attributes:
-        shape: (T, H, W).
-        t: the frame that is not empty.
-        bits: the mask of that frame, packed, uint8 [H, ceil(W / 8)].
-    """
-
-    shape: tuple[int, int, int]
-    t: int
-    bits: np.ndarray
-    dtype: ClassVar[np.dtype] = np.dtype(bool)
-
-    def __getitem__(self, t: int) -> np.ndarray:
-        if t != self.t:
-            return np.zeros(self.shape[1:], bool)
-        return np.unpackbits(self.bits, axis=1, count=self.shape[2]).view(bool)
