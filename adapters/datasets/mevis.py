@@ -1,4 +1,4 @@
-"""MeViS: expressions of motion, which may refer to several objects."""
+"""MeViS and MeViSv2: expressions of motion, which may refer to several objects or, in MeViSv2, to none."""
 
 from __future__ import annotations
 
@@ -19,20 +19,31 @@ from rvos_ensemble.adapters.core.io.hashing import digest
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.core.settings import names, path, text
+from rvos_ensemble.adapters.core.settings import choice, names, path, text
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
 from rvos_ensemble.adapters.files.coco_rle import checked_runs, decode
 
+LISTS = {  # version of MeViS: possible names of the file that lists its expressions
+    1: ("meta_expressions.json",),
+    2: ("meta_expressions_v2.json", "meta_expressions_v2_release.json", "meta_expressions_text_release.json"),
+}
+
 
 class Mevis(Dataset):
-    """MeViS: one or several objects per expression, ground truth as run lengths in mask_dict.json.
+    """MeViS and MeViSv2: any number of objects per expression, ground truth as run lengths in mask_dict.json.
+
+    Version 2 has expressions that refer to nothing, `"anno_id": []`. They are annotated: their masks are empty and
+    their presence is 0. An expression without `anno_id` is not annotated. Other keys of an expression, such as the ids
+    of its audio, are not read.
 
     Settings:
-        root: folder with `SPLIT/meta_expressions.json`, `SPLIT/JPEGImages/VIDEO/FRAME.jpg` and, for train and valid_u,
-            `SPLIT/mask_dict.json`.
+        root: folder with `SPLIT/LIST.json`, `SPLIT/JPEGImages/VIDEO/FRAME.jpg` and, for train and valid_u,
+            `SPLIT/mask_dict.json`. LIST is meta_expressions (version 1), meta_expressions_v2,
+            meta_expressions_v2_release or meta_expressions_text_release (version 2).
         split: train, valid_u (small, with ground truth), valid (the server's) or test.
+        version: 1 or 2, if the folder of the split contains the lists of both.
         meta: a json file to use instead of that in root.
         videos: restricts the data set to these videos.
     """
@@ -42,6 +53,7 @@ class Mevis(Dataset):
     defaults = {
         "root": path(),
         "split": text("valid_u"),
+        "version": choice(None, *LISTS),
         "meta": path(None),
         "videos": names(None),
     }
@@ -54,9 +66,7 @@ class Mevis(Dataset):
             InputError: a json is missing or malformed.
         """
         media = user_path(self.settings.root) / self.settings.split
-        meta = user_path(self.settings.meta or media / "meta_expressions.json")
-        if not exists(meta):
-            raise InputError(f"{meta}: no such file; is {self.settings.split!r} a split of the MeViS in `root`?")
+        meta = user_path(self.settings.meta) if self.settings.meta else self._list(media)
         videos = subset(read_videos(meta), self.settings.videos, meta)
         masks = media / "mask_dict.json"
         runs = read_json(masks) if exists(masks) else None
@@ -66,14 +76,38 @@ class Mevis(Dataset):
             images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
             listed = entry.get("expressions", {})  # missing in the layout of 2020
             where = f"{meta}: video {shown(name)}, anno_id"
-            annotations = {e.id: object_ids(listed.get(e.id, {}).get("anno_id"), where) for e in expressions}
-            annotations = {i: ids for i, ids in annotations.items() if ids}
+            written = {e.id: listed.get(e.id, {}).get("anno_id") for e in expressions}
+            annotations = {i: object_ids(ids, where) for i, ids in written.items() if ids is not None}
             truth = None
             if runs is not None and annotations:
-                truth = RleTruth(annotations, _runs_of(annotations, runs, len(frames), name, masks), images, masks)
+                own = _runs_of(annotations, runs, len(frames), name, masks)
+                truth = RleTruth(annotations, own, images, masks, len(frames))
             return Clip(name, frames, expressions, images, truth)
 
         return make_clips(videos, make)
+
+    def _list(self, folder: Path) -> Path:
+        """The only list of expressions in the folder of a split, of the version that the settings name.
+
+        Raises:
+            InputError: none, or several.
+        """
+        version = self.settings.version
+        possible = [file for v, files in LISTS.items() if version in (None, v) for file in files]
+        present = [file for file in possible if exists(folder / file)]
+        if len(present) == 1:
+            return folder / present[0]
+        if not present:
+            split = f"{self.settings.split!r} a split of the MeViS in `root`"
+            raise InputError(
+                f"{folder}: no such file in it as {' or '.join(possible)}; is {split}"
+                f"{f', and {version} its `version`' if version else ''}?"
+            )
+        ways = [f"data.version={v}" for v, files in LISTS.items() if len({*present} & {*files}) == 1]
+        raise InputError(
+            f"{folder}: it contains {', '.join(present)}; say which one lists the expressions, with "
+            f"{' or '.join([*ways, 'data.meta=FILE'])} (without `data.` for the command `evaluate`)"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,19 +115,24 @@ class RleTruth:
     """Ground truth as COCO run lengths.
 
     Attributes:
-        annotations: {expression id: ids of its annotations}; its mask is their union.
+        annotations: {expression id: ids of its annotations}; its mask is their union. The ids of an expression that
+            refers to nothing are ().
         runs: {annotation id: one RLE per frame, None where the object is not visible}.
         images: the frames of the clip, which have its size.
         path: the file with the runs, for messages.
+        length: number of frames.
     """
 
     annotations: Mapping[str, tuple[str, ...]]
     runs: Mapping[str, list[dict | None]]
     images: Frames
     path: Path
+    length: int
 
     def read(self, expression: str) -> MaskSequence | None:
-        """Binary masks of the expression's objects, None where the data set has none.
+        """Binary masks of the expression's objects, None if the expression is not annotated.
+
+        `presence` is 0 if the expression refers to nothing, otherwise 1.
 
         Raises:
             InputError: when a mask is read: its runs are damaged or of another size than the frames.
@@ -101,8 +140,8 @@ class RleTruth:
         if expression not in self.annotations:
             return None
         ids = self.annotations[expression]
-        shape = (len(self.runs[ids[0]]), *self.images.size)
-        return MaskSequence(LazyMasks(shape, np.dtype(bool), partial(self._mask, ids)))
+        masks = LazyMasks((self.length, *self.images.size), np.dtype(bool), partial(self._mask, ids))
+        return MaskSequence(masks, presence=float(bool(ids)))
 
     def fingerprint(self) -> str:
         """Hash of the run lengths and of the annotations of each expression."""
@@ -132,7 +171,9 @@ class RleTruth:
                 yield from error.problems
 
     def _mask(self, ids: tuple[str, ...], t: int) -> np.ndarray:
-        return reduce(np.logical_or, (decode(self.runs[i][t], self.images.size, self._where(i, t)) for i in ids))
+        size = self.images.size
+        masks = (decode(self.runs[i][t], size, self._where(i, t)) for i in ids)
+        return reduce(np.logical_or, masks, np.zeros(size, bool))
 
     def _where(self, i: str, t: int) -> str:
         return f"{self.path}: annotation {i!r}, frame number {t}"

@@ -23,7 +23,7 @@ from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.folder import VideoFolder
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import natural, object_ids
-from rvos_ensemble.adapters.datasets.mevis import Mevis
+from rvos_ensemble.adapters.datasets.mevis import LISTS, Mevis
 from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 from rvos_ensemble.adapters.datasets.ref_davis17 import ANNOTATORS, RefDavis17
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import VALID, RefYoutubeVOS
@@ -382,6 +382,58 @@ class TestMevis:
             assert f"{path}: annotation '7', frame number 0: " in problem and words in problem
             assert failure(lambda clip=clip: clip.truth.read("0").mask(0)) == problem
         assert "no such file" in failure(Mevis(root=str(root), split="nowhere").clips)
+
+    def test_expressions_that_refer_to_nothing_are_annotated(self, root):
+        """As in MeViSv2; a missing `anno_id` or null is no annotation."""
+        nothing = {"exp": "the one that flies", "obj_id": [], "anno_id": [], "audio_id": 12, "audio": "12.mp3"}
+        bare, null = {"exp": "unknown"}, {"exp": "unknown", "anno_id": None}
+        path = root / "valid_u/meta_expressions.json"
+        content = json.loads(path.read_text())
+        content["videos"]["v"]["expressions"] |= {"2": nothing, "3": bare, "4": null}
+        content["videos"]["w"] = {"expressions": {"0": nothing}, "frames": ["00000", "00001"]}
+        write_json(path, content)
+        write_pictures(root / "valid_u/JPEGImages/w", ["00000", "00001"])
+        v, w = Mevis(root=str(root)).clips()
+        assert [(e.id, e.objects) for e in v.expressions][2:] == [("2", ()), ("3", ()), ("4", ())]
+        presence = {e.id: getattr(v.truth.read(e.id), "presence", "unknown") for e in v.expressions}
+        assert presence == {"0": 1.0, "1": 1.0, "2": 0.0, "3": "unknown", "4": "unknown"}
+        for clip, e in ((v, "2"), (w, "0")):
+            truth = clip.truth.read(e)
+            assert truth.is_empty() and sequence_problems(truth, clip, e, "truth") == []
+        assert v.problems() == [] == v.inspect() and w.problems() == [] == w.inspect()
+        del content["videos"]["v"]["expressions"]["2"]
+        write_json(path, content)
+        assert Mevis(root=str(root)).clips()[0].truth.fingerprint() != v.truth.fingerprint()
+        (root / "valid_u/mask_dict.json").unlink()  # the list of a server's split proves nothing
+        assert all(clip.truth is None for clip in Mevis(root=str(root)).clips())
+
+    @pytest.mark.parametrize("name", [name for names in LISTS.values() for name in names])
+    def test_every_published_name_of_the_list(self, root, name):
+        (root / "valid_u/meta_expressions.json").rename(root / "valid_u" / name)
+        assert [c.name for c in Mevis(root=str(root)).clips()] == ["v"]
+        version = next(v for v, names in LISTS.items() if name in names)
+        assert [c.name for c in Mevis(root=str(root), version=version).clips()] == ["v"]
+        message = failure(Mevis(root=str(root), version=3 - version).clips)
+        assert f"{root / 'valid_u'}: no such file" in message and f"and {3 - version} its `version`?" in message
+
+    def test_lists_of_both_versions_in_one_folder(self, root):
+        path, second = root / "valid_u/meta_expressions.json", root / "valid_u/meta_expressions_v2.json"
+        content = json.loads(path.read_text())
+        content["videos"]["v"]["expressions"]["0"]["exp"] = "of version 2"
+        write_json(second, content)
+        message = failure(Mevis(root=str(root)).clips)
+        assert "meta_expressions.json, meta_expressions_v2.json; say which" in message
+        assert "data.version=1 or data.version=2 or data.meta=FILE" in message
+
+        def text(**settings):
+            return Mevis(root=str(root), **settings).clips()[0].expressions[0].text
+
+        assert (text(version=1), text(version=2)) == ("the two that move", "of version 2")
+        assert text(meta=str(second)) == "of version 2" == text(meta=str(second), version=1)
+        write_json(root / "valid_u/meta_expressions_v2_release.json", content)
+        message = failure(Mevis(root=str(root), version=2).clips)
+        assert "meta_expressions_v2.json, meta_expressions_v2_release.json; say which" in message
+        assert "version=" not in message and "data.meta=FILE" in message
 
     def test_fingerprint(self, root):
         before = Mevis(root=str(root)).clips()[0].truth.fingerprint()

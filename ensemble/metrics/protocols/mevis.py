@@ -39,19 +39,21 @@ class MevisProtocol(Protocol):
         **expressions.OPTIONS,
         "missing": expressions.OPTIONS["missing"].at("zero"),
         "split": expressions.OPTIONS["split"].at("valid_u"),
+        "version": mevis.Mevis.defaults["version"],
     }
 
     def evaluate(self, gt: Path, pred: Path, workers: int = 0) -> Result:
         """Scores masks of expressions; see `Protocol.evaluate`."""
         s = self.settings
-        root, split = (gt.parent, gt.name) if (gt / "meta_expressions.json").is_file() else (gt, s.split)
-        clips = mevis.Mevis(root=str(root), split=split, meta=s.meta, videos=s.videos).clips()
+        is_split = any((gt / name).is_file() for names in mevis.LISTS.values() for name in names)
+        root, split = (gt.parent, gt.name) if is_split else (gt, s.split)
+        clips = mevis.Mevis(root=str(root), split=split, version=s.version, meta=s.meta, videos=s.videos).clips()
         videos = [
             ScoredVideo(
                 clip.name,
                 clip.frames,
                 [e for e in clip.expressions if e.id in clip.truth.annotations],
-                RleTruthReader(clip.truth.runs, f"{clip.truth.path}: video {clip.name!r}"),
+                RleTruthReader(clip.truth.runs, f"{clip.truth.path}: video {clip.name!r}", len(clip)),
                 dict(clip.truth.annotations),
             )
             for clip in clips
@@ -74,10 +76,12 @@ class RleTruthReader(TruthReader):
     Attributes:
         runs: {annotation: one RLE per frame, None where the object is not visible}.
         where: the name of the annotations for messages.
+        length: number of frames.
     """
 
     runs: Mapping[str, Sequence[dict | None]]
     where: str
+    length: int
 
     def parts(
         self, keys: Sequence[Key], size: tuple[int, int] | None, problems: list[str]
@@ -85,13 +89,12 @@ class RleTruthReader(TruthReader):
         """Decodes a few frames at a time; see `TruthReader.parts`."""
         own = next((rle.get("size") for rles in self.runs.values() for rle in rles if isinstance(rle, dict)), None)
         height, width = own or size or (1, 1)  # (1, 1): both sides are empty
-        count = len(next(iter(self.runs.values())))
         step = max(1, PIXELS_AT_A_TIME // (height * width))
-        for start in range(0, count, step):
-            frames = range(start, min(start + step, count))
-            masks = {}
+        for start in range(0, self.length, step):
+            frames = range(start, min(start + step, self.length))
+            nothing, masks = np.zeros((len(frames), height, (width + 7) // 8), np.uint8), {}
             for i, rles in self.runs.items():
-                masks[i] = np.zeros((len(frames), height, (width + 7) // 8), np.uint8)
+                masks[i] = nothing.copy()
                 for n, t in enumerate(frames):
                     if rles[t] is None:
                         continue
@@ -100,4 +103,8 @@ class RleTruthReader(TruthReader):
                         masks[i][n] = pack(decode(rles[t], (height, width), where))
                     except InputError as error:
                         problems += error.problems
-            yield frames, (height, width), {key: reduce(np.bitwise_or, [masks[i] for i in key]) for key in keys}
+            yield (
+                frames,
+                (height, width),
+                {key: reduce(np.bitwise_or, [masks[i] for i in key], nothing) for key in keys},
+            )
