@@ -1,6 +1,11 @@
 """Fixtures that every test may use."""
 
+import os
 from pathlib import Path
+
+# Before NumPy is imported: one thread for each process, and for its children. Arrays here are small, so threads wait
+# for each other longer than they work, and the tests themselves run in parallel.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"))
 
 import hypothesis
 import pytest
@@ -11,7 +16,6 @@ from helpers.tiny import make_tiny
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing here
 hypothesis.settings.load_profile("unhurried")
-torch.set_num_threads(1)  # tensors here are small: on a busy machine threads wait for each other longer than they work
 
 
 @pytest.fixture(scope="session")
