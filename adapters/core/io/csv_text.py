@@ -20,13 +20,14 @@ class Row(NamedTuple):
     values: dict[str, str]
 
 
-def parse_csv(data: bytes | str, where: str, columns: Sequence[str]) -> list[Row]:
+def parse_csv(data: bytes | str, where: str, columns: Sequence[str | Sequence[str]]) -> list[Row]:
     """The rows of a table; empty lines are skipped, and spaces around values are removed.
 
     Args:
         data: the whole text, UTF-8 if bytes.
         where: file name, for messages.
-        columns: those that the header must name; it may name others in any order.
+        columns: those that the header must name; it may name others in any order. A list of names is one column that
+            may have any of them.
 
     Raises:
         InputError: not UTF-8, no such header, a row with another number of values, or text that is not CSV.
@@ -41,9 +42,11 @@ def parse_csv(data: bytes | str, where: str, columns: Sequence[str]) -> list[Row
             raise InputError(f"{where}: not UTF-8 (byte {error.start}), expected a csv file in UTF-8") from error
     first = data.split("\n", 1)[0].strip("\r")
     headers = {d: [name.strip() for name in first.split(d)] for d in DELIMITERS}
-    delimiter = next((d for d, names in headers.items() if set(columns) <= set(names)), None)
+    wanted = [[column] if isinstance(column, str) else list(column) for column in columns]
+    delimiter = next((d for d, names in headers.items() if all(set(w) & set(names) for w in wanted)), None)
     if delimiter is None:
-        raise InputError(f"{where}: line 1 is {shown(first)}, expected a header that names {', '.join(columns)}")
+        expected = ", ".join(w[0] if len(w) == 1 else f"one of ({', '.join(w)})" for w in wanted)
+        raise InputError(f"{where}: line 1 is {shown(first)}, expected a header that names {expected}")
     header = headers[delimiter]
     if twice := [name for name in dict.fromkeys(header) if header.count(name) > 1]:
         raise InputError(f"{where}: line 1 names the column {first_few(map(shown, twice))} twice")
