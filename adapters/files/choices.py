@@ -4,7 +4,8 @@
     {"VIDEO": "SOURCE", ...}                           one source for all expressions of a video
     video,expression,source                            the same as CSV; without the column `expression`, for a video
 
-The file is recognised by its content: JSON begins with a brace.
+The file is recognised by its content: JSON begins with a brace. Columns may have the names that files of verdicts have
+(`verdicts.py`), such as `video_id` and `exp_id`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rvos_ensemble.adapters.core.io.disk import read_file, user_path
 from rvos_ensemble.adapters.core.io.hashing import Stamp, file_stamp
 from rvos_ensemble.adapters.core.io.json_text import parse_json
 from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.files.verdicts import EXPRESSION, VIDEO
 
 EXPECTED = '{"VIDEO": {"EXPRESSION": "SOURCE"}} as JSON, or CSV with the columns video, expression, source'
 MOST_BYTES = 1 << 28  # of a file of choices; MeViS has 33 000 expressions
@@ -69,7 +71,9 @@ def _read(stamp: Stamp) -> Choices:
     sources: dict[Key, str] = {}
     problems: list[str] = []
     for key, source, where in entries_of(data, path):
-        if not isinstance(source, str) or not source.strip():
+        if "" in key:
+            problems.append(f"{where}: a choice of {shown(source)} for no video or expression")
+        elif not isinstance(source, str) or not source.strip():
             problems.append(f"{where}: {shown(source)}, expected the name of a source")
         elif key in sources:
             problems.append(f"{where}: a second choice, {shown(source)}; remove one of them")
@@ -98,8 +102,9 @@ def _json_entries(data: bytes, path: str) -> Iterator[tuple[Key, Any, str]]:
 def _csv_entries(data: bytes, path: str) -> Iterator[tuple[Key, Any, str]]:
     """The (key, source, place) of a CSV file."""
     try:
-        rows = parse_csv(data, path, ["video", "source"])
+        rows = parse_csv(data, path, [VIDEO, "source"])
     except InputError as error:
         raise InputError([*error.problems, f"{path}: expected {EXPECTED}"]) from None
     for line, row in rows:
-        yield (row["video"], row.get("expression")), row["source"], f"{path}: line {line}"
+        video, expression = (next((row[n] for n in names if n in row), None) for names in (VIDEO, EXPRESSION))
+        yield (video, expression), row["source"], f"{path}: line {line}"

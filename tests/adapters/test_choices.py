@@ -18,6 +18,7 @@ WANTED = {("v1", "0"): "soc", ("v1", "1"): "mutr", ("v2", "0"): "soc", ("v2", "7
         '\ufeff\n {"v1": {"0": " soc ", "1": "mutr"}, "v2": "soc"}',
         "video,expression,source\nv1,0,soc\nv1,1,mutr\nv2,0,soc\nv2,7,soc\n",
         "source;reason;expression;video\r\nsoc;the dog barks;0;v1\r\n\r\nmutr;;1;v1\r\nsoc;;0;v2\r\nsoc;;7;v2\r\n",
+        '"video_id","exp_id","source"\n"v1","0","soc"\n"v1","1","mutr"\n"v2","0","soc"\n"v2","7","soc"\n',
         'video\texpression\tsource\nv1\t"0"\tsoc\nv1\t1\tmutr\nv2\t0\tsoc\nv2\t7\tsoc',
     ],
 )
@@ -53,7 +54,7 @@ def test_a_changed_file_is_read_again(tmp_path):
     ("content", "parts"),
     [
         (b"", ["empty", "expected"]),
-        (b"The best mask is that of Sa2VA, because the dog ...", ["line 1", "video, source", "as JSON, or CSV"]),
+        (b"The best mask is that of Sa2VA, because the dog ...", ["line 1", "source", "as JSON, or CSV"]),
         (b'```json\n{"v1": "soc"}\n```', ["line 1", "as JSON, or CSV"]),
         (b'[{"video": "v1"}]', ["a JSON list", "as JSON, or CSV"]),
         (b'{"v1": ', ["not a json file"]),
@@ -66,6 +67,7 @@ def test_a_changed_file_is_read_again(tmp_path):
         (b"video,expression,source\nv1,0,soc\nv1,0,mutr\n", ["line 3", "a second choice", "'mutr'"]),
         (b"video,video,source\nv1,0,soc\n", ["'video'", "twice"]),
         (b'video,source\nv1,"soc\n', ["not csv"]),
+        (b"video,expression,source\nv1,,soc\n", ["line 2", "no video or expression"]),
         (b"video,source\nv1,\n", ["line 2", "name of a source"]),
         (b"video,source\nv1," + b"x" * 200_000, ["not csv", "field"]),
         (b"[" * 100_000, ["nested"]),

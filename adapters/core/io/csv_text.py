@@ -41,7 +41,7 @@ def parse_csv(data: bytes | str, where: str, columns: Sequence[str | Sequence[st
         except UnicodeDecodeError as error:
             raise InputError(f"{where}: not UTF-8 (byte {error.start}), expected a csv file in UTF-8") from error
     first = data.split("\n", 1)[0].strip("\r")
-    headers = {d: [name.strip() for name in first.split(d)] for d in DELIMITERS}
+    headers = {d: [name.strip().strip('"') for name in first.split(d)] for d in DELIMITERS}
     wanted = [[column] if isinstance(column, str) else list(column) for column in columns]
     delimiter = next((d for d, names in headers.items() if all(set(w) & set(names) for w in wanted)), None)
     if delimiter is None:
