@@ -16,17 +16,20 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.ensemble.ablation.truths import TruthOfMany, truths_of
 from rvos_ensemble.ensemble.engine.built import built
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.graph import Graph, Node, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
 from rvos_ensemble.ensemble.engine.store import Store, key_of
+from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import Step
 
 AT_A_TIME = 16  # number of settings whose masks are in memory together
+FORMAT = 2  # of the files with scores; increase it if they change, so that older files are not used
 
 
 @dataclass
@@ -35,7 +38,7 @@ class ClipScores:
 
     Attributes:
         clip, status, error, frames: as in `ClipRecord`.
-        scores: for each setting {expression: (J, F)}, means over frames; None where the setting failed.
+        scores: for each setting {expression: its scores}; None where the setting failed.
         errors: {index of a setting: why it failed}.
         computed: sources and steps that were computed, not taken from the store.
     """
@@ -44,7 +47,7 @@ class ClipScores:
     status: str = "done"
     error: str = ""
     frames: int = 0
-    scores: list[dict[str, tuple[float, float]] | None] = field(default_factory=list)
+    scores: list[dict[str, ExpressionScore] | None] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
     computed: list[str] = field(default_factory=list)
 
@@ -85,7 +88,7 @@ def _score(recipes: Sequence[Recipe], names: Sequence[str], folder: Path, clip: 
         graph = Graph(clip, Store(recipes[0].store), nodes, save_all=False)
         maps = {k: _vote_map(nodes[k]) for k in todo if k not in graph.inner}
         maps = {k: step for k, step in maps.items() if step}
-        masks, truths = [k for k in todo if k not in maps], _truths(clip)
+        masks, truths = [k for k in todo if k not in maps], truths_of(clip)
         for start in range(0, len(masks), AT_A_TIME):
             kept.add(_scores_of_masks(graph.predictions(masks[start : start + AT_A_TIME]), truths))
         families: dict[str, list[str]] = {}
@@ -130,39 +133,42 @@ def _packed(sequence: MaskSequence) -> MaskSequence:
 
 
 class _Kept:
-    """Scores of a clip on disk, {key of a result: {expression: (J, F)}}; a result is scored once."""
+    """Scores of a clip on disk, {key of a result: {expression: its scores}}; a result is scored once."""
 
     def __init__(self, file: Path, truth: str):
         self.file, self.truth = file, truth
         try:
             table = json.loads(file.read_text())
-            held = table["scores"] if table["truth"] == truth and table["digest"] == key_of(table["scores"]) else {}
+            digest = key_of([FORMAT, table["scores"]])
+            held = table["scores"] if (table["truth"], table["digest"]) == (truth, digest) else {}
         except (OSError, ValueError, KeyError, TypeError):
             held = {}
-        self.scores = {key: {e: (j, f) for e, (j, f) in of.items()} for key, of in held.items()}
+        self.scores = {key: {e: ExpressionScore(*s) for e, s in of.items()} for key, of in held.items()}
 
-    def add(self, scores: Mapping[str, dict[str, tuple[float, float]]]) -> None:
+    def add(self, scores: Mapping[str, dict[str, ExpressionScore]]) -> None:
         self.scores |= scores
-        plain = {key: {e: list(jf) for e, jf in of.items()} for key, of in self.scores.items()}
-        table = {"truth": self.truth, "digest": key_of(plain), "scores": plain}
+        plain = {key: {e: list(s) for e, s in of.items()} for key, of in self.scores.items()}
+        table = {"truth": self.truth, "digest": key_of([FORMAT, plain]), "scores": plain}
         atomic_write(
             self.file, json.dumps(table), make=False
         )  # the folder is gone once the ablation of this worker has ended
 
 
-def _scores_of_masks(predictions: Mapping[str, Prediction], truths) -> dict[str, dict[str, tuple[float, float]]]:
-    """{key: {expression: (J, F)}} of masks; vote maps have no masks and are left out."""
-    scores: dict[str, dict[str, tuple[float, float]]] = {}
-    for truth, ids in truths:
-        ready = {(k, e): p[e] for k, p in predictions.items() for e in ids if p[e].kind != "votes"}
-        for (key, e), found in (score_many(ready, truth) if ready else {}).items():
-            scores.setdefault(key, {})[e] = found.mean()[:2]
+def _scores_of_masks(
+    predictions: Mapping[str, Prediction], truths: Sequence[TruthOfMany]
+) -> dict[str, dict[str, ExpressionScore]]:
+    """{key: {expression: its scores}} of masks; vote maps have no masks and are left out."""
+    scores: dict[str, dict[str, ExpressionScore]] = {}
+    for truth in truths:
+        ready = {(k, e): p[e] for k, p in predictions.items() for e in truth.expressions if p[e].kind != "votes"}
+        for (key, e), found in (score_many(ready, truth.masks) if ready else {}).items():
+            scores.setdefault(key, {})[e] = truth.score(found, truth.empty(ready[key, e]))
     return scores
 
 
 def _scores_of_votes(
-    graph: Graph, inputs: _Inputs, family: Sequence[str], truths
-) -> dict[str, dict[str, tuple[float, float]]]:
+    graph: Graph, inputs: _Inputs, family: Sequence[str], truths: Sequence[TruthOfMany]
+) -> dict[str, dict[str, ExpressionScore]]:
     """The scores of vote steps that differ in their thresholds alone: one vote map, all thresholds in one pass."""
     first, node = family[0], graph.nodes[family[0]]
     read = inputs.of(first)
@@ -182,29 +188,29 @@ def _scores_of_votes(
             needed[key] = _votes_needed(graph.nodes[key].step, graph.clip, fused)
         except InputError as e:
             graph.fail(key, e)
-    scores: dict[str, dict[str, tuple[float, float]]] = {key: {} for key in needed}
-    for truth, ids in truths:
+    scores: dict[str, dict[str, ExpressionScore]] = {key: {} for key in needed}
+    for truth in truths:
+        ids = truth.expressions
         maps = {id(fused[e].masks): fused[e] for e in ids}  # expressions of one group share theirs
         votes = {m: s for m, s in maps.items() if s.kind == "votes"}
         counts = {m: {n[e] for n in needed.values() for e in ids if id(fused[e].masks) == m} for m in votes}
-        swept = score_votes({m: (s, sorted(counts[m])) for m, s in votes.items() if counts[m]}, truth)
-        fixed = score_many({m: s for m, s in maps.items() if m not in votes}, truth) if len(maps) > len(votes) else {}
+        swept = score_votes({m: (s, sorted(counts[m])) for m, s in votes.items() if counts[m]}, truth.masks)
+        fixed = {m: s for m, s in maps.items() if m not in votes}
+        fixed_scores = score_many(fixed, truth.masks) if fixed else {}
+        most = {m: _most_votes(s) if truth.states_presence else 0 for m, s in votes.items()}
         for key, of in needed.items():
             for e in ids:
                 m = id(fused[e].masks)
-                scores[key][e] = (swept[m][of[e]] if m in votes else fixed[m]).mean()[:2]
+                if m in votes:
+                    scores[key][e] = truth.score(swept[m][of[e]], most[m] < of[e])
+                else:
+                    scores[key][e] = truth.score(fixed_scores[m], truth.empty(fixed[m]))
     return scores
 
 
-def _truths(clip: Clip) -> list[tuple[MaskSequence, list[str]]]:
-    """The distinct ground truths of a clip, in memory, with the expressions that each belongs to."""
-    found: dict[bytes, tuple[MaskSequence, list[str]]] = {}
-    for e in clip.expressions:
-        truth = clip.truth.read(e.id)
-        if truth is not None:
-            masks = PackedMasks.pack(truth.mask(t) for t in range(len(truth)))
-            found.setdefault(masks.bits.tobytes(), (MaskSequence(masks), []))[1].append(e.id)
-    return list(found.values())
+def _most_votes(votes: MaskSequence) -> int:
+    """The largest number of votes of any pixel."""
+    return max(int(votes.masks[t].max()) for t in range(len(votes)))
 
 
 def _votes_needed(step: Step, clip: Clip, fused: Prediction) -> dict[str, int | None]:

@@ -1,150 +1,52 @@
-"""The results of an ablation: rows, the table for the terminal, ablation.csv, ablation.svg and best.yaml."""
+"""The results of an ablation: the table for the terminal, ablation.csv, ablation.svg and best.yaml."""
 
 from __future__ import annotations
 
 import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
 from rvos_ensemble.adapters.core.settings import default_of
-from rvos_ensemble.ensemble.ablation.variants import Variant
-from rvos_ensemble.ensemble.metrics.bootstrap import paired_interval
+from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row
+from rvos_ensemble.ensemble.metrics.existence import MEASURES
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.recipe.schema import DEFAULTS
 from rvos_ensemble.ensemble.report.plot import Bar, bars, curves
 
-Scores = Mapping[str, Mapping[str, tuple[float, float]]]  # {clip: {expression: (J, F)}}
-REFERENCE = "the recipe as it is"
 MOST_BARS = 40
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the table. Scores and differences are in 0..1, NaN where they are undefined.
-
-    Attributes:
-        variant: the setting.
-        J, F, JF: means over expressions.
-        delta: J&F minus that of the reference, on the expressions that both have.
-        low, high: ends of its 95 % interval.
-        clips, expressions: number of scored ones.
-        error: why a clip was not scored; that of the first such clip.
-        scores: J and F of every expression.
-    """
-
-    variant: Variant
-    J: float
-    F: float
-    JF: float
-    delta: float
-    low: float
-    high: float
-    clips: int
-    expressions: int
-    error: str = ""
-    scores: Scores = field(default_factory=dict, repr=False)
-
-    @property
-    def mark(self) -> str:
-        """`~` where the interval contains 0, `?` where there is no interval."""
-        if math.isnan(self.low):
-            return "?"
-        return "~" if self.low <= 0 <= self.high else ""
-
-
-def row(variant: Variant, scores: Scores, reference: Scores, seed: int, resamples: int, error: str = "") -> Row:
-    """A setting's means and its difference to the reference."""
-    of_all = [jf for of in scores.values() for jf in of.values()]
-    j, f = np.mean(of_all, axis=0) if of_all else (math.nan, math.nan)
-    delta, low, high = difference(scores, reference, seed, resamples)
-    clips = sum(bool(of) for of in scores.values())
-    return Row(variant, float(j), float(f), float(j + f) / 2, delta, low, high, clips, len(of_all), error, scores)
-
-
-def difference(scores: Scores, other: Scores, seed: int, resamples: int) -> tuple[float, float, float]:
-    """Mean difference of J&F, on the expressions that both have, and the ends of its 95 % interval."""
-    differences = {
-        clip: [sum(of[e]) / 2 - sum(other[clip][e]) / 2 for e in of if e in other[clip]]
-        for clip, of in scores.items()
-        if clip in other
-    }
-    every = [d for of in differences.values() for d in of]
-    return float(np.mean(every)) if every else math.nan, *paired_interval(differences, seed, resamples=resamples)
-
-
-def climb(rows: Sequence[Row], seed: int, resamples: int) -> list[str]:
-    """Each row's gain over all earlier rows, nearest first, one sentence per row.
-
-    All earlier rows are compared because one row of a paper may be several of ours: "+ stage I and AOT" is a vote and a
-    propagation.
-    """
-
-    def gain_over(before: Row, after: Row) -> str:
-        gain, low, high = (100 * v for v in difference(after.scores, before.scores, seed, resamples))
-        interval = "one clip is too few for an interval" if math.isnan(low) else f"95 % [{low:+.2f}, {high:+.2f}]"
-        return f"{gain:+.2f} on {before.variant.label}, {interval}"
-
-    return [
-        f"{after.variant.label}: J&F " + "; ".join(gain_over(before, after) for before in reversed(rows[:i]))
-        for i, after in enumerate(rows[1:], start=1)
-    ]
-
-
-def scored_on_all(rows: Sequence[Row]) -> list[Row]:
-    """The rows that were scored on as many clips and expressions as the reference, which is the first row."""
-    return [r for r in rows if (r.clips, r.expressions) == (rows[0].clips, rows[0].expressions)]
-
-
-def best_of(rows: Sequence[Row]) -> Row:
-    """The row with the highest J&F among `scored_on_all`."""
-    return max(scored_on_all(rows), key=lambda r: r.JF)  # of equal rows the first: the reference, if it is among them
-
-
-def verdict(rows: Sequence[Row], best: Row) -> str:
-    """One sentence about the gain of the best row."""
-    if best is rows[0]:
-        return f"Best: {REFERENCE}. None of the {len(rows) - 1} settings scores higher."
-    if best.low == best.high == 0:
-        return f"Best: {best.variant.label}: the same as {REFERENCE}."
-    gain = f"{best.variant.label}, J&F {100 * best.delta:+.2f}"
-    if best.mark == "?":
-        return f"Best: {gain}; one clip is too few for an interval."
-    gain += f", 95 % [{100 * best.low:+.2f}, {100 * best.high:+.2f}]"
-    if best.mark == "~":
-        return f"Best: {gain}: not distinguishable from {REFERENCE} on these {best.clips} clips."
-    return f"Best: {gain} against {REFERENCE}."
 
 
 def text(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
     """The table for the terminal, in percent."""
     width = max(len(r.variant.label) for r in rows)
     steps = max(len(r.variant.step) for r in rows)
-    lines = [title, f"{'':{width}}  {'step':{steps}}     J     F   J&F    diff  95 % interval"]
+    measures = f"{' '.join(MEASURES)}  " if rows[0].existence else ""
+    lines = [title, f"{'':{width}}  {'step':{steps}}     J     F   J&F  {measures}  diff  95 % interval"]
     for r in rows:
         line = f"{r.variant.label:{width}}  {r.variant.step:{steps}} "
         if not r.expressions:
             lines.append(f"{line}  not scored: {_first_line(r.error)}")
             continue
-        line += f"{100 * r.J:5.1f} {100 * r.F:5.1f} {100 * r.JF:5.1f}"
+        line += " ".join(f"{100 * value:5.1f}" for value in (r.J, r.F, r.JF, *(r.existence or ())))
         if r is not rows[0]:
-            interval = "" if math.isnan(r.low) else f"[{100 * r.low:+6.2f}, {100 * r.high:+6.2f}]"
-            line += f"  {100 * r.delta:+6.2f}  {interval} {r.mark}"
+            delta, low, high = (100 * v for v in r.gain)
+            line += f"  {delta:+6.2f}  {'' if math.isnan(low) else f'[{low:+6.2f}, {high:+6.2f}]'} {r.gain.mark}"
         if r.expressions < rows[0].expressions:
             line += f"  only {r.clips} clips: {_first_line(r.error)}"
         lines.append(line.rstrip())
-    if any(r.mark == "~" for r in rows[1:]):
+    if measures:
+        lines.append("diff: of Final")
+    if any(r.gain.mark == "~" for r in rows[1:]):
         lines.append("~ the interval contains 0: not distinguishable from the first row")
     return "\n".join([*lines, *(f"note: {n}" for n in notes)])
 
 
 def frame(name: str, rows: Sequence[Row]) -> pd.DataFrame:
-    """The rows of ablation.csv: scores in 0..1."""
+    """The rows of ablation.csv: scores in 0..1; N-acc, T-acc, Final and its gain only where they are defined."""
     return pd.DataFrame(
         [
             {
@@ -156,11 +58,11 @@ def frame(name: str, rows: Sequence[Row]) -> pd.DataFrame:
                 "J": r.J,
                 "F": r.F,
                 "J&F": r.JF,
-                "delta": r.delta,
-                "low": r.low,
-                "high": r.high,
+                **r.jf_gain._asdict(),
                 "clips": r.clips,
                 "expressions": r.expressions,
+                **(r.existence.named() if r.existence else {}),
+                **({f"final_{key}": value for key, value in r.final_gain._asdict().items()} if r.final_gain else {}),
             }
             for r in rows
         ]
@@ -181,27 +83,38 @@ def picture(title: str, rows: Sequence[Row]) -> str:
             groups.setdefault(json.dumps(r.variant.parameters.get(other)), {})[r.variant.parameters[swept]] = r
         if len(groups) <= 5:
             return _curves(title, swept, other, groups, first, note)
-    shown = sorted(scored, key=lambda r: -r.JF)[:MOST_BARS] if len(scored) > MOST_BARS else scored
+    shown = sorted(scored, key=lambda r: -r.value)[:MOST_BARS] if len(scored) > MOST_BARS else scored
     if len(scored) > MOST_BARS:
         note = f"the best {MOST_BARS} of {len(scored)}; {note}"
-    drawn = [Bar(r.variant.label, *(100 * v for v in (r.delta, r.low, r.high))) for r in shown]
-    return bars(title, drawn or [Bar("nothing was scored", math.nan)], f"J&F minus that of {REFERENCE}, percent", note)
+    drawn = [Bar(r.variant.label, *(100 * v for v in r.gain)) for r in shown]
+    what = f"{first.measure} minus that of {REFERENCE}, percent"
+    return bars(title, drawn or [Bar("nothing was scored", math.nan)], what, note)
 
 
 def _curves(title: str, swept: str, other: str | None, groups, first: Row, note: str) -> str:
     x = sorted({value for of in groups.values() for value in of})
-    reference = f"{REFERENCE}: {100 * first.JF:.1f}"
+    reference = f"{REFERENCE}: {100 * first.value:.1f}"
     if other is None:
         of = next(iter(groups.values()))
-        lines = {n: [100 * getattr(of[v], a) for v in x] for n, a in (("J&F", "JF"), ("J", "J"), ("F", "F"))}
-        ends = [[100 * (first.JF + getattr(of[v], end)) for v in x] for end in ("low", "high")]
+        drawn = [_measures(of[v]) for v in x]
+        lines = {name: [100 * values[name] for values in drawn] for name in drawn[0]}
+        ends = [
+            [100 * (first.value + end) for end in values] for values in zip(*(of[v].gain[1:] for v in x), strict=True)
+        ]
         band = None if any(math.isnan(v) for v in ends[0]) else (ends[0], ends[1])
-        note = f"band: interval of the difference of J&F to the dashed line; {note}"
+        note = f"band: interval of the difference of {first.measure} to the dashed line; {note}"
     else:
         name = other.rpartition(".")[2]
-        lines = {f"{name} {g}": [100 * of[v].JF if v in of else math.nan for v in x] for g, of in groups.items()}
+        lines = {f"{name} {g}": [100 * of[v].value if v in of else math.nan for v in x] for g, of in groups.items()}
         band = None
-    return curves(title, swept, x, lines, band, (reference, 100 * first.JF), note)
+    return curves(title, swept, x, lines, band, (reference, 100 * first.value), note)
+
+
+def _measures(row: Row) -> dict[str, float]:
+    """The curves of a sweep: first the measure by which rows are compared, then what it is made of."""
+    if row.existence is None:
+        return {"J&F": row.JF, "J": row.J, "F": row.F}
+    return {"Final": row.existence.Final, "J&F": row.JF, "N-acc": row.existence.N, "T-acc": row.existence.T}
 
 
 def best_yaml(recipe: Recipe, best: Row, how: Sequence[str]) -> str:

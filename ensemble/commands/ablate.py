@@ -16,8 +16,8 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.ablation import table, variants, weights
 from rvos_ensemble.ensemble.ablation.clip import ClipScores, score_clip
+from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row, best_of, climb, row, scored_on_all, verdict
 from rvos_ensemble.ensemble.ablation.settings import Request, read
-from rvos_ensemble.ensemble.ablation.table import Row
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.engine.clips import check, list_clips
 from rvos_ensemble.ensemble.engine.failures import print_some
@@ -86,8 +86,9 @@ def run(arguments: Sequence[str]) -> int:
             if request.name == "steps":
                 rungs, rest = _ladder(reference, rows)
                 rows = [rows[0], *rungs, *rest]
-                notes = [*notes, *table.climb(rungs, request.options["seed"], request.options["resamples"])]
-            how = f"the highest J&F of {len(rows)} settings, on the clips they are scored on: expect less on others"
+                notes = [*notes, *climb(rungs, request.options["seed"], request.options["resamples"])]
+            what = f"the highest {rows[0].measure} of {len(rows)} settings"
+            how = f"{what}, on the clips they are scored on: expect less on others"
             outcome = Outcome(rows, notes, [], how, broken)
         failed |= outcome.failed
         _write(reference, request.name or "lists", title, outcome)
@@ -150,7 +151,7 @@ def _scored(
     title: str = "ablate",
 ) -> tuple[list[Row], dict[str, str]]:
     """A row for the reference and each setting; {clip: why it is left out}."""
-    everything = [Variant(table.REFERENCE, reference.config, reference.output), *compared]
+    everything = [Variant(REFERENCE, reference.config, reference.output), *compared]
     records = _score(reference, kept, clips, everything, title)
     failed = {n: r.error for n, r in records.items() if r.status == "failed"}
     failed |= {n: r.errors[0] for n, r in records.items() if 0 in r.errors}
@@ -162,7 +163,7 @@ def _scored(
         scores = {n: r.scores[i] for n, r in good.items() if r.scores[i]}
         error = next((f"{r.errors[i]}" for r in good.values() if i in r.errors), "")
         first = {n: r.scores[0] for n, r in good.items()}
-        rows.append(table.row(variant, scores, first, request.options["seed"], request.options["resamples"], error))
+        rows.append(row(variant, scores, first, request.options["seed"], request.options["resamples"], error))
     return rows, failed
 
 
@@ -181,7 +182,7 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored:
         rows, broken = scored(search, compared, f"tried {len(tried)} of {options['budget']}")
         failed.update(broken)
         tried.update(zip(candidates, rows[1:], strict=True))
-        return [r.JF if r.expressions == rows[0].expressions else math.nan for r in rows[1:]]
+        return [r.value if r.expressions == rows[0].expressions else math.nan for r in rows[1:]]
 
     share = not isinstance(settings.threshold, int)
     scores_of = weights.search(start, options["votes"], options["budget"], options["seed"], share, score)
@@ -198,7 +199,7 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored:
 def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """The best source, its propagation, and what is built of several sources, in order; the recipe with a step less."""
     single = [r for r in rows[1:] if r.variant.step in reference.sources and r.variant.label == r.variant.step]
-    best = max((r for r in single if r.expressions), key=lambda r: r.JF, default=None)
+    best = max((r for r in single if r.expressions), key=lambda r: r.value, default=None)
     best = best.variant.step if best else None  # sources of objects have no score: every step is a rung
     made_of: dict[str, set[str]] = {name: {name} for name in reference.sources}
     for name, step in reference.steps.items():
@@ -220,19 +221,19 @@ def _write(recipe: Recipe, name: str, title: str, outcome: Outcome) -> None:
     """ablation.csv, ablation.svg, best.yaml, their place on report.html, and the table on the terminal."""
     rows = outcome.rows
     # the search chose on the other half: the best is its first choice, not the luckiest on this one
-    whole = table.scored_on_all(rows)
-    best = next(iter(whole[1:]), rows[0]) if name == "weights" else table.best_of(rows)
-    verdict = table.verdict(rows, best)
+    whole = scored_on_all(rows)
+    best = next(iter(whole[1:]), rows[0]) if name == "weights" else best_of(rows)
+    conclusion = verdict(rows, best)
     data = recipe.config["data"]["dataset"]
     heading = f"{recipe.name} on {data}: {title}, {rows[0].clips} clips, {rows[0].expressions} expressions"
     frame = table.frame(name, rows)
     if outcome.tried:
         frame = table.pd.concat([frame, table.frame(f"{name}, the half searched", outcome.tried)])
-    how = [heading, f"Chosen: {outcome.how}.", verdict, *outcome.notes]
+    how = [heading, f"Chosen: {outcome.how}.", conclusion, *outcome.notes]
     atomic_write(recipe.out / "ablation.csv", frame.to_csv(index=False, float_format="%.17g"))
     atomic_write(recipe.out / "ablation.svg", table.picture(heading, rows))
     atomic_write(recipe.out / "best.yaml", table.best_yaml(recipe, best, how))
     refresh(recipe.out)
     print("\n" + table.text(f"{heading} (percent, mean over expressions)", rows, outcome.notes))
-    print(f"{verdict}\nChosen: {outcome.how}.")
+    print(f"{conclusion}\nChosen: {outcome.how}.")
     print(f"results: {recipe.out}/ablation.csv, ablation.svg, best.yaml, report.html")

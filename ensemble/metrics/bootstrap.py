@@ -35,12 +35,38 @@ def paired_interval(
     >>> paired_interval({"a": [0.1]})
     (nan, nan)
     """
-    clips = [np.asarray(differences[name], np.float64) for name in sorted(differences) if len(differences[name])]
+    return interval_of_means([differences], seed, level, resamples)
+
+
+def interval_of_means(
+    terms: Sequence[Mapping[str, Sequence[float]]], seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """Confidence interval of the mean of several means, each over its own expressions of the same clips.
+
+    Final is such a mean: of J&F over all expressions, N-acc over those without a target, T-acc over those with one.
+
+    Args:
+        terms: one mapping {clip: one difference per expression} for each mean.
+        seed, level, resamples: see `paired_interval`. Draws of clips in which a term has no expression are not used.
+
+    Returns:
+        (low, high); NaN for fewer than two clips, or if a term has no expression.
+
+    >>> interval_of_means([{"a": [0.1], "b": [0.1]}, {"a": [0.5], "b": [0.5]}])
+    (0.3, 0.3)
+    """
+    clips = sorted({name for term in terms for name, values in term.items() if len(values)})
     if len(clips) < 2:
         return float("nan"), float("nan")
     drawn = np.random.default_rng(seed).multinomial(len(clips), [1 / len(clips)] * len(clips), resamples)
-    sums, counts = np.array([c.sum() for c in clips]), np.array([len(c) for c in clips])
-    means = (drawn @ sums) / (drawn @ counts)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    total, usable = np.zeros(resamples), np.ones(resamples, bool)
+    for term in terms:
+        values = [np.asarray(term.get(name, ()), np.float64) for name in clips]
+        sums, counts = drawn @ np.array([v.sum() for v in values]), drawn @ np.array([len(v) for v in values])
+        usable &= counts > 0
+        total += sums / np.maximum(counts, 1)
+    if not usable.any():
+        return float("nan"), float("nan")
+    low, high = np.quantile(total[usable] / len(terms), [(1 - level) / 2, (1 + level) / 2])
     # rounded, so that equal differences give equal ends in whatever order they are summed
     return round(float(low), 12), round(float(high), 12)

@@ -20,8 +20,10 @@ import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.ablation import recipe_edits, settings, weights
 from rvos_ensemble.ensemble.ablation.clip import score_clip
-from rvos_ensemble.ensemble.ablation.table import Row, best_of, picture, row, verdict
+from rvos_ensemble.ensemble.ablation.rows import Row, best_of, row, verdict
+from rvos_ensemble.ensemble.ablation.table import picture
 from rvos_ensemble.ensemble.ablation.variants import Variant
+from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
 from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.propagators.flow import Flow
 
@@ -447,7 +449,11 @@ def test_the_weights_searched_are_of_a_vote_that_the_output_needs(tiny, capsys):
 
 
 def made(label, scores, reference=None) -> Row:
-    return row(Variant(label, {}, "s"), scores, reference or scores, seed=0, resamples=1000)
+    scores, reference = (
+        {clip: {e: ExpressionScore(*s) for e, s in of.items()} for clip, of in each.items()}
+        for each in (scores, reference or scores)
+    )
+    return row(Variant(label, {}, "s"), scores, reference, seed=0, resamples=1000)
 
 
 def test_words_say_when_a_gain_may_be_chance():
