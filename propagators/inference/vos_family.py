@@ -70,8 +70,8 @@ class VOSFamily(Family):
         if not names:
             wanted = expected.name if expected else f"one of {', '.join(VARIANTS)}"
             raise InputError(
-                f"{path}: weights of an AOT or DeAOT whose encoder or number of layers is none of the known ones, "
-                f"expected weights of {wanted}"
+                f"{path}: weights of an AOT or DeAOT whose encoder, number of layers or channels is none of the known "
+                f"ones, expected weights of {wanted}"
             )
         if expected is not None and expected.name not in names:
             raise InputError(f"{path}: holds weights of {' or '.join(names)}, expected {expected.name}")
@@ -97,7 +97,7 @@ def family_of(weights: Mapping[str, Tensor]) -> str:
 
 
 def recognise_variants(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names of the variants that have these weights' encoder, family and number of layers; L after B."""
+    """Names of the variants that have these weights' encoder, family, layers and channels; L after B."""
 
     def width(key: str) -> int:
         return next(iter(shape_of(weights, key)), 0)
@@ -112,4 +112,5 @@ def recognise_variants(weights: Mapping[str, Tensor]) -> list[str]:
     }
     family = family_of(weights)
     layers = len({k.split(".")[2] for k in weights if k.startswith("LSTT.layers.") and k.count(".") > 2})
-    return [v.name for v in VARIANTS.values() if encoder[v.encoder] and (v.family, v.layers) == (family, layers)]
+    found = family, layers, width("encoder_projector.weight")
+    return [v.name for v in VARIANTS.values() if encoder[v.encoder] and (v.family, v.layers, v.embedding) == found]

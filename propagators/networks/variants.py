@@ -48,6 +48,11 @@ class VOSVariant:
         return ENCODER_CHANNELS[self.encoder]
 
     @property
+    def small(self) -> bool:
+        """Whether the variant is one of ours, which train without frozen layers' and blocks' regularisation."""
+        return self.embedding < 256
+
+    @property
     def align_corners(self) -> bool:
         """Whether maps are resized with aligned corners: the sides of inputs are then 16 n + 1, otherwise 16 n."""
         return not self.encoder.startswith("swin")
@@ -77,6 +82,8 @@ VARIANTS = {
         ),  # LSVOS 2023 winners; not in the official code
         VOSVariant("aot_nano", "aot", "resnet_nano", 2, 5, 64, 2, 640, (129, 193)),  # ours, see docs/training.md
         VOSVariant("deaot_nano", "deaot", "resnet_nano", 2, 5, 64, 1, 640, (129, 193)),
+        VOSVariant("aot_real", "aot", "mobilenetv2", 2, 5, 64, 2, 640, (145, 225)),  # ours, for real video
+        VOSVariant("deaot_real", "deaot", "mobilenetv2", 2, 5, 64, 1, 640, (145, 225)),
     )
 }
 

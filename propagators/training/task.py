@@ -15,7 +15,7 @@ from rvos_ensemble.adapters.core.settings import number, switch, text, whole
 from rvos_ensemble.adapters.training.loop import settings as common
 from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.norms import unfreeze_norms, without_counts
-from rvos_ensemble.adapters.training.samples.folder import FolderClips
+from rvos_ensemble.adapters.training.samples.folder import FolderClips, WholeVideos
 from rvos_ensemble.adapters.training.samples.rendered import LENGTH, RenderedClips
 from rvos_ensemble.adapters.training.samples.sample import VOID, Sample
 from rvos_ensemble.propagators.inference.tta import MEAN, STD
@@ -32,6 +32,11 @@ DEFAULTS: dict[str, Any] = {
     "variant": text(None),  # such as r50_deaotl; None: aot_nano or deaot_nano
     "data": common.DATA,  # a folder has the layout of YouTube-VOS or DAVIS
     "level": common.LEVEL,  # of `shapes`: easy, medium or hard; None uses all
+    # a folder like `data` whose videos are single pictures, of which static clips are made; None: frames of `data`
+    "pictures": common.FOLDER,
+    "shapes": common.SHARE.at(0.0),  # share of video clips that are rendered instead of taken from the folder `data`
+    # a folder like `data` for validation, one frame in 4; None: `shapes`, or no validation with a folder `data`
+    "validation": common.FOLDER,
     "weights": common.FILE,  # initial weights of the whole network or of its encoder; None trains from scratch
     "frames": whole(5, least=2, most=10_000),  # per clip
     "size": common.SIZE.at(None),  # [H, W] of the frames; None uses the variant's training size
@@ -39,10 +44,18 @@ DEFAULTS: dict[str, Any] = {
     "static": common.SHARE.at(0.5),
     "collage": common.SHARE.at(0.5),  # share of these images that are collages of textures
     "merge": common.SHARE.at(0.3),  # share of video clips merged with another clip; static clips always are
+    # largest view of a merged image, relative to the image: above 1, whole objects are small in front of another clip
+    "widest": number(1.0, least=1, most=10),
+    "window": number(0.45, above=0, most=1),  # smallest window that is cropped from a video, as a share of its side
+    "twins": common.SHARE.at(0.0),  # share of clips with a copy of an object that does not count as the object
     "subset": common.SHARE.at(0.5),  # probability of leaving out some of the objects
     # number of places in the identity bank over which objects are distributed; 1 uses the first places in order
     "places": whole(MAX_OBJECTS, least=1, most=MAX_OBJECTS),
     "colour": common.SHARE.at(0.4),  # strength of the colour augmentation, 0 to 1
+    # shares of clips with changing light, with blur, and with JPEG compression, as in footage
+    "light": common.SHARE.at(0.0),
+    "blur": common.SHARE.at(0.0),
+    "compression": common.SHARE.at(0.0),
     "own": common.SHARE.at(0.5),  # share of the steps after which the network's own masks are remembered
     "hardest": number(0.15, above=0, most=1),  # final share of the pixels in the bootstrapped cross-entropy; first all
     "mining": common.SHARE.at(0.5),  # share of the steps over which it falls to that value
@@ -53,7 +66,7 @@ DEFAULTS: dict[str, Any] = {
     # relative learning rate of the encoder; None: 0.1, or 1 from scratch
     "encoder_lr": common.RATE,
     "freeze_bn": switch(True).at(None),  # freezes the encoder's batch norms; None: only with initial weights
-    # frozen parts of the encoder: 1 the stem, 2 also the first stage; None: 2, or 0 for small variants or from scratch
+    # frozen parts of the encoder: 1 the stem, 2 also the first stage; None: 2, or 0 for nano variants or from scratch
     "frozen": whole(None, most=2),
     # probability of skipping a transformer block; None: 0.1 as published, 0 for small variants
     "drop_path": number(None, least=0, most=0.9),
@@ -66,6 +79,7 @@ DEFAULTS: dict[str, Any] = {
 }
 NO_DECAY = ("relative_emb_v", "relative_position_bias_table", "absolute_pos_embed", "conv_out", "mask_token")
 VALIDATION_SIZE = (180, 320)
+VALIDATION_STEP = 4  # frames of a folder's video; Ref-YouTube-VOS has 6 frames per second, video usually 24
 
 
 def make_task(name: str, settings: Mapping[str, Any], score: Callable | None = None) -> PropagatorTask:
@@ -81,14 +95,21 @@ def make_task(name: str, settings: Mapping[str, Any], score: Callable | None = N
     """
     s = merge_settings(DEFAULTS, dict(settings), f"train propagator={name}")
     variant = find_variant(s["variant"] or f"{name}_nano", name)
-    if s["data"] == "shapes":
-        size = enlarged((s["size"] or variant.crop)[0])
-        videos, images = (RenderedClips(s["seed"], n, size, level=s["level"]) for n in (s["frames"], 1))
+    size = enlarged((s["size"] or variant.crop)[0])
+
+    def clips(data: str, frames: int) -> Dataset:
+        if data == "shapes":
+            return RenderedClips(s["seed"], frames, size, level=s["level"])
+        return FolderClips(data, frames, seed=s["seed"])
+
+    held_out: Sequence[Sample] = ()
+    if s["validation"]:
+        held_out = WholeVideos(s["validation"], VALIDATION_STEP)
+    elif s["data"] == "shapes":
         held_out = RenderedClips(0, LENGTH, VALIDATION_SIZE, "val", s["level"])
-    else:
-        videos, images = (FolderClips(s["data"], n, seed=s["seed"]) for n in (s["frames"], 1))
-        held_out = None
-    return PropagatorTask(variant, s, videos, images, held_out, score)
+    videos, images = clips(s["data"], s["frames"]), clips(s["pictures"] or s["data"], 1)
+    rendered = clips("shapes", s["frames"]) if s["shapes"] else None
+    return PropagatorTask(variant, s, videos, images, held_out, score, rendered)
 
 
 class PropagatorTask(TrainingTask):
@@ -101,6 +122,7 @@ class PropagatorTask(TrainingTask):
         images: an endless data set of clips of one frame, from which static clips are made.
         held_out: clips for validation.
         score: metric of predicted and true masks, bool [T, H, W], such as J&F; None disables validation.
+        rendered: an endless data set of clips of `shapes`, see `AugmentedClips`.
 
     Raises:
         InputError: weights that do not fit.
@@ -114,19 +136,20 @@ class PropagatorTask(TrainingTask):
         images: Dataset,
         held_out: Sequence[Sample] = (),
         score: Callable[[np.ndarray, np.ndarray], float] | None = None,
+        rendered: Dataset | None = None,
     ):
         self.settings, self.score, self.held_out = settings, score, held_out
-        self.clips = AugmentedClips(settings, tuple(settings["size"] or variant.crop), videos, images)
+        self.clips = AugmentedClips(settings, tuple(settings["size"] or variant.crop), videos, images, rendered)
         torch.manual_seed(settings["seed"])
         self.network = initialise(VOSNetwork(variant))
         from_scratch = settings["weights"] is None
         if not from_scratch:
             load_initial(self.network, settings["weights"])
         self.encoder_lr = _default(settings["encoder_lr"], 1.0 if from_scratch else 0.1)
-        small = variant.encoder == "resnet_nano"
-        freeze(self.network.encoder, variant.encoder, _default(settings["frozen"], 0 if from_scratch or small else 2))
+        unfrozen = from_scratch or variant.encoder == "resnet_nano"
+        freeze(self.network.encoder, variant.encoder, _default(settings["frozen"], 0 if unfrozen else 2))
         encoder_drop_path = _default(settings["encoder_drop_path"], 0.3)
-        set_drop_paths(self.network, _default(settings["drop_path"], 0.0 if small else 0.1), encoder_drop_path)
+        set_drop_paths(self.network, _default(settings["drop_path"], 0.0 if variant.small else 0.1), encoder_drop_path)
         if not _default(settings["freeze_bn"], not from_scratch):
             unfreeze_norms(self.network.encoder)
         self.gap = _default(settings["memory_gap"], 2 if variant.memory_gap else 0) or None
@@ -172,7 +195,7 @@ class PropagatorTask(TrainingTask):
     def validate(self, network: VOSNetwork) -> dict[str, float]:
         """The mean score over objects and frames of held-out clips, from the true masks of the first frame."""
         scores = []
-        for i in range(self.settings["validate_clips"]) if self.score and self.held_out else ():
+        for i in range(min(self.settings["validate_clips"], len(self.held_out))) if self.score else ():
             sample = self.held_out[i]
             objects = [i for i in np.unique(sample.ids[0]) if 0 < i < VOID]
             labels = labels_of_clip(network, sample.images, sample.ids[0], objects)

@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.datasets.shapes import Shapes
 from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SPLITS
 from rvos_ensemble.adapters.training import segmenters, uninext
-from rvos_ensemble.adapters.training.samples.folder import FolderClips
+from rvos_ensemble.adapters.training.samples.folder import FolderClips, WholeVideos
 from rvos_ensemble.adapters.training.samples.rendered import RenderedClips
 from rvos_ensemble.adapters.training.samples.sample import Sample, same_size
 
@@ -112,6 +112,17 @@ def labels(frames: int, *objects: int, void=False) -> np.ndarray:
     if void:
         masks[:, -1] = 255
     return masks
+
+
+def test_whole_videos_are_every_nth_frame_in_order(tmp_path):
+    masks = labels(7, 5, 9, void=True)
+    write(tmp_path, "a", masks)
+    write(tmp_path, "b", labels(2, 3))
+    a, b = WholeVideos(tmp_path, 3)
+    assert [round((image.mean() - 20) / 10) for image in a.images] == [0, 3, 6] and len(b.images) == 1
+    table = np.zeros(256, np.uint8)
+    table[[5, 9, 255]] = 1, 2, 255
+    assert (a.ids == table[masks[::3]]).all()
 
 
 def test_objects_are_renumbered_and_void_is_kept(tmp_path):

@@ -27,7 +27,9 @@ from rvos_ensemble.propagators.networks.upsample_conv import UpsampleConv
 from rvos_ensemble.propagators.networks.variants import VARIANTS, find_variant
 
 GOLDEN = ["aott", "deaott", pytest.param("r50_aotl", marks=pytest.mark.slow)]
-KEYS = [v for v in VARIANTS if "swinl" not in v and "nano" not in v]  # these are not in the official code
+KEYS = [
+    v for v in VARIANTS if not any(ours in v for ours in ("swinl", "nano", "real"))
+]  # these are not in the official code
 CPU = torch.device("cpu")
 
 

@@ -277,6 +277,18 @@ def test_objects_are_those_of_the_first_frame():
     assert sorted(np.unique(most.ids)) == [0, 1, VOID]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_wide_view_of_a_picture_shows_each_object_once(seed):
+    rng = np.random.default_rng(seed)
+    sample = augment.pseudo_video(flat(), 4, SIZE, rng, widest=6.0)
+    for ids in sample.ids:
+        for k in (1, 2):
+            assert cv2.connectedComponents((ids == k).astype(np.uint8))[0] <= 2  # background and one object
+    several = [augment.pseudo_video(flat(), 1, SIZE, np.random.default_rng(i), 6.0).ids for i in range(20)]
+    areas = [(ids > 0).mean() for ids in several]
+    assert min(areas) < 0.05 < max(areas)
+
+
 def test_collages_show_what_their_ids_say():
     a, b = (collage((60, 100), np.random.default_rng(0)) for _ in range(2))
     assert (a.images == b.images).all() and a.images.shape == (1, 60, 100, 3) and a.ids.max() >= 2
@@ -285,16 +297,63 @@ def test_collages_show_what_their_ids_say():
 
 def test_a_folder_in_the_layout_of_youtube_vos_is_data(tmp_path):
     clip = moving_squares(6, (60, 90))
-    for kind, frames in (("JPEGImages", clip.images), ("Annotations", clip.ids)):
-        (tmp_path / kind / "v").mkdir(parents=True)
-        for t, frame in enumerate(frames):
-            suffix = "jpg" if kind == "JPEGImages" else "png"
-            cv2.imwrite(str(tmp_path / kind / "v" / f"{t:05d}.{suffix}"), frame[..., ::-1] if frame.ndim > 2 else frame)
+    write_video(tmp_path, "v", clip)
     task = make_task("aot", {"data": str(tmp_path), "steps": 2, "size": list(SIZE), "static": 0.0, "colour": 0.0})
     out = fit(task, {**SHORT, "steps": 2}, tmp_path / "out")
     assert load_network(out).variant.name == "aot_nano"
     with pytest.raises(InputError, match="no_such"):
         make_task("aot", {"data": str(tmp_path / "no_such")})
+
+
+def write_video(root, name, clip):
+    for kind, suffix, frames in (("JPEGImages", "jpg", clip.images[..., ::-1]), ("Annotations", "png", clip.ids)):
+        (root / kind / name).mkdir(parents=True, exist_ok=True)
+        for t, frame in enumerate(frames):
+            cv2.imwrite(str(root / kind / name / f"{t:05d}.{suffix}"), frame)
+
+
+def one_colour(value, frames, size=(60, 90)):
+    """A grey clip with a square object of the same grey."""
+    ids = np.zeros((frames, *size), np.uint8)
+    ids[:, 20:40, 30:60] = 1
+    return Sample(np.full((frames, *size, 3), value, np.uint8), ids, ())
+
+
+def test_clips_of_a_folder_of_pictures_of_video_and_of_shapes_are_mixed(tmp_path):
+    """Pictures are grey 200 and video is grey 100, so that a pixel says where it comes from."""
+    write_video(tmp_path / "pictures", "p", one_colour(200, 1))
+    write_video(tmp_path / "video", "v", one_colour(100, 6))
+    plain = {
+        "data": str(tmp_path / "video"),
+        "size": list(SIZE),
+        "frames": 3,
+        "steps": 2,
+        "collage": 0.0,
+        "colour": 0.0,
+    }
+
+    def share(value, **settings):
+        clips = make_task("aot", {**plain, **settings}).samples()
+        return np.mean([np.abs(clips[i].images.astype(int) - value).max(-1) < 5 for i in range(12)])
+
+    pictures = {"pictures": str(tmp_path / "pictures")}
+    assert share(200, static=1.0, **pictures) == 1 and share(100, static=1.0) == 1
+    assert share(100, static=0.0, merge=0.0, **pictures) == 1
+    assert 0 < share(200, static=0.0, merge=1.0, **pictures) < 0.5  # objects of pictures in front of video
+    assert share(100, static=0.0, merge=0.0, shapes=1.0) < 0.5 < share(100, static=0.0, merge=0.0, shapes=0.2) < 1
+    darker = share(100, static=0.0, merge=0.0, light=1.0)
+    assert darker < 0.2
+
+
+def test_a_folder_is_validated_at_one_frame_in_four(tmp_path):
+    clip = moving_squares(9, (60, 90))
+    write_video(tmp_path, "v", clip)
+    settings = {"data": str(tmp_path), "validation": str(tmp_path), "validate_clips": 5, "size": list(SIZE)}
+    seen = []
+    task = make_task("aot", settings, lambda p, g: seen.append((p, g)) or 0.25)
+    assert task.validate(task.network.eval()) == {"J&F": 0.25}
+    assert len(seen) == 2 and {p.shape for p, _ in seen} == {(2, 60, 90)}  # two objects; frames 4 and 8
+    assert all((g == (clip.ids[4::4] == k)).all() for k, (_, g) in enumerate(seen, start=1))
 
 
 # Training ----------------------------------------------------------------------------------------------------------
@@ -471,6 +530,9 @@ def test_what_is_published_holds_where_there_are_weights_to_start_from(tmp_path)
     assert rates == {0.1} and frozen > 0
     assert found("aott", weights=str(tmp_path / "aott.pth"), frozen=0, drop_path=0.0) == ({0.0}, 0)
     assert found("aot_nano", weights=str(tmp_path / "nano.pth")) == ({0.0}, 0)
+    encoder = {k.removeprefix("encoder."): v for k, v in network_of("aott").state_dict().items() if "encoder." in k}
+    torch.save(encoder, tmp_path / "encoder.pth")
+    assert found("aot_real", weights=str(tmp_path / "encoder.pth")) == ({0.0}, frozen)
 
 
 def test_the_loss_on_the_reference_frame_falls_to_zero_on_schedule():
@@ -550,9 +612,9 @@ def test_clips_of_one_picture_and_of_video_are_mixed():
     made = {"static": 0, "video": 0}
 
     class Counted(AugmentedClips):
-        def _static(self, i, rng):
+        def _static(self, i, rng, *rest):
             made["static"] += 1
-            return super()._static(i, rng)
+            return super()._static(i, rng, *rest)
 
         def _video(self, i, rng):
             made["video"] += 1

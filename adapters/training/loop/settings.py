@@ -40,6 +40,7 @@ RESUMABLE = ("workers", "validate_every", "validate_clips", "save_every", "log_e
 DATA = text("shapes")  # "shapes", rendered on the fly, or a folder
 LEVEL = choice(None, *LEVELS)  # difficulty of `shapes`; None uses all levels
 FILE = text(None, what="a file, or the name of weights that come with the package")
+FOLDER = text(None, what="a folder")
 FRAMES = whole(least=1, most=10_000)  # frames per clip
 CLIPS = whole(12, most=10_000)  # clips used for validation
 SENTENCES = whole(least=1, most=1000)  # expressions per clip

@@ -42,13 +42,25 @@ def crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator, least:
     return replace(sample, images=np.stack([v[0] for v in views]), ids=np.stack([v[1] for v in views]))
 
 
-def pseudo_video(sample: Sample, frames: int, size: tuple[int, int], rng: np.random.Generator) -> Sample:
+def pseudo_video(
+    sample: Sample, frames: int, size: tuple[int, int], rng: np.random.Generator, widest: float = 1.0
+) -> Sample:
     """Makes a clip from the sample's first frame: each frame is another view, rotated, sheared, scaled and warped.
 
     With a probability of 0.5 the views follow a smooth motion; otherwise they are drawn independently.
+
+    Args:
+        sample: the image.
+        frames: number of frames.
+        size: (H, W) of the frames.
+        rng: random generator.
+        widest: largest side of a view relative to the largest that fits into the image; above 1, there are no objects
+            outside the image.
     """
     image, ids = sample.images[0], sample.ids[0]
-    base = min(image.shape[0] / size[0], image.shape[1] / size[1]) * rng.uniform(0.7, 1)
+    share = rng.uniform(0.7, 1) if widest == 1 else np.exp(rng.uniform(np.log(0.7), np.log(widest)))
+    base = min(image.shape[0] / size[0], image.shape[1] / size[1]) * share
+    outside = cv2.BORDER_REFLECT if widest == 1 else cv2.BORDER_CONSTANT
     centre = rng.uniform(0.4, 0.6, 2) * image.shape[1::-1]  # (x, y)
     smooth, flip = rng.random() < 0.5, rng.random() < 0.5
     start, end = _Motion.still(), _Motion.random(rng)
@@ -59,7 +71,7 @@ def pseudo_video(sample: Sample, frames: int, size: tuple[int, int], rng: np.ran
         mirrored = flip != (not smooth and t > 0 and rng.random() < 0.3)
         matrix, field = motion.inverse(base, mirrored, size), motion.field
         matrix[:, 2] += centre
-        views.append(_view(image, ids, matrix, size, field))
+        views.append(_view(image, ids, matrix, size, field, outside))
     return replace(sample, images=np.stack([v[0] for v in views]), ids=np.stack([v[1] for v in views]))
 
 
@@ -153,12 +165,29 @@ class _Motion:
         return self.bend if self.bend.any() else None
 
 
-def _view(image: np.ndarray, ids: np.ndarray, matrix: np.ndarray, size: tuple[int, int], bend=None):
-    """Warps image and ids by the map [2, 3] from the view's pixels; the displacements `bend` [2, h, w] come first."""
-    flags = cv2.WARP_INVERSE_MAP
+def _view(
+    image: np.ndarray,
+    ids: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    bend: np.ndarray | None = None,
+    outside: int = cv2.BORDER_REFLECT,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Warps image and ids by the map [2, 3] from the view's pixels.
+
+    Args:
+        image, ids: uint8 [H, W, 3] and [H, W].
+        matrix: the map.
+        size: (H, W) of the view.
+        bend: displacements [2, h, w] that come before the map.
+        outside: OpenCV's border mode of the ids.
+    """
     if bend is None:
-        warp = lambda x, how: cv2.warpAffine(x, matrix, size[::-1], flags=how | flags, borderMode=cv2.BORDER_REFLECT)  # noqa: E731
-        return warp(image, cv2.INTER_LINEAR), warp(ids, cv2.INTER_NEAREST)
+        flags = cv2.WARP_INVERSE_MAP
+        return (
+            cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR | flags, borderMode=cv2.BORDER_REFLECT),
+            cv2.warpAffine(ids, matrix, size[::-1], flags=cv2.INTER_NEAREST | flags, borderMode=outside),
+        )
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     dx, dy = (cv2.resize(b, size[::-1], interpolation=cv2.INTER_CUBIC) * (size[0] / 100) for b in bend)
     x, y = x + dx, y + dy
@@ -166,7 +195,7 @@ def _view(image: np.ndarray, ids: np.ndarray, matrix: np.ndarray, size: tuple[in
     v = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
     return (
         cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT),
-        cv2.remap(ids, u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT),
+        cv2.remap(ids, u, v, cv2.INTER_NEAREST, borderMode=outside),
     )
 
 

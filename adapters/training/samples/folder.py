@@ -109,9 +109,34 @@ class FolderClips(Dataset):
         return [min(t, period - t) if length > 1 else 0 for t in steps]
 
 
+class WholeVideos(Sequence):
+    """Every annotated video of a folder as one sample, for validation.
+
+    Args:
+        root: a folder as for `FolderClips`.
+        step: one annotated frame in that many is used.
+
+    Raises:
+        InputError: as `FolderClips`.
+    """
+
+    def __init__(self, root: str | Path, step: int = 1):
+        self.videos, self.step = read_annotated(Path(os.path.realpath(user_path(root)))), step
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> Sample:
+        video = self.videos[index]
+        times = range(0, len(video.masks), self.step)
+        images, ids = (np.stack([read(t) for t in times]) for read in (video.images.read, video.labels))
+        return _renumbered(images, ids, video.expressions)
+
+
 def _renumbered(images: np.ndarray, ids: np.ndarray, expressions: Sequence[tuple[str, int]]) -> Sample:
     """A sample whose objects have the ids 1..n, with the expressions of the visible objects."""
-    objects = [k for k in np.unique(ids).tolist() if 0 < k < VOID]
+    counts = np.bincount(ids.ravel(), minlength=256)  # several times as fast as `np.unique`
+    objects = [k for k in np.flatnonzero(counts).tolist() if 0 < k < VOID]
     table = np.zeros(256, np.uint8)
     table[objects], table[VOID] = np.arange(1, len(objects) + 1), VOID
     return Sample(images, table[ids], tuple((text, int(table[own])) for text, own in expressions if own in objects))

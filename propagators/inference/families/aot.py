@@ -24,4 +24,5 @@ class AOTFamily(VOSFamily):
         "r101_aotl": "configured in the official code, no file published",
         "swinl_aotl": "trained by the LSVOS 2023 winners, no file published",
         "aot_nano": "trained by ourselves and part of this package: `weights=aot_nano`",
+        "aot_real": "ours, for real video; `train propagator=aot variant=aot_real`, see docs/training.md",
     }

@@ -23,4 +23,5 @@ class DeAOTFamily(VOSFamily):
     unpublished = {
         "swinl_deaotl": "trained by the LSVOS 2023 winners, no file published",
         "deaot_nano": "trained by ourselves and part of this package: `weights=deaot_nano`",
+        "deaot_real": "ours, for real video; `train propagator=deaot variant=deaot_real`, see docs/training.md",
     }
