@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -177,21 +177,27 @@ class Vote(Step):
         total = self._total(group)
         needed = self.votes_needed(clip, group, total)
         weights = fusion.check_weights(len(maps), (self.settings.weights or [1] * len(self.inputs)) * group)
-        presence = fusion.mean_presence([m.presence for m in maps], weights)
         if needed is None:
+            presence = fusion.mean_presence([m.presence for m in maps], weights)
             votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
             return MaskSequence(np.stack(votes), "votes", total=total, presence=presence)
-        masks, scores = [], []
-        for t in range(len(clip)):
-            votes = fusion.vote_map([m.mask(t) for m in maps], weights)
-            mask = votes >= needed
-            masks.append(np.packbits(mask, axis=1))
-            scores.append(fusion.mean_inside(votes, mask) / total)
-        packed = PackedMasks(np.stack(masks), clip.size[1])
-        notes = {"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"}
-        return MaskSequence(packed, scores=np.float32(scores), notes=notes, presence=presence)
+        return thresholded(maps, weights, needed)
 
     def describe(self) -> str:
         """The inputs, whether expressions are summed, and the threshold."""
         across = ", over expressions" if self.settings.across else ""
         return f"vote of {', '.join(self.inputs)}{across}, >= {self.settings.threshold}"
+
+
+def thresholded(maps: Sequence[MaskSequence], weights: Sequence[int], needed: int) -> MaskSequence:
+    """Binary masks of the pixels with at least `needed` votes; the score of a frame is the share of votes inside."""
+    total, masks, scores = sum(weights), [], []
+    for t in range(len(maps[0])):
+        votes = fusion.vote_map([m.mask(t) for m in maps], weights)
+        mask = votes >= needed
+        masks.append(np.packbits(mask, axis=1))
+        scores.append(fusion.mean_inside(votes, mask) / total)
+    packed = PackedMasks(np.stack(masks), maps[0].size[1])
+    notes = {"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"}
+    presence = fusion.mean_presence([m.presence for m in maps], weights)
+    return MaskSequence(packed, scores=np.float32(scores), notes=notes, presence=presence)
