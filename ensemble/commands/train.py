@@ -35,7 +35,7 @@ from rvos_ensemble.ensemble.metrics.jf import j_and_f
 from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
 from rvos_ensemble.ensemble.report.training import card, full_name, metrics_of, picture, read_log
 
-SINGLE = "grounding"  # the kind that has one family, which need not be named
+SINGLE = ("grounding", "judge")  # the kinds that have one family, which need not be named
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TrainingRequest:
     """What the command line asks for.
 
     Attributes:
-        kind: "segmenter", "propagator", "backbone" or "grounding".
+        kind: "segmenter", "propagator", "backbone", "grounding" or "judge".
         family: of the network.
         trainer: the module that trains it.
         overrides: the settings on the command line.
@@ -112,10 +112,10 @@ def parse(arguments: Sequence[str]) -> TrainingRequest:
         InputError: no network, an unknown one, or a value that cannot be read.
     """
     known = trainable()
-    values = pairs([f"{a}={a}" if a == SINGLE else a for a in arguments])
+    values = pairs([f"{a}={a}" if a in SINGLE else a for a in arguments])
     kinds = [kind for kind in values if kind in known]
     if len(kinds) != 1:
-        choices = (kind if kind == SINGLE else f"{kind}={'|'.join(names)}" for kind, names in known.items())
+        choices = (kind if kind in SINGLE else f"{kind}={'|'.join(names)}" for kind, names in known.items())
         raise InputError(f"train needs exactly one network: {'; '.join(choices)}; or the path of a family, a .py file")
     kind = kinds[0]
     family = _family(kind, values.pop(kind), known[kind])

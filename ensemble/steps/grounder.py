@@ -109,18 +109,19 @@ class Grounder:
 
 
 class Member:
-    """One network of the ensemble, with its tokenizer.
+    """One network that compares tracklets with expressions, with its tokenizer.
 
     Args:
         weights: its checkpoint.
         tokenizer, short_side: see `Grounder`.
+        family: of the network, "grounding" or "judge".
 
     Raises:
         InputError: weights or a tokenizer that do not fit.
     """
 
-    def __init__(self, weights: str, tokenizer: str | None, short_side: int | None):
-        checkpoint = open_checkpoint(weights, "grounding")
+    def __init__(self, weights: str, tokenizer: str | None, short_side: int | None, family: str = "grounding"):
+        checkpoint = open_checkpoint(weights, family)
         self.path, self.variant = checkpoint.path, checkpoint.variant
         self.network = checkpoint.network()
         self.short_side = short_side or self.variant.short_side

@@ -52,3 +52,6 @@ VARIANTS = {
     "grounding_nano": GroundingVariant(NARROW, 64, 2, 8, words=80, text_layers=2, text_channels=64, short_side=90),
 }
 VARIANTS["grounding_match_nano"] = replace(VARIANTS["grounding_nano"], layers=0)
+
+# The matchers of judges: paths are necessary for expressions of motion.
+JUDGES = {"judge": GroundingVariant(points=8), "judge_nano": VARIANTS["grounding_nano"]}
