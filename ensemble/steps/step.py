@@ -40,6 +40,7 @@ class Step(Component):
     counts_votes: ClassVar[bool] = False  # True: `weights` are numbers of votes of the inputs
     groups_expressions: bool = False  # True: fuses expressions of the same object, by the rule in `grouping`
     reads_probabilities: bool = True  # False: reads only the binary masks of its inputs
+    reads_truth: bool = False  # True: the result is an upper bound that the ground truth chooses, not a prediction
 
     def __init__(self, step_name: str = "", /, **settings):
         self.step_name = step_name or self.op
