@@ -1,5 +1,7 @@
 """Answers of a multimodal language model, one json file per expression: `ROOT/VIDEO/EXPRESSION.json`.
 
+They tell which instances the adapter `seeds` expects, and a folder of them is read as the verdicts of a juror.
+
 A file holds one of
 
 - the instances that the expression refers to, [] for none:
@@ -79,9 +81,7 @@ class Answers:
         answers, problems = {}, []
         for expression, name in self.names(clip).items():
             try:
-                answers[expression] = parse_answer(
-                    self.storage.read(name, most=MOST_BYTES), self.storage.where(name), clip.name, expression
-                )
+                answers[expression] = self.read(name, clip.name, expression)
             except InputError as error:
                 problems += error.problems
         if problems:
@@ -93,13 +93,31 @@ class Answers:
         return self.storage.fingerprint(self.names(clip).values())
 
     def names(self, clip: Clip) -> dict[str, str]:
-        """{expression id: file} of the expressions that have an answer."""
-        parent = find_parent(self.storage, [clip.name])
-        if parent is None:
+        """{expression id: file} of the expressions of the clip that have an answer.
+
+        Raises:
+            InputError: no answers of the video.
+        """
+        files = self.files(clip.name)
+        if not files:
             raise InputError(f"{self.storage.root}: no answers of video {clip.name!r}: no {clip.name}/EXPRESSION.json")
-        at = f"{parent}{clip.name}"
-        files = set(self.storage.entries(at)[1])
-        return {e.id: f"{at}/{e.id}.json" for e in clip.expressions if f"{e.id}.json" in files}
+        return {e.id: files[e.id] for e in clip.expressions if e.id in files}
+
+    def files(self, video: str) -> dict[str, str]:
+        """{expression: file} of all answers of a video; none if the video is not there."""
+        parent = find_parent(self.storage, [video])
+        if parent is None:
+            return {}
+        files = self.storage.entries(f"{parent}{video}")[1]
+        return {f.removesuffix(".json"): f"{parent}{video}/{f}" for f in files if f.endswith(".json")}
+
+    def read(self, file: str, video: str, expression: str) -> Answer:
+        """The answer in one of the files.
+
+        Raises:
+            InputError: it is no answer, or that of another expression.
+        """
+        return parse_answer(self.storage.read(file, most=MOST_BYTES), self.storage.where(file), video, expression)
 
 
 def parse_answer(data: bytes, where: str, video: str = "", expression: str = "") -> Answer:

@@ -1,9 +1,10 @@
 """Verdicts of a juror, such as a language model that sees the video, on whether expressions refer to anything.
 
-Two formats are read, told apart by their content:
+Three formats are read, told apart by their content:
 
 - csv with a header: the columns `video`, `expression` and one of values.
 - json: {video: {expression: value}}, or a list of records with the keys `video`, `expression` and one of values.
+- a folder of answers, VIDEO/EXPRESSION.json, see `answers.py`.
 
 A value is a probability in 0..1, true or false, yes or no, or, in json, a list of instances as a language model answers
 (`[]` means that there is none), or an object that holds one of these beside other keys, such as {"is_match": true,
@@ -17,6 +18,7 @@ The words `present` and `absent` mean what they say with either setting.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,6 +32,8 @@ from rvos_ensemble.adapters.core.io.hashing import Stamp, digest, file_stamp
 from rvos_ensemble.adapters.core.io.json_text import parse_json
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.core.settings import choice, path, text
+from rvos_ensemble.adapters.files.answers import Answers
+from rvos_ensemble.adapters.files.storage import Folder
 
 VIDEO, EXPRESSION = ("video", "video_id", "clip"), ("expression", "expression_id", "exp_id")
 NEUTRAL = ("probability", "prob", "p", "verdict", "answer")  # the setting `states` decides what they state
@@ -57,7 +61,7 @@ class Verdicts:
     """The verdicts of one juror in a file; the attributes are those of `SETTINGS`.
 
     Attributes:
-        verdicts: path of the file.
+        verdicts: path of the file or folder.
         states: "presence" or "absence", what 1, true and yes mean in the file.
         value: name of the column or key of the values; None if it is one of VALUES.
         missing: "error", or "unknown": an expression without a verdict has the presence None.
@@ -77,7 +81,7 @@ class Verdicts:
         Raises:
             InputError: naming everything that is wrong with the verdicts of the clip.
         """
-        table = self._table()
+        table = self._table([clip])
         problems = self._problems_of(table, clip)
         if self.missing == "error" and (missing := self._missing(table, [clip])):
             problems.append(self._missing_text(table, missing, [clip]))
@@ -89,7 +93,7 @@ class Verdicts:
     def problems(self, clips: Sequence[Clip]) -> dict[str, list[str]]:
         """{clip: what is wrong with its verdicts}; the line about missing verdicts counts those of all clips."""
         try:
-            table = self._table()
+            table = self._table(clips)
         except InputError as error:
             return {clip.name: error.problems for clip in clips}
         problems = {clip.name: self._problems_of(table, clip) for clip in clips}
@@ -103,9 +107,14 @@ class Verdicts:
 
     def fingerprint(self, clip: Clip) -> str:
         """A hash of the verdicts on the expressions of a clip."""
-        return digest(json.dumps(self._table().presences.get(clip.name), sort_keys=True))
+        return digest(json.dumps(self._table([clip]).presences.get(clip.name), sort_keys=True))
 
-    def _table(self) -> _Table:
+    def _table(self, clips: Sequence[Clip]) -> _Table:
+        """The verdicts of the file, or those of the clips in a folder of answers."""
+        if os.path.isdir(user_path(self.verdicts)):
+            if (self.states, self.value) != ("presence", None):
+                raise InputError(f"{self.verdicts}: a folder of answers states presence; remove `states` and `value`")
+            return _read_answers(Answers(Folder(str(user_path(self.verdicts)))), clips)
         return _load(file_stamp(user_path(self.verdicts)), self.states, self.value)
 
     def _problems_of(self, table: _Table, clip: Clip) -> list[str]:
@@ -163,6 +172,20 @@ class _Entry(NamedTuple):
     expression: str
     value: Any
     place: str
+
+
+def _read_answers(answers: Answers, clips: Sequence[Clip]) -> _Table:
+    """The table of the clips' answers."""
+    table = _Table()
+    for clip in clips:
+        for expression, file in answers.files(clip.name).items():
+            of = table.presences.setdefault(clip.name, {})
+            of[expression] = None
+            try:
+                of[expression] = float(answers.read(file, clip.name, expression).present)
+            except InputError as error:
+                table.problems.setdefault(clip.name, {})[expression] = error.problems
+    return table
 
 
 @lru_cache(maxsize=16)
