@@ -10,6 +10,7 @@ from rvos_ensemble.adapters.core.io.yaml_text import read_yaml
 from rvos_ensemble.adapters.core.messages import LONE_SURROGATE, shown
 
 REQUIRED = "???"  # OmegaConf's mark for a value that must be given
+ANY_KEY = "*"  # in `Setting.below`: keys that the user names
 LONGEST = 4096  # characters of a text: the longest path of most systems
 
 Spelling = Literal["text", "names", "yaml"]
@@ -26,7 +27,8 @@ class Setting:
         spelling: how the text of `key=value` on the command line is read: "text" literally, "names" as one text,
             `[a, b]` or `{a: b}`, "yaml" as in a file.
         null: whether the value may be null.
-        below: for a table, {its key: default or `Setting`}, as far as known: how `key.below=value` is read.
+        below: for a table, {its key: default or `Setting`}, as far as known: how `key.below=value` is read. The key
+            `ANY_KEY` describes all keys that the table does not name.
         endings: for a path, what may be appended to find its file ("" for nothing); None if it is not a path.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rvos_ensemble.adapters.core.masks import MaskSequence
@@ -17,6 +17,7 @@ class Traits:
         scores: whether every frame has a score.
         key_frame: whether they name their key frame, in the note `key_frame`.
         objects: whether they are masks of objects, not of expressions.
+        presence: whether they state the probability that the expression refers to anything.
         sequences: {expression: lazy masks on disk}, which determine all properties above.
     """
 
@@ -24,6 +25,7 @@ class Traits:
     scores: bool | None = None
     key_frame: bool | None = None
     objects: bool = False
+    presence: bool | None = None
     sequences: Mapping[str, MaskSequence] | None = None
 
     def all(self) -> Traits:
@@ -31,7 +33,7 @@ class Traits:
         if not self.sequences:
             return self
         every = {self.of(expression) for expression in self.sequences}
-        common = {key: {getattr(t, key) for t in every} for key in ("kind", "scores", "key_frame")}
+        common = {key: {getattr(t, key) for t in every} for key in ("kind", "scores", "key_frame", "presence")}
         return Traits(**{k: next(iter(v)) if len(v) == 1 else None for k, v in common.items()}, objects=self.objects)
 
     def of(self, expression: str) -> Traits:
@@ -39,4 +41,16 @@ class Traits:
         sequence = (self.sequences or {}).get(expression)
         if sequence is None:
             return self
-        return Traits(sequence.kind, sequence.scores is not None, "key_frame" in sequence.notes, self.objects)
+        has_key_frame = "key_frame" in sequence.notes
+        states_presence = sequence.presence is not None
+        return Traits(sequence.kind, sequence.scores is not None, has_key_frame, self.objects, states_presence)
+
+
+def any_presence(parts: Iterable[Traits]) -> bool | None:
+    """Whether the fusion of some masks states a presence, as it does if any of them does; None if unknown.
+
+    >>> any_presence([Traits(presence=False), Traits(presence=True)]), any_presence([Traits(), Traits()])
+    (True, None)
+    """
+    states = [part.all().presence for part in parts]
+    return True if True in states else None if None in states else False

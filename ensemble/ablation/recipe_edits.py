@@ -51,13 +51,8 @@ def without_step(recipe: Recipe, gone: str) -> dict[str, Any]:
     for name, other in recipe.steps.items():
         if name == gone:
             continue
-        settings = config["steps"][name]
-        for key in ("input", "inputs", "scores_from"):
-            value = getattr(other.settings, key, None)
-            if isinstance(value, list) and gone in value:
-                settings[key] = [instead if v == gone else v for v in value]
-            elif value == gone:
-                settings[key] = instead
+        if gone in other.inputs:
+            config["steps"][name] |= other.reading({gone: instead})
     if config["output"] == gone:
         config["output"] = instead
     return config

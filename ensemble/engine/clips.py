@@ -85,6 +85,9 @@ def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked
         ):
             if found:
                 problems[clip.name] = found
+    for name, step in recipe.steps.items():
+        for clip, lines in _data_problems(step, clips).items():
+            problems.setdefault(clip, []).extend(f"step {name}: {line}" for line in lines)
     return Checked(list(clips), problems)
 
 
@@ -130,6 +133,15 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
         attempt(f"step {name}: ", partial(step.problems, clip), step.file)
     attempt("", lambda: input_problems(recipe.sources, recipe.steps, clip))
     return list(dict.fromkeys(problems))
+
+
+def _data_problems(step: Step, clips: Sequence[Clip]) -> dict[str, list[str]]:
+    """What the step finds wrong with the clips as a whole; if it fails, every clip has that problem."""
+    try:
+        return step.data_problems(clips)
+    except Exception as error:  # of a step of the user's
+        lines = error.problems if isinstance(error, InputError) else [message_of(error, file=step.file)]
+        return {clip.name: lines for clip in clips}
 
 
 def input_problems(sources: Mapping[str, Adapter], steps: Mapping[str, Step], clip: Clip) -> list[str]:

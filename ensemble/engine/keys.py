@@ -11,9 +11,7 @@ from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.ensemble.engine.store import key_of
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.steps.step import Step
-
-INPUTS = ("input", "inputs", "scores_from")  # settings of steps that name sources and steps
+from rvos_ensemble.ensemble.steps.step import NAMES, Step
 
 
 def keys_of(recipe: Recipe, clip: Clip, known: dict[int, str] | None = None) -> dict[str, str]:
@@ -44,6 +42,8 @@ def keys_of(recipe: Recipe, clip: Clip, known: dict[int, str] | None = None) -> 
         keys[name] = known[id(adapter)]
     for name, step in recipe.steps.items():
         own = [f for f in [step.fingerprint(clip)] if f]
+        named = _named_by_settings(step)
+        own += [keys[i] for i in step.inputs if i not in named]  # such as those of the jurors of a gate
         if step.propagator:
             propagator = recipe.propagators[step.propagator]
             own += [_identity(propagator), propagator.fingerprint(), clip.fingerprint]
@@ -62,11 +62,17 @@ def _class_of(component: Component) -> list[Any]:
     return [cls.__module__, cls.__qualname__, cls.version, code]
 
 
+def _named_by_settings(step: Step) -> set[str]:
+    """The inputs that `_settings_by_key` replaces by their keys."""
+    values = [getattr(step.settings, name, None) or () for name in NAMES]
+    return {name for value in values for name in ([value] if isinstance(value, str) else value)}
+
+
 def _settings_by_key(step: Step, keys: Mapping[str, str]) -> dict[str, Any]:
     """The settings with inputs named by their keys and without the propagator's name: the user chooses names freely."""
     settings = {}
     for name, value in vars(step.settings).items():
-        if name in INPUTS and value is not None:
+        if name in NAMES and value is not None:
             value = keys[value] if isinstance(value, str) else [keys[v] for v in value]
         if name != "with":
             settings[name] = _with_hashes(value)

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.setting import ANY_KEY
 from rvos_ensemble.adapters.core.settings import REQUIRED, Setting, choice, either, path, setting, table, text, whole
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.recipe.components import class_of
@@ -90,9 +91,10 @@ def _defaults(kind: str, name: str) -> Mapping[str, Any]:
 def _below(keys: Sequence[str], known: Mapping[str, Any]) -> Setting:
     """The setting at a place within a table; a key that the table does not describe accepts what a file may hold."""
     first, *rest = keys
-    if first not in known:
+    if first not in known and ANY_KEY not in known:
         return text()
-    here = setting(known[first])
+    here = setting(known.get(first, known.get(ANY_KEY)))
     if not rest:
         return here
-    return _below(rest, here.below) if rest[0] in here.below else Setting(REQUIRED, "a value", lambda v: True)
+    described = rest[0] in here.below or ANY_KEY in here.below
+    return _below(rest, here.below) if described else Setting(REQUIRED, "a value", lambda v: True)

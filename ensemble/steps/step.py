@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.component import Component, merge_settings
+from rvos_ensemble.adapters.core.instances import NOTES
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, text, texts
@@ -20,6 +21,7 @@ from rvos_ensemble.propagators.core.propagate import PropagationTask
 INPUT = text(what="the name of a source or step")
 INPUTS = texts(what="names of sources and steps")
 LISTS = ("inputs", "scores_from")  # settings that may be one name or several
+NAMES = ("input", *LISTS)  # settings that name sources and steps
 
 
 class Step(Component):
@@ -103,6 +105,21 @@ class Step(Component):
             changes["weights"] = [w for i, w in zip(self.inputs, self.settings.weights, strict=True) if i not in gone]
         return changes
 
+    def reading(self, instead: Mapping[str, str]) -> dict[str, Any]:
+        """The settings that change if other sources and steps are read instead of some.
+
+        Args:
+            instead: {name of a source or step: the one that replaces it}.
+        """
+        changes: dict[str, Any] = {}
+        for key in NAMES:
+            value = getattr(self.settings, key, None)
+            names = [value] if isinstance(value, str) else value or []
+            if any(name in instead for name in names):
+                replaced = [instead.get(name, name) for name in names]
+                changes[key] = replaced[0] if isinstance(value, str) else replaced
+        return changes
+
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """Computes the prediction of the clip from the predictions of the inputs."""
         raise NotImplementedError
@@ -118,6 +135,10 @@ class Step(Component):
     def problems(self, clip: Clip) -> list[str]:
         """Reasons why the step cannot process a clip, as far as they are known without masks."""
         return []
+
+    def data_problems(self, clips: Sequence[Clip]) -> dict[str, list[str]]:
+        """{clip: reasons why the step cannot process it} that concern all clips of a run, such as a count over them."""
+        return {}
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """The known properties of its masks before they are computed, derived from those of its inputs."""
@@ -193,7 +214,7 @@ class PropagatingStep(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Soft masks with scores, of the same kind and key frames as the input."""
         of = known[self.settings.input].all()
-        return Traits("prob", scores=True, key_frame=of.key_frame, objects=of.objects)
+        return Traits("prob", scores=True, key_frame=of.key_frame, objects=of.objects, presence=of.presence)
 
     def tasks(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[PropagationTask]:
         """One job per expression (or object) of the input, with its key frames."""
@@ -202,8 +223,10 @@ class PropagatingStep(Step):
         for name, masks in inputs[s.input].items():
             scorers = {source: inputs[source][name] for source in s.scores_from or [s.input]}
             key = choose(s.key_frame, masks, scorers, clip=clip.name, expression=name)
-            notes = {"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {})
-            tasks.append(PropagationTask(masks.with_(notes=notes), key.frames, s.empty_key, sentences.get(name, "")))
+            kept = {note: masks.notes[note] for note in NOTES if note in masks.notes}
+            notes = kept | {"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {})
+            sentence = sentences.get(masks.notes.get("expression", name), "")
+            tasks.append(PropagationTask(masks.with_(notes=notes), key.frames, s.empty_key, sentence))
         return tasks
 
     def results(self, inputs: Mapping[str, Prediction], propagated: Iterator[MaskSequence]) -> Prediction:
