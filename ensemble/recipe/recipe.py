@@ -97,12 +97,27 @@ class Recipe:
         weights = {n: str(getattr(p.settings, "weights", "")) for n, p in self.propagators.items()}
         return [n for n, w in weights.items() if re.fullmatch(r"\w+_nano", w)]
 
-    def needed(self) -> list[str]:
-        """The steps that contribute to the output, the output first."""
-        names = [n for n in [self.output] if n in self.steps]
+    def needed(self, of: str | None = None) -> list[str]:
+        """The steps that contribute to the output, or to another source or step, which comes first."""
+        names = [n for n in [of or self.output] if n in self.steps]
         for name in names:  # grows while it is read
             names += [i for i in self.steps[name].inputs if i in self.steps and i not in names]
         return names
+
+    def truth_steps(self, of: str | None = None) -> list[str]:
+        """The steps that read the ground truth, of those that contribute to the output or another source or step."""
+        return [name for name in self.needed(of) if self.steps[name].reads_truth]
+
+    def submission_problems(self) -> list[str]:
+        """Why the output cannot be submitted, although the recipe asks for it: the ground truth decides about it."""
+        if not self.config["submission"]:
+            return []
+        return [
+            f"output {self.output} depends on step {name}, {self.steps[name].describe()}: an upper bound, not a "
+            "prediction, so that it cannot be submitted. Choose another output, or set submission=false to compute it "
+            "for comparison"
+            for name in self.truth_steps()
+        ]
 
     @property
     def out(self) -> Path:
@@ -143,6 +158,7 @@ def load(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> R
     name, config, problems = read(arguments, values)
     try:
         recipe = Recipe.build(name, config)
+        problems += recipe.submission_problems()
     except InputError as e:
         problems += [p for p in e.problems if p not in problems]
     if problems:

@@ -94,8 +94,8 @@ class Select(Step):
         """Reports a missing ground truth, and expressions for which the file names no input."""
         if self.reads_truth and not any(clip.truth and clip.truth.read(e.id) for e in clip.expressions):
             return [
-                f"clip {clip.name!r} has no ground truth, which the rule `oracle` reads; use a split that has it, or "
-                f"leave the step out: steps.{self.name}=null"
+                "no ground truth, which the rule `oracle` reads; use a split that has it, or leave the step out: "
+                f"steps.{self.name}=null"
             ]
         if self._by_file and self.settings.otherwise is None:
             missing = [e.id for e in clip.expressions if self._named(clip, e.id) is None]

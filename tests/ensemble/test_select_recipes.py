@@ -1,0 +1,134 @@
+"""Recipes that choose a source for each expression, from files to results; an oracle is never submitted."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.tiny import FRAMES, MODELS, make_tiny, save
+from PIL import Image
+
+import run_ensemble
+
+RECIPE = """
+data: {{dataset: ref_youtube_vos, root: {root}, split: valid}}
+sources:
+  soc: {{adapter: files, path: {root}/predictions/soc}}
+  mutr: {{adapter: files, path: {root}/predictions/mutr}}
+  referformer: {{adapter: files, path: {root}/predictions/referformer}}
+steps:
+  medoid: {{op: select, inputs: [soc, mutr, referformer]}}
+  agreed: {{op: consensus, inputs: [soc, mutr, referformer], min_iou: 0.3, threshold: 2}}
+  bound: {{op: select, inputs: [medoid, agreed, soc], rule: oracle}}
+  united: {{op: union, inputs: [bound, soc]}}
+output: agreed
+report: false
+engine: {{workers: 1}}
+"""
+
+
+@pytest.fixture
+def choosing(tmp_path):
+    """Two clips of the tiny benchmark with steps that choose; MUTR is lost in clip b."""
+    tiny = make_tiny(tmp_path, ("a", "b"))
+    tiny.recipe.write_text(RECIPE.format(root=tiny.root))
+    for frame in FRAMES:
+        for expression in ("0", "1", "2"):
+            file = tiny.mask_file("mutr", "b", expression, frame)
+            save(np.roll(np.array(Image.open(file)), 30, axis=1), file)
+    return tiny
+
+
+def run(tiny, *arguments) -> int:
+    return run_ensemble.main([*tiny.arguments, *arguments])
+
+
+def notes(tiny, step) -> dict:
+    return {n: c["notes"][step] for n, c in json.loads((tiny.out / "manifest.json").read_text())["clips"].items()}
+
+
+def test_one_source_for_each_expression(choosing):
+    assert run(choosing, "output=medoid") == 0
+    chosen = notes(choosing, "medoid")
+    assert all(note["chosen"] != "mutr" and note["agreement"]["mutr"] < 0.2 for note in chosen["b"].values())
+    for clip in choosing.clips:
+        for expression, note in chosen[clip].items():
+            for frame in FRAMES:
+                file = choosing.mask_file(note["chosen"], clip, expression, frame)
+                result = choosing.out / "Annotations" / clip / expression / f"{frame}.png"
+                assert np.array_equal(np.array(Image.open(result)), np.array(Image.open(file)))
+    assert {tuple(n["voters"]) for n in notes(choosing, "agreed")["b"].values()} == {("soc", "referformer")}
+    assert {tuple(n["voters"]) for n in notes(choosing, "agreed")["a"].values()} == {MODELS}
+
+
+def test_nothing_that_an_oracle_chooses_from_is_better(choosing):
+    assert run(choosing) == 0
+    table = pd.read_csv(choosing.out / "metrics.csv").pivot(index=["clip", "expression"], columns="step", values="J&F")
+    assert np.array_equal(table["bound"], table[["medoid", "agreed", "soc"]].max(axis=1))
+
+
+@pytest.mark.parametrize("output", ["bound", "united"])
+def test_an_oracle_is_not_submitted(choosing, capsys, output):
+    assert run(choosing, f"output={output}") == 2
+    error = capsys.readouterr().err
+    for part in (f"output {output} depends on step bound", "ground truth", "submission=false"):
+        assert part in error
+    assert not choosing.out.exists() or not any(choosing.out.glob("Annotations/**/*.png"))
+    assert run_ensemble.main(["check", *choosing.arguments, f"output={output}"]) == 2
+
+
+def test_an_oracle_for_comparison_leaves_no_submission(choosing):
+    assert run(choosing) == 0 and (choosing.out / "submission.zip").exists()
+    assert run(choosing, "output=bound", "submission=false") == 0
+    assert not (choosing.out / "submission.zip").exists()
+
+
+def test_another_truth_is_another_oracle(choosing, capsys):
+    assert run(choosing) == 0
+    before = json.loads((choosing.out / "manifest.json").read_text())["clips"]["a"]["keys"]
+    for frame in FRAMES:
+        file = choosing.root / "valid" / "Annotations" / "a" / f"{frame}.png"
+        picture = Image.open(file)
+        changed = Image.fromarray(np.roll(np.array(picture), 1, axis=0), "P")
+        changed.putpalette(picture.getpalette())
+        save(changed, file)
+    assert run(choosing) == 0
+    after = json.loads((choosing.out / "manifest.json").read_text())["clips"]["a"]
+    assert {name for name in before if before[name] != after["keys"][name]} == {"bound", "united"}
+    assert {"bound", "united"} <= set(after["computed"]) and not {"medoid", "agreed"} & set(after["computed"])
+
+
+def test_no_truth_no_oracle(choosing, capsys):
+    shutil.rmtree(choosing.root / "valid" / "Annotations")
+    assert run(choosing) == 2
+    error = capsys.readouterr().err
+    assert "step bound: no ground truth" in error and "steps.bound=null" in error and error.count("ground truth") == 1
+    assert run(choosing, "steps.bound=null", "steps.united=null") == 0
+
+
+def test_a_file_of_choices_beside_the_recipe(choosing, capsys):
+    choosing.recipe.write_text(
+        choosing.recipe.read_text().replace(
+            "output: agreed",
+            "  chosen: {op: select, inputs: [soc, mutr], rule: best, by: file, file: c.csv}\noutput: chosen",
+        )
+    )
+    file = choosing.recipe.with_name("c.csv")
+    file.write_text("video,source\na,mutr\nb,soc\n")
+    assert run(choosing) == 0
+    assert {v: {n["chosen"] for n in of.values()} for v, of in notes(choosing, "chosen").items()} == {
+        "a": {"mutr"},
+        "b": {"soc"},
+    }
+    file.write_text("video,source\na,soc\nb,soc\n")
+    assert run(choosing) == 0
+    clips = json.loads((choosing.out / "manifest.json").read_text())["clips"]
+    assert {n: c["status"] for n, c in clips.items()} == {"a": "done", "b": "reused"}
+    capsys.readouterr()
+    file.write_text("video,source\na,soc\nb,referformer\n")
+    assert run(choosing) == 2
+    assert "chooses referformer, but the inputs are soc, mutr" in capsys.readouterr().err
+    file.write_text("video,source\na,soc\n")
+    assert run(choosing) == 1
+    assert "video 'b': no choice for expressions 0, 1, 2" in capsys.readouterr().err
