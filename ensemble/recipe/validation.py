@@ -97,5 +97,6 @@ def kind_problems(
     if output in steps and steps[output].gives_votes:
         problems.append(f"output {output} is a vote map, no masks: give steps.{output}.threshold")
     if kinds[output] != "expressions":
-        problems.append(f"output {output} gives masks of {kinds[output]}, expected expressions: `ground` them")
+        kind = kinds[output]
+        problems.append(f"output {output} gives masks of {kind}, expected expressions: `ground` or `unite` them")
     return problems

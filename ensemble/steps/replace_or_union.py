@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from rvos_ensemble.adapters.core.clip import Clip
+from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.core.settings import number
+from rvos_ensemble.adapters.core.settings import choice, number
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
@@ -24,11 +26,18 @@ class ReplaceOrUnion(Step):
         inputs: [original, propagated].
         ratio: a frame counts as lost if propagated area < ratio * original area.
         share: the union is used if more than this share of the frames with an original mask is lost.
+        area: `pixels` of the masks, on all frames with an original mask; or `box`, the area of their bounding boxes,
+            (bottom - top) * (right - left) between the outermost pixels, on the frames where both have such an area.
 
-    Source: ReferDINO-Plus (arXiv 2503.23509).
+    Source: ReferDINO-Plus (arXiv 2503.23509); `box` is the rule of its code, refine_from_refdino.py.
     """
 
-    defaults = {"inputs": INPUTS, "ratio": number(2 / 3, least=0, most=1e6), "share": number(0.5, least=0, most=1)}
+    defaults = {
+        "inputs": INPUTS,
+        "ratio": number(2 / 3, least=0, most=1e6),
+        "share": number(0.5, least=0, most=1),
+        "area": choice("pixels", "box"),
+    }
 
     @property
     def replacement(self) -> str:
@@ -61,8 +70,25 @@ class ReplaceOrUnion(Step):
         result = {}
         for e in clip.expressions:
             pair = [inputs[name][e.id] for name in self.inputs]
-            areas = [np.array([np.count_nonzero(m.mask(t)) for t in range(len(clip))]) for m in pair]
+            areas = self._areas(pair)
             united = fusion.prefers_union(*areas, self.settings.ratio, self.settings.share)
             chosen = unite(pair) if united else pair[1]
             result[e.id] = chosen.with_(notes={**chosen.notes, "united": united})
         return result
+
+    def _areas(self, pair: Sequence[MaskSequence]) -> np.ndarray:
+        """Areas of the masks of both sequences on the frames that are compared, int64 [2, frames]."""
+        box = self.settings.area == "box"
+        area = box_area if box else np.count_nonzero
+        areas = np.array([[area(m.mask(t)) for t in range(len(m))] for m in pair])
+        return areas[:, (areas > 0).all(axis=0)] if box else areas
+
+
+def box_area(mask: np.ndarray) -> int:
+    """The area between the outermost pixels of a mask; 0 for a mask of one row or column.
+
+    >>> box_area(np.eye(3, 4, dtype=bool)), box_area(np.ones((1, 4), bool)), box_area(np.zeros((2, 2), bool))
+    (4, 0, 0)
+    """
+    _, _, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return max(width - 1, 0) * max(height - 1, 0)

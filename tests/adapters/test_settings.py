@@ -150,6 +150,9 @@ CONFIG = {
         "candidates": {"op": "candidates", "inputs": ["o"]},
         "tracks": {"op": "propagate", "input": "candidates", "with": "flow", "key_frame": "given"},
         "tracklets": {"op": "tracklets", "input": "tracks", "scores_from": "candidates"},
+        "seeds": {"op": "seeds", "inputs": ["a", "b"]},
+        "instances": {"op": "propagate", "input": "seeds", "with": "flow", "key_frame": "given"},
+        "united": {"op": "unite", "input": "instances"},
     },
     "output": "vote",
 }

@@ -392,6 +392,7 @@ def test_vote_maps_are_not_masks():
         "replace_or_union": {"inputs": ["a", "maps"]},
         "propagate": {"input": "maps", "with": "f", "key_frame": "first"},
         "gated_average": {"inputs": ["maps", "a"], "key_frame": "first"},
+        "seeds": {"inputs": ["maps"], "key_frame": "first"},
     }.items():
         found = engine_clips.input_problems(a, {"maps": maps, "s": OPS[op]("s", **settings)}, clip_of(1))
         assert found == ["step s: input maps is a vote map, which has no masks: set steps.maps.threshold"], op
