@@ -211,9 +211,10 @@ def test_the_layer_that_answers_can_be_chosen(network, clip, text, answer):
 @torch.inference_mode()
 def test_half_precision_draws_the_same_masks(network, clip, text, answer):
     with torch.autocast("cpu", torch.bfloat16):
-        half = network.answer(network.encode(clip, 4), text, 4, query=answer.query)
+        half = network.answer(network.encode(clip[:3], 2), text, 2, query=answer.query)
+    full = network.answer(network.encode(clip[:3]), text, query=answer.query)
     assert half.logits.dtype == torch.float32 and half.logits.isfinite().all()
-    assert ((half.logits > 0) == (answer.logits > 0)).float().mean() > 0.97
+    assert ((half.logits > 0) == (full.logits > 0)).float().mean() > 0.97
 
 
 @torch.inference_mode()
