@@ -9,7 +9,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, either, listed, number, whole
-from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion import selection
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
@@ -53,7 +53,8 @@ class Consensus(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Binary masks with scores."""
-        return Traits("binary", scores=True, key_frame=False)
+        presence = any_presence(known[name] for name in self.inputs)
+        return Traits("binary", scores=True, key_frame=False, presence=presence)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The vote of each expression; the notes name the medoid, the inputs that voted, and their agreement."""

@@ -24,6 +24,9 @@ from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 from rvos_ensemble.propagators.core.mask_quality import confidences
 
 FROM_FILE, NO_TRUTH = "named by the file", "no ground truth: the first input"
+NO_SCORES = "has no scores: give a file of scores, or choose another rule"
+NO_PRESENCE = "states no presence: `gate` it, or choose `by: scores`"
+NO_PROBABILITIES = "has no probabilities, from which its confidence could be computed"
 
 
 class Select(Step):
@@ -113,16 +116,18 @@ class Select(Step):
         by_scores = (s.rule, s.by) == ("best", "scores") or (s.rule == "cascade" and _has(s.doubt, "score"))
         for name in dict.fromkeys(compared):
             each = [known[name].of(e.id) for e in clip.expressions]
-            if by_scores and any(traits.scores is False for traits in each):
-                problems.append(f"input {name} has no scores: give a file of scores, or choose another rule")
+            if by_scores and any(t.scores is False for t in each):
+                problems.append(f"input {name} {NO_SCORES}")
+            if (s.rule, s.by) == ("best", "presence") and any(t.presence is False for t in each):
+                problems.append(f"input {name} {NO_PRESENCE}")
             if (s.rule, s.by) == ("best", "confidence") and any(t.kind == "binary" for t in each):
-                problems.append(f"input {name} has no probabilities, from which its confidence could be computed")
+                problems.append(f"input {name} {NO_PROBABILITIES}")
         return problems
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """The properties that all inputs have in common."""
         every = [known[name].all() for name in self.inputs]
-        common = {key: {getattr(t, key) for t in every} for key in ("kind", "scores", "key_frame")}
+        common = {key: {getattr(t, key) for t in every} for key in ("kind", "scores", "key_frame", "presence")}
         return Traits(**{key: next(iter(v)) if len(v) == 1 else None for key, v in common.items()})
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
@@ -221,13 +226,13 @@ def _value(by: str, sequence: MaskSequence, where: str) -> float:
     """
     if by == "presence":
         if sequence.presence is None:
-            raise InputError(f"{where} states no presence: `gate` it, or choose `by: scores`")
+            raise InputError(f"{where} {NO_PRESENCE}")
         return sequence.presence
     if by == "scores":
         if sequence.scores is None:
-            raise InputError(f"{where} has no scores: give a file of scores, or choose another rule")
+            raise InputError(f"{where} {NO_SCORES}")
         return float(sequence.scores.mean(dtype=np.float64))
     if sequence.kind != "prob":
-        raise InputError(f"{where} has no probabilities, from which its confidence could be computed")
+        raise InputError(f"{where} {NO_PROBABILITIES}")
     shown = [value for value in confidences(sequence, "mask") if value > 0]
     return float(np.mean(shown)) if shown else 0.0

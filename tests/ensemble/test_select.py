@@ -133,12 +133,18 @@ def test_problems_of_the_inputs_are_known_before_the_run():
     confident = OPS["select"]("s", inputs=["a", "b"], rule="best", by="confidence")
     (line,) = confident.input_problems(clip_of(), known)
     assert "input a has no probabilities" in line
+    present = OPS["select"]("s", inputs=["a", "b"], rule="best", by="presence")
+    (line,) = present.input_problems(clip_of(), {"a": Traits(presence=False), "b": Traits()})
+    assert "input a states no presence" in line
 
 
 def test_traits_are_those_that_all_inputs_share():
-    known = {"a": Traits("binary", scores=True), "b": Traits("binary", scores=False), "c": Traits("binary", True)}
+    known = {"a": Traits("binary", True, presence=True), "b": Traits("binary", False, presence=True)}
+    known["c"] = Traits("binary", True)
     assert OPS["select"]("s", inputs=NAMES).traits(known) == Traits("binary")
+    assert OPS["select"]("s", inputs=["a", "b"]).traits(known) == Traits("binary", presence=True)
     assert OPS["select"]("s", inputs=["a", "c"]).traits(known) == Traits("binary", scores=True)
+    assert OPS["consensus"]("s", inputs=["a", "c"]).traits(known) == Traits("binary", True, False, presence=True)
 
 
 # ------------------------------------------------------------------------------------------------------------ a file
