@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.csv_text import parse_csv
@@ -88,6 +90,19 @@ def test_a_file_of_many_mistakes_gives_a_short_message(tmp_path):
     with pytest.raises(InputError) as error:
         read_choices(str(file))
     assert len(error.value.problems) == SHOWN + 1 and f"and {1000 - SHOWN} more" in error.value.problems[-1]
+
+
+@settings(max_examples=200)
+@given(st.sampled_from([b"", b"{", b'{"v": ', b"video,source\n", b"video;expression;source\n"]), st.binary(max_size=60))
+def test_any_bytes_are_choices_or_an_input_error(tmp_path_factory, start, rest):
+    file = tmp_path_factory.getbasetemp() / "any_choices"
+    file.write_bytes(start + rest)
+    try:
+        choices = read_choices(str(file))
+    except InputError as error:
+        assert all(str(file) in problem for problem in error.problems)
+    else:
+        assert all(name and isinstance(name, str) for name in choices.names())
 
 
 def test_a_folder_or_nothing_is_no_file(tmp_path):
