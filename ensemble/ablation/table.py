@@ -24,8 +24,8 @@ def text(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
     """The table for the terminal, in percent."""
     width = max(len(r.variant.label) for r in rows)
     steps = max(len(r.variant.step) for r in rows)
-    measures = f"{' '.join(MEASURES)}  " if rows[0].existence else ""
-    lines = [title, f"{'':{width}}  {'step':{steps}}     J     F   J&F  {measures}  diff  95 % interval"]
+    measures = "".join(f" {m}" for m in MEASURES) if rows[0].existence else ""
+    lines = [title, f"{'':{width}}  {'step':{steps}}     J     F   J&F{measures}    diff  95 % interval"]
     for r in rows:
         line = f"{r.variant.label:{width}}  {r.variant.step:{steps}} "
         if not r.expressions:

@@ -18,9 +18,9 @@ from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.datasets.meta import natural
 from rvos_ensemble.adapters.files.storage import Folder, Zip
+from rvos_ensemble.ensemble.report.table import ANSWERS, COLUMNS
 
 Value = TypeVar("Value")
-COLUMNS = ("clip", "expression", "text", "step", "J", "F", "J&F")  # of metrics.csv
 
 
 class LazyMapping(Mapping[str, Value]):
@@ -91,20 +91,28 @@ class RunResult:
     def scores(self) -> pd.DataFrame:
         """One row per clip, expression and step: clip, expression, text, step, J, F, J&F in 0..1.
 
-        Empty where the data set has no ground truth.
+        If any expression refers to nothing, also `no_target`, and `empty`: whether all predicted masks are; NA where
+        the ground truth does not state it. Empty where the data set has no ground truth.
         """
         file = self.out / "metrics.csv"
         if not file.is_file():
             return pd.DataFrame(columns=[*COLUMNS])
         table = pd.read_csv(file, dtype=str, keep_default_na=False)  # numbers parsed here: to the last bit
-        return table.astype({"J": float, "F": float, "J&F": float})
+        table = table.astype({"J": float, "F": float, "J&F": float})
+        answers = [name for name in ANSWERS if name in table]
+        table[answers] = table[answers].replace({"True": True, "False": False, "": pd.NA}).astype("boolean")
+        return table
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """J, F and J&F of every source and step, the means over expressions; the index is the step."""
+        """J, F and J&F of every source and step, the means over expressions; the index is the step.
+
+        If any expression refers to nothing, also N-acc, T-acc and Final.
+        """
         file = self.out / "metrics.json"
         steps = json.loads(file.read_bytes())["steps"] if file.is_file() else {}
-        table = pd.DataFrame.from_dict(steps, orient="index", columns=["J", "F", "J&F"], dtype=float)
+        columns = list(next(iter(steps.values()), ["J", "F", "J&F"]))
+        table = pd.DataFrame.from_dict(steps, orient="index", columns=columns, dtype=float)
         return table.rename_axis("step")
 
     @property

@@ -16,6 +16,9 @@ from rvos_ensemble.ensemble.metrics import scores as metrics
 FrameScores: TypeAlias = dict[str, dict[str, metrics.Scores]]
 """{source or step: {expression: J and F of every frame}}."""
 
+Answers: TypeAlias = dict[str, dict[str, dict[str, bool]]]
+"""{source or step: {expression: {"no_target": it refers to nothing, "empty": all predicted masks are empty}}}."""
+
 
 def score(clip: Clip, results: Mapping[str, Prediction]) -> FrameScores:
     """J and F of every source and step, for every expression that has ground truth."""
@@ -30,9 +33,26 @@ def score(clip: Clip, results: Mapping[str, Prediction]) -> FrameScores:
     return scores
 
 
-def means_of(scores: FrameScores) -> dict[str, dict[str, dict[str, float]]]:
-    """Means over frames, {source or step: {expression: {"J": mean, "F": mean}}}."""
-    return {n: {e: {"J": s.mean().J, "F": s.mean().F} for e, s in each.items()} for n, each in scores.items()}
+def answers_of(clip: Clip, results: Mapping[str, Prediction]) -> Answers:
+    """What every source and step answers to the question whether an expression refers to anything.
+
+    Only expressions whose ground truth states it are included; the masks of others are not read.
+    """
+    truths = {e.id: clip.truth.read(e.id) for e in clip.expressions} if clip.truth else {}
+    known = {e: truth.presence == 0 for e, truth in truths.items() if truth and truth.presence is not None}
+    return {
+        n: {e: {"no_target": known[e], "empty": p[e].is_empty()} for e in known if p[e].kind != "votes"}
+        for n, p in results.items()
+    }
+
+
+def means_of(scores: FrameScores, answers: Answers | None = None) -> dict[str, dict[str, dict[str, float | bool]]]:
+    """Means over frames, {source or step: {expression: {"J": mean, "F": mean}}}, together with `answers_of`."""
+    answers = answers or {}
+    return {
+        n: {e: {"J": s.mean().J, "F": s.mean().F, **answers.get(n, {}).get(e, {})} for e, s in each.items()}
+        for n, each in scores.items()
+    }
 
 
 def pack_scores(scores: FrameScores, frames: int) -> bytes:

@@ -38,7 +38,8 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
 
     Its JSON contains `size` [h, w] of a reduced frame, `times` and `names` of the selected frames, `columns` and
     `frames` (all reduced frames in one WebP image, row by row), `rows` {expression: {source or step: index of its mask
-    sequence}}, `truth` {expression: index of its mask sequence}, and `runs`: deflated uint16, first the number of runs
+    sequence}}, `truth` {expression: index of its mask sequence}, `empty` {expression: sources and steps whose masks are
+    empty in all frames}, and `runs`: deflated uint16, first the number of runs
     of each frame of each mask sequence, then the runs of all frames, each starting with background.
 
     Args:
@@ -58,6 +59,10 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
     kept: list[MaskSequence] = []  # keeps the masks alive, so that no id is reused
     runs: list[list[np.ndarray]] = []
 
+    def is_empty(sequence: MaskSequence) -> bool:
+        """Whether the full masks are empty; they are read again only if the reduced ones are."""
+        return all(len(r) == 1 for r in runs[index(sequence)]) and sequence.is_empty()
+
     def index(sequence: MaskSequence) -> int:
         if id(sequence.masks) not in indices:
             indices[id(sequence.masks)] = len(runs)
@@ -75,6 +80,7 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
         "frames": _text(_sheet([shrink(clip.read(t), size) for t in times], columns)),
         "rows": {e.id: {name: index(p[e.id]) for name, p in results.items()} for e in clip.expressions},
         "truth": {e: index(s) for e, s in truths.items() if s is not None},
+        "empty": {e.id: [name for name, p in results.items() if is_empty(p[e.id])] for e in clip.expressions},
     }
     flat = [r for sequence in runs for r in sequence]
     numbers = np.concatenate([[len(r) for r in flat], *flat]).astype("<u2")

@@ -19,13 +19,13 @@ from rvos_ensemble.ensemble.engine.graph import Failure, Graph, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
 from rvos_ensemble.ensemble.engine.results import Draft, Place
 from rvos_ensemble.ensemble.engine.store import Store
-from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, means_of, pack_scores, score
+from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, answers_of, means_of, pack_scores, score
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import clip_data, overlays
 from rvos_ensemble.ensemble.report.annotations import digest_of_tree, write_tree
 from rvos_ensemble.ensemble.report.record import ClipRecord, pack_record, read_record, unpack_record
 
-FORMAT = b"2"  # of all files except masks; increase it if one changes, so that older files are recomputed
+FORMAT = b"3"  # of all files except masks; increase it if one changes, so that older files are recomputed
 
 
 def run_clip(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
@@ -103,7 +103,7 @@ def _run(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
     results = {n: p for n, p in results.items() if not isinstance(p, Objects)}  # those to score and show
     started = time.perf_counter()
     scores = score(clip, results)
-    record.scores = means_of(scores)
+    record.scores = means_of(scores, answers_of(clip, results))
     record.seconds["score"] = time.perf_counter() - started
     started = time.perf_counter()
     with Draft(pending, clip.name) as draft:

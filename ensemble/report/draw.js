@@ -39,7 +39,7 @@ function ticks(low, high, count = 5) {
 }
 
 /* Draws curves over x and returns a function that moves the vertical line to an x. `series` is {name: values}; the
-   names J, F and JF have colours. `marks` are the x of key frames, `whiskers` are [x, low, high]. A click on the chart
+   names J, F, JF, N, T and Final have colours. `marks` are the x of key frames, `whiskers` are [x, low, high]. A click on the chart
    calls `pick` with the index of the nearest x. */
 function curves(host, { x, series, label, range = null, marks = [], whiskers = [], dots = false, xTicks = null, pick = null }) {
   const width = Math.max(280, host.clientWidth || 600), height = 190, left = 34, right = 10, top = 8, bottom = 22;
@@ -74,7 +74,7 @@ function curves(host, { x, series, label, range = null, marks = [], whiskers = [
       const at = ((event.clientX - box.left) / box.width) * width;
       pick(x.reduce((best, v, i) => (Math.abs(toX(v) - at) < Math.abs(toX(x[best]) - at) ? i : best), 0));
     });
-  const titles = { J: "J", F: "F", JF: "J&F" };
+  const titles = { JF: "J&F", N: "N-acc", T: "T-acc" };
   const names = Object.keys(series).map((n) => el("span", {}, el("i", { class: n }), titles[n] || n));
   host.replaceChildren(picture, el("div", { class: "names" }, ...names));
   return (v) => {

@@ -16,7 +16,9 @@ function showFacts() {
   const inPage = document.querySelectorAll("script.pictures").length;
   const parts = [`${data.clips.length} clips, ${data.expressions.length} expressions`];
   if (data.output) parts.push(`output ${data.output}`);
-  if (scored) parts.push("scores in percent; gains over the best source");
+  if (scored) parts.push(`scores in percent; gains${data.measures.at(-1) === "J&F" ? "" : ` in ${data.measures.at(-1)}`} over the best source`);
+  const nothing = data.expressions.filter((e) => e.nothing).length;
+  if (nothing) parts.push(`${nothing} expressions refer to nothing`);
   if (data.expressions.length && !scored) parts.push("no ground truth, so no scores");
   if (inPage < data.clips.length)
     parts.push(`images of ${inPage} clips are embedded in this page, the others are in the folder report/`);
@@ -26,16 +28,17 @@ function showFacts() {
 function showSteps() {
   const section = document.getElementById("steps");
   section.hidden = !data.steps.length;
-  const best = Math.max(...data.steps.filter((s) => s.source && s.means).map((s) => s.means[2]));
-  const head = ["step", ...(scored ? ["J", "F", "J&F", "gain", ""] : []), "description"];
+  const score = (s) => s.means?.at(-1) ?? NaN;
+  const best = Math.max(...data.steps.filter((s) => s.source && s.means).map(score));
+  const head = ["step", ...(scored ? [...data.measures, "gain", ""] : []), "description"];
   const table = section.querySelector("table");
-  table.append(el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: h in { J: 1, F: 1, "J&F": 1 } ? "n" : null }, h)))));
+  table.append(el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: data.measures.includes(h) ? "n" : null }, h)))));
   table.append(el("tbody", {}, ...data.steps.map((s) => {
-    const output = s.name === data.output, gain = s.source || !s.means ? NaN : s.means[2] - best;
-    const scores = s.means?.map((v) => el("td", { class: "n" }, percent(v))) || (scored ? [el("td", { colspan: 3 })] : []);
+    const output = s.name === data.output, gain = s.source ? NaN : score(s) - best;
+    const scores = s.means?.map((v) => el("td", { class: "n" }, percent(v))) || (scored ? [el("td", { colspan: data.measures.length })] : []);
     if (scored) scores.push(
       el("td", {}, Number.isFinite(gain) ? el("span", { class: direction(gain) }, signed(gain)) : ""),
-      el("td", { "aria-hidden": "true" }, s.means ? el("span", { class: "bar" }, el("i", { style: `width:${100 * s.means[2]}%` })) : ""));
+      el("td", { "aria-hidden": "true" }, s.means ? el("span", { class: "bar" }, el("i", { style: `width:${100 * score(s)}%` })) : ""));
     return el("tr", { class: output ? "output" : null }, el("th", { scope: "row" }, s.name), ...scores,
       el("td", { class: "what" }, s.what + (output ? " ← output" : "")));
   })));
@@ -54,30 +57,39 @@ function ablationCard(name, rows) {
   const settings = rows.filter((r) => r.values); // the others are the unchanged recipe
   const parameter = settings.length ? only("parameters", settings) : null, step = only("step", rows);
   const card = el("div", {}, el("h3", {}, [name, parameter, step && `scores of ${step}`].filter(Boolean).join(", ")));
+  const final = rows.some((r) => Number.isFinite(r.Final)), measure = final ? "Final" : "J&F";
+  const gainOf = (r) => (final ? [r.final_delta, r.final_low, r.final_high] : [r.delta, r.low, r.high]);
   const swept = settings.filter((r) => r.J !== null).sort((a, b) => a.values - b.values);
   if (parameter && swept.length > 1 && swept.every((r) => Number.isFinite(Number(r.values)))) {
     const chart = el("div"), x = swept.map((r) => Number(r.values)), of = (key) => swept.map((r) => 100 * r[key]);
-    const zero = (r) => r["J&F"] - r.delta; // intervals are those of the difference from the unchanged recipe
-    const whiskers = swept.flatMap((r, i) => (r.low === null ? [] : [[x[i], 100 * (zero(r) + r.low), 100 * (zero(r) + r.high)]]));
+    const whiskers = swept.flatMap((r, i) => { // intervals are those of the difference from the unchanged recipe
+      const [delta, low, high] = gainOf(r), zero = r[measure] - delta;
+      return Number.isFinite(low) ? [[x[i], 100 * (zero + low), 100 * (zero + high)]] : [];
+    });
+    const series = final ? { N: of("N-acc"), T: of("T-acc"), JF: of("J&F"), Final: of("Final") } : { J: of("J"), F: of("F"), JF: of("J&F") };
     card.append(chart);
     requestAnimationFrame(() => curves(chart, { // once the element has its width
-      x, xTicks: x.length <= 12 ? x : null, dots: true, whiskers, series: { J: of("J"), F: of("F"), JF: of("J&F") },
-      label: `J, F and J&F against ${parameter}; the table has the same values`,
+      x, xTicks: x.length <= 12 ? x : null, dots: true, whiskers, series,
+      label: `${final ? "N-acc, T-acc, J&F and Final" : "J, F and J&F"} against ${parameter}; the table has the same values`,
     }));
   }
-  const most = Math.max(...rows.flatMap((r) => [r.delta, r.low, r.high]).filter(Number.isFinite).map(Math.abs));
-  const best = Math.max(...rows.map((r) => r["J&F"]).filter(Number.isFinite));
-  const head = ["", ...(step ? [] : ["step"]), "", "J", "F", "J&F", "difference"];
-  const line = (r) => el("tr", { class: r["J&F"] === best ? "output" : null }, el("th", { scope: "row" }, r.label ?? ""),
-    step ? null : el("td", {}, r.step),
-    el("td", {}, Number.isFinite(r.delta) ? differenceBar(r.delta, r.low, r.high, most) : ""),
-    ...["J", "F", "J&F"].map((k) => el("td", { class: "n" }, percent(r[k]))),
-    el("td", { class: "n" }, el("span", { class: direction(r.delta) }, signed(r.delta)),
-      Number.isFinite(r.low) ? ` [${signed(r.low)}, ${signed(r.high)}]` : ""));
+  const most = Math.max(...rows.flatMap(gainOf).filter(Number.isFinite).map(Math.abs));
+  const best = Math.max(...rows.map((r) => r[measure]).filter(Number.isFinite));
+  const measures = ["J", "F", "J&F", ...(final ? ["N-acc", "T-acc", "Final"] : [])];
+  const head = ["", ...(step ? [] : ["step"]), "", ...measures, "difference"];
+  const line = (r) => {
+    const [delta, low, high] = gainOf(r);
+    return el("tr", { class: r[measure] === best ? "output" : null }, el("th", { scope: "row" }, r.label ?? ""),
+      step ? null : el("td", {}, r.step),
+      el("td", {}, Number.isFinite(delta) ? differenceBar(delta, low, high, most) : ""),
+      ...measures.map((k) => el("td", { class: "n" }, percent(r[k]))),
+      el("td", { class: "n" }, el("span", { class: direction(delta) }, signed(delta)),
+        Number.isFinite(low) ? ` [${signed(low)}, ${signed(high)}]` : ""));
+  };
   card.append(el("div", { class: "wide tall" }, el("table", {},
     el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: h && h !== "step" ? "n" : null }, h)))),
     el("tbody", {}, ...rows.map(line)))), el("p", { class: "hint" },
-    "Differences in J&F from the unchanged recipe, with 95 % intervals if available. The highest J&F is bold."));
+    `Differences in ${measure} from the unchanged recipe, with 95 % intervals if available. The highest ${measure} is bold.`));
   return card;
 }
 
@@ -104,13 +116,14 @@ const table = {
       const values = this.shown.map(([, , value]) => value(e));
       const cells = this.shown.map(([, number], i) => {
         if (i === 0)
-          return el("td", { class: "text" }, el("button", { type: "button" }, e.text || "(empty expression)"));
+          return el("td", { class: "text" }, el("button", { type: "button" }, e.text || "(empty expression)"),
+            e.nothing ? el("small", {}, " refers to nothing") : null);
         const text = !number ? values[i] : i === 3 ? signed(values[i]) : percent(values[i]);
         return el("td", { class: number ? `n ${i === 3 ? direction(values[i]) : ""}` : null }, text);
       });
       const row = el("tr", {}, ...cells);
       row.addEventListener("click", () => open(e, true));
-      return { e, values, row, words: `${e.text} ${data.clips[e.clip][0]}`.toLowerCase() };
+      return { e, values, row, words: `${e.text} ${data.clips[e.clip][0]}${e.nothing ? " refers to nothing" : ""}`.toLowerCase() };
     });
     this.body.replaceChildren(...this.rows.map((r) => r.row));
     if (this.sort.column !== null) this.arrange();
@@ -200,7 +213,7 @@ function start() {
   showSteps();
   showAblations();
   const compared = data.steps.filter((s) => s.means);
-  const sources = compared.filter((s) => s.source).sort((a, b) => b.means[2] - a.means[2]);
+  const sources = compared.filter((s) => s.source).sort((a, b) => b.means.at(-1) - a.means.at(-1));
   for (const select of [table.of, table.against]) select.append(...compared.map((s) => el("option", {}, s.name)));
   table.of.value = data.output;
   if (sources.length) table.against.value = sources[0].name;

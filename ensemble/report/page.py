@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,7 +61,8 @@ def refresh(out: Path) -> None:
     """
     file = out / "report.html"
     if not file.is_file():
-        data = {"title": f"Ablations in {out.name}", "output": "", "steps": [], "clips": [], "expressions": []}
+        data = {"title": f"Ablations in {out.name}", "output": ""}
+        data |= {"measures": [], "steps": [], "clips": [], "expressions": []}
         return atomic_write(file, assemble(out, data, {}))
     pattern = r'(<script type="application/json" id="ablations-data">).*?(</script>)'
     rows = _ablations(out)
@@ -105,7 +107,8 @@ def page_data(
 ) -> dict[str, Any]:
     """All data of the page except images; the comments explain the keys."""
     names = [*recipe.sources, *recipe.steps]
-    means = {} if frame.empty else {r.step: [r.J, r.F, r.JF] for r in summary(recipe, frame).itertuples()}
+    steps = pd.DataFrame() if frame.empty else summary(recipe, frame).set_index("step")
+    means = {name: [None if math.isnan(v) else v for v in row] for name, *row in steps.itertuples()}
     expressions = []
     for number, (clip, record) in enumerate(zip(clips, records, strict=True)):
         scores = read_scores(places[clip.name].path(clip.name, "scores.npz"))
@@ -119,11 +122,13 @@ def page_data(
                     "F": [_rounded(scores, n, e.id, "F") for n in names],
                     "curves": _curves(scores, names, e.id, len(clip)),  # uint16 [source or step, J and F, T], base64
                     "notes": {str(i): n for i, name in enumerate(names) if (n := _notes(record, name, e.id))},
+                    "nothing": any(s.get(e.id, {}).get("no_target", False) for s in record.scores.values()),
                 }
             )
     return {
         "title": f"{recipe.name} on {recipe.config['data']['dataset']}",
         "output": recipe.output,
+        "measures": [*steps.columns],  # of the means of each step; steps are compared by the last one
         "steps": [_step(recipe, name, means.get(name)) for name in names],
         "clips": [[c.name, len(c)] for c in clips],
         "expressions": expressions,
@@ -141,8 +146,8 @@ def most_informative_first(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(c for pair in zip(clips, reversed(clips), strict=True) for c in pair))
 
 
-def _step(recipe: Recipe, name: str, means: list[float] | None) -> dict[str, Any]:
-    """A source or step: its name, description, whether it is a source, and mean J, F and J&F."""
+def _step(recipe: Recipe, name: str, means: list[float | None] | None) -> dict[str, Any]:
+    """A source or step: its name, description, whether it is a source, and its mean of each measure."""
     row = {"name": name, "what": describe(recipe, name), "source": name in recipe.sources, "means": means}
     step = recipe.steps.get(name)
     if step is not None and step.counts_votes:  # the page counts the votes of its inputs

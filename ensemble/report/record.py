@@ -24,7 +24,8 @@ class ClipRecord:
         truth: fingerprint of the ground truth used for scoring.
         pictures: digest of the PNGs.
         files: {part of the results: digest} of the other files of the clip, see `side_files`.
-        scores: {source or step: {expression: {"J": mean, "F": mean}}}; for scores per frame see `frame_scores`.
+        scores: {source or step: {expression: {"J": mean, "F": mean}}}; for scores per frame see `frame_scores`. Where
+            the ground truth states whether the expression refers to anything, also "no_target" and "empty", the answer.
         notes: {source or step: {expression: notes}}: key frames, groups, propagator, origin of the scores.
         seconds: {step: seconds}, including "read", "write" and "score".
         computed: steps that were computed rather than loaded from the store.

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.io.disk import atomic_write
+from rvos_ensemble.ensemble.metrics.existence import MEASURES, Existence, ExpressionScore, existence
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report.record import ClipRecord
+
+COLUMNS = ("clip", "expression", "text", "step", "J", "F", "J&F")  # of metrics.csv
+ANSWERS = ("no_target", "empty")  # further ones, where expressions refer to nothing
 
 
 def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:
     """Writes metrics.csv (a row per clip, expression and step) and metrics.json if there is ground truth.
+
+    Where expressions refer to nothing, metrics.csv has the columns `no_target` and `empty`, and metrics.json and the
+    table have N-acc, T-acc and Final of every source and step.
 
     Args:
         recipe: the recipe of the run.
@@ -24,7 +33,7 @@ def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: 
         records: their records, in the same order.
 
     Returns:
-        The table to print: J, F and J&F of every source and step, in percent.
+        The table to print: the scores of every source and step, in percent.
     """
     frame = scores_frame(clips, records)
     if frame.empty:
@@ -39,7 +48,7 @@ def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: 
                 "output": recipe.output,
                 "clips": int(frame["clip"].nunique()),
                 "expressions": int(frame.groupby(["clip", "expression"]).ngroups),
-                "steps": {r.step: {"J": r.J, "F": r.F, "J&F": r.JF} for r in steps.itertuples()},
+                "steps": {row["step"]: {k: v for k, v in row.items() if k != "step"} for row in _plain(steps)},
             },
             indent=1,
         ),
@@ -48,7 +57,11 @@ def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: 
 
 
 def scores_frame(clips: Sequence[Clip], records: Sequence[ClipRecord]) -> pd.DataFrame:
-    """All scores, one row per clip, expression and step: clip, expression, text, step, J, F, J&F in 0..1."""
+    """All scores, one row per clip, expression and step: clip, expression, text, step, J, F, J&F in 0..1.
+
+    If any expression refers to nothing, also `no_target`, and `empty`: whether all predicted masks are. They are
+    missing where the ground truth does not state it.
+    """
     texts = {(c.name, e.id): e.text for c in clips for e in c.expressions}
     rows = [
         {"clip": r.clip, "expression": e, "text": texts[r.clip, e], "step": step, **s, "J&F": (s["J"] + s["F"]) / 2}
@@ -56,14 +69,35 @@ def scores_frame(clips: Sequence[Clip], records: Sequence[ClipRecord]) -> pd.Dat
         for step, of_step in r.scores.items()
         for e, s in of_step.items()
     ]
-    return pd.DataFrame(rows, columns=["clip", "expression", "text", "step", "J", "F", "J&F"])
+    answers = ANSWERS if any(row.get("no_target") for row in rows) else ()
+    return pd.DataFrame(rows, columns=[*COLUMNS, *answers])
 
 
 def summary(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean J, F and J&F over expressions of every source and step, as in Ref-YouTube-VOS."""
+    """Mean J, F and J&F over expressions of every source and step, as in Ref-YouTube-VOS.
+
+    With expressions that refer to nothing, also N-acc, T-acc and Final, as in MeViSv2.
+    """
     order = [n for n in [*recipe.sources, *recipe.steps] if n in set(frame.step)]
     means = frame.groupby("step")[["J", "F"]].mean().loc[order].reset_index()
-    return means.assign(JF=(means.J + means.F) / 2)
+    means["J&F"] = (means.J + means.F) / 2
+    if "no_target" not in frame:
+        return means
+    of_steps = {name: of[["J", "F", *ANSWERS]].itertuples(index=False) for name, of in frame.groupby("step")}
+    measures = [_existence(of_steps[row.step], row[-1]) for row in means.itertuples(index=False)]
+    return means.join(pd.DataFrame(measures, columns=[*MEASURES]))
+
+
+def _existence(rows: Iterable[Sequence], jf: float) -> Existence:
+    """N-acc, T-acc and Final of the rows (J, F, no_target, empty) of a source or step."""
+    scores = (ExpressionScore(*(None if pd.isna(value) else value for value in row)) for row in rows)
+    return existence(scores, jf) or Existence(math.nan, math.nan, math.nan)
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table for JSON, which has no NaN."""
+    rows = frame.to_dict("records")
+    return [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
 
 
 def describe(recipe: Recipe, name: str) -> str:
@@ -81,14 +115,14 @@ def table_text(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> str:
     """The table for the terminal."""
     width = max(len(n) for n in steps.step)
     expressions = frame.groupby(["clip", "expression"]).ngroups
+    measures = [m for m in steps.columns if m in MEASURES]
     lines = [
         f"\n{recipe.name} on {recipe.config['data']['dataset']}:"
         f" {frame['clip'].nunique()} clips, {expressions} expressions (percent, mean over expressions)",
-        f"{'':{width}}     J     F   J&F",
+        " ".join([f"{'':{width}}", *(f"{m:>5}" for m in ["J", "F", "J&F", *measures])]),
     ]
-    for r in steps.itertuples():
-        mark = "  <- output" if r.step == recipe.output else ""
-        lines.append(
-            f"{r.step:{width}} {100 * r.J:5.1f} {100 * r.F:5.1f} {100 * r.JF:5.1f}  {describe(recipe, r.step)}{mark}"
-        )
+    for step, *scores in steps.itertuples(index=False):
+        mark = "  <- output" if step == recipe.output else ""
+        numbers = " ".join(f"{100 * score:5.1f}" for score in scores)
+        lines.append(f"{step:{width}} {numbers}  {describe(recipe, step)}{mark}")
     return "\n".join(lines)

@@ -35,7 +35,8 @@ class Viewer {
     const [clip, frames] = this.data.clips[expression.clip];
     this.host.hidden = false;
     this.title.textContent = expression.text || "(empty expression)";
-    this.about.textContent = `clip ${clip}, expression ${expression.id}, ${frames} frames`;
+    this.about.textContent = `clip ${clip}, expression ${expression.id}, ${frames} frames` +
+      (expression.nothing ? "; the expression refers to nothing: empty masks are the right answer" : "");
     this.message.textContent = "";
     this.pictures = null;
     this.times = Array.from({ length: frames }, (_, t) => t);
@@ -86,9 +87,12 @@ class Viewer {
       row.mask = row.truth ? truth : row.name && pictures.rows[expression.id][row.name];
       row.canvas = el("canvas", { width: pictures.width, height: pictures.height });
       const scores = row.name && scoreText(expression, row.index);
+      const empty = row.truth ? expression.nothing : pictures.empty[expression.id]?.includes(row.name);
       row.panel = el("button", { type: "button", class: "panel", "aria-pressed": "false", onclick: () => this.choose(row) },
         row.canvas, el("b", {}, row.label), scores ? ` ${scores}` : null,
-        row.votes ? el("small", {}, ` ${row.votes}`) : null);
+        row.votes ? el("small", {}, ` ${row.votes}`) : null,
+        empty ? el("small", { class: row.truth || truth === undefined ? null : expression.nothing ? "up" : "down" },
+          row.truth ? " refers to nothing" : " empty in all frames") : null);
       this.panels.append(row.panel);
     }
   }

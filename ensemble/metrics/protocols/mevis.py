@@ -1,4 +1,4 @@
-"""MeViS: expressions of motion, which may refer to several objects."""
+"""MeViS and MeViSv2: expressions of motion, which may refer to several objects or, in MeViSv2, to none."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.settings import choice
 from rvos_ensemble.adapters.datasets import mevis
 from rvos_ensemble.adapters.files.coco_rle import decode
 from rvos_ensemble.ensemble.fusion.bits import pack
+from rvos_ensemble.ensemble.metrics.existence import ExpressionScore, existence
 from rvos_ensemble.ensemble.metrics.protocols.shared import expressions
 from rvos_ensemble.ensemble.metrics.protocols.shared.expressions import Key, ScoredVideo, TruthReader
 from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
@@ -20,24 +23,33 @@ from rvos_ensemble.ensemble.metrics.scores import PIXELS_AT_A_TIME
 
 
 class MevisProtocol(Protocol):
-    """MeViS: J and F per expression against the union of its objects, mean over expressions.
+    """MeViS and MeViSv2: J and F per expression against the union of its objects; N-acc, T-acc and Final.
 
-    gt is the data set's folder with `SPLIT/meta_expressions.json` and `SPLIT/mask_dict.json`, or the folder of the
-    split itself. The video frames are not needed. pred is a folder or zip of `VIDEO/EXPRESSION/FRAME.png`, 0/255 or
-    0/1.
+    gt is the data set's folder with `SPLIT/meta_expressions.json` (or a list of MeViSv2, see the data set mevis) and
+    `SPLIT/mask_dict.json`, or the folder of the split itself. The video frames are not needed. pred is a folder or zip
+    of `VIDEO/EXPRESSION/FRAME.png`, 0/255 or 0/1.
+
+    N-acc, T-acc and Final exist if any expression refers to nothing, see `metrics/existence.py`. A prediction answers
+    "nothing" if the masks of all frames are present and empty.
 
     Options:
         missing: frames and expressions that are missing from pred: "zero" (they score 0), "error" or "empty" masks. The
-            official script scores a missing video 0, and omits an expression with a missing frame from the mean.
-        empty_empty, average, legacy_decay: see the protocol ref_youtube_vos.
-        split, meta, videos: see the data set mevis.
+            official script scores a missing video 0, and omits an expression with a missing frame from the mean. With
+            "zero", an expression without masks is not the answer "nothing": N-acc and T-acc count it as wrong.
+        jf_over: J and F are means over "all" expressions, or over those with "targets". Which one MeViSv2's server uses
+            is not published.
+        empty_empty, average, legacy_decay: see the protocol ref_youtube_vos. For average=objects, the expressions of a
+            video that refer to nothing count as those of one object.
+        split, version, meta, videos: see the data set mevis.
 
-    Source: Ding et al., MeViS: A Large-scale Benchmark for Video Segmentation with Motion Expressions, ICCV 2023.
+    Source: Ding et al., MeViS: A Large-scale Benchmark for Video Segmentation with Motion Expressions, ICCV 2023; Ding
+    et al., MeViS: A Multi-Modal Dataset for Referring Motion Expression Video Segmentation, TPAMI 2025.
     """
 
     defaults = {
         **expressions.OPTIONS,
         "missing": expressions.OPTIONS["missing"].at("zero"),
+        "jf_over": choice("all", "targets"),
         "split": expressions.OPTIONS["split"].at("valid_u"),
         "version": mevis.Mevis.defaults["version"],
     }
@@ -66,7 +78,27 @@ class MevisProtocol(Protocol):
             )
         unscored = len(clips) - len(videos)
         notes = [f"{unscored} of {len(clips)} videos have no ground truth and do not count"] if unscored else []
-        return expressions.evaluate(s, videos, pred, workers, notes)
+        result = expressions.evaluate(s, videos, pred, workers, notes)
+        return _with_existence(s, result) if "no_target" in result.rows else result
+
+
+def _with_existence(options: SimpleNamespace, result: Result) -> Result:
+    """The result with N-acc, T-acc and Final; J and F are means over the expressions that `jf_over` names."""
+    rows, notes = result.rows, list(result.notes)
+    counted = rows if options.jf_over == "all" else rows[~rows["no_target"]]
+    if counted.empty:
+        raise InputError(
+            "jf_over=targets: no expression has a target; jf_over=all includes those that refer to nothing"
+        )
+    summary = expressions.summary_of(counted, options.average)
+    answers = zip(rows["J-Mean"], rows["F-Mean"], rows["no_target"], rows["empty"], strict=True)
+    summary |= existence((ExpressionScore(*answer) for answer in answers), summary["J&F-Mean"]).named()
+    if absent := int((rows["no_target"] & rows["empty"].isna()).sum()):
+        notes.append(
+            f"{absent} of {int(rows['no_target'].sum())} expressions that refer to nothing have no (or too few) masks; "
+            'that is not the answer "nothing" and counts as wrong: submit empty masks, or set missing=empty'
+        )
+    return Result(rows, summary, tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class ScoredVideo:
         frames: names of the frames that count.
         expressions: those with ground truth.
         truth: reads the ground truth of these frames.
-        keys: {expression id: its objects}.
+        keys: {expression id: its objects}; () for an expression that refers to nothing.
     """
 
     name: str
@@ -111,6 +111,11 @@ def evaluate(
         workers: see `Protocol.evaluate`.
         notes: remarks on the ground truth for the reader.
 
+    Returns:
+        One row per expression. If any expression refers to nothing, the rows have the columns `no_target`, and `empty`:
+        whether all predicted masks are; None if masks that do not count as empty are missing, and no other shows
+        anything.
+
     Raises:
         InputError: everything that is wrong with the files.
     """
@@ -129,11 +134,24 @@ def evaluate(
     if problems := [sentence for video in scored for sentence in video.problems]:
         raise InputError(dict.fromkeys(problems))
     rows = pd.DataFrame([row for video in scored for row in video.rows])
-    means = rows.groupby(["video", "objects"], sort=False) if options.average == "objects" else None
+    if not rows["no_target"].any():
+        rows = rows.drop(columns=["no_target", "empty"])
+    summary = summary_of(rows, options.average)
+    return Result(rows, summary, (*notes, *gone, *strays(tree, names), *_stray_expressions(tree, videos)))
+
+
+def summary_of(rows: pd.DataFrame, average: str) -> dict[str, float]:
+    """The means of `MEASURES` over expressions, or over objects of the means over the expressions of each.
+
+    Args:
+        rows: as `evaluate` returns them.
+        average: "expressions" or "objects".
+    """
+    means = rows.groupby(["video", "objects"], sort=False) if average == "objects" else None
     values = rows[list(MEASURES)] if means is None else means[list(MEASURES)].mean()
     summary = {measure: float(np.mean(values[measure].to_numpy())) for measure in MEASURES}
     summary["J&F-Mean"] = (summary["J-Mean"] + summary["F-Mean"]) / 2
-    return Result(rows, summary, (*notes, *gone, *strays(tree, names), *_stray_expressions(tree, videos)))
+    return summary
 
 
 def score_video(job: ExpressionJob) -> ExpressionScores:
@@ -143,6 +161,7 @@ def score_video(job: ExpressionJob) -> ExpressionScores:
     common after fusion.
     """
     result, video = ExpressionScores(), job.video
+    shown = {e.id: False for e in video.expressions}
     values: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {e.id: [] for e in video.expressions}
     keys = list(dict.fromkeys(video.keys.values()))
     for frames, size, packed in video.truth.parts(keys, _size(job.predictions), result.problems):
@@ -161,6 +180,7 @@ def score_video(job: ExpressionJob) -> ExpressionScores:
             if (files, key) not in scored:
                 scored[files, key] = j_and_f(ours, truth[key])
             j, f = scored[files, key]
+            shown[e.id] |= bool(ours.area.any())
             if job.options.empty_empty == 0:
                 j, f = (np.where((ours.area == 0) & (truth[key].area == 0), 0.0, v) for v in (j, f))
             if job.options.missing == "zero" and (gone := [masks.names[t] is None for t in frames]):
@@ -169,7 +189,10 @@ def score_video(job: ExpressionJob) -> ExpressionScores:
     if not result.problems:
         for e in video.expressions:
             scores = Scores(*(np.concatenate(v) for v in zip(*values[e.id], strict=True)))
-            named = {"video": e.clip, "expression": e.id, "text": e.text, "objects": " ".join(video.keys[e.id])}
+            key, missing = video.keys[e.id], None in job.predictions[e.id].names
+            unknown = missing and not shown[e.id] and job.options.missing != "empty"
+            named = {"video": e.clip, "expression": e.id, "text": e.text, "objects": " ".join(key)}
+            named |= {"no_target": not key, "empty": None if unknown else not shown[e.id]}
             result.rows.append({**named, "frames": len(scores), **scores.summary(job.options.legacy_decay)})
     return result
 
