@@ -33,12 +33,20 @@ def tiny(tmp_path):
     return make_tiny(tmp_path)
 
 
-@pytest.fixture
-def forks(tmp_path):
-    """Runs commands in forks of a process that has loaded everything, see `forks.py`."""
-    made = Forks(tmp_path)
+@pytest.fixture(scope="session")
+def forking_process():
+    """A process that has loaded everything, which takes seconds."""
+    made = Forks()
     yield made
     made.close()
+
+
+@pytest.fixture
+def forks(forking_process, tmp_path):
+    """Runs commands in forks of a process that has loaded everything, see `forks.py`."""
+    forking_process.home = tmp_path
+    yield forking_process
+    forking_process.finish()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.tiny import make_tiny
 from test_pipeline import SLEEPER, manifest, run, statuses, tree
 
 import run_ensemble
@@ -226,20 +227,30 @@ STEPS = {  # after how many changes on disk; every one of them in the slow test
 }
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """(tiny benchmark of two clips, folder of its results, the results that other settings must give)."""
+    tiny = make_tiny(tmp_path_factory.mktemp("published"), clips=("a", "b"))
+    assert run(tiny, "steps.smr.threshold=2") == 0
+    wanted = tree(tiny.out)
+    shutil.rmtree(tiny.out)
+    assert run(tiny) == 0
+    before = tiny.out.with_name("before")
+    tiny.out.rename(before)
+    return tiny, before, wanted
+
+
 @pytest.mark.parametrize(
     ("how", "code"),
     [("kill", 9), ("interrupt", 130), ("full", 1), pytest.param("kill at each", 9, marks=pytest.mark.slow)],
 )
-def test_ended_while_it_publishes_the_rest_is_done_by_the_next(tiny, tmp_path, forks, how, code):
+def test_ended_while_it_publishes_the_rest_is_done_by_the_next(published, forks, how, code):
     """At step after step of it: pictures and zip never disagree, and the next run ends with what it should."""
+    tiny, before, wanted = published
     other = [*tiny.arguments, "steps.smr.threshold=2"]
-    assert run_ensemble.main([*other, f"out={tiny.out}2"]) == 0
-    wanted = tree(Path(f"{tiny.out}2"))
-    assert run(tiny) == 0
-    tiny.out.rename(tmp_path / "before")
     codes = {}
     for step in STEPS[how]:
-        shutil.copytree(tmp_path / "before", tiny.out)
+        shutil.copytree(before, tiny.out)
         codes[step] = forks.run(other, ENDS.format(step=step, how=how.split()[0]))
         assert agrees(tiny.out)
         assert run_ensemble.main(other) == 0
@@ -395,8 +406,9 @@ def test_an_adapter_that_leaves_costs_its_clip(tiny, capsys):
 # ------------------------------------------------------------------------------------------------------ what is said
 
 
-def test_paths_and_names_of_the_command_line_are_texts(tiny, monkeypatch, capsys):
-    monkeypatch.chdir(tiny.root.parent)
+def test_paths_and_names_of_the_command_line_are_texts(tmp_path, monkeypatch, capsys):
+    tiny = make_tiny(tmp_path, clips=("a",))
+    monkeypatch.chdir(tmp_path)
     for out in ("exp #2", "no", "~", "&x", "[1]", "a: b", "1e3", "${x}", "null.d", "{a}"):
         assert run_ensemble.main([f"recipe={tiny.recipe}", f"out={out}"]) == 0, out
         assert (Path(out) / MARK).is_file(), out

@@ -5,13 +5,13 @@ The forks come from a process of their own: one of the tests' has threads by the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,10 +44,12 @@ for line in sys.stdin:
 
 
 class Forks:
-    """Runs one command at a time; what it prints is added to `told.txt` in the folder `home`."""
+    """Runs one command at a time; what it prints is added to `told.txt` in the folder `home`, which a test sets."""
 
-    def __init__(self, home: Path):
-        self.home, self.pid = home, 0
+    home: Path
+
+    def __init__(self):
+        self.pid, self.running = 0, False
         code = SERVER.format(root=str(ROOT))
         self.server = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -56,13 +58,16 @@ class Forks:
         asked = {"arguments": [str(a) for a in arguments], "home": str(self.home), "first": first}
         self.server.stdin.write(json.dumps(asked).encode() + b"\n")
         self.server.stdin.flush()
-        self.pid = int(self.server.stdout.readline())
+        self.pid, self.running = int(self.server.stdout.readline()), True
         return self.pid
 
     def ended(self, seconds: float = 240) -> int | None:
         """The exit code of the process, None where it still runs after that time."""
         ready, _, _ = select.select([self.server.stdout], [], [], max(seconds, 0))
-        return int(self.server.stdout.readline()) if ready else None
+        if not ready:
+            return None
+        self.running = False
+        return int(self.server.stdout.readline())
 
     def run(self, arguments, first: str = "") -> int | None:
         """Its exit code; where it does not end, that of a kill."""
@@ -75,12 +80,14 @@ class Forks:
         (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)
         return self.ended()
 
+    def finish(self) -> None:
+        """Ends a process that a failed test has left, so that the next test can start one."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):  # it ends by itself at this moment
+                os.killpg(self.pid, signal.SIGKILL)
+            self.ended()
+
     def close(self) -> None:
-        if self.pid and self.server.poll() is None:
-            self.server.stdin.close()
-            end = time.time() + 5
-            while self.server.poll() is None and time.time() < end:
-                time.sleep(0.02)
         self.server.kill()
         self.server.wait()
 
