@@ -16,6 +16,7 @@ NAMED = {
     "sources": "every vote without one source; with one source only; each source by itself",
     "steps": "the recipe built up from its best source, and without each step",
     "weights": "votes of each input of a vote step, searched on one half of the clips, reported on the other",
+    "gate": "every tau of a gate, chosen on one half of the clips, reported on the other; N-acc against T-acc",
     "key_frame": "every rule of propagators/core/key_frames.py, in all propagate steps",
     "grouping": "every rule of ensemble/fusion/grouping.py",
 }
@@ -28,7 +29,7 @@ OPTIONS: dict[str, Any] = {
     "budget": whole(64, least=1),  # weights: number of settings that the search may try
     # weights: values that the weight of an input may have
     "votes": listed(whole(most=255), [0, 1, 2, 3], least=2, what="a list of at least two whole numbers"),
-    "step": text(None),  # weights: which vote step; by default the output, or the last vote before it
+    "step": text(None),  # weights, gate: which vote or gate; by default the output, or the last one before it
 }
 KEYS = ("source", "sources", "propagators", "grouping", "steps", "output")  # of a recipe; these may be swept
 

@@ -133,7 +133,7 @@ def of_key_frame(reference: Recipe) -> tuple[list[Variant], list[str]]:
     variants, notes = [], ["where a source has no scores, agreement decides instead (without_scores: agreement)"]
     for rule, defaults in key_frame_settings.RULES.items():
         setting = {"rule": rule} | ({"without_scores": "agreement"} if "without_scores" in defaults else {})
-        variant = _changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in propagating})
+        variant = changed(reference, f"key_frame={rule}", {f"steps.{n}.key_frame": setting for n in propagating})
         try:
             build(reference.name, variant.config)
         except InputError as e:
@@ -154,17 +154,17 @@ def of_grouping(reference: Recipe) -> tuple[list[Variant], list[str]]:
             notes.append("grouping=file is left out: no grouping.file is given")
             continue
         changes = {f"steps.{n}.grouping": {**s.settings.grouping, "rule": rule} for n, s in voting.items()}
-        variants.append(_changed(reference, f"rule={rule}", changes))
+        variants.append(changed(reference, f"rule={rule}", changes))
     return variants, notes
 
 
 def of_weights(reference: Recipe, step: str, weights: tuple[int, ...]) -> Variant:
     """One choice of weights for the inputs of a vote step."""
     label = " ".join(f"{n}:{w}" for n, w in zip(reference.steps[step].inputs, weights, strict=True))
-    return _changed(reference, label, {f"steps.{step}.weights": list(weights)})
+    return changed(reference, label, {f"steps.{step}.weights": list(weights)})
 
 
-def _changed(reference: Recipe, label: str, changes: dict[str, Any]) -> Variant:
+def changed(reference: Recipe, label: str, changes: dict[str, Any]) -> Variant:
     """The reference with some `steps.NAME.KEY` changed."""
     config = deepcopy(reference.config)
     for path, value in changes.items():

@@ -41,14 +41,14 @@ def vote_step(recipe: Recipe, wanted: str | None) -> str:
     return wanted or (recipe.output if recipe.output in votes else votes[-1])
 
 
-def halves(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], list[Clip]]:
+def halves(clips: Sequence[Clip], seed: int, name: str = "weights") -> tuple[list[Clip], list[Clip]]:
     """Two halves of the clips, determined by the seed alone; the first may have one clip more.
 
     Raises:
         InputError: fewer than four clips.
     """
     if len(clips) < 4:
-        raise InputError(f"ablate=weights: {len(clips)} clips, expected at least 4: a half to choose on, one to report")
+        raise InputError(f"ablate={name}: {len(clips)} clips, expected at least 4: a half to choose on, one to report")
     order = np.random.default_rng(seed).permutation(len(clips))
     middle = (len(clips) + 1) // 2
     return tuple(sorted((clips[i] for i in half), key=lambda c: c.name) for half in (order[:middle], order[middle:]))

@@ -14,8 +14,9 @@ from pathlib import Path
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write
-from rvos_ensemble.ensemble.ablation import table, variants, weights
+from rvos_ensemble.ensemble.ablation import gate, gate_files, table, variants, weights
 from rvos_ensemble.ensemble.ablation.clip import ClipScores, score_clip
+from rvos_ensemble.ensemble.ablation.gate_clip import GateScores, gate_clip
 from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row, best_of, climb, row, scored_on_all, verdict
 from rvos_ensemble.ensemble.ablation.settings import Request, read
 from rvos_ensemble.ensemble.ablation.variants import Variant
@@ -28,6 +29,7 @@ from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import refresh
 
 KEPT = "ablation"  # scores of settings, kept from one ablation to the next
+HALVES = ("weights", "gate")  # ablations that choose on one half of the clips and report on the other
 REPORTED = 10  # weights: number of tried settings that are reported on the other half
 
 NAMED = {
@@ -69,9 +71,9 @@ def run(arguments: Sequence[str]) -> int:
     request = read(arguments)
     reference = variants.build(*resolve(request.recipe))
     title = f"ablate={request.name}" if request.name else " ".join(f"ablate.{p}" for p in request.lists)
-    compared, notes = ([], []) if request.name == "weights" else _compared(request, reference)
-    if request.name == "weights":
-        weights.vote_step(reference, request.options["step"])  # before anything is computed
+    compared, notes = ([], []) if request.name in HALVES else _compared(request, reference)
+    if request.name in HALVES:  # before anything is computed
+        {"weights": weights.vote_step, "gate": gate.gate_step}[request.name](reference, request.options["step"])
     with contextlib.ExitStack() as locks:
         locks.enter_context(owned(reference.out, "run"))
         clips, failed = _clips(reference, compared)
@@ -81,6 +83,8 @@ def run(arguments: Sequence[str]) -> int:
         scored = partial(_scored, request, reference, kept)
         if request.name == "weights":
             outcome = _weights(request, reference, clips, scored)
+        elif request.name == "gate":
+            outcome = _gate(request, reference, clips)
         else:
             rows, broken = scored(clips, compared)
             if request.name == "steps":
@@ -196,6 +200,24 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored:
     return Outcome(rows, notes, list(tried.values()), how, failed | broken)
 
 
+def _gate(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Outcome:
+    """Sweeps tau in one pass, and writes gate.csv and its pictures."""
+    step = gate.gate_step(reference, request.options["step"])
+    gate.check_truth(clips)
+    compared = gate.settings(reference, step)
+    widest = max((variants.build(reference.name, v.config) for v in compared), key=lambda r: r.gpus)
+    configs = json.dumps([v.config for v in compared])
+    work = partial(gate_clip, reference.name, configs, step, widest.gpus)
+
+    def scored(clips: Sequence[Clip]) -> dict[str, GateScores]:
+        return spread(clips, work, GateScores, widest.engine, "ablate")
+
+    found, failed = gate.compare(reference, step, clips, scored, request.options)
+    gate_files.write(reference.out, f"{reference.name} on {reference.config['data']['dataset']}: step {step}", found)
+    print(f"every tau: {reference.out}/gate.csv, gate.svg, gate_accuracies.svg")
+    return Outcome(found.rows, found.notes, [], found.how, failed)
+
+
 def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """The best source, its propagation, and what is built of several sources, in order; the recipe with a step less."""
     single = [r for r in rows[1:] if r.variant.step in reference.sources and r.variant.label == r.variant.step]
@@ -222,7 +244,7 @@ def _write(recipe: Recipe, name: str, title: str, outcome: Outcome) -> None:
     rows = outcome.rows
     # the search chose on the other half: the best is its first choice, not the luckiest on this one
     whole = scored_on_all(rows)
-    best = next(iter(whole[1:]), rows[0]) if name == "weights" else best_of(rows)
+    best = next(iter(whole[1:]), rows[0]) if name in HALVES else best_of(rows)
     conclusion = verdict(rows, best)
     data = recipe.config["data"]["dataset"]
     heading = f"{recipe.name} on {data}: {title}, {rows[0].clips} clips, {rows[0].expressions} expressions"

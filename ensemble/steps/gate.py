@@ -54,6 +54,7 @@ class Gate(Step):
     `all_absent`. VIRST-Audio (arXiv 2603.23126): a probability below tau. SSUPER (arXiv 2608.11458): three jurors.
     """
 
+    empties_expressions = True
     defaults = {
         "input": INPUT,
         "jurors": table(below={ANY_KEY: table(None, below=JUROR)}),

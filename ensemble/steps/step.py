@@ -40,6 +40,7 @@ class Step(Component):
     propagator: str | None = None  # the recipe's name of its propagator; see `PropagatingStep`
     gives_votes: bool = False  # True: the result is a vote map, which has no masks
     counts_votes: ClassVar[bool] = False  # True: `weights` are numbers of votes of the inputs
+    empties_expressions: ClassVar[bool] = False  # True: compares a presence with `tau`, as `gate` does
     groups_expressions: bool = False  # True: fuses expressions of the same object, by the rule in `grouping`
     reads_probabilities: bool = True  # False: reads only the binary masks of its inputs
     reads_truth: bool = False  # True: the result is an upper bound that the ground truth chooses, not a prediction
