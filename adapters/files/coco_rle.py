@@ -6,9 +6,8 @@ beside the videos, optionally, "scores": {video: {expression: [score per frame]}
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import cv2
@@ -17,7 +16,7 @@ from pycocotools import mask as coco
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.io.hashing import Stamp, file_hash, file_stamp
+from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.reader import Reader
@@ -183,7 +182,7 @@ class CocoRle(Reader):
     def expressions(self, clip: Clip) -> list[str] | None:
         """Ids of the expressions of the clip in the file, None if it does not have the video."""
         videos = self._videos()
-        if clip.name not in videos:
+        if clip.name not in videos or clip.name == SCORES:
             return None
         if not isinstance(videos[clip.name], dict):
             raise InputError(f"{self.path}: video {clip.name!r}: expected {{expression: [RLE or null per frame]}}")
@@ -218,24 +217,19 @@ class CocoRle(Reader):
 
     def contents(self) -> str:
         """The videos in the file, in words."""
-        return f"it has {first_few(self._videos())}"
+        return f"it has {first_few(name for name in self._videos() if name != SCORES)}"
 
-    def _videos(self) -> dict[str, Any]:
-        return _videos(file_stamp(self.path))
+    def _videos(self) -> Mapping[str, Any]:
+        return load_json(file_stamp(self.path))
 
     def _scores(self, clip: Clip, expression: Expression, where: str) -> np.ndarray | None:
-        scores = load_json(file_stamp(self.path)).get(SCORES)
+        scores = self._videos().get(SCORES)
         if scores is None:
             return None
         try:
             return as_scores(scores[clip.name][expression.id], len(clip), where)
         except (KeyError, TypeError):
             raise InputError(f"{where}: not among the `{SCORES}` of the file") from None
-
-
-@lru_cache(maxsize=16)
-def _videos(stamp: Stamp) -> dict[str, Any]:
-    return {name: value for name, value in load_json(stamp).items() if name != SCORES}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,26 @@ import numpy as np
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import Stamp, file_stamp
+from rvos_ensemble.adapters.core.io.json_object import JsonObject
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 
+LARGE = 1 << 24  # bytes; parsed, a file takes up to ten times as many
+COMPLAINT = "cannot be read as json"
+
 
 @lru_cache(maxsize=16)
-def load_json(stamp: Stamp) -> dict[str, Any]:
+def load_json(stamp: Stamp) -> Mapping[str, Any]:
     """The content of a JSON file that holds an object; it is cached, so do not modify it.
 
+    A value of a large file is parsed when it is read, and the last few values are cached.
+
     Raises:
-        InputError: not JSON, or not an object.
+        InputError: not JSON, or not an object; of a large file also when a value is read.
     """
-    data = read_json(stamp[0], complaint="cannot be read as json")
+    if stamp[1] > LARGE:
+        return JsonObject(stamp, COMPLAINT)
+    data = read_json(stamp[0], complaint=COMPLAINT)
     if not isinstance(data, dict):
         raise InputError(f"{stamp[0]}: a json {type(data).__name__}, expected an object: {{video: ...}}")
     return data
