@@ -15,28 +15,33 @@ from rvos_ensemble.adapters.core.settings import choice, either, listed, names, 
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.atomic_folder import AtomicFolder
 from rvos_ensemble.adapters.datasets.meta import subset
+from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SMALLEST
+from rvos_ensemble.adapters.datasets.shapes.levels import BENCHMARKS, LEVELS, SMALLEST
 
 STAMP = "rendered.json"
 CLIP = re.compile(rf"\d\d+_({'|'.join(LEVELS)})_\w+")
-PICTURE = re.compile(rf"valid/(JPEGImages/{CLIP.pattern}/\d{{5,}}\.jpg|Annotations/{CLIP.pattern}/\d{{5,}}\.png)")
-LISTS = tuple(f"meta_expressions/valid/{name}.json" for name in ("meta_expressions", "obj_ids"))
+PICTURE = re.compile(rf"valid(_u)?/(JPEGImages/{CLIP.pattern}/\d{{5,}}\.jpg|Annotations/{CLIP.pattern}/\d{{5,}}\.png)")
+MEVIS_LIST, MEVIS_MASKS = "valid_u/meta_expressions_v2.json", "valid_u/mask_dict.json"
+LISTS = (*(f"meta_expressions/valid/{name}.json" for name in ("meta_expressions", "obj_ids")), MEVIS_LIST)
 FEWEST, MOST = 4, 1 << 14  # fewest frames per clip; most pixels per side, frames per clip, and clips
 SEED = whole(0)
 
 
 class Shapes(Dataset):
-    """The embedded default: renders a small benchmark in the layout of Ref-YouTube-VOS.
+    """The embedded default: renders a small benchmark in the layout of Ref-YouTube-VOS, or of MeViSv2.
 
     Textured objects move, turn, bend and change size over a textured background, filmed by a shaking camera in changing
     light. The clips contain twins (equal appearance, different motion), occlusions, objects that leave and return, and
-    pairs of sentences about appearance and motion; one clip in eight has an odd number of them. See docs/shapes.md.
+    pairs of sentences about appearance and motion; one clip in eight has an odd number of them. In the form of MeViSv2,
+    a clip has ten expressions, which refer to one object, several or none. See docs/shapes.md.
 
     The files are rendered once. They are identical for identical versions of NumPy, OpenCV and zlib-ng.
 
     Settings:
         root: folder to render into; it is rendered again if the settings change.
+        benchmark: "ref_youtube_vos" or "mevis": the benchmark whose kinds of expressions and file layout it has; the
+            two have no clip in common.
         split: "train", "val" or "test", which have no clip in common, whatever the seeds.
         level: "easy", "medium" or "hard"; null alternates between them.
         seed: selects the benchmark; several seeds, as in [0, 1, 2], combine the clips of all.
@@ -49,6 +54,7 @@ class Shapes(Dataset):
     version = 4  # increase it when anything that is rendered changes
     defaults = {
         "root": text(),
+        "benchmark": choice(*BENCHMARKS),
         "split": choice("test", "train", "val"),
         "level": choice(None, *LEVELS),
         # one number or several; None is 0
@@ -76,7 +82,7 @@ class Shapes(Dataset):
             wanted = subset(every, self.settings.videos, self._root())
             return [replace(clip, name=name) for name, clip in wanted.items()]
         self.prepare()
-        return RefYoutubeVOS(root=str(self._root()), split="valid", videos=self.settings.videos).clips()
+        return self._reader().clips()
 
     def prepare(self) -> None:
         """Renders the files unless they exist.
@@ -93,6 +99,21 @@ class Shapes(Dataset):
             return
         self._folder().make(self._render)
 
+    @property
+    def zip_root(self) -> str:
+        """Top folder inside the submission zip of the benchmark that it imitates."""
+        return self._reader().zip_root
+
+    def _reader(self) -> Dataset:
+        """The data set that reads the rendered files."""
+        root, videos = str(self._root()), self.settings.videos
+        if self._is_mevis():
+            return Mevis(root=root, split="valid_u", meta=str(self._root() / MEVIS_LIST), videos=videos)
+        return RefYoutubeVOS(root=root, split="valid", videos=videos)
+
+    def _is_mevis(self) -> bool:
+        return self.settings.benchmark == "mevis"
+
     def _of_seeds(self) -> dict[int, Shapes]:
         """{seed: its benchmark, in a subfolder}; empty if there is only one seed, which needs no subfolder."""
         s = {**vars(self.settings), "videos": None}
@@ -108,6 +129,8 @@ class Shapes(Dataset):
 
     def _is_own(self, name: str) -> bool:
         """Whether this renderer writes a file of that name, whatever its settings."""
+        if name == MEVIS_MASKS:  # which names no clip
+            return self._is_own(MEVIS_LIST)
         if name not in LISTS:
             return PICTURE.fullmatch(name) is not None
         try:
@@ -118,18 +141,21 @@ class Shapes(Dataset):
         return isinstance(videos, dict) and len(videos) > 0 and all(map(CLIP.fullmatch, videos))
 
     def _render(self, folder: Path) -> None:
-        from rvos_ensemble.adapters.datasets.shapes.layout import (
-            render,  # here, because reading the data set rarely needs the renderer
-        )
+        # imported here, because reading the data set rarely needs the renderer
+        if self._is_mevis():
+            from rvos_ensemble.adapters.datasets.shapes.mevis.layout import render
+        else:
+            from rvos_ensemble.adapters.datasets.shapes.layout import render
 
         wanted = self._wanted()
         print(f"shapes: rendering {wanted['clips']} clips into {self._root()} (once)", file=sys.stderr, flush=True)
-        render(folder, **{key: value for key, value in wanted.items() if key != "version"})
+        render(folder, **{key: value for key, value in wanted.items() if key not in ("version", "benchmark")})
 
     def _wanted(self) -> dict:
         """What is rendered, as recorded in the stamp."""
         s = self.settings
         wanted = {
+            **({"benchmark": s.benchmark} if self._is_mevis() else {}),
             "split": s.split,
             "level": s.level,
             "seed": s.seed or 0,

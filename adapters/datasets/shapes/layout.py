@@ -36,7 +36,8 @@ def render(
         numbers = frame_numbers(index, frames)
         shot = benchmark_clip(split, seed, index, level, times(numbers), size)
         name, names = shot.scene.name, [f"{number:05d}" for number in numbers]
-        _write_pictures(folder / "valid", name, names, shot.pictures)
+        write_images(folder / "valid" / "JPEGImages" / name, names, shot.pictures)
+        _write_annotations(folder / "valid" / "Annotations" / name, names, shot.pictures)
         expressions = shot.expressions
         videos[name] = {
             "expressions": {str(i): {"exp": sentence.text} for i, (sentence, _) in enumerate(expressions)},
@@ -68,14 +69,18 @@ def times(numbers: np.ndarray) -> np.ndarray:
     return (numbers - numbers[0]) / (numbers[-1] - numbers[0])
 
 
-def _write_pictures(media: Path, clip: str, names: list[str], pictures: list[Picture]) -> None:
-    images, annotations = media / "JPEGImages" / clip, media / "Annotations" / clip
-    images.mkdir(parents=True)
-    annotations.mkdir(parents=True)
+def write_images(folder: Path, names: list[str], pictures: list[Picture]) -> None:
+    """Writes the images of a clip as NAME.jpg into a new folder."""
+    folder.mkdir(parents=True)
     for name, picture in zip(names, pictures, strict=True):
         jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-        write_file(images / f"{name}.jpg", jpeg.tobytes())
-        write_file(annotations / f"{name}.png", png.encode_indices(picture.ids))
+        write_file(folder / f"{name}.jpg", jpeg.tobytes())
+
+
+def _write_annotations(folder: Path, names: list[str], pictures: list[Picture]) -> None:
+    folder.mkdir(parents=True)
+    for name, picture in zip(names, pictures, strict=True):
+        write_file(folder / f"{name}.png", png.encode_indices(picture.ids))
 
 
 def write_json(path: Path, content) -> None:

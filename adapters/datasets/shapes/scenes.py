@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS, SPLITS
+from rvos_ensemble.adapters.datasets.shapes.levels import BENCHMARKS, LEVELS, SPLITS
 from rvos_ensemble.adapters.datasets.shapes.staged import STAGED, AppearanceSampler, column, odd_one_out
 from rvos_ensemble.adapters.datasets.shapes.things import COLUMN, PATTERNS, Appearance, Conditions, Scene, Thing
 
@@ -53,7 +53,9 @@ OF_LEVEL = {
 }
 
 
-def compose(split: str, seed: int, index: int, level: str | None = None, attempt: int = 0) -> Scene:
+def compose(
+    split: str, seed: int, index: int, level: str | None = None, attempt: int = 0, benchmark: str = BENCHMARKS[0]
+) -> Scene:
     """The scene of a clip. Staged and random scenes alternate.
 
     Args:
@@ -62,9 +64,11 @@ def compose(split: str, seed: int, index: int, level: str | None = None, attempt
         index: of the clip.
         level: one of LEVELS; None alternates between them.
         attempt: selects another scene in place of one that was unsuitable.
+        benchmark: one of BENCHMARKS; they have no scene in common.
     """
     level = level or LEVELS[index % len(LEVELS)]
-    rng = np.random.default_rng([SPLITS.index(split), LEVELS.index(level), seed, index, attempt])
+    stream = len(SPLITS) * BENCHMARKS.index(benchmark) + SPLITS.index(split)
+    rng = np.random.default_rng([stream, LEVELS.index(level), seed, index, attempt])
     how = OF_LEVEL[level]
     if index % 2:
         name, things = "free", _free(how, rng)

@@ -46,10 +46,10 @@ def describe(scene: Scene, tracks: Tracks, rng: np.random.Generator, most: int =
     appearances = [thing.appearance for thing in scene.objects]
     column = len(scene.objects) < len(scene.things)
     all_ = claims(scene, tracks)
-    shown = ((tracks.seen >= SEEN).mean(0) >= 0.3) & (np.median(tracks.side, axis=0) > 0.06)
+    clear = shown(tracks)
     sentences = []
     for k in range(len(appearances)):
-        if not shown[k]:
+        if not clear[k]:
             sentences.append([])
             continue
         last = [0.5 * claim.of_scenery for claim in all_]  # claims that could hold for a column come later
@@ -62,6 +62,29 @@ def describe(scene: Scene, tracks: Tracks, rng: np.random.Generator, most: int =
         take = max(most // 2, most - len(by_motion))
         sentences.append(by_appearance[:take] + by_motion[: most - min(take, len(by_appearance))])
     return sentences
+
+
+def shown(tracks: Tracks) -> np.ndarray:
+    """Which objects are visible for long enough, and are large enough, to be described, bool [N]."""
+    return ((tracks.seen >= SEEN).mean(0) >= 0.3) & (np.median(tracks.side, axis=0) > 0.06)
+
+
+def nouns(appearance: Appearance) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Names for an object, each with the traits that it states, attributes of `Appearance`."""
+    shape, colour, pattern = appearance.shape, appearance.colour, appearance.pattern
+    return (
+        *((name, ()) for name in ANY), (shape, ("shape",)),
+        (f"{colour} one", ("colour",)), (f"{colour} {shape}", ("colour", "shape")),
+        (f"{pattern} one", ("pattern",)), (f"{pattern} {shape}", ("pattern", "shape")),
+        (f"{pattern} {colour} {shape}", ("pattern", "colour", "shape")),
+    )  # fmt: skip
+
+
+def same_traits(appearances: list[Appearance], appearance: Appearance, traits: tuple[str, ...]) -> list[int]:
+    """The objects that have these traits of an appearance."""
+    return [
+        j for j, other in enumerate(appearances) if all(getattr(other, t) == getattr(appearance, t) for t in traits)
+    ]
 
 
 def _about(k: int, claim: Claim, appearances: list[Appearance], column: bool, rng) -> Sentence | None:
@@ -78,10 +101,5 @@ def _about(k: int, claim: Claim, appearances: list[Appearance], column: bool, rn
 
 def _nouns(appearances: list[Appearance], k: int) -> list[tuple[str, list[int]]]:
     """Names for object k, each with the objects that it fits."""
-    shape, colour, pattern = appearances[k].shape, appearances[k].colour, appearances[k].pattern
-    names = (
-        *((name, ()) for name in ANY), (shape, (0,)), (f"{colour} one", (1,)), (f"{colour} {shape}", (0, 1)),
-        (f"{pattern} one", (2,)), (f"{pattern} {shape}", (0, 2)), (f"{pattern} {colour} {shape}", (0, 1, 2)),
-    )  # fmt: skip
-    traits = [(appearance.shape, appearance.colour, appearance.pattern) for appearance in appearances]
-    return [(name, [j for j, t in enumerate(traits) if all(t[a] == traits[k][a] for a in use)]) for name, use in names]
+    mine = appearances[k]
+    return [(name, same_traits(appearances, mine, traits)) for name, traits in nouns(mine)]

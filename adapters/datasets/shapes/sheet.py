@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import cycle
+from textwrap import wrap
 
 import cv2
 import numpy as np
 
-from rvos_ensemble.adapters.datasets.shapes.clips import benchmark_clip
+from rvos_ensemble.adapters.datasets.shapes.clips import Shot, benchmark_clip
 from rvos_ensemble.adapters.datasets.shapes.layout import frame_numbers, times
-from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS
+from rvos_ensemble.adapters.datasets.shapes.levels import BENCHMARKS, LEVELS
+from rvos_ensemble.adapters.datasets.shapes.mevis.clips import MevisShot, mevis_clip
 from rvos_ensemble.adapters.datasets.shapes.things import COLOURS
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -23,24 +25,40 @@ def clips_sheet(
     size=(180, 320),
     split: str = "test",
     level: str | None = None,
+    benchmark: str = BENCHMARKS[0],
 ) -> np.ndarray:
     """One row per clip, with every object outlined in its own colour, and a sentence; uint8 [H, W, 3] RGB."""
     rows = []
+    film, captions = (mevis_clip, _mevis_captions) if benchmark == "mevis" else (benchmark_clip, _captions)
     for index in range(clips):
-        shot = benchmark_clip(split, seed, index, level, times(frame_numbers(index, frames)), size)
+        shot = film(split, seed, index, level, times(frame_numbers(index, frames)), size)
         colours = _outline_colours(shot.scene)
         rows.append([])
-        expressions = cycle(sorted(shot.expressions, key=lambda e: e[0].by_appearance))  # those about motion first
-        for t, (sentence, own) in zip(_spread(columns, frames), expressions, strict=False):
+        for t, caption in zip(_spread(columns, frames), cycle(captions(shot)), strict=False):
             picture = shot.pictures[t]
             image = _outlined(picture.image, *((picture.ids == k, colour) for k, colour in enumerate(colours, 1)))
-            rows[-1].append(_written(image, f"{own}: {sentence.text}"))
+            rows[-1].append(_written(image, caption))
     return _grid(rows)
 
 
-def levels_sheet(seed: int = 0, clips: int = 3, columns: int = 3) -> np.ndarray:
+def levels_sheet(seed: int = 0, benchmark: str = BENCHMARKS[0], clips: int = 3, columns: int = 3) -> np.ndarray:
     """The first clips of every level, easy ones first; uint8 [H, W, 3] RGB."""
-    return np.vstack([clips_sheet(seed, clips, columns, level=level) for level in LEVELS])
+    return np.vstack([clips_sheet(seed, clips, columns, level=level, benchmark=benchmark) for level in LEVELS])
+
+
+def _captions(shot: Shot) -> list[str]:
+    """Every sentence with the number of its object, those about motion first."""
+    by_motion = sorted(shot.expressions, key=lambda e: e[0].by_appearance)
+    return [f"{own}: {sentence.text}" for sentence, own in by_motion]
+
+
+def _mevis_captions(shot: MevisShot) -> list[str]:
+    """Every expression with the numbers of its objects, 0 for none: one of each number of objects first."""
+    number = [len(e.objects) for e in shot.expressions]
+    turn = [number[:i].count(n) for i, n in enumerate(number)]
+    order = sorted(range(len(number)), key=lambda i: (turn[i], number[i]))
+    every = [shot.expressions[i] for i in order]
+    return [f"{'+'.join(map(str, e.objects)) or 0}: {e.text}" for e in every]
 
 
 def _spread(columns: int, frames: int) -> list[int]:
@@ -60,8 +78,10 @@ def _outlined(image: np.ndarray, *masks) -> np.ndarray:
 
 
 def _written(image: np.ndarray, text: str) -> np.ndarray:
-    for x, y, colour in ((5, 15, BLACK), (7, 15, BLACK), (5, 17, BLACK), (7, 17, BLACK), (6, 16, WHITE)):
-        cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+    for line, words in enumerate(wrap(text, max(image.shape[1] // 6, 1))):
+        for x, y, colour in ((5, 15, BLACK), (7, 15, BLACK), (5, 17, BLACK), (7, 17, BLACK), (6, 16, WHITE)):
+            at = (x, y + 16 * line)
+            cv2.putText(image, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
     return image
 
 
