@@ -68,8 +68,8 @@ class Seeds(Adapter):
         return []
 
     def traits(self, clip: Clip) -> Traits:
-        """Binary masks of objects, each with a score and a key frame."""
-        return Traits("binary", scores=True, key_frame=True, objects=True)
+        """Binary masks of objects, each with a score, a key frame and a presence."""
+        return Traits("binary", scores=True, key_frame=True, objects=True, presence=True)
 
     def fingerprint(self, clip: Clip) -> str:
         """Hash of the files of the clip."""

@@ -10,7 +10,7 @@ from rvos_ensemble.adapters.core.instances import by_expression
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.adapters.core.settings import choice, number, switch
-from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.adapters.files.seeds.seed import MOST_IOU, Listing, Seed, seed_objects
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion.seeds import MIN_SHARE, components
@@ -61,8 +61,9 @@ class Seeds(Step):
         ]
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
-        """Binary masks of objects, each with a score and a key frame."""
-        return Traits("binary", scores=True, key_frame=True, objects=True)
+        """Binary masks of objects, each with a score and a key frame; a presence if an input states one."""
+        presence = any_presence(known[name] for name in self.inputs)
+        return Traits("binary", scores=True, key_frame=True, objects=True, presence=presence)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Objects:
         """The seeds of all expressions, in the form of `instances.py`."""

@@ -44,7 +44,7 @@ class Unite(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Masks of expressions, of the kind of the instances."""
         of = known[self.settings.input].all()
-        return Traits(of.kind, scores=of.scores, key_frame=False)
+        return Traits(of.kind, scores=of.scores, key_frame=False, presence=of.presence)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The union of the instances of each expression."""

@@ -293,6 +293,13 @@ def test_what_cannot_give_seeds_is_known_before_the_run():
     problems = step.input_problems(CLIP, known)
     assert "input a is a vote map" in problems[0] and "b has no scores" in problems[-1]
     assert step.traits(known) == Traits("binary", scores=True, key_frame=True, objects=True)
+    known["a"] = Traits("prob", presence=True)
+    assert step.traits(known).presence is True
+    tracks = Traits("prob", scores=True, key_frame=True, objects=True, presence=True)
+    united_traits = OPS["unite"]("u", input="p").traits({"p": tracks})
+    assert united_traits == Traits("prob", scores=True, key_frame=False, presence=True)
+    for s in unite(propagated(seeds_of_both())).values():
+        assert s.kind == "prob" and s.scores is not None and s.presence is not None and "key_frame" not in s.notes
     with pytest.raises(InputError, match="no rule is called 'best'"):
         OPS["seeds"]("s", inputs=["a"], key_frame="best")
 
