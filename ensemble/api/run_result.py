@@ -107,7 +107,8 @@ class RunResult:
     def metrics(self) -> pd.DataFrame:
         """J, F and J&F of every source and step, the means over expressions; the index is the step.
 
-        If any expression refers to nothing, also N-acc, T-acc and Final.
+        If any expression refers to nothing, also N-acc, T-acc and Final; if a step is an oracle, also `below oracle`,
+        the J&F that each row lacks.
         """
         file = self.out / "metrics.json"
         steps = json.loads(file.read_bytes())["steps"] if file.is_file() else {}

@@ -30,13 +30,15 @@ function showSteps() {
   section.hidden = !data.steps.length;
   const score = (s) => s.means?.at(-1) ?? NaN;
   const best = Math.max(...data.steps.filter((s) => s.source && s.means).map(score));
-  const head = ["step", ...(scored ? [...data.measures, "gain", ""] : []), "description"];
+  const below = data.steps.some((s) => "below" in s) ? ["below oracle"] : []; // in J&F; only if a step is an oracle
+  const head = ["step", ...(scored ? [...data.measures, ...below, "gain", ""] : []), "description"];
   const table = section.querySelector("table");
-  table.append(el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: data.measures.includes(h) ? "n" : null }, h)))));
+  table.append(el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col", class: [...data.measures, ...below].includes(h) ? "n" : null }, h)))));
   table.append(el("tbody", {}, ...data.steps.map((s) => {
     const output = s.name === data.output, gain = s.source ? NaN : score(s) - best;
     const scores = s.means?.map((v) => el("td", { class: "n" }, percent(v))) || (scored ? [el("td", { colspan: data.measures.length })] : []);
     if (scored) scores.push(
+      ...below.map(() => el("td", { class: "n" }, s.means ? percent(s.below) : "")),
       el("td", {}, Number.isFinite(gain) ? el("span", { class: direction(gain) }, signed(gain)) : ""),
       el("td", { "aria-hidden": "true" }, s.means ? el("span", { class: "bar" }, el("i", { style: `width:${100 * score(s)}%` })) : ""));
     return el("tr", { class: output ? "output" : null }, el("th", { scope: "row" }, s.name), ...scores,

@@ -27,7 +27,7 @@ from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, read_scores
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import clip_data
 from rvos_ensemble.ensemble.report.record import ClipRecord
-from rvos_ensemble.ensemble.report.table import describe, scores_frame, summary
+from rvos_ensemble.ensemble.report.table import BELOW, describe, scores_frame, summary, with_oracle
 
 PAGE_BYTES = 12 * 2**20  # maximum size of report.html, unless the scores alone need more
 FOLDER = Path(__file__).parent
@@ -107,7 +107,8 @@ def page_data(
 ) -> dict[str, Any]:
     """All data of the page except images; the comments explain the keys."""
     names = [*recipe.sources, *recipe.steps]
-    steps = pd.DataFrame() if frame.empty else summary(recipe, frame).set_index("step")
+    steps = pd.DataFrame() if frame.empty else with_oracle(recipe, summary(recipe, frame)).set_index("step")
+    below = steps.pop(BELOW).to_dict() if BELOW in steps else {}
     means = {name: [None if math.isnan(v) else v for v in row] for name, *row in steps.itertuples()}
     expressions = []
     for number, (clip, record) in enumerate(zip(clips, records, strict=True)):
@@ -129,7 +130,7 @@ def page_data(
         "title": f"{recipe.name} on {recipe.config['data']['dataset']}",
         "output": recipe.output,
         "measures": [*steps.columns],  # of the means of each step; steps are compared by the last one
-        "steps": [_step(recipe, name, means.get(name)) for name in names],
+        "steps": [_step(recipe, name, means.get(name), below.get(name)) for name in names],
         "clips": [[c.name, len(c)] for c in clips],
         "expressions": expressions,
     }
@@ -146,9 +147,11 @@ def most_informative_first(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(c for pair in zip(clips, reversed(clips), strict=True) for c in pair))
 
 
-def _step(recipe: Recipe, name: str, means: list[float | None] | None) -> dict[str, Any]:
-    """A source or step: its name, description, whether it is a source, and its mean of each measure."""
+def _step(recipe: Recipe, name: str, means: list[float | None] | None, below: float | None) -> dict[str, Any]:
+    """A source or step: its name, description, whether it is a source, its means, and its distance to the oracle."""
     row = {"name": name, "what": describe(recipe, name), "source": name in recipe.sources, "means": means}
+    if below is not None:
+        row["below"] = below
     step = recipe.steps.get(name)
     if step is not None and step.counts_votes:  # the page counts the votes of its inputs
         row |= {"inputs": step.inputs, "weights": step.settings.weights or [1] * len(step.inputs)}
@@ -156,13 +159,14 @@ def _step(recipe: Recipe, name: str, means: list[float | None] | None) -> dict[s
 
 
 def _notes(record: ClipRecord, name: str, expression: str) -> dict[str, Any]:
-    """Key frames, the group of expressions that voted, and the votes needed, if the step recorded them."""
+    """Key frames, the group of expressions that voted, the votes needed, and the chosen input, if they were noted."""
     notes = record.notes.get(name, {}).get(expression, {})
     keys = notes.get("key_frames") or notes.get("key_frame")  # a source notes a single number
     result = {
         "keys": [keys] if isinstance(keys, int) else keys,
         "group": notes.get("group"),
         "votes": notes.get("votes"),
+        "chosen": notes.get("chosen"),
     }
     return {k: v for k, v in result.items() if v}
 

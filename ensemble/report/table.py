@@ -18,13 +18,15 @@ from rvos_ensemble.ensemble.report.record import ClipRecord
 
 COLUMNS = ("clip", "expression", "text", "step", "J", "F", "J&F")  # of metrics.csv
 ANSWERS = ("no_target", "empty")  # further ones, where expressions refer to nothing
+BELOW = "below oracle"  # J&F of the recipe's oracle minus that of the row
 
 
 def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:
     """Writes metrics.csv (a row per clip, expression and step) and metrics.json if there is ground truth.
 
     Where expressions refer to nothing, metrics.csv has the columns `no_target` and `empty`, and metrics.json and the
-    table have N-acc, T-acc and Final of every source and step.
+    table have N-acc, T-acc and Final of every source and step. Where a step of the recipe is an oracle, both have the
+    distance of every source and step to it.
 
     Args:
         recipe: the recipe of the run.
@@ -39,7 +41,7 @@ def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: 
     if frame.empty:
         return "no ground truth: nothing to score"
     atomic_write(folder / "metrics.csv", frame.to_csv(index=False, float_format="%.17g"))
-    steps = summary(recipe, frame)
+    steps = with_oracle(recipe, summary(recipe, frame))
     atomic_write(
         folder / "metrics.json",
         json.dumps(
@@ -88,6 +90,15 @@ def summary(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
     return means.join(pd.DataFrame(measures, columns=[*MEASURES]))
 
 
+def with_oracle(recipe: Recipe, steps: pd.DataFrame) -> pd.DataFrame:
+    """The table of `summary` with the column `BELOW`, if a step of the recipe is an oracle."""
+    oracles = [n for n in steps.step if n in recipe.steps and recipe.steps[n].reads_truth]
+    if not oracles:
+        return steps
+    best = float(steps.loc[steps.step == oracles[0], "J&F"].iloc[0])
+    return steps.assign(**{BELOW: best - steps["J&F"]})
+
+
 def _existence(rows: Iterable[Sequence], jf: float) -> Existence:
     """N-acc, T-acc and Final of the rows (J, F, no_target, empty) of a source or step."""
     scores = (ExpressionScore(*(None if pd.isna(value) else value for value in row)) for row in rows)
@@ -115,14 +126,14 @@ def table_text(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> str:
     """The table for the terminal."""
     width = max(len(n) for n in steps.step)
     expressions = frame.groupby(["clip", "expression"]).ngroups
-    measures = [m for m in steps.columns if m in MEASURES]
+    measures = [*steps.columns[1:]]
     lines = [
         f"\n{recipe.name} on {recipe.config['data']['dataset']}:"
         f" {frame['clip'].nunique()} clips, {expressions} expressions (percent, mean over expressions)",
-        " ".join([f"{'':{width}}", *(f"{m:>5}" for m in ["J", "F", "J&F", *measures])]),
+        " ".join([f"{'':{width}}", *(f"{m:>5}" for m in measures)]),
     ]
     for step, *scores in steps.itertuples(index=False):
         mark = "  <- output" if step == recipe.output else ""
-        numbers = " ".join(f"{100 * score:5.1f}" for score in scores)
+        numbers = " ".join(f"{100 * v:{max(5, len(m))}.1f}" for m, v in zip(measures, scores, strict=True))
         lines.append(f"{step:{width}} {numbers}  {describe(recipe, step)}{mark}")
     return "\n".join(lines)

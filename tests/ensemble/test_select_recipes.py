@@ -1,6 +1,7 @@
 """Recipes that choose a source for each expression, from files to results; an oracle is never submitted."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -62,10 +63,25 @@ def test_one_source_for_each_expression(choosing):
     assert {tuple(n["voters"]) for n in notes(choosing, "agreed")["a"].values()} == {MODELS}
 
 
-def test_nothing_that_an_oracle_chooses_from_is_better(choosing):
-    assert run(choosing) == 0
+def test_every_row_shows_its_distance_to_the_oracle(choosing, capsys):
+    assert run(choosing, "report=true") == 0
     table = pd.read_csv(choosing.out / "metrics.csv").pivot(index=["clip", "expression"], columns="step", values="J&F")
     assert np.array_equal(table["bound"], table[["medoid", "agreed", "soc"]].max(axis=1))
+    wanted = (table["bound"].mean() - table.mean()).to_dict()
+    steps = json.loads((choosing.out / "metrics.json").read_text())["steps"]
+    assert {name: row["below oracle"] for name, row in steps.items()} == pytest.approx(wanted, abs=1e-12)
+    assert steps["bound"]["below oracle"] == 0 < steps["mutr"]["below oracle"]
+    lines = {line.split(" ")[0]: line for line in capsys.readouterr().out.split("\n") if line}
+    assert lines["mutr"].split()[4] == f"{100 * wanted['mutr']:.1f}" and "J&F below oracle" in "".join(lines.values())
+    page = (choosing.out / "report.html").read_text()
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert {s["name"]: s["below"] for s in data["steps"]} == pytest.approx(wanted, abs=1e-12)
+    assert data["measures"] == ["J", "F", "J&F"]
+    medoid = [s["name"] for s in data["steps"]].index("medoid")
+    assert {e["notes"][str(medoid)]["chosen"] for e in data["expressions"]} <= set(MODELS)
+    assert run(choosing, "steps.bound=null", "steps.united=null") == 0
+    steps = json.loads((choosing.out / "metrics.json").read_text())["steps"]
+    assert all(list(row) == ["J", "F", "J&F"] for row in steps.values()), "no oracle, no distance"
 
 
 @pytest.mark.parametrize("output", ["bound", "united"])
