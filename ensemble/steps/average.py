@@ -11,7 +11,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import listed, number
-from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step
 
@@ -36,7 +36,8 @@ class Average(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Soft masks with scores, without a key frame."""
-        return Traits("prob", scores=True, key_frame=False)
+        presence = any_presence(known[name] for name in self.inputs)
+        return Traits("prob", scores=True, key_frame=False, presence=presence)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The mean of the inputs' probabilities; the score of a frame is the mean probability inside its mask."""

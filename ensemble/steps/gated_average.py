@@ -46,7 +46,8 @@ class GatedAverage(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Soft masks with a key frame, with scores if the first input has them."""
-        return Traits("prob", scores=known[self.inputs[0]].all().scores, key_frame=True)
+        first = known[self.inputs[0]].all()
+        return Traits("prob", scores=first.scores, key_frame=True, presence=first.presence)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """Averages on the key frame of each expression; all other frames are those of the first input."""

@@ -13,7 +13,7 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, number
-from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 from rvos_ensemble.ensemble.steps.union import unite
@@ -63,7 +63,9 @@ class ReplaceOrUnion(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """The traits of the propagated masks, as far as the union has the same."""
         second = known[self.inputs[1]].all()
-        return Traits("binary" if second.kind == "binary" else None, scores=None if second.scores else second.scores)
+        kind, scores = ("binary" if second.kind == "binary" else None), (None if second.scores else second.scores)
+        united = any_presence(known[name] for name in self.inputs)
+        return Traits(kind, scores=scores, presence=united if united == second.presence else None)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The propagated masks of each expression, or the union if too many frames were lost."""

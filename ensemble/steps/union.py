@@ -9,7 +9,7 @@ import numpy as np
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
@@ -25,7 +25,8 @@ class Union(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Binary masks without scores and key frame."""
-        return Traits("binary", scores=False, key_frame=False)
+        presence = any_presence(known[name] for name in self.inputs)
+        return Traits("binary", scores=False, key_frame=False, presence=presence)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The union of each expression."""

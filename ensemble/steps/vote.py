@@ -12,7 +12,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import REQUIRED, choice, either, listed, number, switch, table, whole
-from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion.grouping import SETTINGS, check_settings, group_expressions, possible_sizes
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
@@ -119,13 +119,17 @@ class Vote(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """A vote map, or binary masks; `leftover` decides what is known of their scores."""
-        s = self.settings
+        s, first = self.settings, known[self.inputs[0]].all()
+        presence = any_presence(known[name] for name in self.inputs)
+        takes_first = s.across is not None and s.leftover == "first"
+        if takes_first and first.presence != presence:
+            presence = None
         if s.threshold is None:  # an expression alone in its group may still be thresholded
             same = s.across is None or s.leftover == "vote"
-            return Traits("votes" if same else None, scores=False if same else None, key_frame=False)
-        first = s.across is not None and s.leftover == "first"
-        scored = not first or known[self.inputs[0]].all().scores is True
-        return Traits("binary", scores=True if scored else None, key_frame=False)
+            kind, scores = ("votes", False) if same else (None, None)
+            return Traits(kind, scores=scores, key_frame=False, presence=presence)
+        scored = not takes_first or first.scores is True
+        return Traits("binary", scores=True if scored else None, key_frame=False, presence=presence)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The vote of each group; all expressions of the group receive it."""

@@ -367,6 +367,7 @@ def test_steps_compute_what_their_traits_predict():
     clip = clip_of(2)
     inputs = {"a": {"0": SEQUENCES["scored"], "1": SEQUENCES["unscored"]}, "b": {"0": SEQUENCES["soft"]}}
     inputs["b"]["1"] = SEQUENCES["soft"]
+    inputs["a"] = {e: s.with_(presence=0.5) for e, s in inputs["a"].items()}
     for op, names, more in [
         *(("vote", ["a", "b"], {"threshold": t, "across": x, "leftover": y, "grouping": {"rule": r}})
           for t in (1, None) for x in (None, "expressions") for y in ("vote", "first", 1) for r in ("none", "pairs")),
@@ -381,6 +382,7 @@ def test_steps_compute_what_their_traits_predict():
             assert traits.kind in (None, s.kind), (op, more)
             assert traits.scores in (None, s.scores is not None), (op, more)
             assert traits.key_frame in (None, "key_frame" in s.notes), (op, more)
+            assert traits.presence in (None, s.presence is not None), (op, more)
 
 
 def test_vote_maps_are_not_masks():
