@@ -12,6 +12,7 @@ class Dataset(Component):
     """A benchmark: its clips with their expressions and frames, and its ground truth if it has one."""
 
     zip_root: ClassVar[str] = "Annotations/"  # top folder inside the submission zip; "" for none
+    team_file: ClassVar[bool] = False  # whether the server requires team.json at the root of the zip
 
     def prepare(self) -> None:
         """Creates the files of a data set that is generated; does nothing by default."""

@@ -18,8 +18,8 @@ from rvos_ensemble.adapters.core.io.disk import exists, user_path
 from rvos_ensemble.adapters.core.io.hashing import digest
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
-from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.core.settings import choice, names, path, text
+from rvos_ensemble.adapters.core.messages import first_few, shown
+from rvos_ensemble.adapters.core.settings import choice, listed, names, path, switch, text, whole
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
 from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
@@ -46,6 +46,8 @@ class Mevis(Dataset):
         version: 1 or 2, if the folder of the split contains the lists of both.
         meta: a json file to use instead of that in root.
         videos: restricts the data set to these videos.
+        counts: [videos, expressions of each video] that the server expects; other numbers are an error.
+        team_file: whether the server requires team.json in the submission, see `team` of a recipe.
     """
 
     zip_root: ClassVar = ""
@@ -56,18 +58,29 @@ class Mevis(Dataset):
         "version": choice(None, *LISTS),
         "meta": path(None),
         "videos": names(None),
+        "counts": listed(
+            whole(least=1), None, least=2, most=2, what="two whole numbers: [videos, expressions of each video]"
+        ),
+        "team_file": switch(False),
     }
+
+    @property
+    def team_file(self) -> bool:
+        """Whether the server requires team.json at the root of the zip."""
+        return self.settings.team_file
 
     def clips(self) -> list[Clip]:
         """Every clip of the split, sorted by name; no frame is read.
 
         Raises:
             BadClips: mask_dict.json lacks an annotation of some clips.
-            InputError: a json is missing or malformed.
+            InputError: a json is missing or malformed, or has not as many videos and expressions as `counts`.
         """
         media = user_path(self.settings.root) / self.settings.split
         meta = user_path(self.settings.meta) if self.settings.meta else self._list(media)
         videos = subset(read_videos(meta), self.settings.videos, meta)
+        if problems := self._count_problems(videos, meta):
+            raise InputError(problems)
         masks = media / "mask_dict.json"
         runs = read_json(masks) if exists(masks) else None
 
@@ -85,6 +98,19 @@ class Mevis(Dataset):
             return Clip(name, frames, expressions, images, truth)
 
         return make_clips(videos, make)
+
+    def _count_problems(self, videos: Mapping[str, Any], meta: Path) -> list[str]:
+        """Deviations from the numbers of videos and expressions that the server expects."""
+        if self.settings.counts is None:
+            return []
+        number, each = self.settings.counts
+        problems = [] if len(videos) == number else [f"{len(videos)} videos, expected {number}"]
+        entries = {name: e.get("expressions") if isinstance(e, dict) else None for name, e in videos.items()}
+        wrong = [f"{shown(n)} has {len(e)}" for n, e in entries.items() if isinstance(e, dict) and len(e) != each]
+        if wrong:
+            problems.append(f"{len(wrong)} videos do not have {each} expressions: {first_few(wrong, 3)}")
+        way = "the server refuses such a submission; data.counts=null computes what is there"
+        return [f"{meta}: {problem}; {way}" for problem in problems]
 
     def _list(self, folder: Path) -> Path:
         """The only list of expressions in the folder of a split, of the version that the settings name.

@@ -181,7 +181,8 @@ def _publish(
         )
     if complete and recipe.config["submission"]:
         pngs = (_pngs(recipe, c, records[c.name], places[c.name]) for c in done)
-        submission.write(top / results.ZIP, done, recipe.dataset.zip_root, pngs)
+        data = recipe.dataset
+        submission.write(top / results.ZIP, done, data.zip_root, pngs, recipe.config["team"], data.team_file)
     atomic_write(top / "manifest.json", json.dumps(manifest(recipe, records, seconds), indent=1))
     atomic_write(top / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
     if recipe.config["report"]:

@@ -20,6 +20,7 @@ from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.ensemble.recipe.components import class_of, list_components, make_component
 from rvos_ensemble.ensemble.recipe.loading import read, words
 from rvos_ensemble.ensemble.recipe.schema import DEFAULTS, ENGINE, GROUPING, TABLES
+from rvos_ensemble.ensemble.recipe.team import EXAMPLE, FILE, team_problems
 from rvos_ensemble.ensemble.recipe.validation import attempt, kind_problems, merged, name_problems, order
 from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
@@ -64,6 +65,7 @@ class Recipe:
         config |= {key: config[key] or {} for key in TABLES}
         grouping = merged(problems, GROUPING, config["grouping"], "grouping")
         merged(problems, ENGINE, config["engine"], "engine")
+        problems += [] if config["team"] is None else team_problems(config["team"], "team")
         for group in ("sources", "propagators"):
             problems += [p for key in config[group] for p in name_problems(group.removesuffix("s"), key)]
         parts = _Parts(problems, {} if made is None else made)
@@ -109,10 +111,17 @@ class Recipe:
         return [name for name in self.needed(of) if self.steps[name].reads_truth]
 
     def submission_problems(self) -> list[str]:
-        """Why the output cannot be submitted, although the recipe asks for it: the ground truth decides about it."""
+        """Why the output cannot be submitted, although the recipe asks for it.
+
+        The ground truth decides about it, or the server requires team.json and the recipe has no `team`.
+        """
         if not self.config["submission"]:
             return []
-        return [
+        absent = [
+            f"team must be given: the server of data set {self.dataset.name} requires {FILE} in the zip; write "
+            f"team: {EXAMPLE} into the recipe, or set submission=false to compute without a zip"
+        ]
+        return (absent if self.dataset.team_file and self.config["team"] is None else []) + [
             f"output {self.output} depends on step {name}, {self.steps[name].describe()}: an upper bound, not a "
             "prediction, so that it cannot be submitted. Choose another output, or set submission=false to compute it "
             "for comparison"

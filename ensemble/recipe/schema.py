@@ -11,6 +11,7 @@ from rvos_ensemble.adapters.core.setting import ANY_KEY
 from rvos_ensemble.adapters.core.settings import REQUIRED, Setting, choice, either, path, setting, table, text, whole
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.recipe.components import class_of
+from rvos_ensemble.ensemble.recipe.team import TEAM
 from rvos_ensemble.propagators.core.propagate import CACHE_MB
 
 OVERLAYS = ("mp4", "gif")  # formats of the videos
@@ -30,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "store": text(None),  # folder of intermediate results, which runs may share; by default OUT/store
     "annotations": True,  # write the PNG tree; if false, masks are written only into the zip
     "submission": True,  # write submission.zip
+    "team": table(None, below=TEAM),  # who submits: team.json in submission.zip; see `team.py`
     "report": True,  # write report.html
     "overlays": choice(None, False, *OVERLAYS),  # a video of every expression's output, overlays/CLIP/EXPRESSION.mp4
     "engine": table({}, null=True),  # how clips are distributed over processes; see ENGINE
@@ -70,7 +72,7 @@ class Schema:
         if not rest:
             return setting(DEFAULTS.get(first, text()))
         if first not in COMPONENTS:
-            return _below(rest, {"grouping": GROUPING, "engine": ENGINE}.get(first, {}))
+            return _below(rest, {"grouping": GROUPING, "engine": ENGINE, "team": TEAM}.get(first, {}))
         kind, place = COMPONENTS[first], [first]
         if first != "data":
             place.append(rest.pop(0))
