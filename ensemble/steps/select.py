@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import digest
@@ -20,13 +18,10 @@ from rvos_ensemble.adapters.files.choices import read_choices
 from rvos_ensemble.ensemble.fusion import selection
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.steps.doubts import DOUBTS, doubt_problems, doubts_of
+from rvos_ensemble.ensemble.steps.signals import signal, signal_problem
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
-from rvos_ensemble.propagators.core.mask_quality import confidences
 
 FROM_FILE, NO_TRUTH = "named by the file", "no ground truth: the first input"
-NO_SCORES = "has no scores: give a file of scores, or choose another rule"
-NO_PRESENCE = "states no presence: `gate` it, or choose `by: scores`"
-NO_PROBABILITIES = "has no probabilities, from which its confidence could be computed"
 
 
 class Select(Step):
@@ -113,15 +108,10 @@ class Select(Step):
         """All inputs must have masks, and what the rule compares: scores or probabilities."""
         s, problems = self.settings, vote_maps(self, self.inputs, known)
         compared = self.inputs[:-1] if s.rule == "cascade" else self.inputs
-        by_scores = (s.rule, s.by) == ("best", "scores") or (s.rule == "cascade" and _has(s.doubt, "score"))
+        read = s.by if s.rule == "best" else "scores" if s.rule == "cascade" and _has(s.doubt, "score") else None
         for name in dict.fromkeys(compared):
-            each = [known[name].of(e.id) for e in clip.expressions]
-            if by_scores and any(t.scores is False for t in each):
-                problems.append(f"input {name} {NO_SCORES}")
-            if (s.rule, s.by) == ("best", "presence") and any(t.presence is False for t in each):
-                problems.append(f"input {name} {NO_PRESENCE}")
-            if (s.rule, s.by) == ("best", "confidence") and any(t.kind == "binary" for t in each):
-                problems.append(f"input {name} {NO_PROBABILITIES}")
+            lacking = [signal_problem(read, name, known[name].of(e.id)) for e in clip.expressions if read]
+            problems += [problem for problem in dict.fromkeys(lacking) if problem]
         return problems
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
@@ -162,7 +152,7 @@ class Select(Step):
             return self.inputs.index(name) if name else 0, {"reason": reason}
         where = f"clip {clip.name!r}, expression {expression!r}"
         values = [
-            _value(self.settings.by, sequence, f"{where}: {name}")
+            signal(self.settings.by, sequence, f"{where}: {name}")
             for name, sequence in zip(self.inputs, candidates, strict=True)
         ]
         weighted = [v * w for v, w in zip(values, self.settings.weights or [1] * len(values), strict=True)]
@@ -216,23 +206,3 @@ def _file_problems(file: str | None, inputs: Sequence[str]) -> list[str]:
     if not unknown:
         return []
     return [f"{file}: chooses {first_few(unknown)}, but the inputs are {', '.join(inputs)}"]
-
-
-def _value(by: str, sequence: MaskSequence, where: str) -> float:
-    """The value of a sequence by which `best` chooses.
-
-    Raises:
-        InputError: it does not state what is compared.
-    """
-    if by == "presence":
-        if sequence.presence is None:
-            raise InputError(f"{where} {NO_PRESENCE}")
-        return sequence.presence
-    if by == "scores":
-        if sequence.scores is None:
-            raise InputError(f"{where} {NO_SCORES}")
-        return float(sequence.scores.mean(dtype=np.float64))
-    if sequence.kind != "prob":
-        raise InputError(f"{where} {NO_PROBABILITIES}")
-    shown = [value for value in confidences(sequence, "mask") if value > 0]
-    return float(np.mean(shown)) if shown else 0.0

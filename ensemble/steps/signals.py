@@ -75,7 +75,7 @@ def signal_problem(kind: str, name: str, traits: Traits) -> str | None:
 def _lacks(kind: str) -> str:
     """What a source lacks, and what can be done."""
     return {
-        "presence": "states no presence: `empty`, `scores`, `confidence` or `area` of its masks may say as much",
+        "presence": "states no presence: use another signal, such as `scores`, or a step that gives it, as `gate`",
         "scores": "has no scores: give a file of scores, or use another signal",
         "confidence": "has no probabilities, from which its confidence could be computed",
     }[kind]

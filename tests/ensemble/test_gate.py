@@ -219,8 +219,8 @@ def test_the_presence_of_a_gate_is_known_to_later_steps():
     adapter = SimpleNamespace(traits=lambda clip: Traits("binary", False, False, presence=False))
     found = input_problems({"m": adapter}, {"g": first, "final": second}, CLIP)
     assert found == [
-        "step final: juror b: input m states no presence: `empty`, `scores`, `confidence` or `area` of its masks may "
-        "say as much"
+        "step final: juror b: input m states no presence: use another signal, such as `scores`, or a step that gives "
+        "it, as `gate`"
     ]
 
 
