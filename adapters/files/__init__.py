@@ -8,9 +8,11 @@ The setting `path` names a file, a folder, or a stem: for `preds/soc`, exactly o
 - PNG tree or zip, object ids: `VIDEO/FRAME.png` as in DAVIS; the mask of an expression is the union of its objects.
 - COCO RLE, `.json`: {video: {expression: [RLE or null per frame]}}, and beside the videos, optionally,
   "scores": {video: {expression: [score per frame]}}. RLE is {"size": [H, W], "counts": string}; null is an empty mask.
+- `results.json` of Sa2VA and SaSaSa2VA; an answer without [SEG] has presence 0.
 - `.npz`: arrays `VIDEO/EXPRESSION/masks` [T, H, W] and, optionally, `VIDEO/EXPRESSION/scores` [T]; or a folder with a
   file per expression, `VIDEO/EXPRESSION.npz` with `masks` and `scores`. bool masks are binary, uint8 are probabilities
   (0..255 means 0..1), floats need `kind`.
+- `.npz` of ReferDINO, one per video, in a folder: the union of the queries that `threshold` keeps; presence 0 without.
 - `.pth` as the 2023 winner's tools exchange them, or a folder of such chunks: {video: {expression: {"mask_logits":
   float [T, H, W], "class_info": [score per frame]}}}; needs `kind`, since some of those files hold probabilities.
 
@@ -25,18 +27,21 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.io.hashing import digest, file_stamp
-from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction, sequence_problems
-from rvos_ensemble.adapters.core.settings import choice, path
+from rvos_ensemble.adapters.core.settings import choice, number, path
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.files.formats import SUFFIXES, beside, mask_path, open_reader
 from rvos_ensemble.adapters.files.reader import Reader, decoding_problems
 from rvos_ensemble.adapters.files.scores import key_frame_of, load_json, scores_of, text_of
+from rvos_ensemble.adapters.files.tools.referdino import THRESHOLD
 from rvos_ensemble.adapters.files.values import KINDS
 
 
@@ -53,6 +58,11 @@ class Files(Adapter):
             value but 0 is foreground.
         extra: "error" or "ignore": expressions and frames that the data set does not list for a video. Videos that the
             data set does not list are always ignored, so that predictions of all 507 videos serve the 202.
+        missing: "error", or "empty" for tools that write nothing where nothing is found: missing expressions become
+            empty masks of presence 0, and missing frames of PNG files and of Sa2VA empty masks. They have the notes
+            `missing` and `missing_frames`, and a run prints how many there are. A video without any entry or folder is
+            still an error.
+        threshold: of the scores of ReferDINO's queries, see `kept_queries` in `tools/referdino.py`.
     """
 
     stored = False
@@ -63,6 +73,8 @@ class Files(Adapter):
         "key_frames": path(None),
         "objects": choice("expression", "any"),
         "extra": choice("error", "ignore"),
+        "missing": choice("error", "empty"),
+        "threshold": number(THRESHOLD, least=0, most=1),
     }
 
     def predict(self, clip: Clip) -> Prediction:
@@ -98,7 +110,7 @@ class Files(Adapter):
             for e in clip.expressions if not of_clip else ():
                 try:
                     sequence = self._sequence(reader, clip, e)
-                    if reader.samples_all or not sampled:
+                    if (reader.samples_all or not sampled) and not sequence.notes.get("missing"):
                         problems += reader.sample_problems(sequence)
                         sampled = True
                 except InputError as error:
@@ -157,6 +169,8 @@ class Files(Adapter):
         return []
 
     def _sequence(self, reader: Reader, clip: Clip, expression: Expression) -> MaskSequence:
+        if self.settings.missing == "empty" and expression.id not in (reader.expressions(clip) or ()):
+            return self._missing(clip)
         sequence = reader.sequence(clip, expression)
         if file := self._scores_file():
             sequence = sequence.with_(scores=scores_of(file, clip, expression.id))
@@ -168,18 +182,32 @@ class Files(Adapter):
             raise InputError(problems)
         return sequence
 
+    def _missing(self, clip: Clip) -> MaskSequence:
+        """The empty masks of an expression that the files do not have."""
+        shape = (len(clip), *clip.size)
+        masks = PackedMasks(np.zeros((*shape[:2], -(-shape[2] // 8)), np.uint8), shape[2])
+        notes = {"missing": True} | ({"key_frame": 0} if self._key_frame_file() else {})
+        return MaskSequence(masks, scores=np.zeros(len(clip), np.float32), notes=notes, presence=0.0)
+
     def _expression_problems(self, reader: Reader, clip: Clip) -> list[str]:
         """Expressions of a clip that are missing, and those that the data set does not list."""
-        path = self._path()
+        s, path = self.settings, self._path()
         try:
             present = reader.expressions(clip)
             if present is None:
-                return [f"{path}: no masks of video {clip.name!r}; {reader.contents()}"]
+                more = "; an empty entry or folder of that name means no masks" if s.missing == "empty" else ""
+                return [f"{path}: no masks of video {clip.name!r}; {reader.contents()}{more}"]
         except InputError as error:
             return error.problems
-        wanted = [e.id for e in clip.expressions]
-        problems = [f"{path}: video {clip.name!r}: no masks of expression {i!r}" for i in wanted if i not in present]
-        if self.settings.extra == "error":
+        wanted, problems = [e.id for e in clip.expressions], []
+        if s.missing == "error":
+            problems = [
+                f"{path}: video {clip.name!r}: no masks of expression {i!r}; `missing: empty` means that such an "
+                "expression refers to nothing"
+                for i in wanted
+                if i not in present
+            ]
+        if s.extra == "error":
             problems += [
                 f"{path}: video {clip.name!r}: expression {i!r} is not in the data set (it has {', '.join(wanted)}); "
                 "`extra: ignore` skips such expressions"
@@ -191,7 +219,7 @@ class Files(Adapter):
     def _reader(self) -> Reader:
         """The reader of the files at the path; cheap, since it opens them only when it is asked for something."""
         s = self.settings
-        return open_reader(self._path(), s.kind, s.objects, s.extra)
+        return open_reader(self._path(), s.kind, s.objects, s.extra, s.missing, s.threshold)
 
     def _path(self) -> Path:
         return mask_path(self.settings.path)

@@ -20,9 +20,8 @@ from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.reader import Reader
-from rvos_ensemble.adapters.files.scores import as_scores, load_json
+from rvos_ensemble.adapters.files.scores import SCORES, as_scores, load_json
 
-SCORES = "scores"  # the only key that is not a video
 DIGITS = 6  # most characters of a number: 29 bits and a sign, twice the largest image; pycocotools reads no more
 
 Rle: TypeAlias = dict[str, Any]

@@ -7,25 +7,29 @@ from pathlib import Path
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.hashing import file_stamp
 from rvos_ensemble.adapters.files.challenge_pth import ChallengePth
 from rvos_ensemble.adapters.files.coco_rle import CocoRle
+from rvos_ensemble.adapters.files.content import mask_layout
 from rvos_ensemble.adapters.files.npz import Npz, NpzTree
 from rvos_ensemble.adapters.files.png_masks import PngMasks
 from rvos_ensemble.adapters.files.reader import Reader
 from rvos_ensemble.adapters.files.storage import Folder, Zip
+from rvos_ensemble.adapters.files.tools.referdino import ReferDino, referdino_files
+from rvos_ensemble.adapters.files.tools.sa2va import Sa2va
 
 SUFFIXES = (".zip", ".json", ".npz", ".pth")
 
 
-def open_reader(path: Path, kind: str | None, objects: str, extra: str) -> Reader:
-    """The reader for the format of a path; it opens no file yet.
+def open_reader(path: Path, kind: str | None, objects: str, extra: str, missing: str, threshold: float) -> Reader:
+    """The reader for the format of a path; of json and npz, the content decides, and is kept for the reader.
 
     Args:
         path: as `mask_path` returns it.
-        kind, objects, extra: the settings of `Files`.
+        kind, objects, extra, missing, threshold: the settings of `Files`.
 
     Raises:
-        InputError: a folder without files of a known format, or a `kind` that the format cannot have.
+        InputError: files of no known format, or of one that holds no masks; or a `kind` that the format cannot have.
     """
     if path.is_dir():
         folder = Folder(str(path))
@@ -34,13 +38,25 @@ def open_reader(path: Path, kind: str | None, objects: str, extra: str) -> Reade
             chunks = [f for f in folder.entries("")[1] if f.endswith(".pth")]
             return ChallengePth(tuple(str(path / f) for f in chunks), kind)
         if suffix == ".npz":
-            return NpzTree(str(path), kind)
-        return PngMasks(folder, kind, objects, extra)
+            files = referdino_files(str(path))
+            return _referdino(files, kind, threshold) if files else NpzTree(str(path), kind)
+        return PngMasks(folder, kind, objects, extra, missing)
     if path.suffix == ".zip":
-        return PngMasks(Zip(str(path)), kind, objects, extra)
+        return PngMasks(Zip(str(path)), kind, objects, extra, missing)
     if path.suffix == ".pth":
         return ChallengePth((str(path),), kind)
-    return {".json": CocoRle, ".npz": Npz}[path.suffix](str(path), kind)
+    if path.suffix == ".npz":
+        files = referdino_files(str(path))
+        return _referdino(files, kind, threshold) if files else Npz(str(path), kind)
+    if mask_layout(file_stamp(path)) == "sa2va":
+        return Sa2va(str(path), kind, missing, extra)
+    return CocoRle(str(path), kind)
+
+
+def _referdino(files: tuple[str, ...], kind: str | None, threshold: float) -> Reader:
+    if kind is not None:
+        raise InputError(f"{files[0]}: ReferDINO's masks are logits in every case; remove `kind: {kind}`")
+    return ReferDino(files, threshold)
 
 
 def mask_path(written: str) -> Path:

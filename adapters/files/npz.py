@@ -22,7 +22,7 @@ from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence, PackedMas
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.reader import Reader
 from rvos_ensemble.adapters.files.scores import as_scores
-from rvos_ensemble.adapters.files.storage import Folder, open_zip
+from rvos_ensemble.adapters.files.storage import Folder, open_zip, read_member
 from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
 
 MOST_HEADER = 1 << 16  # bytes; numpy itself takes 10 000
@@ -55,7 +55,7 @@ class Npz(Reader):
     def _keys(self) -> list[str]:
         """VIDEO/EXPRESSION of every array of masks."""
         tail = "/masks.npy"
-        return [n.removesuffix(tail) for n in _open(self.path).members if n.endswith(tail)]
+        return [n.removesuffix(tail) for n in open_npz(self.path).members if n.endswith(tail)]
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ class NpzTree(Reader):
 
 def _sequence(path: str, prefix: str, clip: Clip, kind: str | None) -> MaskSequence:
     where, wanted = f"{path}: {prefix}masks", (len(clip), *clip.size)
-    head = _header(path, f"{prefix}masks")
+    head = array_header(path, f"{prefix}masks")
     if head.shape != wanted:
         raise InputError(f"{where}: shape {shown(list(head.shape))}, expected {list(wanted)} ([T, H, W] of the clip)")
     mask_type = mask_kind(head.dtype, kind, where)
     scores = None
-    if f"{prefix}scores.npy" in _open(path).members:
+    if f"{prefix}scores.npy" in open_npz(path).members:
         scores = _scores(path, f"{prefix}scores", len(clip))
     read = _NpzReader(path, f"{prefix}masks", kind)
     return MaskSequence(
@@ -104,13 +104,13 @@ def _sequence(path: str, prefix: str, clip: Clip, kind: str | None) -> MaskSeque
 
 
 def _scores(path: str, key: str, frames: int) -> np.ndarray:
-    head, where = _header(path, key), f"{path}: {key}"
+    head, where = array_header(path, key), f"{path}: {key}"
     if len(head.shape) != 1 or head.dtype.kind not in "fiu":
         array = f"an array of {head.dtype} {shown(head.shape)}"
         raise InputError(f"{where}: {array}, expected {frames} numbers, one for every frame")
     if head.shape[0] != frames:
         raise InputError(f"{where}: {head.shape[0]} scores, expected {frames}, one for every frame")
-    return as_scores(_array(path, key), frames, where)
+    return as_scores(read_array(path, key), frames, where)
 
 
 class _NpzReader:
@@ -130,7 +130,7 @@ class _NpzReader:
 
     def _load(self) -> np.ndarray | PackedMasks:
         where = f"{self.path}: {self.key}"
-        array = _array(self.path, self.key)
+        array = read_array(self.path, self.key)
         check_range(float(array.min()), float(array.max()), array.dtype, self.kind, where)
         frames = (to_mask(frame, self.kind, f"{where}, frame {t}") for t, frame in enumerate(array))
         if mask_kind(array.dtype, self.kind, where) == "binary":
@@ -139,14 +139,15 @@ class _NpzReader:
 
 
 @dataclass(frozen=True)
-class _ArrayHeader:
-    """The header of an array."""
+class ArrayHeader:
+    """The header of an array, and its length in bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    length: int
 
 
-def _open(path: str):
+def open_npz(path: str):
     """The file, with its names verified: scores under a damaged name would silently be missing."""
     archive = open_zip(file_stamp(path), os.getpid())
     if archive.misnamed:
@@ -155,7 +156,7 @@ def _open(path: str):
 
 
 def _member(path: str, key: str) -> zipfile.ZipInfo:
-    archive, name = _open(path), f"{key}.npy"
+    archive, name = open_npz(path), f"{key}.npy"
     if name not in archive.members:
         raise InputError(f"{path}: no array `{key}`; it has {first_few(archive.members)}")
     if name in archive.twice:
@@ -163,11 +164,11 @@ def _member(path: str, key: str) -> zipfile.ZipInfo:
     return archive.members[name]
 
 
-def _header(path: str, key: str) -> _ArrayHeader:
+def array_header(path: str, key: str) -> ArrayHeader:
     """Reads the header, at most as many bytes as one can have, and verifies that the array has the size it states."""
     member = _member(path, key)
     try:
-        with _open(path).file.open(member) as file:
+        with open_npz(path).file.open(member) as file:
             start = io.BytesIO(file.read(MOST_HEADER))
         version = npy.read_magic(start)
         shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(start)
@@ -176,19 +177,33 @@ def _header(path: str, key: str) -> _ArrayHeader:
         raise InputError(f"{path}: {key}: damaged: {_reason(error)}") from error
     if not dtype.hasobject and member.file_size != start.tell() + size:  # object arrays are refused by their dtype
         raise InputError(f"{path}: {key}: damaged: {dtype} {shown(list(shape))}, but {member.file_size:,} bytes in all")
-    return _ArrayHeader(shape, dtype)
+    return ArrayHeader(shape, dtype, start.tell())
 
 
-def _array(path: str, key: str) -> np.ndarray:
+def read_array(path: str, key: str) -> np.ndarray:
     """The array, whose header has been checked, in the byte order of this machine."""
     try:
-        with _open(path).file.open(_member(path, key)) as file:
+        with open_npz(path).file.open(_member(path, key)) as file:
             array = npy.read_array(file, allow_pickle=False)
     except InputError:
         raise
     except Exception as error:  # zipfile or numpy
         raise InputError(f"{path}: {key}: cannot be read: {_reason(error)}") from error
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def pickled_bytes(path: str, key: str, most: int) -> io.BytesIO:
+    """The pickle of an object array without dimensions, which is not unpickled.
+
+    Raises:
+        InputError: another array, or one of more than `most` bytes.
+    """
+    head, where = array_header(path, key), f"{path}: {key}"
+    if head.dtype.kind != "O" or head.shape:
+        raise InputError(f"{where}: an array of {head.dtype} {shown(head.shape)}, expected one pickled dictionary")
+    data = io.BytesIO(read_member(open_npz(path).file, _member(path, key), where, most))
+    data.seek(head.length)
+    return data
 
 
 def _reason(error: Exception) -> str:

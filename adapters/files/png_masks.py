@@ -30,6 +30,7 @@ class PngMasks(Reader):
     kind: str | None
     objects: str
     extra: str
+    missing: str = "error"
     samples_all = True
 
     def __post_init__(self):
@@ -54,18 +55,19 @@ class PngMasks(Reader):
         else:
             at = f"{at}/{expression.id}"
             ids = () if self.objects == "any" else None
-        self._check_frames(clip, at)
-        names = tuple(f"{at}/{frame}.png" for frame in clip.frames)
+        absent = self._missing_frames(clip, at)
+        names = tuple(None if frame in absent else f"{at}/{frame}.png" for frame in clip.frames)
         prob = self.kind == "prob"
         read = _PngReader(self.storage, names, tuple(clip.size), "prob" if prob else ids)
         masks = LazyMasks((len(clip), *clip.size), np.dtype(np.uint8 if prob else bool), read)
-        return MaskSequence(masks, "prob" if prob else "binary")
+        kind, presence = "prob" if prob else "binary", 0.0 if len(absent) == len(clip) else None
+        return MaskSequence(masks, kind, notes={"missing_frames": len(absent)} if absent else {}, presence=presence)
 
     def sample_problems(self, sequence: MaskSequence) -> list[str]:
         """Checks every header, and the pixels of the first frame."""
         read: _PngReader = sequence.masks.read
         problems = []
-        for name in read.names:
+        for name in filter(None, read.names):
             problems += header_problems(self.storage, name, read.size, "a mask: mode L or P")
         if not problems:
             read(0)
@@ -129,10 +131,11 @@ class PngMasks(Reader):
             )
         return tuple(map(int, valid))
 
-    def _check_frames(self, clip: Clip, at: str) -> None:
+    def _missing_frames(self, clip: Clip, at: str) -> set[str]:
+        """The frames without a file, where `missing: empty` permits them."""
         folders, files = self.storage.entries(at)
         problems, present, wanted = [], set(files), {f"{frame}.png" for frame in clip.frames}
-        if missing := sorted(wanted - present):
+        if (missing := sorted(wanted - present)) and self.missing == "error":
             problems.append(
                 f"{self.storage.where(at)}: {len(missing)} of {len(wanted)} frames are missing: {', '.join(missing)}"
             )
@@ -143,6 +146,7 @@ class PngMasks(Reader):
             )
         if problems:
             raise InputError(problems)
+        return {name.removesuffix(".png") for name in missing}
 
 
 @dataclass(frozen=True)
@@ -150,17 +154,20 @@ class _PngReader:
     """Reads frame t of one sequence.
 
     Attributes:
+        names: a file for each frame; None for an empty mask.
         foreground: "prob": grey levels are probabilities; None: a 0/255 or 0/1 mask; ids: the pixels of these objects;
             no ids: every value but 0.
     """
 
     storage: Storage
-    names: tuple[str, ...]
+    names: tuple[str | None, ...]
     size: tuple[int, int]
     foreground: Literal["prob"] | tuple[int, ...] | None
 
     def __call__(self, t: int) -> np.ndarray:
         name = self.names[t]
+        if name is None:
+            return np.zeros(self.size, np.uint8 if self.foreground == "prob" else bool)
         where = self.storage.where(name)
         image = png.decode(self.storage.read(name), where)
         values = image.values

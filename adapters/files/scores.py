@@ -19,6 +19,7 @@ from rvos_ensemble.adapters.core.messages import shown
 
 LARGE = 1 << 24  # bytes; parsed, a file takes up to ten times as many
 COMPLAINT = "cannot be read as json"
+SCORES = "scores"  # the only key beside the videos in a file of masks
 
 
 @lru_cache(maxsize=16)
