@@ -159,7 +159,7 @@ def _step(recipe: Recipe, name: str, means: list[float | None] | None, below: fl
 
 
 def _notes(record: ClipRecord, name: str, expression: str) -> dict[str, Any]:
-    """Key frames, the group of expressions that voted, the votes needed, and the chosen input, if they were noted."""
+    """Key frames, the group of expressions that voted, the votes needed, the chosen input, and a gate's decision."""
     notes = record.notes.get(name, {}).get(expression, {})
     keys = notes.get("key_frames") or notes.get("key_frame")  # a source notes a single number
     result = {
@@ -167,8 +167,20 @@ def _notes(record: ClipRecord, name: str, expression: str) -> dict[str, Any]:
         "group": notes.get("group"),
         "votes": notes.get("votes"),
         "chosen": notes.get("chosen"),
+        "gate": _gate_text(gate) if isinstance(gate := notes.get("gate"), dict) and "jurors" in gate else None,
     }
     return {k: v for k, v in result.items() if v}
+
+
+def _gate_text(gate: Mapping[str, Any]) -> str:
+    """The decision of a gate with its reasons, from its note.
+
+    >>> _gate_text({"decision": "emptied", "presence": 0.25, "tau": 0.5, "jurors": {"gpt": 0.25, "sam3": None}})
+    'emptied: presence 0.25, tau 0.5 (gpt 0.25, sam3 no opinion)'
+    """
+    jurors = ", ".join(f"{name} {'no opinion' if p is None else f'{p:.3g}'}" for name, p in gate["jurors"].items())
+    presence = "" if gate["presence"] is None else f"presence {gate['presence']:.3g}, "
+    return f"{gate['decision']}: {presence}tau {gate['tau']:.3g} ({jurors})"
 
 
 def _rounded(scores: FrameScores, step: str, expression: str, which: str) -> float | None:

@@ -69,7 +69,7 @@ class Viewer {
     const rows = [{ label: "frame", keys: [] }, { label: "ground truth", truth: true, keys: [] }];
     this.data.steps.forEach((step, index) => {
       const notes = expression.notes[index] || {};
-      rows.push({ label: step.name, name: step.name, index, keys: notes.keys || [], chosen: notes.chosen });
+      rows.push({ label: step.name, name: step.name, index, keys: notes.keys || [], chosen: notes.chosen, gate: notes.gate });
       if (!step.inputs) return;
       const group = notes.group || [expression.id];
       const voters = group.flatMap((id) => step.inputs.map((name, k) => ({ id, name, weight: step.weights[k] })));
@@ -91,6 +91,7 @@ class Viewer {
       row.panel = el("button", { type: "button", class: "panel", "aria-pressed": "false", onclick: () => this.choose(row) },
         row.canvas, el("b", {}, row.label), scores ? ` ${scores}` : null,
         row.votes ? el("small", {}, ` ${row.votes}`) : null,
+        row.gate ? el("small", {}, ` ${row.gate}`) : null,
         row.chosen ? el("small", {}, ` ${row.chosen}`) : null,
         empty ? el("small", { class: row.truth || truth === undefined ? null : expression.nothing ? "up" : "down" },
           row.truth ? " refers to nothing" : " empty in all frames") : null);
