@@ -52,6 +52,7 @@ class Row:
         scores: of every expression.
         existence: N-acc, T-acc and Final; None where no expression of the reference refers to nothing.
         final_gain: like `jf_gain`, of Final.
+        truth_steps: steps that read the ground truth, of those that contribute to the masks: the row is an upper bound.
     """
 
     variant: Variant
@@ -65,6 +66,7 @@ class Row:
     scores: Scores = field(default_factory=dict, repr=False)
     existence: Existence | None = None
     final_gain: Gain | None = None
+    truth_steps: Sequence[str] = ()
 
     @property
     def measure(self) -> str:
@@ -142,17 +144,28 @@ def scored_on_all(rows: Sequence[Row]) -> list[Row]:
     return [r for r in rows if (r.clips, r.expressions) == (rows[0].clips, rows[0].expressions)]
 
 
+def settings_of(rows: Sequence[Row]) -> list[Row]:
+    """The rows that can be chosen: all but upper bounds, which read the ground truth, unless the reference is one."""
+    return [r for r in rows if not r.truth_steps or rows[0].truth_steps]
+
+
 def best_of(rows: Sequence[Row]) -> Row:
-    """The row with the highest score among `scored_on_all`."""
-    return max(
-        scored_on_all(rows), key=lambda r: r.value
-    )  # of equal rows the first: the reference, if it is among them
+    """The row with the highest score of `settings_of` that were scored on as much as the reference.
+
+    Of equal rows it is the first: the reference, if it is among them.
+    """
+    return max(scored_on_all(settings_of(rows)), key=lambda r: r.value)
+
+
+def oracle_of(rows: Sequence[Row]) -> Row | None:
+    """The row of an oracle, with which the others are compared; None if there is none."""
+    return next((r for r in rows if r.expressions and r.variant.step in r.truth_steps), None)
 
 
 def verdict(rows: Sequence[Row], best: Row) -> str:
     """One sentence about the gain of the best row."""
     if best is rows[0]:
-        return f"Best: {REFERENCE}. None of the {len(rows) - 1} settings scores higher."
+        return f"Best: {REFERENCE}. None of the {len(settings_of(rows)) - 1} settings scores higher."
     if best.gain.low == best.gain.high == 0:
         return f"Best: {best.variant.label}: the same as {REFERENCE}."
     gain = f"{best.variant.label}, {best.measure} {100 * best.gain.delta:+.2f}"

@@ -11,13 +11,14 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from rvos_ensemble.adapters.core.settings import default_of
-from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row
+from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row, oracle_of, settings_of
 from rvos_ensemble.ensemble.metrics.existence import MEASURES
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.recipe.schema import DEFAULTS
 from rvos_ensemble.ensemble.report.plot import Bar, bars, curves
 
 MOST_BARS = 40
+BELOW = "below oracle"  # J&F of the oracle minus that of the row
 
 
 def text(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
@@ -25,18 +26,24 @@ def text(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
     width = max(len(r.variant.label) for r in rows)
     steps = max(len(r.variant.step) for r in rows)
     measures = "".join(f" {m}" for m in MEASURES) if rows[0].existence else ""
-    lines = [title, f"{'':{width}}  {'step':{steps}}     J     F   J&F{measures}    diff  95 % interval"]
+    below = f" {BELOW}" if oracle_of(rows) else ""
+    lines = [title, f"{'':{width}}  {'step':{steps}}     J     F   J&F{measures}{below}    diff  95 % interval"]
     for r in rows:
         line = f"{r.variant.label:{width}}  {r.variant.step:{steps}} "
         if not r.expressions:
             lines.append(f"{line}  not scored: {_first_line(r.error)}")
             continue
         line += " ".join(f"{100 * value:5.1f}" for value in (r.J, r.F, r.JF, *(r.existence or ())))
+        if below:
+            distance = _below(r, rows)
+            line += f"{'' if math.isnan(distance) else f'{100 * distance:.1f}':>{len(below)}}"
         if r is not rows[0]:
             delta, low, high = (100 * v for v in r.gain)
             line += f"  {delta:+6.2f}  {'' if math.isnan(low) else f'[{low:+6.2f}, {high:+6.2f}]'} {r.gain.mark}"
         if r.expressions < rows[0].expressions:
             line += f"  only {r.clips} clips: {_first_line(r.error)}"
+        if r.truth_steps and not rows[0].truth_steps:
+            line += "  upper bound"
         lines.append(line.rstrip())
     if measures:
         lines.append("diff: of Final")
@@ -46,7 +53,11 @@ def text(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
 
 
 def frame(name: str, rows: Sequence[Row]) -> pd.DataFrame:
-    """The rows of ablation.csv: scores in 0..1; N-acc, T-acc, Final and its gain only where they are defined."""
+    """The rows of ablation.csv: scores in 0..1.
+
+    N-acc, T-acc, Final, its gain, and the distance to an oracle are columns only where they are defined.
+    """
+    oracle = oracle_of(rows)
     return pd.DataFrame(
         [
             {
@@ -63,6 +74,7 @@ def frame(name: str, rows: Sequence[Row]) -> pd.DataFrame:
                 "expressions": r.expressions,
                 **(r.existence.named() if r.existence else {}),
                 **({f"final_{key}": value for key, value in r.final_gain._asdict().items()} if r.final_gain else {}),
+                **({BELOW: _below(r, rows)} if oracle else {}),
             }
             for r in rows
         ]
@@ -71,7 +83,7 @@ def frame(name: str, rows: Sequence[Row]) -> pd.DataFrame:
 
 def picture(title: str, rows: Sequence[Row]) -> str:
     """ablation.svg: curves where one or two numbers are swept, otherwise one bar per row."""
-    scored, first = [r for r in rows[1:] if r.expressions], rows[0]
+    scored, first = [r for r in settings_of(rows)[1:] if r.expressions], rows[0]
     note = f"{first.clips} clips, {first.expressions} expressions; 95 % paired bootstrap over clips"
     parameters = list(scored[0].variant.parameters) if scored else []
     values = {p: [r.variant.parameters.get(p) for r in scored] for p in parameters}
@@ -124,6 +136,12 @@ def best_yaml(recipe: Recipe, best: Row, how: Sequence[str]) -> str:
     config["steps"] = {n: s for n, s in best.variant.config["steps"].items() if s is not None}
     comment = "\n".join(f"# {line}" for paragraph in how for line in textwrap.wrap(paragraph, 110))
     return f"{comment}\n{OmegaConf.to_yaml(OmegaConf.create(config))}"
+
+
+def _below(row: Row, rows: Sequence[Row]) -> float:
+    """How far the J&F of a row is below that of the oracle, if both were scored on the same number of expressions."""
+    oracle = oracle_of(rows)
+    return oracle.JF - row.JF if oracle.expressions == row.expressions else math.nan
 
 
 def _is_number(value) -> bool:

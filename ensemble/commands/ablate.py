@@ -17,7 +17,16 @@ from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.ablation import gate, gate_files, table, variants, weights
 from rvos_ensemble.ensemble.ablation.clip import ClipScores, score_clip
 from rvos_ensemble.ensemble.ablation.gate_clip import GateScores, gate_clip
-from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row, best_of, climb, row, scored_on_all, verdict
+from rvos_ensemble.ensemble.ablation.rows import (
+    REFERENCE,
+    Row,
+    best_of,
+    climb,
+    row,
+    scored_on_all,
+    settings_of,
+    verdict,
+)
 from rvos_ensemble.ensemble.ablation.settings import Request, read
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.engine.clips import check, list_clips
@@ -91,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
                 rungs, rest = _ladder(reference, rows)
                 rows = [rows[0], *rungs, *rest]
                 notes = [*notes, *climb(rungs, request.options["seed"], request.options["resamples"])]
-            what = f"the highest {rows[0].measure} of {len(rows)} settings"
+            what = f"the highest {rows[0].measure} of {len(settings_of(rows))} settings"
             how = f"{what}, on the clips they are scored on: expect less on others"
             outcome = Outcome(rows, notes, [], how, broken)
         failed |= outcome.failed
@@ -103,9 +112,12 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _compared(request: Request, reference: Recipe) -> tuple[list[Variant], list[str]]:
-    if request.name is None:
-        return variants.of_lists(request, reference)
-    return NAMED[request.name](reference)
+    """The settings, with the oracle of the recipe for comparison, if it has one; and notes for the reader."""
+    found, notes = variants.of_lists(request, reference) if request.name is None else NAMED[request.name](reference)
+    oracles = [name for name, step in reference.steps.items() if step.reads_truth]
+    if oracles and not any(v.step in oracles for v in found):
+        found = [*found, Variant(f"oracle: {oracles[0]}", reference.config, oracles[0])]
+    return found, notes
 
 
 def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], dict[str, str]]:
@@ -167,7 +179,9 @@ def _scored(
         scores = {n: r.scores[i] for n, r in good.items() if r.scores[i]}
         error = next((f"{r.errors[i]}" for r in good.values() if i in r.errors), "")
         first = {n: r.scores[0] for n, r in good.items()}
-        rows.append(row(variant, scores, first, request.options["seed"], request.options["resamples"], error))
+        plain = row(variant, scores, first, request.options["seed"], request.options["resamples"], error)
+        built = variants.build(reference.name, variant.config)
+        rows.append(replace(plain, truth_steps=built.truth_steps(variant.step)))
     return rows, failed
 
 
@@ -229,7 +243,7 @@ def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     first, second, third, less = [], [], [], []
     for r in rows[1:]:
         name = r.variant.step
-        if r.variant.label.startswith("without "):
+        if r.variant.label.startswith("without ") or r.truth_steps:
             less.append(r)
         elif name == best:
             first.append(replace(r, variant=replace(r.variant, label=f"best single source: {name}")))

@@ -77,7 +77,8 @@ function ablationCard(name, rows) {
   }
   const most = Math.max(...rows.flatMap(gainOf).filter(Number.isFinite).map(Math.abs));
   const best = Math.max(...rows.map((r) => r[measure]).filter(Number.isFinite));
-  const measures = ["J", "F", "J&F", ...(final ? ["N-acc", "T-acc", "Final"] : [])];
+  const below = rows.some((r) => Number.isFinite(r["below oracle"])) ? ["below oracle"] : [];
+  const measures = ["J", "F", "J&F", ...(final ? ["N-acc", "T-acc", "Final"] : []), ...below];
   const head = ["", ...(step ? [] : ["step"]), "", ...measures, "difference"];
   const line = (r) => {
     const [delta, low, high] = gainOf(r);

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from helpers.tiny import FRAMES, MODELS, make_tiny, save
 from PIL import Image
 
@@ -148,3 +149,22 @@ def test_a_file_of_choices_beside_the_recipe(choosing, capsys):
     file.write_text("video,source\na,soc\n")
     assert run(choosing) == 1
     assert "video 'b': no choice for expressions 0, 1, 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", [["ablate=steps"], ["ablate.steps.agreed.min_iou=[0,0.3,1]"]])
+def test_an_ablation_compares_with_the_oracle_and_never_recommends_it(choosing, capsys, what):
+    assert run_ensemble.main(["ablate", *choosing.arguments, *what]) == 0
+    table = pd.read_csv(choosing.out / "ablation.csv")
+    (oracle,) = table[table.step == "bound"].to_dict("records")
+    assert oracle["J&F"] == table["J&F"].max() and np.isfinite(table["below oracle"]).all()
+    np.testing.assert_allclose(table["below oracle"], oracle["J&F"] - table["J&F"], atol=1e-12)
+    printed = capsys.readouterr().out
+    (line,) = [
+        line
+        for line in printed.splitlines()
+        if " bound " in line and line.endswith("upper bound") and "united" not in line
+    ]
+    assert " 0.0 " in line and "J&F below oracle" in printed
+    best = yaml.safe_load((choosing.out / "best.yaml").read_text())
+    assert best["output"] not in ("bound", "united")
+    assert "+ bound" not in printed, "an oracle is no rung of the ladder"
