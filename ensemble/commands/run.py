@@ -32,7 +32,7 @@ from rvos_ensemble.ensemble.recipe.recipe import Recipe, load
 from rvos_ensemble.ensemble.report import submission
 from rvos_ensemble.ensemble.report.annotations import picture_names, pictures
 from rvos_ensemble.ensemble.report.clip_results import load_result, reusable, run_clip
-from rvos_ensemble.ensemble.report.record import ClipRecord
+from rvos_ensemble.ensemble.report.record import ClipRecord, missing_masks
 
 PACKAGES = (
     "numpy",
@@ -113,6 +113,8 @@ def _run(
         if traced := [n for n, r in failed.items() if r.trace]:
             name = traced[0] if len(traced) == 1 else "CLIP"
             print(f"traceback: {recipe.out / 'errors' / name}.txt", file=sys.stderr)
+    for line in missing_masks(records.values(), recipe.sources):
+        print(f"note: {line}", file=sys.stderr)
     done = [c for c in listed.clips if c.name not in failed]
     fresh = [c.name for c in done if c.name not in reused or reused[c.name][1].pending]
     seconds = time.perf_counter() - started

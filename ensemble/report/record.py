@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,24 @@ def read_record(file: Path) -> ClipRecord | None:
         return unpack_record(file.read_bytes())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def missing_masks(records: Iterable[ClipRecord], sources: Iterable[str]) -> list[str]:
+    """A sentence for each source whose files lack masks that `missing: empty` replaced by empty ones.
+
+    Args:
+        records: of all clips.
+        sources: their names; steps may pass the notes of their inputs on.
+
+    >>> notes = {"a": {"0": {"missing": True}, "1": {"missing_frames": 2}}, "b": {"0": {"key_frame": 3}}}
+    >>> missing_masks([ClipRecord("bear", notes=notes)], "ab")
+    ['a: 1 expressions, and 2 frames of others, are missing in its files and are empty']
+    """
+    lines, records = [], list(records)
+    for name in sources:
+        notes = [n for record in records for n in record.notes.get(name, {}).values()]
+        expressions, frames = sum("missing" in n for n in notes), sum(n.get("missing_frames", 0) for n in notes)
+        if expressions or frames:
+            what = f"{expressions} expressions, and {frames} frames of others,"
+            lines.append(f"{name}: {what} are missing in its files and are empty")
+    return lines

@@ -100,8 +100,9 @@ def frames_of_file(file: str, clip: str, expression: str, length: int) -> tuple[
     """The key frames of an expression that a file names, ascending.
 
     Args:
-        file: JSON {video: {expression: k | [k, ...] | {"index_info": {"class_index": k}}}}; the last form is that of
-            the LSVOS 2023 winner.
+        file: JSON {video: {expression: k | [k, ...] | {"index_info": {"class_index": k}}}}, the last form being that of
+            the LSVOS 2023 winner; or the `selected_frames.json` of Q-frame as SaSaSa2VA reads it (MeViS-Qframe),
+            {video: {"selected_frames": {expression: [k, ...]}}}, where a frame may be listed repeatedly.
         clip, expression: their names.
         length: the number of frames of the clip.
 
@@ -115,6 +116,8 @@ def frames_of_file(file: str, clip: str, expression: str, length: int) -> tuple[
         raise InputError(f"{path}: cannot be read: {error}") from error
     table = _read(str(path), stat.st_mtime_ns, stat.st_size)
     of_clip = table.get(clip) if isinstance(table, dict) else None
+    if isinstance(of_clip, dict) and _is_q_frame(of_clip):
+        of_clip = of_clip["selected_frames"]
     entry = of_clip.get(expression) if isinstance(of_clip, dict) else None
     where = f"video {clip!r}, expression {expression!r}"
     if entry is None:
@@ -125,6 +128,12 @@ def frames_of_file(file: str, clip: str, expression: str, length: int) -> tuple[
         if entry is None:
             raise InputError(f"{path}: {where}: nothing at index_info.class_index, expected a number")
     return checked_frames(entry, length, f"{path}: {where}")
+
+
+def _is_q_frame(of_clip: dict[str, Any]) -> bool:
+    """Whether the entry of a video is one of Q-frame, and not that of an expression with the id `selected_frames`."""
+    frames = of_clip.get("selected_frames")
+    return isinstance(frames, dict) and "index_info" not in frames
 
 
 def checked_frames(value: Any, length: int, where: str) -> tuple[int, ...]:

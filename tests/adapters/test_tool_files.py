@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+import run_ensemble
 from rvos_ensemble.adapters import Clip, Expression, InputError
 from rvos_ensemble.adapters.core.instances import by_expression
 from rvos_ensemble.adapters.core.prediction import check_prediction
@@ -194,6 +195,19 @@ def test_missing_pictures_are_empty_if_that_is_said(tmp_path):
     assert not prediction["1"].mask(0).any() and prediction["2"].is_empty()
     np.testing.assert_array_equal(prediction["1"].mask(2), truth("1")[2])
     assert not Files(path=str(tmp_path / "m"), missing="empty", kind="prob").predict(CLIP)["1"].prob_at(0).any()
+
+
+def test_a_run_counts_what_is_missing(tiny, capsys):
+    for frame in tiny.mask_file().parents[1].joinpath("1").iterdir():
+        frame.unlink()
+    tiny.mask_file().parents[1].joinpath("1").rmdir()
+    tiny.mask_file(clip="b").unlink()
+    assert run_ensemble.main(["run", *tiny.arguments]) == 1  # two of three clips fail
+    assert "are missing in its files" not in capsys.readouterr().err
+    for _ in range(2):  # also when nothing has to be computed
+        assert run_ensemble.main(["run", *tiny.arguments, "sources.soc.missing=empty"]) == 0
+        note = "note: soc: 1 expressions, and 1 frames of others, are missing in its files and are empty\n"
+        assert note in capsys.readouterr().err
 
 
 # ReferDINO

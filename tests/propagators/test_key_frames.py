@@ -127,11 +127,35 @@ def test_a_clip_of_one_frame_has_one_answer():
         assert choose(rule, sequence([0.5])).frames == (0,)
 
 
+def test_constant_scores_of_an_expression_that_refers_to_nothing():
+    nothing = sequence([0.0] * 3, empty=range(3))
+    for rule in ("argmax", "product"):
+        with pytest.raises(InputError, match="the same score 0 on all frames"):
+            choose(rule, nothing)
+        assert choose(rule, nothing.with_(presence=0.0)).rule == rule
+
+
 def test_given_by_notes():
     assert choose("given", sequence(length=9, key_frame=4)) == KeyFrames((4,), "given")
     assert choose("given", sequence(length=9), {"soc": sequence(length=9, key_frame=[7, 2])}).frames == (2, 7)
     with pytest.raises(InputError, match="no source names a key frame"):
         choose("given", sequence(length=9))
+
+
+def test_given_by_q_frame(tmp_path):
+    """`selected_frames.json`, as the data set of SaSaSa2VA reads it: sorted indices, repeated in short videos."""
+    file = tmp_path / "selected_frames.json"
+    selected = {"0": [2, 2, 2, 5, 5, 8], "selected_frames": [1]}
+    file.write_text(json.dumps({"cat": {"selected_frames": selected, "video_length": 9}}))
+    rule = {"rule": "given", "file": str(file)}
+    assert choose(rule, sequence(length=9), clip="cat", expression="0").frames == (2, 5, 8)
+    assert choose(rule, sequence(length=9), clip="cat", expression="selected_frames").frames == (1,)
+    with pytest.raises(InputError, match=r"key frame .*expected frame indices from 0 to 7"):
+        choose(rule, sequence(length=8), clip="cat", expression="0")
+    with pytest.raises(InputError, match="no key frame for video 'cat', expression '9'"):
+        choose(rule, sequence(length=9), clip="cat", expression="9")
+    file.write_text(json.dumps({"cat": {"selected_frames": {"index_info": {"class_index": 3}}}}))
+    assert choose(rule, sequence(length=9), clip="cat", expression="selected_frames").frames == (3,)
 
 
 @pytest.mark.parametrize("entry, frames", [(3, (3,)), ([5, 1], (1, 5)), ({"index_info": {"class_index": 2}}, (2,))])
