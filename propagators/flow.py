@@ -27,6 +27,7 @@ from rvos_ensemble.propagators.inference.flow.sweep import FlowSweep
 class Flow(Propagator):
     """Needs no weights: DIS optical flow with forward-backward check, appearance model and edge alignment."""
 
+    corrects: ClassVar[bool] = True
     # Mean J on five DAVIS clips (480x854), with the true mask of the middle frame | of the first frame as the key mask
     # (that frame is not counted): the mask left unchanged 0.430 | 0.334, warped by DIS alone 0.509 | 0.401, this
     # propagator 0.731 | 0.712. The figure beside a setting is the result of that value. The defaults were chosen on

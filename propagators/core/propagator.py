@@ -57,6 +57,9 @@ class Propagator(Component):
     """Moves masks of key frames through a video; a subclass lists its settings in `defaults` and defines `sweep`."""
 
     reads_text: ClassVar[bool] = False  # whether its results depend on the sentences
+    # whether its sweeps have `correct(masks)`: called after a step with {sequence: uint8 [H, W]} for sequences that
+    # the step propagated, it replaces their masks of that frame, from which they continue
+    corrects: ClassVar[bool] = False
 
     @property
     def independent(self) -> bool:

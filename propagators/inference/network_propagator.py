@@ -24,6 +24,7 @@ class NetworkPropagator(Propagator):
 
     # 2: small variants have inputs of up to 640 pixels; 3: packed by step, AOT-B by its file's name
     version = 3
+    corrects: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = DEFAULTS
     family: ClassVar[str]
 

@@ -40,14 +40,17 @@ class NetworkSweep:
         self.members: list[list[int]] = []  # bank -> its sequences, object 1 first
         self.bank: dict[int, int] = {}  # sequence -> its bank
         self.seen: set[int] = set()  # sequences that have had a mask with a pixel
+        self.latest: tuple[Tensor, list[int]] | None = None  # labels [B, H, W] of the banks that the step propagated
 
     def rest(self) -> None:
         """Stops propagating all sequences until they get another reference; their memory is kept."""
+        self._remember()
         for tracker in self.trackers:
             tracker.rest()
 
     def step(self, frame: Frame, references: Mapping[int, np.ndarray]) -> dict[int, Any]:
         """Processes the next frame; see `propagators.core.propagator.Sweep`."""
+        self._remember()
         features = [self.model.features(frame, augmentation) for augmentation in self.augmentations]
         self.seen |= {i for i, mask in references.items() if mask.any()}
         self._assign_banks(references)
@@ -59,9 +62,26 @@ class NetworkSweep:
             if banks:
                 self._add_references(features, references, sorted(banks), dict(zip(order, labels, strict=True)))
             if order:
-                for tracker, augmentation in zip(self.trackers, self.augmentations, strict=True):
-                    tracker.update(nearest(augmentation.mirror(labels), augmentation.size))
+                self.latest = labels, order
         return results | {i: np.where(mask, np.uint8(255), np.uint8(0)) for i, mask in references.items()}
+
+    def correct(self, masks: Mapping[int, np.ndarray]) -> None:
+        """Sequences continue from these masks; see `propagators.core.propagator.Propagator.corrects`."""
+        if self.latest is None:
+            return
+        labels, order = self.latest
+        for row, bank in enumerate(order):
+            known = {i: masks[i] > 127 for i in self.members[bank] if i in masks}
+            labels[row] = self._reference_labels(bank, known, labels[row])
+
+    def _remember(self) -> None:
+        """Adds the frame of the last step to the memories."""
+        if self.latest is None:
+            return
+        with torch.no_grad(), self.model.autocast():
+            for tracker, augmentation in zip(self.trackers, self.augmentations, strict=True):
+                tracker.update(nearest(augmentation.mirror(self.latest[0]), augmentation.size))
+        self.latest = None
 
     def _propagate(self, features: list[FrameFeatures], without: set[int]) -> tuple[dict[int, Any], Tensor, list[int]]:
         """Propagates all running banks except some.

@@ -138,7 +138,8 @@ def test_leaky_passes_read_what_the_forward_pass_remembers(make, video):
     sweep = propagator.reverse(sweep, (72, 110), 1)
     for t in (7, 6, 5, 4, 3, 2, 1, 0):
         results[t] = sweep.step(Frame(t, frames[t]), {0: masks[4, 0]} if t == 4 else {})
-    assert results[7] == results[5] == {} and len(sweep.trackers[0].cohorts[0].long) == 4 + 1 + 4
+    sweep.rest()  # the last frame is remembered, too
+    assert results[7] == results[5] == {} and len(sweep.trackers[0].resting[0].long) == 4 + 1 + 4
     assert all(np.array_equal(np.asarray(results[t][0]), leaky.masks[t]) for t in range(4))
 
 

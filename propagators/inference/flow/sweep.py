@@ -56,6 +56,11 @@ class FlowSweep:
         self.previous = frame
         return results
 
+    def correct(self, masks: Mapping[int, np.ndarray]) -> None:
+        """Sequences continue from these masks; see `propagators.core.propagator.Propagator.corrects`."""
+        for i, mask in masks.items():
+            self.masks[i] = cv2.resize(mask.astype(np.float32) / 255, self.work, interpolation=cv2.INTER_AREA)
+
     def _prepare(self, frame: Frame) -> None:
         """Computes what depends on the frame alone, unless the other sweep has done it."""
         if "grey" not in frame.memo:
