@@ -37,6 +37,7 @@ from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.files import Files
 from rvos_ensemble.adapters.proposals import Proposals
+from rvos_ensemble.adapters.seeds import Seeds
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.metrics.protocols.a2d_sentences import A2DSentencesProtocol
 from rvos_ensemble.ensemble.report import submission
@@ -120,6 +121,16 @@ def read_proposals(folder: Path, name: str, **settings):
     if problems := [*source.check([CLIP]), *source.inspect(CLIP)]:
         raise InputError(problems)
     return {i: ([s.masks[t].tolist() for t in range(T)], s.scores.tolist()) for i, s in source.predict(CLIP).items()}
+
+
+def read_seeds(folder: Path, name: str, **settings):
+    source = Seeds(path=str(folder / name), **settings)
+    if problems := [*source.check([CLIP]), *source.inspect(CLIP)]:
+        raise InputError(problems)
+    source.fingerprint(CLIP)
+    found = source.predict(CLIP)
+    assert not [p for i, s in found.items() for p in sequence_problems(s, CLIP, i, "m")]
+    return {i: ([s.mask(t).tolist() for t in range(T)], s.scores.tolist(), dict(s.notes)) for i, s in found.items()}
 
 
 def read_clips(dataset):
@@ -264,6 +275,21 @@ def make_own_proposals(folder: Path):
     dump(folder / "p.json", {"bear": rows})
 
 
+def make_seeds(folder: Path):
+    seeds = [{"frame": FRAMES[t], "mask": rle(truth("0", t)), "instance": f"thing {t}"} for t in range(T)]
+    dump(folder / "s.json", {"bear": {"0": seeds, "1": []}})
+
+
+def make_agent(folder: Path):
+    """The tree of SAM3-agent, and the answers of the language model."""
+    item = {"object_name": "thing", "best_frame": 1, "actual_frame_filename": f"{FRAMES[1]}.jpg"}
+    pred = {"orig_img_h": H, "orig_img_w": W, "pred_masks": [rle(truth("0", 1))["counts"]], "pred_scores": [0.5]}
+    dump(folder / "agent" / "bear" / "0" / "thing_obj_1" / "pred.json", pred)
+    for i, results in (("0", [item]), ("1", [])):
+        answer = {"video_id": "bear", "expression_id": i, "results": results}
+        dump(folder / "answers" / "bear" / f"{i}.json", answer)
+
+
 def make_evaluation(folder: Path):
     images = [{"id": f"v_{t}", "height": H, "width": W} for t in range(T)]
     notes = [{"image_id": f"v_{t}", "segmentation": rle(truth("0", t)), "area": 30.0, "iscrowd": 0} for t in range(T)]
@@ -349,6 +375,10 @@ FORMATS = {
         make_coco_proposals, lambda f: read_proposals(f, "p.json", images=str(f / "images.json")), "*.json", JSON, None
     ),
     "proposals json": Format(make_own_proposals, lambda f: read_proposals(f, "p.json"), "p.json", JSON, None),
+    "seeds json": Format(make_seeds, lambda f: read_seeds(f, "s.json"), "s.json", JSON, None),
+    "seeds of SAM3-agent": Format(
+        make_agent, lambda f: read_seeds(f, "agent", answers=str(f / "answers")), "a*/bear/**/*.json", JSON, None
+    ),
     "A2D json": Format(make_evaluation, read_evaluation, "*.json", JSON, None),
     "grouping file": Format(
         lambda f: dump(f / "groups.json", {"bear": [["0"], ["1"]]}), read_groups, "groups.json", JSON, None
