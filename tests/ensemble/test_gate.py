@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,14 +11,18 @@ import pytest
 from helpers.ops import OPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+import run_ensemble
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import check_prediction
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble.engine.clips import input_problems
+from rvos_ensemble.ensemble.engine.keys import keys_of
 from rvos_ensemble.ensemble.fusion.existence import expected_final_tau
+from rvos_ensemble.ensemble.recipe.recipe import load
 
 SIZE, T = (4, 6), 3
 IMAGES = SimpleNamespace(size=SIZE, read=lambda t: np.zeros((*SIZE, 3), np.uint8), fingerprint=lambda: "")
@@ -249,3 +254,52 @@ def test_what_is_left_without_sources(tmp_path):
     assert changed["jurors"]["agree"] == {"agreement": ["x", "t", "u"]} and changed["jurors"]["gpt"] == {
         "verdicts": file
     }
+
+
+def test_the_example_in_the_docs_is_a_gate():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
+    (example,) = [part for part in text.split("```yaml\n") if "op: gate" in part]
+    settings = OmegaConf.to_container(OmegaConf.create(example.partition("```")[0]))["steps"]["final"]
+    assert settings.pop("op") == "gate"
+    step = Gate("final", **settings)
+    assert step.inputs == ["fused", "sam3", "sa2va", "referdino"]
+
+
+@pytest.fixture
+def gated(tiny):
+    """The tiny benchmark with a gate of two jurors; the second expressions of all videos lack a verdict."""
+    jurors = "{gpt: {verdicts: gpt.json}, soc: {empty: soc}}"
+    recipe = tiny.recipe.with_name("gated.yaml")
+    recipe.write_text(
+        f"base: {tiny.recipe.name}\nsteps: {{final: {{op: gate, input: smr, jurors: {jurors}}}}}\noutput: final\n"
+    )
+    verdicts = {clip: {"0": "yes", "1": None, "2": 0.25} for clip in tiny.clips}
+    recipe.with_name("gpt.json").write_text(json.dumps(verdicts))
+    return [f"recipe={recipe}", f"out={tiny.out}"]
+
+
+def test_check_counts_the_missing_verdicts_of_all_clips(gated, capsys):
+    for command in (["check"], []):
+        assert run_ensemble.main([*command, *gated]) == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if "gpt" in line]
+        assert len(lines) == 1 and "step final: juror gpt: " in lines[0]
+        assert "no verdict on 3 of 9 expressions of a, b, c: a/1, b/1, c/1; `missing: unknown`" in lines[0]
+    assert run_ensemble.main(["check", *gated, "steps.final.jurors.gpt.missing=unknown"]) == 0
+
+
+def test_the_key_of_a_gate_changes_with_what_its_jurors_read(gated, tiny):
+    def key(*arguments):
+        recipe = load([*gated, "steps.final.input=soc", "steps.final.jurors.soc={empty: mutr}", *arguments])
+        return keys_of(recipe, recipe.dataset.clips()[0])["final"]
+
+    keys = [key()]
+    assert key() == keys[0]
+    file = tiny.recipe.with_name("gpt.json")
+    verdicts = json.loads(file.read_text())
+    file.write_text(json.dumps({**verdicts, "b": {}}))
+    assert key() == keys[0], "verdicts on another clip"
+    file.write_text(json.dumps({**verdicts, "a": {"0": "no"}}))
+    keys += [key(), key("steps.final.jurors.soc={empty: referformer}"), key("steps.final.tau=0.25")]
+    (tiny.root / "predictions" / "mutr.scores.json").unlink()  # of a source that only the juror reads
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
