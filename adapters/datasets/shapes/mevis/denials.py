@@ -31,7 +31,8 @@ def denials(scene: Scene, tracks: Tracks, claims: list[Claim]) -> dict[str, np.n
     denied = {**_places(tracks), **_ways(tracks), **_turning(tracks, claims), **_sizes(tracks), **_frame(tracks)}
     denied |= _hiding(scene, tracks)
     could_hold = {claim.words: claim.sure | claim.rivals.any(0) for claim in claims}
-    clear = shown(tracks)
+    known = (tracks.seen >= SEEN) | (tracks.inside <= OUTSIDE)  # elsewhere it is hidden: its place cannot be seen
+    clear = shown(tracks) & known[0] & known[-1]
     return {words: no & clear & ~could_hold[words] for words, no in denied.items() if words in could_hold}
 
 
