@@ -1,11 +1,12 @@
-"""J&F of propagated true masks: copied, by optical flow, and by the networks of this package.
+"""J&F of propagated true masks: copied, by optical flow, by the networks of this package, and by blends of them.
 
     python -m benchmarks.learned_propagators [--clips 8] [--seeds 0 1 2] [--every 1 3 5] [--real FOLDER]
+    python -m benchmarks.learned_propagators --only real --real OUT/val --every 1 4 --weights aot_real=FILE
 
-The true mask of each object in the middle frame is propagated; J&F is the mean over the other frames. Clips of `shapes`
-are of the test split; real clips have the layout of Ref-YouTube-VOS with ground truth. Intervals are 95 % bootstrap
-intervals over clips. `--every 5` keeps one frame in five. The speed of objects is reported as the mean IoU of a true
-mask with that of the next frame.
+OUT is a folder of `benchmarks.real_data`. The true mask of each object in the middle frame is propagated; J&F is the
+mean over the other frames. Clips of `shapes` are of the test split; real clips have the layout of Ref-YouTube-VOS with
+ground truth. Intervals are 95 % bootstrap intervals over clips. `--every 5` keeps one frame in five. The speed of
+objects is reported as the mean IoU of a true mask with that of the next frame.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Propagator
 
 Propagate = Callable[[Clip, list[MaskSequence], int], list[MaskSequence]]
-NETWORKS = {"aot_nano": "aot", "deaot_nano": "deaot"}
+NETWORKS = {"aot_nano": "aot", "deaot_nano": "deaot", "aot_real": "aot", "deaot_real": "deaot"}
 
 
 def copy(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
@@ -42,8 +43,9 @@ def copy(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
     return [MaskSequence.binary([s.mask(key)] * len(clip)) for s in truth]
 
 
-def with_propagator(name: str, **settings) -> Propagate:
+def with_propagator(name: str, weights: str | None = None, **settings) -> Propagate:
     """Propagates with a propagator forward and backward, as in a recipe."""
+    settings |= {"weights": weights} if weights else {}
     propagator = find(name, Propagator, propagators, "rvos_ensemble.propagators")(**settings)
 
     def propagate_masks(clip: Clip, truth: list[MaskSequence], key: int) -> list[MaskSequence]:
@@ -119,22 +121,34 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--every", type=int, nargs="+", default=[1], metavar="N", help="keep one frame in N")
     parser.add_argument("--real", type=Path, default=Path("../shared/data/ref_davis_mini"))
+    parser.add_argument("--only", choices=("shapes", "real"), help="leave out the other kind of clips")
+    parser.add_argument(
+        "--blend", nargs="*", default=["flow+aot_real", "flow+aot_real+deaot_real"], help="names joined by `+`"
+    )
     parser.add_argument(
         "--weights", nargs="*", default=[], metavar="NAME=FILE", help="weights to use in place of the shipped ones"
     )
     options = parser.parse_args()
-    files = dict.fromkeys(NETWORKS) | dict(w.split("=", 1) for w in options.weights)
-    rows = {"copy": copy, "flow": with_propagator("flow")}
-    for name, family in NETWORKS.items():
-        if weights_file(files[name] or name).is_file():
-            rows[name] = with_propagator(family, weights=files[name] or name)
+    files = {name: name for name in NETWORKS} | dict(w.split("=", 1) for w in options.weights)
+    members = {
+        n: {"propagator": f, "weights": files[n]} for n, f in NETWORKS.items() if weights_file(files[n]).is_file()
+    }
+    members = {"flow": {"propagator": "flow"}} | members
+    rows = {"copy": copy} | {name: with_propagator(*member.values()) for name, member in members.items()}
+    for names in options.blend:
+        if members.keys() >= {*names.split("+")}:
+            rows[names] = with_propagator("blend", of=[members[name] for name in names.split("+")])
     with tempfile.TemporaryDirectory() as folder:
-        shapes = Shapes(root=f"{folder}/shapes", split="test", seed=options.seeds, clips=options.clips).clips()
-        real = RefYoutubeVOS(root=str(options.real), split="valid").clips() if options.real.is_dir() else []
+        shapes, real = [], []
+        if options.only != "real":
+            shapes = Shapes(root=f"{folder}/shapes", split="test", seed=options.seeds, clips=options.clips).clips()
+        if options.only != "shapes" and options.real.is_dir():
+            real = RefYoutubeVOS(root=str(options.real), split="valid").clips()
         for every in options.every:
             frames = "every frame" if every == 1 else f"one frame in {every}"
-            title = f"shapes, test split, seeds {options.seeds}, {frames}"
-            table(title, [thinned(c, every) for c in shapes], rows, LEVELS)
+            if shapes:
+                title = f"shapes, test split, seeds {options.seeds}, {frames}"
+                table(title, [thinned(c, every) for c in shapes], rows, LEVELS)
             if real:
                 some = [thinned(c, every) for c in real if c.expressions]
                 table(f"{options.real.name}, real video, {frames}", some, rows)
