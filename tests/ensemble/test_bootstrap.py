@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from rvos_ensemble.ensemble.metrics.bootstrap import paired_interval
+from rvos_ensemble.ensemble.metrics.bootstrap import interval_of_means, paired_interval
 
 
 def naive(differences, seed, resamples):
@@ -64,3 +64,20 @@ def test_too_few_clips_say_nothing():
 
 def test_no_difference_is_no_difference():
     assert paired_interval({"a": [0.0, 0.0], "b": [0.0]}) == (0.0, 0.0)
+
+
+def test_the_mean_of_several_means_uses_only_draws_in_which_each_exists():
+    """The second mean has expressions in one of three clips; draws without that clip would divide by 0."""
+    first, second = {"a": [0.3], "b": [0.1, 0.2], "c": [0.0]}, {"c": [0.9]}
+    low, high = interval_of_means([first, second], resamples=20_000)
+    rng, means = random.Random(1), []
+    while len(means) < 4000:
+        names = rng.choices("abc", k=3)
+        pools = [[d for name in names for d in term.get(name, [])] for term in (first, second)]
+        if all(pools):
+            means.append(sum(sum(pool) / len(pool) for pool in pools) / 2)
+    means.sort()
+    expected = (means[int(0.025 * len(means))], means[int(0.975 * len(means))])
+    assert (low, high) == pytest.approx(expected, abs=0.06 * (expected[1] - expected[0]))
+    assert all(math.isnan(end) for end in interval_of_means([first, {}]))
+    assert interval_of_means([first]) == paired_interval(first)
