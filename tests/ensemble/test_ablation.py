@@ -274,7 +274,7 @@ def test_what_is_left_without_a_source_or_step(tiny):
     ("arguments", "message"),
     [
         ([], "ablate what?"),
-        (["ablate=everything"], "unknown key `everything`. Valid: grouping, key_frame, sources, steps, weights"),
+        (["ablate=everything"], "unknown key `everything`. Valid: gate, grouping, key_frame, sources, steps, weights"),
         (["ablate=steps", "ablate.smr.threshold=[1]"], "give one of them"),
         (["ablate.smr.treshold=[1,2]"], "unknown key `treshold`, did you mean `threshold`? Valid: across"),
         (["ablate.smt.threshold=[1,2]"], "unknown key `smt`, did you mean `smr`?"),
