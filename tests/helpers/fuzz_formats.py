@@ -36,6 +36,7 @@ from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.files import Files
+from rvos_ensemble.adapters.files import scores as scores_file
 from rvos_ensemble.adapters.proposals import Proposals
 from rvos_ensemble.adapters.seeds import Seeds
 from rvos_ensemble.ensemble.fusion import grouping
@@ -114,6 +115,17 @@ def read_files(folder: Path, **settings):
     notes = {i: dict(s.notes) for i, s in prediction.items()}
     marks = {i: None if s.scores is None else s.scores.tolist() for i, s in prediction.items()}
     return values, notes, marks, files.label()
+
+
+def read_large(folder: Path):
+    """As `read_files`, but every JSON file counts as a large one, whose videos are parsed one by one."""
+    before, scores_file.LARGE = scores_file.LARGE, 0
+    scores_file.load_json.cache_clear()
+    try:
+        return read_files(folder)
+    finally:
+        scores_file.LARGE = before
+        scores_file.load_json.cache_clear()
 
 
 def read_proposals(folder: Path, name: str, **settings):
@@ -212,6 +224,38 @@ def make_rle(folder: Path):
     masks["0"][1] = None
     masks["1"][0] = {"size": [H, W], "counts": [30, 5, 6, 5, H * W - 46]}
     dump(folder / "m.json", {"bear": masks, "scores": {"bear": {i: scores(i) for i in IDS}}})
+
+
+def make_large_rle(folder: Path):
+    """A file that is read video by video, because `read_large` takes every file for a large one."""
+    make_rle(folder)
+    (folder / "m.json").write_text(json.dumps(json.loads((folder / "m.json").read_text()), indent=1))
+
+
+def make_sa2va(folder: Path):
+    def entry(i, masks, answer):
+        told = {
+            "index": int(i),
+            "video_id": "bear",
+            "exp_id": i,
+            "text_prediction": answer,
+            "exp": "Please segment it.",
+        }
+        return {**told, "frames": list(FRAMES), "prediction_masks": [rle(mask) for mask in masks]}
+
+    nothing = entry("1", np.zeros((T, H, W), bool), "There is none.")
+    dump(folder / "m.json", {"bear": {"0": entry("0", stack("0"), "Sure, [SEG]."), "1": nothing}})
+
+
+def make_referdino(folder: Path):
+    def queries(i):
+        logits = np.where(stack(i), 3, -3).astype(np.float32)[:, None].repeat(2, axis=1)
+        found = np.float32([[0.9, 0.1], [0.8, 0.2], [0.7, 0.1]])
+        return {"scores": found, "boxes": np.zeros((T, 2, 4), np.float32), "masks": logits}
+
+    (folder / "m").mkdir()
+    meta = {"video_path": "data/bear", "size": np.array([H, W])}
+    np.savez(folder / "m" / "bear.npz", **meta, **{i: queries(i) for i in IDS})
 
 
 def make_npz(folder: Path):
@@ -344,6 +388,11 @@ FORMATS = {
     "PNG of ids": Format(make_ids, read_files, "m/bear/*.png", BYTES),
     "PNG of probabilities": Format(make_prob, lambda f: read_files(f, kind="prob"), "m/bear/*/*.png", BYTES),
     "COCO RLE json": Format(make_rle, read_files, "m.json", JSON, None),
+    "large RLE json": Format(make_large_rle, read_large, "m.json", JSON, None),
+    "Sa2VA json": Format(make_sa2va, read_files, "m.json", JSON, None),
+    "ReferDINO npz": Format(
+        make_referdino, read_files, "m/bear.npz", [*ZIP, *[repack_zip] * 6, *[change_npy_header] * 3], ARRAYS
+    ),
     "npz": Format(make_npz, read_files, "m.npz", [*ZIP, *[change_npz, change_npy_header] * 5], ARRAYS),
     "npz tree": Format(
         make_npz_tree,
