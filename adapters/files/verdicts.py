@@ -12,7 +12,7 @@ A value is a probability in 0..1, true or false, yes or no, or, in json, a list 
 
 Values state presence: 1, true and yes mean that the expression refers to something. Files that state absence, where
 they mean that it refers to nothing, are read with `states: absence`; names such as `no_target` are refused without it.
-The words `present` and `absent` mean what they say with either setting.
+The words `present` and `absent`, and lists of instances, mean what they say with either setting.
 """
 
 from __future__ import annotations
@@ -34,19 +34,11 @@ from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.core.settings import choice, path, text
 from rvos_ensemble.adapters.files.answers import Answers
 from rvos_ensemble.adapters.files.storage import Folder
+from rvos_ensemble.adapters.files.verdict_values import EXPECTED, VALUES, presence_of, value_in
 
 VIDEO, EXPRESSION = ("video", "video_id", "clip"), ("expression", "expression_id", "exp_id")
-NEUTRAL = ("probability", "prob", "p", "verdict", "answer")  # the setting `states` decides what they state
-NAMES = {  # names of values that state presence or absence themselves
-    "presence": ("presence", "present", "p_present", "is_present", "exists", "is_match", "results"),
-    "absence": ("absence", "absent", "p_absent", "is_absent", "no_target", "p_no_target", "is_empty"),
-}
-VALUES = (*NEUTRAL, *NAMES["presence"], *NAMES["absence"])
-WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
-ABSOLUTE = {"present": 1.0, "absent": 0.0}
 MOST_BYTES = 1 << 28  # of a file; MeViSv2 has 33 000 expressions, and a juror gives reasons
 SHOWN = 20  # records without a name or value that are listed
-EXPECTED = "a probability in 0..1, true or false, yes or no"
 SETTINGS: dict[str, Any] = {
     "verdicts": path(),
     "states": choice("presence", "absence"),  # what 1, true and yes mean in the file
@@ -208,7 +200,7 @@ def _load(stamp: Stamp, states: str, value: str | None) -> _Table:
             if first := places.get((entry.video, entry.expression)):
                 raise InputError(f"{where}: a second verdict, after that of {first}; remove one of them")
             places[entry.video, entry.expression] = entry.place
-            of[entry.expression] = _presence(entry.value, states, value, where)
+            of[entry.expression] = presence_of(entry.value, states, value, where)
         except InputError as error:
             of.setdefault(entry.expression, None)
             table.problems.setdefault(entry.video, {}).setdefault(entry.expression, []).extend(error.problems)
@@ -247,7 +239,7 @@ def _record_entries(records: Sequence[tuple[Any, str]], states: str, value: str 
             if not isinstance(record, dict):
                 raise InputError(f"{place}: {shown(record)}, expected an object with video, expression and a value")
             video, expression = (_name(record, names, place) for names in (VIDEO, EXPRESSION))
-            entries.append(_Entry(video, expression, _value_in(record, states, value, place), place))
+            entries.append(_Entry(video, expression, value_in(record, states, value, place), place))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -262,51 +254,3 @@ def _name(record: Mapping[str, Any], names: Sequence[str], place: str) -> str:
     if type(name) not in (str, int) or not str(name).strip():
         raise InputError(f"{place}: {names[0]} is {shown(name)}, expected a name")
     return str(name).strip()
-
-
-def _value_in(record: Mapping[str, Any], states: str, value: str | None, where: str) -> Any:
-    """The value of an object that also has other keys.
-
-    Raises:
-        InputError: it has none, several, or one whose name contradicts `states`.
-    """
-    present = [k for k in record if (k == value if value else k in VALUES)]
-    if len(present) != 1:
-        expected = f"`{value}`" if value else f"one of {', '.join(VALUES)}, or another name that `value` gives"
-        raise InputError(f"{where}: values {first_few(present)} among {first_few(record)}, expected {expected}")
-    other = "absence" if states == "presence" else "presence"
-    if not value and present[0] in NAMES[other]:
-        raise InputError(f"{where}: `{present[0]}` states {other}, but the juror is read with `states: {states}`")
-    return record[present[0]]
-
-
-def _presence(written: Any, states: str, value: str | None, where: str) -> float | None:
-    """P(the expression refers to something) of a written value; None for a missing one.
-
-    Raises:
-        InputError: anything but a probability, yes or no: prose, percent.
-    """
-    if isinstance(written, dict):
-        written = _value_in(written, states, value, where)
-    if isinstance(written, list):
-        written = len(written) > 0
-    if isinstance(written, str):
-        word = written.strip().rstrip(".").lower()
-        if word in ABSOLUTE:
-            return ABSOLUTE[word]
-        number = WORDS.get(word, _number(word))
-        if word and number is None:
-            raise InputError(f"{where}: the answer {shown(written)} is prose, expected {EXPECTED}")
-        written = number
-    if written is None:
-        return None
-    if not isinstance(written, (bool, int, float)) or not 0 <= written <= 1:  # NaN is refused, too
-        raise InputError(f"{where}: {shown(written)}, expected {EXPECTED}")
-    return float(written) if states == "presence" else 1.0 - float(written)
-
-
-def _number(word: str) -> float | None:
-    try:
-        return float(word)
-    except ValueError:
-        return None
