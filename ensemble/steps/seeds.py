@@ -29,8 +29,8 @@ class Seeds(Step):
     Settings:
         inputs: sources and steps, of masks of expressions or of instances.
         key_frame: the rule for the key frames of each input, by its own scores; see `key_frames.py`.
-        split: whether each connected component is a seed; false makes one seed of the mask.
-        min_share: components with a smaller share of the area of the mask are left out.
+        components: whether each connected component of a mask is a seed; false makes one seed of the mask.
+        min_share: components with less than this share of the area of the largest are left out.
         bad: `drop` drops bad seeds with a note; `report` raises an error that lists them. A seed is bad if its mask is
             empty, though another frame is not, or if it shows the same instance as another.
         max_iou: two seeds of an expression in one frame with a higher IoU show the same instance; the one with the
@@ -42,7 +42,7 @@ class Seeds(Step):
     defaults = {
         "inputs": INPUTS,
         "key_frame": setting_of("argmax"),
-        "split": switch(True),
+        "components": switch(True),
         "min_share": number(MIN_SHARE, least=0, most=1),
         "bad": choice("drop", "report"),
         "max_iou": number(MOST_IOU, least=0, most=1),
@@ -83,7 +83,7 @@ class Seeds(Step):
 
     def describe(self) -> str:
         """The inputs, and whether their masks are split."""
-        return f"seeds of {', '.join(self.inputs)}{', split into components' if self.settings.split else ''}"
+        return f"seeds of {', '.join(self.inputs)}{', split into components' if self.settings.components else ''}"
 
     def _seeds(self, name: str, masks: MaskSequence, clip: Clip, expression: str) -> Iterator[Seed]:
         """The seeds of one mask sequence."""
@@ -93,11 +93,11 @@ class Seeds(Step):
         for t in choose(s.key_frame, masks, clip=clip.name, expression=expression).frames:
             score = 1.0 if masks.scores is None else float(masks.scores[t])
             mask = masks.mask(t)
-            parts = components(mask, s.min_share) if s.split else []
-            if len(parts) > 1:
-                yield from (Seed(f"{name}.{t}.{i}", t, part, score) for i, part in enumerate(parts))
+            if not s.components or not mask.any():
+                yield Seed(f"{name}.{t}", t, mask, score)
             else:
-                yield Seed(f"{name}.{t}", t, parts[0] if parts else mask, score)
+                parts = components(mask, s.min_share)
+                yield from (Seed(f"{name}.{t}.{i}", t, part, score) for i, part in enumerate(parts))
 
 
 def _named(prediction: Prediction, clip: Clip, source: str) -> dict[str, list[tuple[str, MaskSequence]]]:

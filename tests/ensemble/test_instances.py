@@ -211,11 +211,12 @@ def flood_fill(mask):
 @settings(max_examples=60, deadline=None)
 @given(arrays(bool, (6, 9)), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
 def test_components_are_the_definition(mask, min_share):
-    expected = [part for part in flood_fill(mask) if len(part) >= min_share * mask.sum()]
+    parts = flood_fill(mask)
+    expected = [part for part in parts if len(part) >= min_share * max(map(len, parts))]
     found = components(mask, min_share)
     assert {frozenset(map(tuple, np.argwhere(c).tolist())) for c in found} == {frozenset(p) for p in expected}
     areas = [int(c.sum()) for c in found]
-    assert areas == sorted(areas, reverse=True) and all(c.dtype == bool for c in found)
+    assert areas == sorted(areas, reverse=True) and bool(areas) == mask.any() and all(c.dtype == bool for c in found)
 
 
 def source(masks, scores=None, presence=None):
@@ -242,7 +243,7 @@ def test_seeds_are_the_components_on_the_key_frame():
         )
     assert found["1/"].is_empty() and found["1/"].presence is None, "the source did not say so"
     assert len(OPS["seeds"]("s", inputs=["soc"], min_share=0).run(CLIP, {"soc": both_blocks()})) == 4
-    whole = OPS["seeds"]("s", inputs=["soc"], split=False).run(CLIP, {"soc": both_blocks()})
+    whole = OPS["seeds"]("s", inputs=["soc"], components=False).run(CLIP, {"soc": both_blocks()})
     assert list(whole) == ["0/soc.2", "1/"]
     assert np.array_equal(whole["0/soc.2"].mask(2), both_blocks()["0"].mask(2))
 
@@ -251,9 +252,9 @@ def test_seeds_of_several_sources_and_key_frames():
     """Seeds that show the same instance in the same frame are dropped, or reported."""
     inputs = {"a": both_blocks(), "b": source([left(t) for t in range(LENGTH)], (0, 0, 1, 0, 0, 0), presence=0.75)}
     found = OPS["seeds"]("s", inputs=["a", "b"]).run(CLIP, inputs)
-    assert list(found)[1:] == ["0/b.2", "1/"] and next(iter(found)).startswith("0/a.2.")
-    assert len(found["0/b.2"].notes["dropped"]) == 1, "b has the higher score"
-    assert found["0/b.2"].presence == found["1/"].presence == 0.75
+    assert list(found)[1:] == ["0/b.2.0", "1/"] and next(iter(found)).startswith("0/a.2.")
+    assert len(found["0/b.2.0"].notes["dropped"]) == 1, "b has the higher score"
+    assert found["0/b.2.0"].presence == found["1/"].presence == 0.75
     with pytest.raises(InputError, match=r"have an IoU of 1\.000 in frame 'c'.*bad: drop"):
         OPS["seeds"]("s", inputs=["a", "b"], bad="report").run(CLIP, inputs)
     top = OPS["seeds"]("s", inputs=["a"], key_frame={"rule": "top", "k": 2, "apart": 2}).run(CLIP, inputs)
@@ -280,10 +281,10 @@ def test_seeds_of_instances_keep_them_apart():
     }
     objects = as_objects(CLIP, {"0": queries, "1": {}})
     found = OPS["seeds"]("s", inputs=["dino"], key_frame="given").run(CLIP, {"dino": objects})
-    assert {name: s.notes["key_frame"] for name, s in found.items()} == {"0/dino.7.1": 1, "0/dino.9.3": 3, "1/": 0}
+    assert {name: s.notes["key_frame"] for name, s in found.items()} == {"0/dino.7.1.0": 1, "0/dino.9.3.0": 3, "1/": 0}
     assert found["1/"].presence == 0
     direct, split = propagated(objects), propagated(found)
-    for name, other in (("0/7", "0/dino.7.1"), ("0/9", "0/dino.9.3")):
+    for name, other in (("0/7", "0/dino.7.1.0"), ("0/9", "0/dino.9.3.0")):
         assert all(np.array_equal(direct[name].mask(t), split[other].mask(t)) for t in range(LENGTH))
 
 
