@@ -1,6 +1,7 @@
 """The propagator `blend`: its mean is its definition, members do not see each other, and feedback reaches them."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from omegaconf import OmegaConf
 from test_propagate import FILES, Memory, moving_disc
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
@@ -186,6 +188,14 @@ def test_what_a_blend_is_made_of(tmp_path, fading, checkpoints):
     before = Blend(of=["flow", fading(1.0)]).fingerprint()
     (tmp_path / "fading.py").write_text(FADING + "\n# changed\n")
     assert Blend(of=["flow", fading(1.0)]).fingerprint() != before
+
+
+def test_the_example_in_the_docs_is_a_blend():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
+    (example,) = [part for part in text.split("```yaml\n") if "propagator: blend" in part.partition("```")[0]]
+    settings = OmegaConf.to_container(OmegaConf.create(example.partition("```")[0]))["propagators"]["aot"]
+    assert settings.pop("propagator") == "blend"
+    assert [m.name for m in Blend(**settings).members] == ["flow", "aot", "deaot"]
 
 
 @pytest.mark.parametrize(
