@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import tiny as tiny_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
@@ -19,10 +20,12 @@ from pycocotools import mask as coco
 import run_ensemble
 from rvos_ensemble.adapters import Clip, Expression, InputError
 from rvos_ensemble.adapters.core.instances import by_expression
+from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.prediction import check_prediction
 from rvos_ensemble.adapters.files import Files, scores
 from rvos_ensemble.adapters.files.tools.numpy_pickle import unpickle_dict
 from rvos_ensemble.adapters.referdino import Referdino
+from rvos_ensemble.ensemble.report.record import read_record
 
 # of pycocotools 2.0.11 under numpy 2.4; harmless
 pytestmark = [
@@ -180,8 +183,6 @@ def test_missing_expressions_are_empty_if_that_is_said(tmp_path):
 
 
 def test_missing_pictures_are_empty_if_that_is_said(tmp_path):
-    from rvos_ensemble.adapters.core.io import png
-
     for i, frames in (("0", FRAMES), ("1", FRAMES[1:]), ("2", ())):
         (tmp_path / "m" / "bear" / i).mkdir(parents=True)
         for frame in frames:
@@ -276,6 +277,41 @@ def test_referdino_queries_are_instances(tmp_path):
         assert instance.notes["key_frame"] == found.argmax() and instance.scores.tolist() == found.tolist()
         union |= np.stack([instance.mask(t) for t in range(T)])
     np.testing.assert_array_equal(union, official(metas["0"]))
+
+
+INSTANCES = """
+sources:
+  soc: {{adapter: referdino, path: {path}}}
+  mutr: null
+  referformer: null
+steps:
+  smr: null
+  smr_flow: null
+  tracks: {{op: propagate, input: soc, with: flow, key_frame: given}}
+  instances: {{op: unite, input: tracks}}
+output: instances
+"""
+
+
+def test_queries_are_propagated_each_from_its_best_frame(tiny, tmp_path):
+    """Two queries of the expressions 0 and 1, none of expression 2, from files to a complete run."""
+    for clip in tiny.clips:
+        masks = np.full((tiny_files.T, 2, tiny_files.H // 2, tiny_files.W // 2), -4, np.float32)
+        masks[:, 0, 4:12, 4:12] = masks[:, 1, 14:22, 20:28] = 4
+        found = np.float32([[0.3, 0.9], [0.9, 0.3], [0.4, 0.4], [0.5, 0.5], [0.3, 0.3]])
+        metas = {str(i): {"scores": found * (i < 2), "boxes": found, "masks": masks} for i in range(3)}
+        (tmp_path / "npz").mkdir(exist_ok=True)
+        size = np.array([tiny_files.H, tiny_files.W])
+        np.savez(tmp_path / "npz" / f"{clip}.npz", video_path=f"x/{clip}", size=size, **metas)
+    recipe = tmp_path / "instances.yaml"
+    recipe.write_text(f"base: {tiny.recipe}\n" + INSTANCES.format(path=tmp_path / "npz"))
+    assert run_ensemble.main(["run", f"recipe={recipe}", f"out={tiny.out}"]) == 0
+    record = read_record(tiny.out / "clips" / "a.json")
+    keys = {name: notes["key_frames"] for name, notes in record.notes["tracks"].items()}
+    assert {"0/0": [1], "0/1": [0], "1/0": [1], "1/1": [0]}.items() <= keys.items()
+    nothing = [tiny.out / "Annotations" / "a" / "2" / f"{frame}.png" for frame in tiny_files.FRAMES]
+    assert all(not png.decode(path.read_bytes(), "").values.any() for path in nothing)
+    assert png.decode((nothing[0].parents[1] / "0" / nothing[0].name).read_bytes(), "").values.any()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.dtype(">f4").type])
