@@ -111,9 +111,7 @@ def difference_of_final(scores: Scores, other: Scores, seed: int, resamples: int
     pairs = _pairs(scores, other)
     terms = [{clip: [a.JF - b.JF for a, b in of] for clip, of in pairs.items()}]
     for kind in (True, False):
-        terms.append(
-            {c: [a.is_right - b.is_right for a, b in of if bool(a.no_target) == kind] for c, of in pairs.items()}
-        )
+        terms.append({c: [a.is_right - b.is_right for a, b in of if a.no_target == kind] for c, of in pairs.items()})
     every = [[d for of in term.values() for d in of] for term in terms]
     mean = float(np.mean([np.mean(term) for term in every])) if all(every) else math.nan
     return Gain(mean, *interval_of_means(terms, seed, resamples=resamples))

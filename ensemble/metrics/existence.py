@@ -59,7 +59,7 @@ def existence(scores: Iterable[ExpressionScore], jf: float) -> Existence | None:
     """N-acc, T-acc and Final of one source or step.
 
     Args:
-        scores: of every expression.
+        scores: of every expression; those whose ground truth does not state whether there is a target do not count.
         jf: its J&F, over all expressions or over those with a target.
 
     Returns:
@@ -72,7 +72,8 @@ def existence(scores: Iterable[ExpressionScore], jf: float) -> Existence | None:
     """
     right: dict[bool, list[bool]] = {True: [], False: []}
     for score in scores:
-        right[bool(score.no_target)].append(score.is_right)
+        if score.no_target is not None:
+            right[bool(score.no_target)].append(score.is_right)
     if not right[True]:
         return None
     n, t = (sum(of) / len(of) if of else math.nan for of in (right[True], right[False]))

@@ -281,3 +281,12 @@ def test_the_measures_are_shares(answers, jf):
     measured = existence([ExpressionScore(0, 0, *answer) for answer in answers], jf)
     assert (measured is None) == (not any(no_target for no_target, _ in answers))
     assert measured is None or all(math.isnan(v) or 0 <= v <= 1 for v in measured)
+
+
+def test_a_truth_that_does_not_say_whether_there_is_a_target_does_not_count():
+    known = [ExpressionScore(1, 1, True, True), ExpressionScore(1, 1, False, False)]
+    unknown = ExpressionScore(0.5, 0.5)
+    assert existence([*known, unknown], 0.5) == existence(known, 0.5) == Existence(1, 1, 2.5 / 3)
+    ours = {c: {"0": known[0], "1": known[1], "2": unknown} for c in "ab"}
+    other = {c: of | {"0": known[0]._replace(empty=False), "2": unknown._replace(J=0.2)} for c, of in ours.items()}
+    assert difference_of_final(ours, other, 0, 100).delta == pytest.approx((0.15 / 3 + 1) / 3)
