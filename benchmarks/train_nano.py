@@ -34,6 +34,8 @@ URVOS_NANO = (
 )
 GROUNDING_NANO = "size=[90,160] dropout=0 looks=3 sentences=12 batch=4 lr=1e-3 drops=[0.75] drop=0.2"
 
+JUDGE_NANO = "variant=judge_nano size=[90,160] dropout=0 looks=3 batch=4 ema=0.05 held_out=30"
+
 
 @dataclass(frozen=True)
 class TrainingStage:
@@ -116,6 +118,7 @@ STAGES = {
     "grounding_nano": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=4000"),
     "grounding_nano_1": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=2000 seed=1"),
     "grounding_match_nano": TrainingStage(f"grounding variant=grounding_match_nano {GROUNDING_NANO} steps=2000"),
+    "judge_nano": TrainingStage(f"judge {JUDGE_NANO} lr=1e-3 steps=3000 warmup=0.02", {"weights": "grounding_nano"}),
 }
 
 

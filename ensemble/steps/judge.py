@@ -15,12 +15,20 @@ from rvos_ensemble.adapters.core.settings import number, text, whole
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, TOKENIZER
 from rvos_ensemble.ensemble.fusion import tracklets
+from rvos_ensemble.ensemble.fusion.existence import NO_TARGET_SHARE
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 if TYPE_CHECKING:
     from rvos_ensemble.ensemble.steps.presence_judge import PresenceJudge
 
-OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames")  # `PresenceJudge`'s arguments, in order
+OPTIONS = (
+    "no_target_share",
+    "tokenizer",
+    "short_side",
+    "device",
+    "precision",
+    "frames",
+)  # `PresenceJudge`'s arguments, in order
 
 
 class Judge(Step):
@@ -33,6 +41,7 @@ class Judge(Step):
         inputs: the masks to judge, and further sources or steps whose masks are tracklets, too; of objects or of
             expressions.
         weights: checkpoint of the judge.
+        no_target_share: share of the expressions of the data that refer to nothing; by default that of MeViSv2.
         max_iou: of two tracklets with a higher IoU over the whole video, one is enough.
         keep: maximum number of tracklets.
         frames: number of uniformly sampled frames in which the network sees the tracklets; their paths use all frames.
@@ -45,6 +54,7 @@ class Judge(Step):
     defaults = {
         "inputs": INPUTS,
         "weights": text(what="a checkpoint"),
+        "no_target_share": number(NO_TARGET_SHARE, above=0, below=1),
         "max_iou": number(0.7, least=0, most=1),
         "keep": whole(20, least=1),
         "frames": whole(6, least=1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.inference import device as devices
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
+from rvos_ensemble.ensemble.fusion.existence import NO_TARGET_SHARE
 from rvos_ensemble.ensemble.steps.grounder import Member
 from rvos_ensemble.propagators.core.key_frames import uniform
 
@@ -24,6 +26,8 @@ class PresenceJudge:
 
     Args:
         weights: checkpoint, or the name of weights of this package.
+        no_target_share: share of the expressions of the data that refer to nothing. The network was trained as if it
+            were one half; its odds are multiplied by (1 - share) / share.
         tokenizer: its folder; None for the network's own.
         short_side: of the frames that the network sees, in pixels; None as it was trained.
         device, precision: of the computation.
@@ -36,6 +40,7 @@ class PresenceJudge:
     def __init__(
         self,
         weights: str,
+        no_target_share: float = NO_TARGET_SHARE,
         tokenizer: str | None = None,
         short_side: int | None = None,
         device: str = "auto",
@@ -50,6 +55,7 @@ class PresenceJudge:
         if problems:
             raise InputError(problems)
         self.device, self.precision, self.frames = devices.pick(device), precision, frames
+        self.prior = math.log((1 - no_target_share) / no_target_share)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -82,4 +88,4 @@ class PresenceJudge:
             words = network.matcher.words(member.tokens([e.text for e in clip.expressions]), member.variant.language)
             pooled = network.pool(frames, masks[times])
             _, presence = network(pooled, words, paths_of(masks, network.matcher.points))
-        return presence.float().sigmoid().cpu().tolist()
+        return (presence.float() + self.prior).sigmoid().cpu().tolist()

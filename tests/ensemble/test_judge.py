@@ -224,3 +224,37 @@ def test_the_step_changes_with_its_weights(weights, tmp_path):
     save_file(network(1).state_dict(), tmp_path / "other.safetensors")
     steps = [OPS["judge"]("judged", inputs=["soc"], weights=w) for w in (weights, str(tmp_path / "other.safetensors"))]
     assert steps[0].fingerprint(CLIP) != steps[1].fingerprint(CLIP)
+
+
+def test_the_share_of_the_data_shifts_the_odds(weights):
+    def odds(share):
+        step = OPS["judge"]("judged", inputs=["soc"], weights=weights, no_target_share=share, device="cpu")
+        p = step.run(CLIP, predictions())["0"].presence
+        return p / (1 - p)
+
+    assert odds(0.2) == pytest.approx(4 * odds(0.5), rel=1e-4)
+
+
+def test_decisions_are_weighted_as_if_half_referred_to_nothing():
+    task = training.make_task("judge", {**defaults_of(training.DEFAULTS), **TINY})
+    batch = task.collate([task.training_clips[0]])
+    before = task.losses(batch, 0)["presence"]
+    task.nothing = 0.1
+    match, presence = batch[0]["match"], task.logits(task.network, batch[0])[1]
+    truth = match.amax(1)
+    each = torch.nn.functional.binary_cross_entropy_with_logits(presence, truth, reduction="none")
+    expected = torch.where(truth > 0, each * 0.5 / 0.9, each * 0.5 / 0.1).mean()
+    assert task.losses(batch, 0)["presence"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert before.item() == pytest.approx(each.mean().item(), rel=1e-5)
+
+
+def test_a_folder_without_expressions_that_refer_to_nothing_is_refused(tmp_path):
+    Shapes(root=str(tmp_path), benchmark="mevis", split="train", clips=2, frames=8, size=[64, 96]).prepare()
+    (tmp_path / "valid_u").rename(tmp_path / "train")
+    meta = tmp_path / "train" / "meta_expressions_v2.json"
+    content = json.loads(meta.read_text())
+    for video in content["videos"].values():
+        video["expressions"] = {i: e for i, e in video["expressions"].items() if e["anno_id"]}
+    meta.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="no expression of the split train refers to nothing"):
+        MevisReferring(tmp_path, 0, 6, (48, 80))

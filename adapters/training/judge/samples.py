@@ -43,7 +43,12 @@ class RenderedReferring:
         frames: T, spread over the clip.
         size: (H, W).
         split: "train", "val" or "test".
+
+    Attributes:
+        nothing: the share of expressions that refer to nothing.
     """
+
+    nothing = 0.5
 
     def __init__(self, seed: int, frames: int, size: tuple[int, int], split: str):
         self.seed, self.frames, self.size, self.split = seed, frames, tuple(size), split
@@ -67,8 +72,11 @@ class MevisReferring:
         frames: T, spread over the clip.
         size: (H, W) of the resized frames.
 
+    Attributes:
+        nothing: the share of expressions that refer to nothing.
+
     Raises:
-        InputError: no clip with ground truth, or files that cannot be read.
+        InputError: no clip with ground truth, no expression that refers to nothing, or files that cannot be read.
     """
 
     def __init__(self, root: str | Path, seed: int, frames: int, size: tuple[int, int]):
@@ -77,6 +85,13 @@ class MevisReferring:
         self.clips: list[Clip] = [clip for clip in clips if clip.truth is not None and len(clip) >= frames]
         if not self.clips:
             raise InputError(f"{root}: no video of the split train has masks and at least {frames} frames")
+        targets = [bool(ids) for clip in self.clips for ids in clip.truth.annotations.values()]
+        self.nothing = targets.count(False) / len(targets)
+        if not 0 < self.nothing < 1:
+            kind = "to nothing" if not self.nothing else "to an object"
+            raise InputError(
+                f"{root}: no expression of the split train refers {kind}, and a judge learns from both kinds"
+            )
 
     def __len__(self) -> int:
         return ENDLESS

@@ -77,6 +77,7 @@ class JudgeTask(TrainingTask):
         if settings["weights"]:
             load_initial(self.network, settings["weights"])
         self.training_clips = JudgedClips(self, settings["seed"], "train")
+        self.nothing = self.training_clips.clips.nothing  # share of the expressions that refer to nothing
         # Only `shapes` has other clips for validation.
         self.held_out = JudgedClips(self, settings["seed"], "val") if settings["data"] == "shapes" else None
 
@@ -87,12 +88,18 @@ class JudgeTask(TrainingTask):
         return [vars(sample) for sample in samples]
 
     def losses(self, batch: list[dict[str, Any]], step: int) -> dict[str, Tensor]:
-        """Binary cross-entropy of every match, and of every decision."""
+        """Binary cross-entropy of every match, and of every decision.
+
+        Decisions are weighted as if half of the expressions referred to nothing, so that the odds of every judge have
+        the same meaning; the step `judge` adapts them to the data.
+        """
         matches, decisions = [], []
         for sample in batch:
             logits, presence = self.logits(self.network, sample)
+            target = present(sample["match"])
+            weights = torch.where(target > 0, 0.5 / (1 - self.nothing), 0.5 / self.nothing)
             matches.append(F.binary_cross_entropy_with_logits(logits, sample["match"]))
-            decisions.append(F.binary_cross_entropy_with_logits(presence, present(sample["match"])))
+            decisions.append(F.binary_cross_entropy_with_logits(presence, target, weights))
         weight = self.settings["presence"]
         return {"match": torch.stack(matches).mean(), "presence": weight * torch.stack(decisions).mean()}
 
