@@ -13,11 +13,11 @@ from rvos_ensemble.adapters.core.io.hashing import file_stamp
 from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.core.settings import choice, number, path, whole
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.adapters.files.answers import Answers
 from rvos_ensemble.adapters.files.seeds.plain import PlainSeeds
 from rvos_ensemble.adapters.files.seeds.sam3_agent import Sam3AgentSeeds
 from rvos_ensemble.adapters.files.seeds.seed import MOST_IOU, seed_objects
 from rvos_ensemble.adapters.files.storage import Folder, Storage, Zip
+from rvos_ensemble.adapters.files.verdicts.answers import Answers
 
 
 class Seeds(Adapter):

@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.setting import ANY_KEY
 from rvos_ensemble.adapters.core.settings import choice, either, number, table, whole
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble.fusion import existence
-from rvos_ensemble.ensemble.steps.jurors import JUROR, SIGNAL, Juror, juror_problems
+from rvos_ensemble.ensemble.steps.parts.jurors import JUROR, SIGNAL, Juror, juror_problems
 from rvos_ensemble.ensemble.steps.step import INPUT, Step, vote_maps
 
 TAU = 0.5  # of the rules other than `expected_final`, if the recipe gives none
@@ -32,10 +32,10 @@ class Gate(Step):
     Settings:
         input: the masks.
         jurors: {name: {KIND: ..., settings}}, where KIND is one of
-            `verdicts`: a file of verdicts of a language model or a person, see `adapters/files/verdicts.py`, with its
-            settings `states`, `value` and `extra`;
+            `verdicts`: a file of verdicts of a language model or a person, see `adapters/files/verdicts/verdicts.py`,
+            with its settings `states`, `value` and `extra`;
             `presence`, `scores`, `confidence`, `area`, `empty`: a signal of a source or step, see
-            `ensemble/steps/signals.py`;
+            `ensemble/steps/parts/signals.py`;
             `agreement`: several sources or steps; the mean IoU of their masks over the whole video.
             `missing: unknown` accepts a juror that has no opinion on some expressions. `at_least: X` turns a value into
             1 or 0, `logistic: {midpoint: X, slope: S}` into 1 / (1 + exp(-S (value - X))). `weight` counts in means.

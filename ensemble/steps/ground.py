@@ -20,7 +20,7 @@ from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, TOKENIZE
 from rvos_ensemble.ensemble.steps.step import INPUT, Step
 
 if TYPE_CHECKING:
-    from rvos_ensemble.ensemble.steps.grounder import Grounder
+    from rvos_ensemble.ensemble.steps.parts.grounder import Grounder
 
 
 OPTIONS = ("tokenizer", "short_side", "device", "precision", "frames_per_step")  # `Grounder`'s arguments, in order
@@ -151,7 +151,7 @@ class _Nothing:
 
 def _opened(settings: Mapping[str, Any]) -> Grounder:
     """The networks of the settings."""
-    from rvos_ensemble.ensemble.steps.grounder import Grounder  # imported here because loading torch is slow
+    from rvos_ensemble.ensemble.steps.parts.grounder import Grounder  # imported here because loading torch is slow
 
     weights = settings["weights"]
     return Grounder([weights] if isinstance(weights, str) else weights, *(settings[k] for k in OPTIONS))

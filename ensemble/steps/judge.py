@@ -19,7 +19,7 @@ from rvos_ensemble.ensemble.fusion.existence import NO_TARGET_SHARE
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 if TYPE_CHECKING:
-    from rvos_ensemble.ensemble.steps.presence_judge import PresenceJudge
+    from rvos_ensemble.ensemble.steps.parts.presence_judge import PresenceJudge
 
 OPTIONS = (
     "no_target_share",
@@ -143,6 +143,6 @@ class Judge(Step):
 
 def _opened(settings: Mapping[str, Any]) -> PresenceJudge:
     """The network of the settings."""
-    from rvos_ensemble.ensemble.steps.presence_judge import PresenceJudge  # imported here: loading torch is slow
+    from rvos_ensemble.ensemble.steps.parts.presence_judge import PresenceJudge  # imported here: loading torch is slow
 
     return PresenceJudge(settings["weights"], *(settings[k] for k in OPTIONS))

@@ -14,11 +14,11 @@ from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, listed, number, path, table
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.adapters.files.choices import read_choices
+from rvos_ensemble.adapters.files.verdicts.choices import read_choices
 from rvos_ensemble.ensemble.fusion import selection
 from rvos_ensemble.ensemble.metrics.scores import score_many
-from rvos_ensemble.ensemble.steps.doubts import DOUBTS, doubt_problems, doubts_of
-from rvos_ensemble.ensemble.steps.signals import signal, signal_problem
+from rvos_ensemble.ensemble.steps.parts.doubts import DOUBTS, doubt_problems, doubts_of
+from rvos_ensemble.ensemble.steps.parts.signals import signal, signal_problem
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 FROM_FILE, NO_TRUTH = "named by the file", "no ground truth: the first input"
@@ -39,9 +39,9 @@ class Select(Step):
             multiplies the value of the input.
         by: of `best`: the mean of the `scores`; the `presence`; the `confidence`, the mean probability inside the
             masks; or `file`.
-        file: the choices of a language model or a person, see `adapters/files/choices.py`.
+        file: the choices of a language model or a person, see `adapters/files/verdicts/choices.py`.
         otherwise: `first` takes the first input where the file names none; null reports such expressions as missing.
-        doubt: of `cascade`, the rules of `ensemble/steps/doubts.py`; any of them is enough.
+        doubt: of `cascade`, the rules of `ensemble/steps/parts/doubts.py`; any of them is enough.
 
     Source: medoid: 1st place of LSVOS 2026, audio track (arXiv 2608.09475). best by file: PGMR (arXiv 2504.08306).
     cascade: 2nd place of LSVOS 2025, VOS track (arXiv 2509.14901).

@@ -72,8 +72,8 @@ def _score_problems(name: str, source: MaskSequence, length: int) -> list[str]:
         return [f"{name} has no scores"]
     if len(source.scores) != length:
         return [f"{name} has {len(source.scores)} scores, expected {length}, one per frame"]
-    nothing = source.presence == 0  # its masks are empty, and its scores are 0 in every frame
-    if length > 1 and not nothing and np.ptp(source.scores) < CONSTANT:
+    # of a source that shows nothing at all, the frame does not matter
+    if length > 1 and np.ptp(source.scores) < CONSTANT and not source.is_empty():
         return [f"{name} has the same score {source.scores[0]:.4g} on all frames, which carries no information"]
     return []
 

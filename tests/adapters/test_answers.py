@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.files.answers import Answer, Instance, parse_answer
-from rvos_ensemble.adapters.files.verdicts import Verdicts
+from rvos_ensemble.adapters.files.verdicts.answers import Answer, Instance, parse_answer
+from rvos_ensemble.adapters.files.verdicts.verdicts import Verdicts
 
 DOG = {"object_name": "left dog", "best_frame": 3, "discriminative_description": "the brown dog"}
 INSTANCES = (Instance("left dog", 3, None),)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.csv_text import parse_csv
-from rvos_ensemble.adapters.files.choices import SHOWN, read_choices
+from rvos_ensemble.adapters.files.verdicts.choices import SHOWN, read_choices
 
 WANTED = {("v1", "0"): "soc", ("v1", "1"): "mutr", ("v2", "0"): "soc", ("v2", "7"): "soc", ("v3", "0"): None}
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.files.verdict_values import NAMES, NEUTRAL
-from rvos_ensemble.adapters.files.verdicts import Verdicts
+from rvos_ensemble.adapters.files.verdicts.values import NAMES, NEUTRAL
+from rvos_ensemble.adapters.files.verdicts.verdicts import Verdicts
 
 
 def clip_of(name, *ids):

@@ -30,7 +30,7 @@ from rvos_ensemble.adapters.training.grounding.task import TrackletClips
 from rvos_ensemble.adapters.training.grounding.tracklets import simulate
 from rvos_ensemble.adapters.training.loop import loop
 from rvos_ensemble.ensemble.steps.ground import Ground
-from rvos_ensemble.ensemble.steps.grounder import Grounder
+from rvos_ensemble.ensemble.steps.parts.grounder import Grounder
 from rvos_ensemble.propagators.core.key_frames import uniform
 
 NANO = VARIANTS["grounding_nano"]

@@ -127,12 +127,15 @@ def test_a_clip_of_one_frame_has_one_answer():
         assert choose(rule, sequence([0.5])).frames == (0,)
 
 
-def test_constant_scores_of_an_expression_that_refers_to_nothing():
-    nothing = sequence([0.0] * 3, empty=range(3))
+@pytest.mark.parametrize("presence", [None, 0.0])
+def test_constant_scores_of_masks_that_are_all_empty(presence):
+    """The answer "refers to nothing" has no better and worse frames; one mask is enough to need scores again."""
+    nothing = sequence([0.0] * 3, empty=range(3)).with_(presence=presence)
     for rule in ("argmax", "product"):
+        key = choose(rule, nothing)
+        assert key.rule == rule and "every mask is empty" in key.note
         with pytest.raises(InputError, match="the same score 0 on all frames"):
-            choose(rule, nothing)
-        assert choose(rule, nothing.with_(presence=0.0)).rule == rule
+            choose(rule, sequence([0.0] * 3, empty=range(2)).with_(presence=presence))
 
 
 def test_given_by_notes():

@@ -32,9 +32,9 @@ from rvos_ensemble.adapters.core.io.hashing import Stamp, digest, file_stamp
 from rvos_ensemble.adapters.core.io.json_text import parse_json
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.core.settings import choice, path, text
-from rvos_ensemble.adapters.files.answers import Answers
 from rvos_ensemble.adapters.files.storage import Folder
-from rvos_ensemble.adapters.files.verdict_values import EXPECTED, VALUES, presence_of, value_in
+from rvos_ensemble.adapters.files.verdicts.answers import Answers
+from rvos_ensemble.adapters.files.verdicts.values import EXPECTED, VALUES, presence_of, value_in
 
 VIDEO, EXPRESSION = ("video", "video_id", "clip"), ("expression", "expression_id", "exp_id")
 MOST_BYTES = 1 << 28  # of a file; MeViSv2 has 33 000 expressions, and a juror gives reasons

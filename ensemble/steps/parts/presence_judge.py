@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.inference import device as devices
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
 from rvos_ensemble.ensemble.fusion.existence import NO_TARGET_SHARE
-from rvos_ensemble.ensemble.steps.grounder import Member
+from rvos_ensemble.ensemble.steps.parts.grounder import Member
 from rvos_ensemble.propagators.core.key_frames import uniform
 
 

@@ -15,8 +15,8 @@ from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import defaults_of, number, path, table, text, texts
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.adapters.files import verdicts
-from rvos_ensemble.ensemble.steps.signals import SIGNALS, agreement, signal, signal_problem
+from rvos_ensemble.adapters.files.verdicts import verdicts
+from rvos_ensemble.ensemble.steps.parts.signals import SIGNALS, agreement, signal, signal_problem
 
 NAME = "the name of a source or step"
 SIGNAL: dict[str, Any] = {  # what a juror reads of the masks of the recipe: one of these

@@ -21,7 +21,7 @@ from rvos_ensemble.adapters.core.io.disk import read_file, user_path
 from rvos_ensemble.adapters.core.io.hashing import Stamp, file_stamp
 from rvos_ensemble.adapters.core.io.json_text import parse_json
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.files.verdicts import EXPRESSION, VIDEO
+from rvos_ensemble.adapters.files.verdicts.verdicts import EXPRESSION, VIDEO
 
 EXPECTED = '{"VIDEO": {"EXPRESSION": "SOURCE"}} as JSON, or CSV with the columns video, expression, source'
 MOST_BYTES = 1 << 28  # of a file of choices; MeViS has 33 000 expressions
