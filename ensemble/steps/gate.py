@@ -190,7 +190,7 @@ class Gate(Step):
         number = {"any_absent": "any says", "all_absent": "all say", "k_absent": f"{s.k} say"}.get(s.rule)
         rule = f"{number} presence < {self.tau():g}" if number else f"{s.rule} < {self.tau():g}"
         if s.rule == "expected_final":
-            rule = "to raise the expected Final"
+            rule = "that raises the expected Final"
         return f"{s.input} gated by {', '.join(juror.name for juror in self.jurors)}: emptied if {rule}"
 
 
