@@ -46,7 +46,7 @@ from rvos_ensemble.adapters.files.values import KINDS
 
 
 class Files(Adapter):
-    """Mask sequences on disk: PNG trees and zips, COCO RLE json, npz, the 2023 winner's .pth.
+    """Mask sequences on disk: PNG trees and zips, COCO RLE and Sa2VA json, npz, ReferDINO's npz, .pth of 2023.
 
     Settings:
         path: file, folder or stem.

@@ -1,6 +1,7 @@
 """Recipes of published systems for MeViS and MeViSv2, from networks to the checked zip, on that form of `shapes`."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 import run_ensemble
 from rvos_ensemble.adapters.datasets.shapes import Shapes
+from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.ensemble.report import submission
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,3 +61,12 @@ def test_instances_and_jurors_are_in_the_manifest(shared, tmp_path):
             assert notes["instances"], "every expression has at least one seed, or says that it has none"
         for notes in clip["notes"]["gated"].values():
             assert set(notes["gate"]["jurors"]) >= {"judge"} and notes["gate"]["decision"] in ("kept", "emptied")
+
+
+def test_the_recipe_of_the_docs_can_be_built(tmp_path):
+    docs = (ROOT / "docs/mevisv2.md").read_text()
+    [example] = re.findall(r"```yaml\n# my_mevisv2.yaml\n(.*?)```", docs, re.DOTALL)
+    file = tmp_path / "my_mevisv2.yaml"
+    file.write_text(example)
+    recipe = load([f"recipe={file}", "propagators.vos.weights=deaot_nano", f"data.root={tmp_path}"])
+    assert recipe.output == "final" and recipe.dataset.team_file and recipe.config["team"]["team_name"] == "Ours"

@@ -89,8 +89,8 @@ def test_the_readme_names_what_exists(capsys):
         assert f"  {name} " in listed
     for link in re.findall(r"\]\(([^)#]+)\)", readme):
         assert (ROOT / link).exists(), link
-    command = ".venv/bin/python -m pytest"
-    assert command in readme and "-m pytest" in (ROOT / ".ci/run").read_text()
+    [call] = re.findall(r"\.venv/bin/python (-m pytest[^\n]*)", readme)
+    assert f'"$environment/bin/python" {call}\n' in (ROOT / ".ci/run").read_text(), "CI runs what README says"
 
 
 @pytest.mark.slow
