@@ -71,7 +71,7 @@ class Gate(Step):
         jurors, rule = values.get("jurors", {}), values.get("rule")
         if "jurors" in values and not jurors:
             yield "no jurors, expected {name: {verdicts: FILE}}, {name: {presence: SOURCE}} or others"
-        broken = [p for name, written in jurors.items() for p in juror_problems(f"juror {name}", written)]
+        broken = [p for name, written in jurors.items() for p in juror_problems(f"jurors.{name}", written)]
         yield from broken
         if isinstance(values.get("jf"), Mapping):
             yield from juror_problems("jf", values["jf"], SIGNAL)

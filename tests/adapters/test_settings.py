@@ -95,7 +95,8 @@ def test_every_setting_declares_its_kind(name):
         assert isinstance(known, Setting), f"{key} has a plain default: declare its kind"
         assert known.expected and known.spelling in ("text", "names", "yaml")
         assert default_of(known) == REQUIRED or known.problem(known.default) is None
-        if key in TEXTS and (name, key) not in (("op:vote", "weights"), ("op:average", "weights")):
+        weighs_inputs = key == "weights" and name in ("op:vote", "op:average", "op:consensus", "op:select")
+        if key in TEXTS and not weighs_inputs:
             assert known.spelling in ("text", "names"), f"{key}=exp #2 must be read as it stands"
 
 

@@ -169,9 +169,9 @@ def test_expected_final_with_a_number_and_with_a_signal():
     "given, message",
     [
         ({"jurors": {}}, "no jurors"),
-        ({"jurors": {"a": None}}, "juror a is None, expected {KIND"),
-        ({"jurors": {"a": {}}}, "juror a has nothing, expected one of verdicts"),
-        ({"jurors": {"a": {"presence": "s", "empty": "s"}}}, "juror a has presence, empty"),
+        ({"jurors": {"a": None}}, "jurors.a is None, expected {KIND"),
+        ({"jurors": {"a": {}}}, "jurors.a has nothing, expected one of verdicts"),
+        ({"jurors": {"a": {"presence": "s", "empty": "s"}}}, "jurors.a has presence, empty"),
         ({"jurors": {"a": {"presense": "s"}}}, "unknown key `presense`, did you mean `presence`?"),
         ({"jurors": {"a": {"area": "s"}}}, "an area is no probability"),
         ({"jurors": {"a": {"agreement": ["s", "s"]}}}, "at least two different names"),
