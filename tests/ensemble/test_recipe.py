@@ -124,7 +124,7 @@ def test_all_problems_at_once(tiny):
 
 
 def test_files_that_are_missing_or_no_recipes(tmp_path):
-    assert "no recipe 'stage9'. Available: lsvos2023" in problems("recipe=stage9")
+    assert "no recipe 'stage9'. Available: agreement, lsvos2023" in problems("recipe=stage9")
     assert "which recipe?" in problems("out=x")
     broken = tmp_path / "broken.yaml"
     broken.write_text("steps: [1, {")
