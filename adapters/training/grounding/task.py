@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from rvos_ensemble.adapters.training.loop import settings as common
 from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.samples.folder import FolderClips
 from rvos_ensemble.adapters.training.samples.rendered import RenderedClips
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 DEFAULTS: dict[str, Any] = {
     "variant": text_setting("grounding"),  # one of adapters.networks.grounding.variants.VARIANTS
@@ -68,18 +71,7 @@ class GroundingTask(TrainingTask):
 
     def __init__(self, settings: dict[str, Any]):
         self.settings = settings
-        if settings["variant"] not in VARIANTS:
-            raise InputError(
-                f"train grounding: no variant {settings['variant']!r}, expected one of {', '.join(VARIANTS)}"
-            )
-        self.variant: GroundingVariant = VARIANTS[settings["variant"]]
-        self.tokenizer = load_tokenizer(self.variant.language, self.variant.tokenizer(settings["tokenizer"]))
-        torch.manual_seed(settings["seed"])
-        self.network = self.variant.network()
-        set_dropout(self.network, settings["dropout"])
-        for part, key in (("visual.body", "visual_weights"), ("text_encoder", "text_weights")):
-            if settings[key]:
-                load_encoder(self.network.get_submodule(part), settings[key])
+        self.variant, self.tokenizer, self.network = initial_network(settings, VARIANTS, "train grounding")
         self.training_clips = TrackletClips(self, settings["seed"], "train")
         # Only `shapes` has other clips for validation.
         self.held_out = TrackletClips(self, settings["seed"], "val") if settings["data"] == "shapes" else None
@@ -177,6 +169,32 @@ class TrackletClips(torch.utils.data.Dataset):
             tokenize(task.tokenizer, task.variant.language, [sentence for sentence, _ in expressions]),
             torch.tensor([position[own - 1] for _, own in expressions]),
         )
+
+
+def initial_network(
+    settings: Mapping[str, Any], variants: Mapping[str, GroundingVariant], where: str
+) -> tuple[GroundingVariant, Tokenizer, Grounding]:
+    """The variant that settings name, its tokenizer, and its network with initial weights.
+
+    Args:
+        settings: `variant`, `tokenizer`, `seed`, `dropout`, `visual_weights` and `text_weights`.
+        variants: by name.
+        where: the command, for messages.
+
+    Raises:
+        InputError: unknown variant, or a tokenizer or weights that cannot be read.
+    """
+    if settings["variant"] not in variants:
+        raise InputError(f"{where}: no variant {settings['variant']!r}, expected one of {', '.join(variants)}")
+    variant = variants[settings["variant"]]
+    tokenizer = load_tokenizer(variant.language, variant.tokenizer(settings["tokenizer"]))
+    torch.manual_seed(settings["seed"])
+    network = variant.network()
+    set_dropout(network, settings["dropout"])
+    for part, key in (("visual.body", "visual_weights"), ("text_encoder", "text_weights")):
+        if settings[key]:
+            load_encoder(network.get_submodule(part), settings[key])
+    return variant, tokenizer, network
 
 
 def set_dropout(network: nn.Module, share: float) -> None:

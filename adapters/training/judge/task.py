@@ -17,11 +17,11 @@ from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.checkpoints.weights import mismatches
 from rvos_ensemble.adapters.inference.options import TOKENIZER
-from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize
+from rvos_ensemble.adapters.inference.tokenization import tokenize
 from rvos_ensemble.adapters.networks.grounding.judge import Judge
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
-from rvos_ensemble.adapters.networks.grounding.variants import JUDGES, GroundingVariant
-from rvos_ensemble.adapters.training.grounding.task import load_encoder, set_dropout
+from rvos_ensemble.adapters.networks.grounding.variants import JUDGES
+from rvos_ensemble.adapters.training.grounding.task import initial_network
 from rvos_ensemble.adapters.training.judge.samples import JudgeSample, MevisReferring, RenderedReferring, tracklets_of
 from rvos_ensemble.adapters.training.loop import settings as common
 from rvos_ensemble.adapters.training.loop.task import TrainingTask
@@ -64,16 +64,8 @@ class JudgeTask(TrainingTask):
 
     def __init__(self, settings: dict[str, Any]):
         self.settings = settings
-        if settings["variant"] not in JUDGES:
-            raise InputError(f"train judge: no variant {settings['variant']!r}, expected one of {', '.join(JUDGES)}")
-        self.variant: GroundingVariant = JUDGES[settings["variant"]]
-        self.tokenizer = load_tokenizer(self.variant.language, self.variant.tokenizer(settings["tokenizer"]))
-        torch.manual_seed(settings["seed"])
-        self.network = Judge(self.variant.network())
-        set_dropout(self.network, settings["dropout"])
-        for part, key in (("visual.body", "visual_weights"), ("text_encoder", "text_weights")):
-            if settings[key]:
-                load_encoder(self.network.matcher.get_submodule(part), settings[key])
+        self.variant, self.tokenizer, matcher = initial_network(settings, JUDGES, "train judge")
+        self.network = Judge(matcher)
         if settings["weights"]:
             load_initial(self.network, settings["weights"])
         self.training_clips = JudgedClips(self, settings["seed"], "train")
