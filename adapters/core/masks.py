@@ -95,6 +95,9 @@ class MaskSequence:
         notes: its origin, for the manifest (key frames, score source, propagator, ...); JSON values.
         presence: probability in 0..1 that the expression refers to anything in the clip; None if unknown. Of a ground
             truth it is a fact: 0 means that the expression refers to nothing (MeViSv2), and all masks are empty.
+        signals: what a propagator states about each of its masks, float32 [T] each, NaN where it states nothing, as on
+            key frames. `object_score`: the probability in 0..1 that the object is visible; `predicted_iou`: its own
+            estimate of the mask's IoU with the truth, in 0..1. Empty if it states none.
     """
 
     masks: Masks
@@ -103,6 +106,7 @@ class MaskSequence:
     scores: np.ndarray | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     presence: float | None = None
+    signals: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def binary(cls, masks: Iterable[np.ndarray], scores=None, **notes) -> MaskSequence:

@@ -110,6 +110,7 @@ def encode(prediction: Prediction) -> bytes:
             "scores": scores,
             "notes": dict(sequence.notes),
             "presence": None if sequence.presence is None else float(sequence.presence),
+            "signals": {name: [float(v) for v in values] for name, values in sequence.signals.items()},
         }
     kind = {"objects": True} if isinstance(prediction, Objects) else {}
     header = json.dumps({"masks": masks, "sequences": sequences, **kind}).encode()
@@ -139,6 +140,7 @@ def decode(data: bytes) -> Prediction:
             None if s["scores"] is None else np.float32(s["scores"]),
             s["notes"],
             s["presence"],
+            {name: np.float32(values) for name, values in s.get("signals", {}).items()},
         )
         for name, s in header["sequences"].items()
     }

@@ -62,6 +62,8 @@ def propagate(
     Returns:
         One sequence per task, kind prob, with the presence of its input. `scores` is the confidence of the propagation
         in 0..1: the mean probability inside the mask, 0 where it is empty and on all frames if nothing was propagated.
+        `signals` are what the propagator stated; on a frame between two key frames, the nearer one's side, the earlier
+        one's if both are equally near.
         `notes` contain `key_frames` and `propagator`; `empty_key` if all key masks were empty; `empty_key_frames` if
         some were, which then are no key frames; `split` if memory was short: the number of tasks that were propagated
         together.
@@ -103,7 +105,7 @@ def _sweeps(clip: Clip, tasks: Sequence[PropagationTask], propagator: Propagator
                 sweep = propagator.reverse(sweep, clip.size, len(tasks))
             for t, masks in _run(sweep, frames, order, keys):
                 for i, mask in masks.items():
-                    results[i].put(t, np.asarray(mask), forward=order.step > 0)
+                    results[i].put(t, np.asarray(mask), getattr(mask, "signals", {}), forward=order.step > 0)
     name = type(propagator).__module__.rpartition(".")[2]
     return [result.finish(name) for result in results]
 
@@ -164,17 +166,23 @@ class _PartialResult:
         self.empty = [t for t in key_frames if t not in self.keys]
         self.masks = CompressedMasks(self.size, self.length)
         self.scores = np.zeros(self.length, np.float32)
+        self.signals: dict[str, np.ndarray] = {}
         for t in self.keys:
             self._set(t, task.sequence.prob_at(t))
 
-    def put(self, t: int, mask: np.ndarray, forward: bool) -> None:
-        """Stores what a sweep computed for frame t, uint8 [H, W]; the forward sweep comes first."""
+    def put(self, t: int, mask: np.ndarray, signals: Mapping[str, float], forward: bool) -> None:
+        """Stores what a sweep computed for frame t, uint8 [H, W], and its signals; the forward sweep comes first."""
         if t in self.keys:
             return
+        kept = False  # whether the signals of the forward sweep stay
         if not forward and t > self.keys[0]:  # between two key frames: the forward sweep has stored a mask
             left, right = max(k for k in self.keys if k < t), min(k for k in self.keys if k > t)
             total = (right - t) * self.masks[t].astype(np.int32) + (t - left) * mask.astype(np.int32)
             mask = ((2 * total + (right - left) - 1) // (2 * (right - left))).astype(np.uint8)
+            kept = t - left <= right - t
+        if not kept:
+            for name, value in signals.items():
+                self.signals.setdefault(name, np.full(self.length, np.nan, np.float32))[t] = value
         self._set(t, mask)
 
     def _set(self, t: int, mask: np.ndarray) -> None:
@@ -192,4 +200,5 @@ class _PartialResult:
             if self.task.empty_key == "copy":
                 for t in range(self.length):
                     self.masks[t] = self.task.sequence.prob_at(t)
-        return MaskSequence.prob(self.masks, self.scores, **notes).with_(presence=self.task.sequence.presence)
+        result = MaskSequence.prob(self.masks, self.scores, **notes)
+        return result.with_(presence=self.task.sequence.presence, signals=self.signals)

@@ -10,6 +10,8 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.component import Component
 
+SIGNALS = ("object_score", "predicted_iou")  # see `MaskSequence.signals`
+
 
 @dataclass
 class Frame:
@@ -49,7 +51,8 @@ class Sweep(Protocol):
         Returns:
             {sequence: uint8 [H, W]}, the probability (0..255 means 0..1) of every sequence that has had a reference on
             this or an earlier frame. Any object that `np.asarray` turns into such an array is allowed; it is read after
-            the next step has begun, so that a device may compute it meanwhile.
+            the next step has begun, so that a device may compute it meanwhile. The object may have an attribute
+            `signals`, {name: number}, with those of `SIGNALS` that the propagator states about this mask.
         """
 
 
@@ -60,6 +63,7 @@ class Propagator(Component):
     # whether its sweeps have `correct(masks)`: called after a step with {sequence: uint8 [H, W]} for sequences that
     # the step propagated, it replaces their masks of that frame, from which they continue
     corrects: ClassVar[bool] = False
+    signals: ClassVar[tuple[str, ...]] = ()  # those of `SIGNALS` that its sweeps state
 
     @property
     def independent(self) -> bool:

@@ -14,7 +14,9 @@ def prediction(seed=0, width=13):
     binary = MaskSequence.binary(random.random((3, 5, width)) < 0.5, scores=[0.1, 1 / 3, 1], key_frames=[2])
     return {
         "0": binary,
-        "1": binary.with_(notes={"group": ["0", "1"]}, presence=1 / 3),
+        "1": binary.with_(
+            notes={"group": ["0", "1"]}, presence=1 / 3, signals={"object_score": np.float32([np.nan, 0.1, 1])}
+        ),
         "2": MaskSequence.prob(random.integers(0, 256, (3, 5, width), np.uint8)),
         "10": MaskSequence(random.integers(0, 600, (3, 5, width)).astype(np.uint16), "votes", total=600),
     }
@@ -24,7 +26,8 @@ def same(a, b):
     assert list(a) == list(b)
     for i in a:
         assert (a[i].kind, a[i].total, dict(a[i].notes)) == (b[i].kind, b[i].total, dict(b[i].notes))
-        assert a[i].presence == b[i].presence
+        assert a[i].presence == b[i].presence and a[i].signals.keys() == b[i].signals.keys()
+        assert all(np.array_equal(v, b[i].signals[k], equal_nan=True) for k, v in a[i].signals.items())
         assert (a[i].scores is None) == (b[i].scores is None)
         assert a[i].scores is None or np.array_equal(a[i].scores, b[i].scores)
         for t in range(len(a[i])):

@@ -240,6 +240,43 @@ def still(length=8, size=(4, 6)):
     return Clip("still", tuple(map(str, range(length))), (Expression("still", "0", ""),), Memory(images))
 
 
+class Stated(np.ndarray):
+    """A mask with signals."""
+
+
+class Outspoken(Propagator):
+    """Repeats the reference mask and states the index of the frame, signed by the direction, as its object score."""
+
+    signals = ("object_score",)
+
+    def sweep(self, size, sequences):
+        return OutspokenSweep(1)
+
+    def reverse(self, sweep, size, sequences):
+        return OutspokenSweep(-1)
+
+
+class OutspokenSweep:
+    def __init__(self, sign):
+        self.sign, self.masks = sign, {}
+
+    def step(self, frame, references):
+        self.masks |= {i: (m * np.uint8(255)).view(Stated) for i, m in references.items()}
+        results = {i: m.copy() for i, m in self.masks.items()}
+        for mask in results.values():
+            mask.signals = {"object_score": self.sign * frame.t}
+        return results
+
+
+def test_signals_come_from_the_sweep_of_the_nearer_key_frame():
+    clip = still()
+    masks = MaskSequence.binary(np.ones((8, 4, 6), bool))
+    (result,) = propagate(clip, [PropagationTask(masks, (2, 6))], Outspoken())
+    assert np.array_equal(
+        result.signals["object_score"], np.float32([-0.0, -1, np.nan, 3, 4, -5, np.nan, 7]), equal_nan=True
+    )
+
+
 def test_one_sweep_each_way_reads_and_prepares_every_frame_once():
     clip, echo = still(), Echo()
     masks = MaskSequence.binary(np.ones((8, 4, 6), bool))
