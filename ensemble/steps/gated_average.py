@@ -17,6 +17,7 @@ from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 from rvos_ensemble.propagators.core.key_frame_quality import forecast
 from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of
 from rvos_ensemble.propagators.core.key_frames import choose
+from rvos_ensemble.propagators.core.memory_rules.scene_cut import ClipShots
 
 
 class GatedAverage(Step):
@@ -51,11 +52,11 @@ class GatedAverage(Step):
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """Averages on the key frame of each expression; all other frames are those of the first input."""
-        result = {}
+        result, shots = {}, ClipShots(clip)
         for e in clip.expressions:
             models = {name: inputs[name][e.id] for name in self.inputs}
             first = models[self.inputs[0]]
-            key = choose(self.settings.key_frame, first, models, clip=clip.name, expression=e.id)
+            key = choose(self.settings.key_frame, first, models, clip=clip.name, expression=e.id, shots=shots)
             fused = {
                 t: fusion.gated_average([m.prob_at(t) for m in models.values()], self.settings.min_iou)
                 for t in key.frames

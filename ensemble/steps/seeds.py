@@ -18,6 +18,7 @@ from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 from rvos_ensemble.propagators.core.key_frame_quality import forecast
 from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of
 from rvos_ensemble.propagators.core.key_frames import choose
+from rvos_ensemble.propagators.core.memory_rules.scene_cut import ClipShots
 
 
 class Seeds(Step):
@@ -69,12 +70,13 @@ class Seeds(Step):
         """The seeds of all expressions, in the form of `instances.py`."""
         s = self.settings
         of: dict[str, list[tuple[str, MaskSequence]]] = {e.id: [] for e in clip.expressions}
+        shots = ClipShots(clip)
         for source in self.inputs:
             for expression, named in _named(inputs[source], clip, source).items():
                 of[expression] += named
         listed = {
             expression: Listing(
-                [seed for name, masks in named for seed in self._seeds(name, masks, clip, expression)],
+                [seed for name, masks in named for seed in self._seeds(name, masks, clip, expression, shots)],
                 presence=fusion.largest_presence([masks.presence for _, masks in named]),
             )
             for expression, named in of.items()
@@ -85,12 +87,12 @@ class Seeds(Step):
         """The inputs, and whether their masks are split."""
         return f"seeds of {', '.join(self.inputs)}{', split into components' if self.settings.components else ''}"
 
-    def _seeds(self, name: str, masks: MaskSequence, clip: Clip, expression: str) -> Iterator[Seed]:
+    def _seeds(self, name: str, masks: MaskSequence, clip: Clip, expression: str, shots: ClipShots) -> Iterator[Seed]:
         """The seeds of one mask sequence."""
         if masks.is_empty():  # it says that the expression refers to nothing
             return
         s = self.settings
-        for t in choose(s.key_frame, masks, clip=clip.name, expression=expression).frames:
+        for t in choose(s.key_frame, masks, clip=clip.name, expression=expression, shots=shots).frames:
             score = 1.0 if masks.scores is None else float(masks.scores[t])
             mask = masks.mask(t)
             if not s.components or not mask.any():

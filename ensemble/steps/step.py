@@ -16,6 +16,7 @@ from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.propagators.core.key_frame_quality import forecast
 from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of, settings_of
 from rvos_ensemble.propagators.core.key_frames import choose
+from rvos_ensemble.propagators.core.memory_rules.scene_cut import ClipShots
 from rvos_ensemble.propagators.core.propagate import PropagationTask
 
 INPUT = text(what="the name of a source or step")
@@ -220,14 +221,14 @@ class PropagatingStep(Step):
     def tasks(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[PropagationTask]:
         """One job per expression (or object) of the input, with its key frames."""
         s = self.settings
-        tasks, sentences = [], {e.id: e.text for e in clip.expressions}
+        tasks, sentences, shots = [], {e.id: e.text for e in clip.expressions}, ClipShots(clip)
         for name, masks in inputs[s.input].items():
             scorers = {source: inputs[source][name] for source in s.scores_from or [s.input]}
-            key = choose(s.key_frame, masks, scorers, clip=clip.name, expression=name)
+            key = choose(s.key_frame, masks, scorers, clip=clip.name, expression=name, shots=shots)
             kept = {note: masks.notes[note] for note in NOTES if note in masks.notes}
             notes = kept | {"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {})
             sentence = sentences.get(masks.notes.get("expression", name), "")
-            tasks.append(PropagationTask(masks.with_(notes=notes), key.frames, s.empty_key, sentence))
+            tasks.append(PropagationTask(masks.with_(notes=notes), key.frames, s.empty_key, sentence, cuts=key.cuts))
         return tasks
 
     def results(self, inputs: Mapping[str, Prediction], propagated: Iterator[MaskSequence]) -> Prediction:

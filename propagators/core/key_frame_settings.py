@@ -14,19 +14,18 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.core.settings import Setting, choice, either, path, switch, table, text, whole
+from rvos_ensemble.adapters.core.settings import Setting, choice, either, number, path, switch, table, text, whole
+from rvos_ensemble.propagators.core.memory_rules.scene_cut import DISTANCE
 
 RANK, SKIP_EMPTY = whole(0), switch(True)
 WITHOUT_SCORES = choice("", "agreement", "temporal", "soft")
+ANCHORS = {"min_score": number(None), "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES}
 RULES: dict[str, dict[str, Any]] = {
     "argmax": {"rank": RANK, "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES},
     "product": {"rank": RANK, "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES},
-    "top": {
-        "k": whole(3, least=1),
-        "apart": whole(1, least=1),
-        "skip_empty": SKIP_EMPTY,
-        "without_scores": WITHOUT_SCORES,
-    },
+    "top": {"k": whole(3, least=1), "apart": whole(1, least=1), **ANCHORS},
+    "every": {"frames": whole(30, least=1), **ANCHORS},
+    "shots": {"distance": number(DISTANCE, least=0, below=1), **ANCHORS},
     "agreement": {"rank": RANK, "skip_empty": SKIP_EMPTY},
     "temporal": {"rank": RANK, "skip_empty": SKIP_EMPTY},
     "soft": {"rank": RANK, "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES},
@@ -41,7 +40,7 @@ RULES: dict[str, dict[str, Any]] = {
     "given": {"file": path("", null=True)},
 }
 ONE_SCORE = ("argmax", "top")  # rules that use the scores of one model
-BY_SCORES = (*ONE_SCORE, "product")
+BY_SCORES = (*ONE_SCORE, "product", "every", "shots")
 BY_PROBABILITIES = ("soft", "confidence")
 
 

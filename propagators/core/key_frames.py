@@ -6,6 +6,9 @@ A rule is its name, or its name and settings: `argmax` or `{rule: top, k: 3, apa
                2023)
     product    argmax over frames of the product of the models' scores (LSVOS 2022)
     top        the `k` best frames by score, at least `apart` frames from each other (UNINEXT-Cutie, LSVOS 2024)
+    every      the best frame of every `frames` frames, by the product of the models' scores
+    shots      the best frame of every shot, by the same score; a new shot begins where the colours of neighbouring
+               frames differ by more than `distance` (SeC, memory_rules/scene_cut.py), for which all frames are decoded
     agreement  the frame on which the models' masks agree best: mean IoU of all pairs; a single model is compared with
                its own masks on the previous and next frame
     temporal   the frame around which each model's mask changes least in shape, and is not small
@@ -19,14 +22,15 @@ A rule is its name, or its name and settings: `argmax` or `{rule: top, k: 3, apa
 For sources without usable scores, `without_scores: agreement` (or `temporal`, `soft`) names the rule that decides
 instead; without it this is an error. `temporal`, `soft` and `confidence`, which `mask_quality.py` defines, are
 multiplied over several models. Ties go to the earliest frame. Frames with an empty mask are no candidates unless
-`skip_empty: false`.
+`skip_empty: false`. `top`, `every` and `shots` name several frames, the anchors from which an object that was lost is
+found again; `min_score: 0.8` leaves out those with a lower score, except the best one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -45,11 +49,13 @@ class KeyFrames:
         frames: indices of the frames, ascending.
         rule: the rule that decided in the end.
         note: what the user should know about the choice; "" if the rule was applied as it is.
+        cuts: first frames of the second shot and later ones, if the rule compares shots.
     """
 
     frames: tuple[int, ...]
     rule: str
     note: str = ""
+    cuts: tuple[int, ...] = ()
 
 
 def choose(
@@ -59,6 +65,7 @@ def choose(
     *,
     clip: str = "",
     expression: str = "",
+    shots: Callable[[float], Sequence[range]] | None = None,
 ) -> KeyFrames:
     """The key frames of a mask sequence.
 
@@ -67,9 +74,11 @@ def choose(
         sequence: the masks that will be propagated; they decide which frames are empty.
         sources: {name: masks} of the models whose scores or masks decide; None or {} for the sequence alone.
         clip, expression: their names, for error messages and for the lookup in a `key_frame.json`.
+        shots: a function from a distance to the shots of the clip, such as `ClipShots`; only the rule `shots` calls it.
 
     Raises:
         InputError: wrong settings, missing or constant scores, a named frame outside the clip.
+        ValueError: the rule `shots` without the argument `shots`.
     """
     where = place(clip, expression) if clip else "key_frame"
     settings = settings_of(rule, where)
@@ -83,7 +92,7 @@ def choose(
     if name == "uniform":
         frames = [candidates.nearest(t) for t in uniform(len(sequence), settings["k"], settings["at"])]
         return KeyFrames(tuple(sorted(set(frames))), name, candidates.note)
-    return _best(settings, candidates, sequence, sources, where)
+    return _best(settings, candidates, sequence, sources, where, shots)
 
 
 def _best(
@@ -92,6 +101,7 @@ def _best(
     sequence: MaskSequence,
     sources: Mapping[str, MaskSequence],
     where: str,
+    shots: Callable[[float], Sequence[range]] | None,
 ) -> KeyFrames:
     """The key frames by a rule that compares the quality of frames."""
     name, notes = settings["rule"], []
@@ -105,15 +115,53 @@ def _best(
         quality, problems = frame_quality(rule, sequence, sources, where)
     if problems:
         raise InputError([f"{p}: {HINT}" for p in problems])
-    best = candidates.best_first(quality)
+    best, parts = candidates.best_first(quality), []
+    if settings.get("min_score") is not None:
+        best = _not_worse(best, quality, settings["min_score"])
     if name == "top":
         frames = spaced(best, settings["k"], settings["apart"])
+    elif name in ("every", "shots"):
+        parts = _parts(settings, len(sequence), shots)
+        frames = first_of_each(best, parts)
     else:
         frames = list(islice(best, settings["rank"] + 1))
         if len(frames) <= settings["rank"]:
             notes.append(f"only {len(frames)} candidates: the last one is taken")
         frames = frames[-1:]
-    return KeyFrames(tuple(sorted(frames)), rule, "; ".join(notes + [candidates.note] * bool(candidates.note)))
+    key = KeyFrames(tuple(sorted(frames)), rule, "; ".join(notes + [candidates.note] * bool(candidates.note)))
+    return replace(key, cuts=tuple(part.start for part in parts[1:])) if name == "shots" else key
+
+
+def _parts(
+    settings: Mapping[str, Any], length: int, shots: Callable[[float], Sequence[range]] | None
+) -> Sequence[range]:
+    """The parts of a clip that have a key frame each."""
+    if settings["rule"] == "every":
+        n = settings["frames"]
+        return [range(start, min(start + n, length)) for start in range(0, length, n)]
+    if shots is None:
+        raise ValueError("the rule `shots` reads the frames of the clip: give `choose` the argument `shots`")
+    return shots(settings["distance"])
+
+
+def _not_worse(frames: Iterator[int], quality: np.ndarray, least: float) -> Iterator[int]:
+    """The first of the frames, which are the best first, and those that follow with a quality of at least `least`."""
+    yield next(frames)
+    yield from takewhile(lambda t: quality[t] >= least, frames)
+
+
+def first_of_each(frames: Iterable[int], parts: Sequence[range]) -> list[int]:
+    """The first of the frames in each part of a clip; parts without one are left out.
+
+    >>> first_of_each([4, 5, 1, 0], [range(0, 3), range(3, 6), range(6, 8)])
+    [4, 1]
+    """
+    taken: dict[range, int] = {}
+    for t in frames:
+        if len(taken) == len(parts):
+            break
+        taken.setdefault(next(part for part in parts if t in part), t)
+    return list(taken.values())
 
 
 def uniform(length: int, k: int, at: str = "centres") -> list[int]:

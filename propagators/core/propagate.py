@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,12 +28,26 @@ class PropagationTask:
         empty_key: the result if all key masks are empty: "empty", empty masks on all frames, or "copy", the input
             unchanged (the behaviour of the LSVOS 2023 code).
         sentence: the expression that refers to the object, for propagators that read text; "" if it is not known.
+        cuts: first frames of the second shot and later ones, if they are known.
     """
 
     sequence: MaskSequence
     key_frames: tuple[int, ...]
     empty_key: Literal["empty", "copy"] = "empty"
     sentence: str = ""
+    cuts: tuple[int, ...] = field(default=(), kw_only=True)
+
+    def next_round(self, result: MaskSequence, done: int) -> tuple[PropagationTask | None, dict[str, Any]]:
+        """What follows the propagation; a subclass that is propagated in several rounds overrides it.
+
+        Args:
+            result: of this task.
+            done: the number of rounds so far, this one included.
+
+        Returns:
+            (the task of the next round or None, notes that are added to the result).
+        """
+        return None, {}
 
 
 def propagate(
@@ -45,7 +59,8 @@ def propagate(
     serve all tasks; each sweep has a clean memory. At a key frame the result is the key mask itself. A frame before the
     first or after the last key frame of its task is reached by one sweep only. A frame t between two neighbouring key
     frames a < t < b is reached by both: with probabilities F (forward) and B (backward) the result is the average
-    weighted by distance, ((b - t) F + (t - a) B) / (b - a), rounded to the nearest integer, halves down.
+    weighted by distance, ((b - t) F + (t - a) B) / (b - a), rounded to the nearest integer, halves down. If a cut of
+    the task lies between t and only one of a and b, the result is that of the sweep from the other one.
 
     Each frame is decoded once: both sweeps read the frames between the first and the last key frame, and these are kept
     together with the propagator's memo up to `cache_mb`; beyond that they are decoded and computed again. Results are
@@ -177,13 +192,21 @@ class _PartialResult:
         kept = False  # whether the signals of the forward sweep stay
         if not forward and t > self.keys[0]:  # between two key frames: the forward sweep has stored a mask
             left, right = max(k for k in self.keys if k < t), min(k for k in self.keys if k > t)
-            total = (right - t) * self.masks[t].astype(np.int32) + (t - left) * mask.astype(np.int32)
-            mask = ((2 * total + (right - left) - 1) // (2 * (right - left))).astype(np.uint8)
-            kept = t - left <= right - t
+            far_left, far_right = self._cut(left, t), self._cut(t, right)
+            if far_right and not far_left:
+                return
+            if far_left == far_right:
+                total = (right - t) * self.masks[t].astype(np.int32) + (t - left) * mask.astype(np.int32)
+                mask = ((2 * total + (right - left) - 1) // (2 * (right - left))).astype(np.uint8)
+                kept = t - left <= right - t
         if not kept:
             for name, value in signals.items():
                 self.signals.setdefault(name, np.full(self.length, np.nan, np.float32))[t] = value
         self._set(t, mask)
+
+    def _cut(self, a: int, b: int) -> bool:
+        """Whether frames a < b belong to different shots."""
+        return any(a < cut <= b for cut in self.task.cuts)
 
     def _set(self, t: int, mask: np.ndarray) -> None:
         self.masks[t] = mask

@@ -166,6 +166,9 @@ def test_names_with_a_meaning_in_python_are_ordinary_settings():
 class Blank:
     size = (4, 6)
 
+    def read(self, t):
+        return np.zeros((4, 6, 3), np.uint8)
+
 
 def clip_of(count, known=False, in_pairs=False, name="v"):
     expressions = [Expression(name, str(i), f"thing {i}", (str(i // 2),) if known else ()) for i in range(count)]

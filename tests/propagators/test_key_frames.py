@@ -1,11 +1,11 @@
 """Key-frame rules against small cases with known results, and against brute force."""
 
 import json
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvos_ensemble.adapters.core.errors import InputError
@@ -81,6 +81,50 @@ def test_top_is_in_order_of_time():
     assert choose({"rule": "top", "k": 2}, sequence([0.9, 0.1, 0.8, 0.95])).frames == (0, 3)
 
 
+def anchors(scores, empty, parts, least):
+    """The best frame of every part, written out: a frame is left out if it is empty or has a low score."""
+    everywhere = [t for t in range(len(scores)) if t not in empty] or list(range(len(scores)))
+    best = max(everywhere, key=lambda t: (scores[t], -t))
+    candidates = [t for t in everywhere if least is None or scores[t] >= least or t == best]
+    return tuple(
+        max((t for t in part if t in candidates), key=lambda t: (scores[t], -t))
+        for part in parts
+        if any(t in candidates for t in part)
+    )
+
+
+@settings(max_examples=50)
+@given(st.data(), st.integers(2, 12))
+def test_anchors_are_the_best_frames_of_their_parts(data, length):
+    scores = data.draw(st.lists(st.sampled_from([0, 0.25, 0.5, 1]), min_size=length, max_size=length))
+    empty = data.draw(st.sets(st.integers(0, length - 1), max_size=length - 1))
+    least = data.draw(st.none() | st.sampled_from([0.0, 0.3, 0.5, 2.0]))
+    cuts = sorted(data.draw(st.sets(st.integers(1, length - 1))))
+    parts = [range(a, b) for a, b in pairwise([0, *cuts, length])]
+    if len(set(scores)) > 1:
+        masks, own = sequence(scores, empty), {"min_score": least}
+        shots = choose({"rule": "shots", **own}, masks, shots=lambda distance: parts)
+        assert shots.frames == anchors(scores, empty, parts, least) and shots.cuts == tuple(cuts)
+        n = data.draw(st.integers(1, 13))
+        every = choose({"rule": "every", "frames": n, **own}, masks)
+        assert every.frames == anchors(scores, empty, [range(s, s + n) for s in range(0, length, n)], least)
+        assert not every.cuts
+        top = choose({"rule": "top", "k": length, **own}, masks)
+        assert top.frames == anchors(scores, empty, [range(t, t + 1) for t in range(length)], least)
+
+
+def test_the_distance_reaches_the_shots_and_scores_are_checked_before_frames_are_read():
+    asked = []
+    masks = sequence([0.1, 0.9, 0.3])
+    choose({"rule": "shots", "distance": 0.2}, masks, shots=lambda distance: asked.append(distance) or [range(3)])
+    assert asked == [0.2]
+    with pytest.raises(InputError, match="has no scores"):
+        choose("shots", sequence(length=3), shots=lambda distance: asked.append(distance))
+    assert asked == [0.2]
+    with pytest.raises(ValueError, match="argument `shots`"):
+        choose("shots", masks)
+
+
 @given(st.integers(1, 60), st.integers(1, 70), st.sampled_from(["centres", "ends"]))
 def test_uniform_is_spread_over_the_clip(length, k, at):
     frames = uniform(length, k, at)
@@ -124,7 +168,7 @@ def test_the_rule_of_without_scores_decides_and_is_recorded():
 
 def test_a_clip_of_one_frame_has_one_answer():
     for rule in set(RULES) - {"given", "soft", "confidence"}:  # binary masks: nothing soft about them
-        assert choose(rule, sequence([0.5])).frames == (0,)
+        assert choose(rule, sequence([0.5]), shots=lambda distance: [range(1)]).frames == (0,)
 
 
 @pytest.mark.parametrize("presence", [None, 0.0])
@@ -204,6 +248,9 @@ def test_a_missing_file_is_named(tmp_path):
         ({"rule": "argmax", "rank": -1}, "`rank` is -1"),
         ({"rule": "argmax", "rank": "best"}, "expected a whole number"),
         ({"rule": "uniform", "at": "start"}, "expected one of centres, ends"),
+        ({"rule": "every", "frames": 0}, "`frames` is 0, expected a whole number of at least 1"),
+        ({"rule": "shots", "distance": 1}, "`distance` is 1, expected a number at least 0 and below 1"),
+        ({"rule": "top", "min_score": "good"}, "`min_score` is 'good', expected a number"),
         ({"rule": "argmax", "without_scores": "guess"}, "expected one of '', agreement, temporal, soft"),
     ],
 )

@@ -370,6 +370,19 @@ def test_between_key_frames_both_sweeps_are_blended_by_distance():
     assert values == [210, 255, blend[2], blend[3], blend[4], 255]
 
 
+@pytest.mark.parametrize("cuts", [(), (2,), (4,), (5,), (1,), (3, 4), (0, 6)])
+def test_a_sweep_from_another_shot_counts_only_if_the_other_one_is_from_there_too(cuts):
+    (result,) = propagate(
+        still(6), [PropagationTask(MaskSequence.binary(np.ones((6, 4, 6), bool)), (1, 5), cuts=cuts)], Echo()
+    )
+    forward, backward = {2: 210, 3: 180, 4: 150}, {2: 150, 3: 180, 4: 210}
+    shot = [sum(cut <= t for cut in cuts) for t in range(6)]
+    for t in (2, 3, 4):
+        near = [shot[1] == shot[t], shot[5] == shot[t]]
+        share = (5 - t) / 4 if near[0] == near[1] else float(near[0])
+        assert int(result.masks[t].max()) == share * forward[t] + (1 - share) * backward[t], (t, cuts)
+
+
 def test_soft_key_masks_stay_soft_and_scores_are_the_mean_inside():
     soft = np.zeros((3, 4, 6), np.uint8)
     soft[:, 0, 0], soft[:, 0, 1], soft[:, 0, 2] = 200, 150, 100
