@@ -23,7 +23,7 @@ from rvos_ensemble.ensemble.engine.store import Store
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
-from rvos_ensemble.propagators.core.refine import refine
+from rvos_ensemble.propagators.core.rounds.rounds import propagate_in_rounds
 
 STEPS_PER_SWEEP = 10  # propagating steps in one sweep: memory grows with them
 
@@ -174,7 +174,7 @@ class Graph:
         else:
             steps = {key: self.nodes[key].step for key in batch}
             tasks = [task for key, step in steps.items() for task in step.tasks(self.clip, inputs[key])]
-            propagated = iter(refine(self.clip, tasks, first.propagator, first.recipe.engine["cache_mb"]))
+            propagated = iter(propagate_in_rounds(self.clip, tasks, first.propagator, first.recipe.engine["cache_mb"]))
             yield from ((key, step.results(inputs[key], propagated)) for key, step in steps.items())
 
     def _keep(self, key: str, prediction: Prediction) -> Prediction:

@@ -10,7 +10,7 @@ from rvos_ensemble.adapters.core.settings import choice, whole
 from rvos_ensemble.ensemble.steps.step import PropagatingStep
 from rvos_ensemble.propagators.core.key_frame_settings import setting_of
 from rvos_ensemble.propagators.core.propagate import PropagationTask
-from rvos_ensemble.propagators.core.refine import Refinement
+from rvos_ensemble.propagators.core.rounds.refine import Refinement
 
 
 class Refine(PropagatingStep):

@@ -23,7 +23,7 @@ from rvos_ensemble.adapters.files.coco_rle import encode
 from rvos_ensemble.ensemble.engine import store
 from rvos_ensemble.ensemble.fusion.seeds import components
 from rvos_ensemble.ensemble.steps.unite import united
-from rvos_ensemble.propagators.core.refine import refine
+from rvos_ensemble.propagators.core.rounds.rounds import propagate_in_rounds
 from rvos_ensemble.propagators.flow import Flow
 
 SIZE = (24, 40)
@@ -85,7 +85,7 @@ class CountingFlow(Flow):
 def propagated(objects, propagator=None, op="propagate", **settings):
     step = OPS[op]("p", input="s", **{"with": "flow"}, key_frame="given", **settings)
     tasks = step.tasks(CLIP, {"s": objects})
-    return step.results({"s": objects}, iter(refine(CLIP, tasks, propagator or Flow())))
+    return step.results({"s": objects}, iter(propagate_in_rounds(CLIP, tasks, propagator or Flow())))
 
 
 def unite(objects):

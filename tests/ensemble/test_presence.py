@@ -11,7 +11,7 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import sequence_problems
 from rvos_ensemble.propagators.core.propagate import PropagationTask
-from rvos_ensemble.propagators.core.refine import refine
+from rvos_ensemble.propagators.core.rounds.rounds import propagate_in_rounds
 from rvos_ensemble.propagators.flow import Flow
 
 SIZE, T = (16, 24), 3
@@ -57,7 +57,7 @@ def test_propagation_keeps_the_presence_of_each_task():
     """Equal masks are propagated once, but each task has its own presence."""
     tasks = [PropagationTask(s, (1,)) for s in prediction(0.25, None).values()]
     tasks.append(PropagationTask(tasks[0].sequence.with_(presence=1.0), (1,)))
-    assert [r.presence for r in refine(CLIP, tasks, Flow())] == [0.25, None, 1.0]
+    assert [r.presence for r in propagate_in_rounds(CLIP, tasks, Flow())] == [0.25, None, 1.0]
 
 
 @pytest.mark.parametrize("presence", [-0.1, 1.5, math.nan])

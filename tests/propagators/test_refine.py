@@ -16,7 +16,8 @@ from rvos_ensemble.adapters.inference.logits import confidence
 from rvos_ensemble.propagators.aot import AOT
 from rvos_ensemble.propagators.core.key_frames import choose
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
-from rvos_ensemble.propagators.core.refine import Refinement, memory_frames, refine
+from rvos_ensemble.propagators.core.rounds.refine import Refinement, memory_frames
+from rvos_ensemble.propagators.core.rounds.rounds import propagate_in_rounds
 from rvos_ensemble.propagators.flow import Flow
 
 
@@ -40,7 +41,7 @@ def by_confidence(result, over):
 def test_rounds_are_repeated_propagations(propagator, over):
     clip, truth = moving_disc(7)
     masks = MaskSequence.binary(truth)
-    (found,) = refine(clip, [Refinement(masks, (3,), rounds=3, memory=3, over=over)], propagator)
+    (found,) = propagate_in_rounds(clip, [Refinement(masks, (3,), rounds=3, memory=3, over=over)], propagator)
     (result,) = propagate(clip, [PropagationTask(masks, (3,))], propagator)
     keys, done = (3,), 1
     for _ in range(2):
@@ -59,17 +60,17 @@ def test_one_round_is_propagation(propagator):
     task = PropagationTask(MaskSequence.binary(truth), (1,))
     (plain,), (once,) = (
         propagate(clip, [task], propagator),
-        refine(clip, [Refinement(**vars(task), rounds=1)], propagator),
+        propagate_in_rounds(clip, [Refinement(**vars(task), rounds=1)], propagator),
     )
     assert np.array_equal(dense(plain), dense(once)) and once.notes["rounds"] == 1
-    (plain_task,) = refine(clip, [task], propagator)
+    (plain_task,) = propagate_in_rounds(clip, [task], propagator)
     assert np.array_equal(dense(plain), dense(plain_task)) and "rounds" not in plain_task.notes
 
 
 def test_rounds_end_where_nothing_changes():
     clip, truth = moving_disc(7)
     masks = MaskSequence.binary(truth)
-    (long,) = refine(clip, [Refinement(masks, (3,), rounds=50)], Flow())
+    (long,) = propagate_in_rounds(clip, [Refinement(masks, (3,), rounds=50)], Flow())
     assert long.notes["rounds"] < 50
     (again,) = propagate(clip, [PropagationTask(long, tuple(long.notes["key_frames"]))], Flow())
     assert np.array_equal(dense(long), dense(again)), "the next round would give the same"
@@ -79,10 +80,10 @@ def test_different_numbers_of_rounds_share_their_sweeps():
     clip, echo = still(), Echo()
     masks = MaskSequence.binary(np.ones((8, 4, 6), bool))
     tasks = [Refinement(masks, (2,), rounds=n, apart=2) for n in (1, 2, 3, 10)]
-    together = refine(clip, tasks, echo)
+    together = propagate_in_rounds(clip, tasks, echo)
     assert len(echo.seen) == 2 * max(s.notes["rounds"] for s in together)
     for task, result in zip(tasks, together, strict=True):
-        (alone,) = refine(clip, [task], Echo())
+        (alone,) = propagate_in_rounds(clip, [task], Echo())
         assert np.array_equal(dense(result), dense(alone)) and result.notes == alone.notes
 
 
@@ -101,20 +102,20 @@ def test_sentences_separate_tasks_only_for_propagators_that_read_text():
     masks = MaskSequence.binary(np.ones((8, 4, 6), bool))
     tasks = [PropagationTask(masks, (2,), sentence=s) for s in ("a", "b", "a")]
     reader = Reader()
-    results = refine(still(), tasks, reader)
+    results = propagate_in_rounds(still(), tasks, reader)
     assert reader.received == [(8, ["a", "b"])]
     assert results[0].masks is results[2].masks is not results[1].masks
-    results = refine(still(), tasks, Echo())
+    results = propagate_in_rounds(still(), tasks, Echo())
     assert results[0].masks is results[1].masks is results[2].masks
 
 
 def test_a_task_without_masks_has_one_round():
     empty = MaskSequence.binary(np.zeros((8, 4, 6), bool))
-    (result,) = refine(still(), [Refinement(empty, (2,))], Echo())
+    (result,) = propagate_in_rounds(still(), [Refinement(empty, (2,))], Echo())
     assert not dense(result).any() and result.notes["rounds"] == 1
     masks = np.ones((8, 4, 6), bool)
     masks[2] = False  # the mask of its key frame is empty; a copied input starts no further round
-    (copied,) = refine(still(), [Refinement(MaskSequence.binary(masks), (2,), "copy", rounds=5)], Echo())
+    (copied,) = propagate_in_rounds(still(), [Refinement(MaskSequence.binary(masks), (2,), "copy", rounds=5)], Echo())
     assert np.array_equal(dense(copied) > 127, masks) and copied.notes["rounds"] == 1
 
 
