@@ -1,0 +1,1 @@
+"""What runs Cutie on a clip: the memories of each sequence, and one batch for all sequences."""
