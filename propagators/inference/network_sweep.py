@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rvos_ensemble.propagators.core.memory_rules.scene_cut import CutDetector
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.host_copy import AsyncHostCopy, HostMask
 from rvos_ensemble.propagators.inference.object_banks import most_probable, nearest, probabilities
@@ -37,6 +38,7 @@ class NetworkSweep:
         self.trackers = [
             Tracker(model.network, model.memory_gap, s["max_memory_frames"], model.batch) for _ in self.augmentations
         ]
+        self.cuts = CutDetector(s["scene_cut"])
         self.members: list[list[int]] = []  # bank -> its sequences, object 1 first
         self.bank: dict[int, int] = {}  # sequence -> its bank
         self.seen: set[int] = set()  # sequences that have had a mask with a pixel
@@ -45,12 +47,16 @@ class NetworkSweep:
     def rest(self) -> None:
         """Stops propagating all sequences until they get another reference; their memory is kept."""
         self._remember()
+        self.cuts.reset()
         for tracker in self.trackers:
             tracker.rest()
 
     def step(self, frame: Frame, references: Mapping[int, np.ndarray]) -> dict[int, Any]:
         """Processes the next frame; see `propagators.core.propagator.Sweep`."""
         self._remember()
+        if self.cuts.is_cut(frame):
+            for tracker in self.trackers:
+                tracker.forget_shot()
         features = [self.model.features(frame, augmentation) for augmentation in self.augmentations]
         self.seen |= {i for i, mask in references.items() if mask.any()}
         self._assign_banks(references)

@@ -95,6 +95,15 @@ class Tracker:
         self.resting += self.cohorts
         self.cohorts = []
 
+    def forget_shot(self) -> None:
+        """Keeps only references in the memories, because the next frame belongs to another shot.
+
+        The short-term memory, whose frame shows the previous shot, becomes the latest reference.
+        """
+        for cohort in self.cohorts:
+            cohort.long.keep_references()
+            cohort.short = cohort.long.latest_reference()
+
     @torch.no_grad()
     def step(self, features: FrameFeatures, without: Collection[int] = ()) -> Tensor | None:
         """Propagates to the next frame.

@@ -24,6 +24,8 @@ DEFAULTS: dict[str, Any] = {
     # frames between two long-term memories; 0: key frames only; None: the value that the variant was tested with
     "memory_gap": whole(None),
     "max_memory_frames": whole(24, least=1),  # limit of the long-term memory; at gap 5 a clip of 120 frames needs 24
+    # 0.35: where the colours of neighbouring frames differ more (SeC), the next frame reads key frames only
+    "scene_cut": number(None, least=0, below=1),
     # sequences per forward pass of the network; more of them take several passes; None: 16 on CUDA, 4 on a CPU
     "batch": whole(None, least=1),
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...

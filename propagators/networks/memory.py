@@ -111,6 +111,22 @@ class LongTermMemory:
         own.layers = [Tokens(t.key.clone(), tuple(v.clone() for v in t.values)) for t in map(_rows(index), self.layers)]
         return own
 
+    def latest_reference(self) -> list[Tokens]:
+        """A copy of the tokens of the reference that was added last, one per layer."""
+        slot = next(slot for slot, reference in reversed(self.order) if reference)
+        part = slice(slot * self.tokens, (slot + 1) * self.tokens)
+        return [Tokens(t.key[:, part].clone(), tuple(v[:, part].clone() for v in t.values)) for t in self.layers]
+
+    def keep_references(self) -> None:
+        """Removes all frames that are no references."""
+        kept = sorted(slot for slot, reference in self.order if reference)
+        for buffers in self.layers:
+            for buffer in (buffers.key, *buffers.values):
+                frames = buffer[:, : self.tokens * (kept[-1] + 1)].unflatten(1, (-1, self.tokens))
+                frames[:, : len(kept)] = frames[:, kept]  # indexing with a list copies
+        place = {slot: i for i, slot in enumerate(kept)}
+        self.order = [(place[slot], True) for slot, reference in self.order if reference]
+
     def _slot(self, reference: bool) -> int | None:
         """The slot of the next frame, or None if it is not kept; the frame that had the slot is removed."""
         if len(self.order) < self.max_frames:
