@@ -1,8 +1,9 @@
 """Trains the small networks of this package from scratch, and writes the files that are shipped.
 
-    python -m benchmarks.train_nano OUT [NAME ...] [--at-once 2]
+    python -m benchmarks.train_nano OUT [NAME ...] [--at-once 2] [--real REAL]
 
-Without names it trains all networks. Each stage is one `run_ensemble.py train` with one thread, in its own folder below
+Without names it trains all networks; those for real video only with `--real`, a folder made by `benchmarks.real_data`.
+Each stage is one `run_ensemble.py train` with one thread, in its own folder below
 OUT; the same command resumes after an interruption. Shipped networks are written to OUT/NAME.safetensors, with a model
 card OUT/NAME.md; the results of `python -m benchmarks.sentences` are added by hand.
 """
@@ -34,6 +35,14 @@ URVOS_NANO = (
 )
 GROUNDING_NANO = "size=[90,160] dropout=0 looks=3 sentences=12 batch=4 lr=1e-3 drops=[0.75] drop=0.2"
 
+REAL_CLIPS = (  # REAL is the folder of `--real`
+    "data=REAL/video pictures=REAL/pictures validation=REAL/val/valid collage=0.15 shapes=0.1 merge=0.5 widest=3"
+    " window=0.3 twins=0.3 light=0.5 blur=0.3 compression=0.3 places=1 encoder_lr=0.15 warmup=0.04"
+)
+REAL_PICTURES = f"{REAL_CLIPS} static=0.5 own=1 reference_until=0.3 frames=4 batch=4 steps=1200 lr=1e-3 ema=0.06"
+REAL_VIDEO = f"{REAL_CLIPS} static=0.15 own=1 reference=0 frames=5 batch=4 steps=1500 lr=6e-4 ema=0.08 seed=1"
+REAL_LONG = f"{REAL_CLIPS} static=0.15 own=0 reference=0 frames=9 batch=2 steps=800 lr=3e-4 ema=0.1 seed=2"
+
 JUDGE_NANO = "variant=judge_nano size=[90,160] dropout=0 looks=3 batch=4 ema=0.05 held_out=30"
 
 
@@ -48,6 +57,11 @@ class TrainingStage:
 
     arguments: str
     after: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def real(self) -> bool:
+        """Whether it is trained on real video, the folder REAL."""
+        return "REAL/" in self.arguments
 
     def command(self) -> str:
         """The command, with the names of earlier stages in place of their folders."""
@@ -115,6 +129,16 @@ STAGES = {
     "aot_nano": TrainingStage(f"propagator=aot {VIDEO_CLIPS} steps=1700", {"weights": "aot_pictures"}),
     "deaot_pictures": TrainingStage(f"propagator=deaot {STATIC_CLIPS}"),
     "deaot_nano": TrainingStage(f"propagator=deaot {VIDEO_CLIPS} steps=1300", {"weights": "deaot_pictures"}),
+    "aot_real_pictures": TrainingStage(f"propagator=aot variant=aot_real {REAL_PICTURES} weights=REAL/mobilenetv2.pth"),
+    "aot_real_video": TrainingStage(f"propagator=aot variant=aot_real {REAL_VIDEO}", {"weights": "aot_real_pictures"}),
+    "aot_real": TrainingStage(f"propagator=aot variant=aot_real {REAL_LONG}", {"weights": "aot_real_video"}),
+    "deaot_real_pictures": TrainingStage(
+        f"propagator=deaot variant=deaot_real {REAL_PICTURES} weights=REAL/mobilenetv2.pth"
+    ),
+    "deaot_real_video": TrainingStage(
+        f"propagator=deaot variant=deaot_real {REAL_VIDEO}", {"weights": "deaot_real_pictures"}
+    ),
+    "deaot_real": TrainingStage(f"propagator=deaot variant=deaot_real {REAL_LONG}", {"weights": "deaot_real_video"}),
     "grounding_nano": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=4000"),
     "grounding_nano_1": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=2000 seed=1"),
     "grounding_match_nano": TrainingStage(f"grounding variant=grounding_match_nano {GROUNDING_NANO} steps=2000"),
@@ -130,16 +154,22 @@ def needed(names: Iterable[str]) -> list[str]:
     return list(stages)
 
 
-def train(name: str, out: Path) -> None:
+def train(name: str, out: Path, real: Path | None = None) -> None:
     """Runs a stage whose earlier stages are complete; a complete stage ends immediately.
+
+    Args:
+        name: of the stage.
+        out: folder of all stages.
+        real: folder with real video, for stages that are trained on it.
 
     Raises:
         RuntimeError: the stage failed; its messages are in OUT/NAME.log.
     """
     stage = STAGES[name]
     weights = [f"{setting}={out / earlier / 'weights.pth'}" for setting, earlier in stage.after.items()]
-    commands = [["train", *stage.arguments.split(), *weights, f"out={out / name}"]]
-    shipped = name.endswith(("_nano", "_nano_1"))
+    arguments = stage.arguments.replace("REAL/", f"{real}/").split()
+    commands = [["train", *arguments, *weights, f"out={out / name}"]]
+    shipped = name.endswith(("_nano", "_nano_1", "_real"))
     if shipped:
         commands.append(["weights", "export", str(out / name / "weights.pth"), str(out / f"{name}.safetensors")])
     print(f"{name}: {stage.command()}", flush=True)
@@ -158,12 +188,12 @@ def train(name: str, out: Path) -> None:
                     f"{name} failed (exit code {done.returncode}), see {log.name}; stages that need it were not started"
                 )
     if shipped:
-        atomic_write(out / f"{name}.md", card(name, out))
+        atomic_write(out / f"{name}.md", card(name, out, real))
     print(f"{name}: done", flush=True)
 
 
-def card(name: str, out: Path) -> str:
-    """The model card of a shipped network in Markdown: command, minutes and metrics of every stage."""
+def card(name: str, out: Path, real: Path | None = None) -> str:
+    """The model card of a shipped network in Markdown: command, minutes and metrics of every stage, and its data."""
     stages = needed([name])
     rows, minutes = [], []
     for i, stage in enumerate(stages, start=1):
@@ -174,15 +204,18 @@ def card(name: str, out: Path) -> str:
         rows.append((label, f"`{STAGES[stage].command()}`" + (f": {metrics} (validation)" if metrics else "")))
     facts = dict(re.findall(r"^\| (\w+) \| (.*) \|$", (out / name / "card.md").read_text("utf-8"), re.MULTILINE))
     size = (out / f"{name}.safetensors").stat().st_size / 1e6
+    on_real = STAGES[name].real
     rows += [
-        ("All stages", f"`python -m benchmarks.train_nano OUT {name}`"),
-        ("Trained", facts["Trained"] + ", from scratch"),
+        ("All stages", f"`python -m benchmarks.train_nano OUT {name}{' --real REAL' if on_real else ''}`"),
+        ("Trained", facts["Trained"] + (", the encoder from ImageNet" if on_real else ", from scratch")),
         ("Time", " + ".join(map(str, minutes)) + f" = {sum(minutes)} minutes"),
         ("Machine", facts["Machine"]),
-        ("Data", "`shapes`, split train, rendered on the fly"),
+        ("Data", "see below, and `shapes`" if on_real else "`shapes`, split train, rendered on the fly"),
         ("Parameters", f"{facts['Parameters']}, fp16, {size:.1f} MB"),
     ]
-    return f"# {name}\n\n| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows)
+    table = "".join(f"| {key} | {value} |\n" for key, value in rows)
+    sources = "\n" + (real / "sources.md").read_text("utf-8") if on_real else ""
+    return f"# {name}\n\n| | |\n|---|---|\n{table}{sources}"
 
 
 def main() -> None:
@@ -190,9 +223,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(STAGES)}")
     parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="number of parallel stages, one core each")
+    parser.add_argument("--real", type=Path, metavar="REAL", help="a folder made by benchmarks.real_data")
     options = parser.parse_args()
     if unknown := sorted({*options.names} - {*STAGES}):
         parser.error(f"no stage {', '.join(unknown)}, expected {', '.join(STAGES)}")
+    names = options.names or [name for name, stage in STAGES.items() if options.real or not stage.real]
+    if not options.real and (real := [name for name in names if STAGES[name].real]):
+        parser.error(f"{', '.join(real)}: trained on real video, expected --real REAL, see benchmarks.real_data")
+    real = options.real and options.real.resolve()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     running: dict[str, Future] = {}
@@ -200,10 +238,10 @@ def main() -> None:
     def run(name: str) -> None:
         for earlier in STAGES[name].after.values():
             running[earlier].result()  # earlier stages come first in the queue
-        train(name, out)
+        train(name, out, real)
 
     with ThreadPoolExecutor(options.at_once) as pool:
-        for name in needed(options.names or STAGES):
+        for name in needed(names):
             running[name] = pool.submit(run, name)
     problems = [str(e) for e in (future.exception() for future in running.values()) if e]
     if problems:
