@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.settings import choice, whole
 from rvos_ensemble.ensemble.steps.step import PropagatingStep
 from rvos_ensemble.propagators.core.key_frame_settings import setting_of
+from rvos_ensemble.propagators.core.key_frames import KeyFrames
 from rvos_ensemble.propagators.core.propagate import PropagationTask
 from rvos_ensemble.propagators.core.rounds.refine import Refinement
+
+ROUNDS = ("rounds", "memory", "apart", "over")
 
 
 class Refine(PropagatingStep):
@@ -34,7 +36,6 @@ class Refine(PropagatingStep):
         "over": choice("frame", "mask"),
     }
 
-    def tasks(self, clip: Clip, inputs: Mapping[str, Prediction]) -> list[PropagationTask]:
-        """The tasks of `propagate`, each with the settings of the rounds."""
-        more = {key: getattr(self.settings, key) for key in ("rounds", "memory", "apart", "over")}
-        return [Refinement(**vars(task), **more) for task in super().tasks(clip, inputs)]
+    def task(self, once: PropagationTask, key: KeyFrames, scorers: Sequence[MaskSequence]) -> PropagationTask:
+        """The task with the settings of the rounds."""
+        return Refinement(**vars(once), **{name: getattr(self.settings, name) for name in ROUNDS})

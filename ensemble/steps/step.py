@@ -15,7 +15,7 @@ from rvos_ensemble.adapters.core.settings import choice, text, texts
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.propagators.core.key_frame_quality import forecast
 from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of, settings_of
-from rvos_ensemble.propagators.core.key_frames import choose
+from rvos_ensemble.propagators.core.key_frames import KeyFrames, choose
 from rvos_ensemble.propagators.core.memory_rules.scene_cut import ClipShots
 from rvos_ensemble.propagators.core.propagate import PropagationTask
 
@@ -228,8 +228,19 @@ class PropagatingStep(Step):
             kept = {note: masks.notes[note] for note in NOTES if note in masks.notes}
             notes = kept | {"key_frame_rule": key.rule} | ({"key_frame_note": key.note} if key.note else {})
             sentence = sentences.get(masks.notes.get("expression", name), "")
-            tasks.append(PropagationTask(masks.with_(notes=notes), key.frames, s.empty_key, sentence, cuts=key.cuts))
+            task = PropagationTask(masks.with_(notes=notes), key.frames, s.empty_key, sentence, cuts=key.cuts)
+            tasks.append(self.task(task, key, list(scorers.values())))
         return tasks
+
+    def task(self, once: PropagationTask, key: KeyFrames, scorers: Sequence[MaskSequence]) -> PropagationTask:
+        """The task of one expression (or object); a step that propagates in several rounds overrides it.
+
+        Args:
+            once: the task that is propagated once.
+            key: its key frames.
+            scorers: the sequences whose scores or masks chose them.
+        """
+        return once
 
     def results(self, inputs: Mapping[str, Prediction], propagated: Iterator[MaskSequence]) -> Prediction:
         """The propagated masks under the names of the input; takes one sequence per job from the iterator."""

@@ -29,7 +29,7 @@ found again; `min_score: 0.8` leaves out those with a lower score, except the be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
 from typing import Any
 
@@ -50,12 +50,14 @@ class KeyFrames:
         rule: the rule that decided in the end.
         note: what the user should know about the choice; "" if the rule was applied as it is.
         cuts: first frames of the second shot and later ones, if the rule compares shots.
+        quality: of all frames by that rule, float64 [T], higher is better; None if the rule does not compare them.
     """
 
     frames: tuple[int, ...]
     rule: str
     note: str = ""
     cuts: tuple[int, ...] = ()
+    quality: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def choose(
@@ -128,7 +130,8 @@ def _best(
         if len(frames) <= settings["rank"]:
             notes.append(f"only {len(frames)} candidates: the last one is taken")
         frames = frames[-1:]
-    key = KeyFrames(tuple(sorted(frames)), rule, "; ".join(notes + [candidates.note] * bool(candidates.note)))
+    note = "; ".join(notes + [candidates.note] * bool(candidates.note))
+    key = KeyFrames(tuple(sorted(frames)), rule, note, quality=quality)
     return replace(key, cuts=tuple(part.start for part in parts[1:])) if name == "shots" else key
 
 

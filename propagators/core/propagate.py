@@ -28,7 +28,8 @@ class PropagationTask:
         empty_key: the result if all key masks are empty: "empty", empty masks on all frames, or "copy", the input
             unchanged (the behaviour of the LSVOS 2023 code).
         sentence: the expression that refers to the object, for propagators that read text; "" if it is not known.
-        cuts: first frames of the second shot and later ones, if they are known.
+        cuts: first frames of the second shot and later ones, if they are known; or of the part on the other side of
+            which a propagation was lost.
     """
 
     sequence: MaskSequence
