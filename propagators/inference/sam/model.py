@@ -1,0 +1,73 @@
+"""A SAM network with the settings of its propagator, loaded once for all sweeps."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from rvos_ensemble.adapters.inference import device
+from rvos_ensemble.propagators.inference.sam.loading import fingerprint, load_sam
+from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryBank
+from rvos_ensemble.propagators.inference.sam.network import SamNetwork
+
+
+class SamModel:
+    """A loaded network and its settings. It is pickled as its settings.
+
+    Args:
+        settings: values for `settings.DEFAULTS`.
+        kind: "sam2", "edgetam" or "sam3".
+        network: the network of transformers if it is already in memory; None loads the weights.
+
+    Raises:
+        InputError: the weights are missing, damaged or of another network.
+    """
+
+    def __init__(self, settings: dict[str, Any], kind: str, network: nn.Module | None = None):
+        self.settings, self.kind = settings, kind
+        self.network = SamNetwork(network or load_sam(settings["weights"], kind), kind)
+        self.device = device.pick(settings["device"])
+        self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
+
+    def __reduce__(self):
+        return SamModel, (self.settings, self.kind)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return fingerprint(self.settings["weights"])
+
+    def place(self) -> None:
+        """Moves the network to its device; later calls do nothing.
+
+        The first sweep calls this, so that processes that only check a recipe or distribute clips use no memory of the
+        device.
+        """
+        self.network.model.to(self.device)
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which the network computes in the chosen precision."""
+        return device.autocast(self.device, self.settings["precision"])
+
+    def bank(self) -> MemoryBank:
+        """An empty memory for one sequence."""
+        config, limit = self.network.config, self.settings["max_cond_frames"]
+        if limit is None:
+            limit = max(config.max_cond_frame_num, 0)
+        return MemoryBank(config.num_maskmem, config.max_object_pointers_in_encoder, limit or None)
+
+    def bytes_per_sequence(self, key_frames: int = 1) -> int:
+        """The memory that a sequence takes in one direction once the clip is longer than its memory, in bytes.
+
+        Args:
+            key_frames: number of key frames of the sequence that the pass has reached.
+        """
+        config, network, limit = self.network.config, self.network, self.bank().max_conditioning
+        spatial = len(network.constants.memory_position) * config.memory_encoder_output_channels
+        spatial *= 4 if self.kind == "edgetam" else 2  # bytes of float32 and bfloat16
+        frames = config.num_maskmem - 1 + min(key_frames, limit or key_frames)
+        pointers = config.max_object_pointers_in_encoder - 1 + key_frames
+        return frames * spatial + pointers * network.model.hidden_dim * 4

@@ -1,0 +1,33 @@
+"""The settings of the propagators sam2, edgetam and sam3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rvos_ensemble.adapters.core.settings import path, whole
+from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
+
+DEFAULTS: dict[str, Any] = {
+    # a folder in the Hugging Face layout (config.json, model.safetensors), or a file of the official code
+    "weights": path(what="a folder in the Hugging Face layout or a checkpoint of the official code"),
+    # sequences per forward pass of the network; more of them take several passes; None: 16 on CUDA, 4 on a CPU
+    "batch": whole(None, least=1),
+    "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
+    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    # limit of the key frames whose spatial memory is read, the nearest ones; 0: all; None: the value of the network,
+    # all for SAM 2 and EdgeTAM, 4 for SAM 3
+    "max_cond_frames": whole(None, least=0),
+}
+
+
+def relations(settings: dict[str, Any], name: str) -> Iterator[str]:
+    """Problems of `device` and `precision` on this machine.
+
+    Args:
+        settings: those whose values are valid by themselves.
+        name: the propagator.
+    """
+    from rvos_ensemble.adapters.inference import device  # imported here, because it imports torch
+
+    yield from device.problems(settings, name)
