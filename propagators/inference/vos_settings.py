@@ -9,6 +9,7 @@ from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import listed, number, switch, table, text, whole
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, WEIGHTS
+from rvos_ensemble.propagators.core.memory_rules.settings import SCENE_CUT
 from rvos_ensemble.propagators.networks.variants import find_variant
 
 TTA: dict[str, Any] = {
@@ -25,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "memory_gap": whole(None),
     "max_memory_frames": whole(24, least=1),  # limit of the long-term memory; at gap 5 a clip of 120 frames needs 24
     # 0.35: where the colours of neighbouring frames differ more (SeC), the next frame reads key frames only
-    "scene_cut": number(None, least=0, below=1),
+    "scene_cut": SCENE_CUT,
     # sequences per forward pass of the network; more of them take several passes; None: 16 on CUDA, 4 on a CPU
     "batch": whole(None, least=1),
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...

@@ -123,6 +123,14 @@ class PixelMemory:
         elif recent >= self.limits.max_frames - 1:
             self._consolidate(recent - (self.limits.min_frames - 1))
 
+    def keep_permanent(self) -> None:
+        """Removes all frames that do not stay, and all long-term tokens."""
+        tokens = self.permanent * len(self.frames[0].key)
+        del self.frames[self.permanent :]
+        self.long, self.values = None, self.values[:tokens].clone()
+        if self.usage is not None:
+            self.usage = self.usage[:, :tokens].clone()
+
     def _insert(self, start: int, values: Tensor) -> None:
         """Inserts tokens that have not been read."""
         if self.values is None:

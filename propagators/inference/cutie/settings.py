@@ -9,6 +9,7 @@ from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import switch, table, whole
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, WEIGHTS
+from rvos_ensemble.propagators.core.memory_rules.settings import SCENE_CUT
 
 LONG_TERM: dict[str, Any] = {
     "use": switch(False),  # True: the official choice for long videos
@@ -27,6 +28,8 @@ DEFAULTS: dict[str, Any] = {
     "top_k": whole(30, least=1),  # memory tokens that a pixel reads
     "stagger_updates": whole(5, least=1),  # updates of the sensory memory between two memories, evenly spaced
     "long_term": table({}, below=LONG_TERM, what="{use: true or false, ...}"),
+    # 0.35: where the colours of neighbouring frames differ more (SeC), the next frame reads key frames only
+    "scene_cut": SCENE_CUT,
     # sequences per forward pass of the network; more of them take several passes; None: 16 on CUDA, 1 on a CPU
     "batch": whole(None, least=1),
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rvos_ensemble.adapters.networks.layers import to_map
+from rvos_ensemble.propagators.core.memory_rules.scene_cut import CutDetector
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.cutie.model import CutieModel
 from rvos_ensemble.propagators.inference.cutie.pixel_memory import PixelMemory
@@ -30,6 +31,8 @@ class SequenceState:
         objects: its object memory, [Q, E + 1]; None before the first memory frame.
         since: the number of frames since the latest memory frame.
         due: whether the latest frame is to be memorised: as "reference", which stays, or as "recent".
+        at_key: mask and sensory memory right after the latest key frame was memorised.
+        key_objects: its object memory of key frames alone.
     """
 
     pixels: PixelMemory
@@ -38,6 +41,19 @@ class SequenceState:
     objects: Tensor | None = None
     since: int = 0
     due: str | None = None
+    at_key: tuple[Tensor, Tensor] | None = None
+    key_objects: Tensor | None = None
+
+    def memorised_key_frame(self, summary: Tensor) -> None:
+        """Keeps what `forget_shot` returns to, once a key frame with this summary [Q, E + 1] is memorised."""
+        self.at_key = self.mask, self.sensory
+        self.key_objects = summary if self.key_objects is None else self.key_objects + summary
+
+    def forget_shot(self) -> None:
+        """Keeps only key frames in the memories, as if the next frame followed the latest of them."""
+        self.pixels.keep_permanent()
+        self.mask, self.sensory = self.at_key
+        self.objects = self.key_objects
 
 
 class CutieSweep:
@@ -53,6 +69,7 @@ class CutieSweep:
 
     def __init__(self, model: CutieModel, size: tuple[int, int]):
         self.model, self.size, self.layout = model, size, model.layout(size)
+        self.cuts = CutDetector(model.settings["scene_cut"])
         self.states: dict[int, SequenceState] = {}
         self.absent: set[int] = set()  # sequences that have had empty masks only
         self.features: CutieFeatures | None = None  # of the latest frame
@@ -61,6 +78,9 @@ class CutieSweep:
         """Processes the next frame; see `propagators.core.propagator.Sweep`."""
         with torch.no_grad(), self.model.autocast():
             self._memorise()
+            if self.cuts.is_cut(frame):  # the next frame belongs to another shot
+                for state in self.states.values():
+                    state.forget_shot()
             self.features = self.model.features(frame, self.layout)
             for state in self.states.values():
                 state.since += 1
@@ -120,7 +140,10 @@ class CutieSweep:
             for n, state in enumerate(states):
                 state.pixels.add(self.features.keys, values[n], permanent=state.due == "reference")
                 state.objects = summaries[n] if state.objects is None else state.objects + summaries[n]
-                state.sensory, state.since, state.due = sensory[n], 0, None
+                state.sensory, state.since = sensory[n], 0
+                if state.due == "reference":
+                    state.memorised_key_frame(summaries[n])
+                state.due = None
 
     def _sensory(self, state: SequenceState) -> Tensor:
         """The sensory memory of a sequence, zeros at the start."""
