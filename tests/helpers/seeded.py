@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import torch
+from helpers import seeded_cfbi
 
 from rvos_ensemble.adapters.networks.urvos import urvos
 from rvos_ensemble.adapters.networks.urvos.vocabulary import Vocabulary
@@ -28,6 +29,8 @@ def seeded(key, shape):
 
 
 def weights_of(name):
+    if name in seeded_cfbi.SIZES:
+        return seeded_cfbi.weights_of(name)
     if name in urvos.VARIANTS:
         torch.manual_seed(0)
         return urvos.URVOS(urvos.VARIANTS[name], Vocabulary(("a", "disc", "red", "star", "that", "turns"))).state_dict()
