@@ -25,7 +25,8 @@ from rvos_ensemble.propagators.core.propagator import Frame, Propagator
 
 SETTINGS = {"flow": {}, "aot": {"weights": "aott"}, "deaot": {"weights": "deaots"}}  # {propagator: settings}
 SETTINGS["urvos"] = {"weights": "urvos_nano", "short_side": 32}
-SETTINGS["cfbi"] = {"weights": "cfbip_narrow", "max_long_edge": 96}
+SETTINGS["cfbi"] = {"weights": "cfbip_narrow", "max_long_edge": 48}
+SETTINGS["cutie"] = {"weights": "cutie_nano"}
 SETTINGS["TEMPLATE"] = {}
 FILES = {"TEMPLATE": str(Path(propagators.__path__[0]) / "TEMPLATE.py")}  # propagators that are named by their path
 SETTINGS["blend"] = {"of": ["flow", FILES["TEMPLATE"]]}
@@ -34,7 +35,16 @@ FLOOR = {"flow": 0.9, "TEMPLATE": 0.9, "blend": 0.9}
 WEIGHTS = {}  # {propagator: {"weights": path}}, made by the fixture `name`
 # The largest share of pixels that may differ by more than one level if sequences share a batch: sums of float32 in
 # another order decide near ties differently, and the memories differ from then on.
-TIES = {"flow": 0, "TEMPLATE": 0, "blend": 0, "aot": 0.002, "deaot": 0.002, "urvos": 0.002, "cfbi": 0.002}
+TIES = {
+    "flow": 0,
+    "TEMPLATE": 0,
+    "blend": 0,
+    "aot": 0.002,
+    "deaot": 0.002,
+    "urvos": 0.002,
+    "cfbi": 0.002,
+    "cutie": 0.002,
+}
 TIMED = {"urvos"}  # their results depend on the direction of time: features contain the index of the frame
 
 

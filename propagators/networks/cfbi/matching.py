@@ -78,7 +78,9 @@ class LocalMatcher:
     """
 
     def __init__(self, current: Tensor, previous: Tensor, radii: tuple[int, ...], stride: int):
-        self.size, self.stride, self.radii = tuple(current.shape[-2:]), stride, [r // stride for r in radii]
+        self.size, self.stride = tuple(current.shape[-2:]), stride
+        furthest = (max(self.size) - 1) // stride  # offsets beyond it are outside the frame for every pixel
+        self.radii = [min(r // stride, furthest) for r in radii]
         self.radius = self.radii[-1]
         self.norm = current.float().square().sum(0)  # [h, w], the same for all offsets: added to minima
         current, previous = self._grids(current.float()), self._grids(previous.float(), FAR)
@@ -172,10 +174,11 @@ class LocalMatcher:
 
 
 def _ring(centre: int, inner: int, outer: int) -> Iterator[tuple[slice, slice]]:
-    """Rectangles of the offsets that are further than `inner` and at most `outer` away; inner = -1: a square."""
+    """Rectangles of the offsets that are further away than `inner` and at most `outer`; none if they are equal."""
     wide = slice(centre - outer, centre + outer + 1)
     if inner < 0:
         yield wide, wide
+    if inner < 0 or inner == outer:
         return
     before, after = slice(centre - outer, centre - inner), slice(centre + inner + 1, centre + outer + 1)
     middle = slice(centre - inner, centre + inner + 1)
