@@ -18,7 +18,7 @@ SIZES = {
     "nano": CutieSizes(False, (1, 1, 1), 8, (1, 1, 1), 8, 32, 16, 32, 32, 32, 64, 2, 4, (16, 16)),
 }
 # The bias of the last convolution, chosen so that some pixels are the object's and some are not.
-BIAS = {"base": 1.0, "small": 6.5, "narrow": 17.0, "nano": -12.7}
+BIAS = {"base": 1.0, "small": 6.5, "narrow": 17.0, "nano": -5.0}
 NUMBERS = ((np.random.RandomState(0).random_sample(1_000_003) - 0.5) * np.sqrt(12)).astype(np.float32)
 
 

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import torch
 from helpers import seeded_cfbi
+from helpers.cutie_scenes import cutie_weights
 
 from rvos_ensemble.adapters.networks.urvos import urvos
 from rvos_ensemble.adapters.networks.urvos.vocabulary import Vocabulary
@@ -34,6 +35,8 @@ def weights_of(name):
     if name in urvos.VARIANTS:
         torch.manual_seed(0)
         return urvos.URVOS(urvos.VARIANTS[name], Vocabulary(("a", "disc", "red", "star", "that", "turns"))).state_dict()
+    if name.startswith("cutie_"):
+        return cutie_weights(name.removeprefix("cutie_"))
     with torch.device("meta"):
         state = VOSNetwork(VARIANTS[name]).state_dict()
     index = {k: v for k, v in VOSNetwork(VARIANTS[name]).named_buffers() if v.dtype == torch.int64}
