@@ -20,7 +20,7 @@ def processed(images, size, kind):
     """Frames, uint8 [T, H, W, 3], as the processors make them: float32 [T, 3, S, S]."""
     x = F.interpolate(torch.from_numpy(images).permute(0, 3, 1, 2), (size, size), mode="bilinear", antialias=True)
     mean, std = (torch.tensor(values[kind]).view(3, 1, 1) for values in (MEAN, STD))
-    return (x * (1 / 255) - mean) / std
+    return x.float().sub_(mean * 255).div_(std * 255)  # rescaling and normalisation in one step
 
 
 def prompt(mask, size):

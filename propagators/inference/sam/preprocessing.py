@@ -27,7 +27,7 @@ def pixels(image: np.ndarray, size: int, kind: str) -> Tensor:
     mean, std = (torch.tensor(values)[:, None, None] for values in NORMALISATION[kind])
     x = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))[None]  # a copy: frames may be read-only
     x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
-    return (x.float() / 255 - mean) / std
+    return (x.float() - mean * 255) / (std * 255)
 
 
 def prompt(mask: np.ndarray, size: int) -> Tensor:
