@@ -61,7 +61,11 @@ class CFBIFamily(Family):
         """The sizes of the network, which the shapes of the weights show."""
         if any(k.startswith("feature_extracter.backbone.features.") for k in weights):
             raise InputError(f"{path}: CFBI with MobileNetV2, expected {self.expects}")
-        return sizes_of(weights)
+        sizes = sizes_of(weights)
+        widths = sizes.stem, sizes.aspp, sizes.shortcut, sizes.embedding, sizes.head, sizes.refine, *sizes.blocks
+        if 0 in widths or sizes.multi_scale == bool(sizes.prehead):
+            raise InputError(f"{path}: weights of {sizes.name} without some that say how wide it is, likely cut short")
+        return sizes
 
     def title(self, variant: CFBISizes) -> str:
         """See `Family.title`."""
