@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from rvos_ensemble.adapters.core.masks import MaskSequence
 
@@ -18,6 +18,7 @@ class Traits:
         key_frame: whether they name their key frame, in the note `key_frame`.
         objects: whether they are masks of objects, not of expressions.
         presence: whether they state the probability that the expression refers to anything.
+        signals: names of what a propagator stated about them, ascending.
         sequences: {expression: lazy masks on disk}, which determine all properties above.
     """
 
@@ -26,6 +27,7 @@ class Traits:
     key_frame: bool | None = None
     objects: bool = False
     presence: bool | None = None
+    signals: tuple[str, ...] | None = None
     sequences: Mapping[str, MaskSequence] | None = None
 
     def all(self) -> Traits:
@@ -33,8 +35,7 @@ class Traits:
         if not self.sequences:
             return self
         every = {self.of(expression) for expression in self.sequences}
-        common = {key: {getattr(t, key) for t in every} for key in ("kind", "scores", "key_frame", "presence")}
-        return Traits(**{k: next(iter(v)) if len(v) == 1 else None for k, v in common.items()}, objects=self.objects)
+        return replace(common_traits(every), objects=self.objects)
 
     def of(self, expression: str) -> Traits:
         """The properties of the masks of one expression."""
@@ -42,8 +43,18 @@ class Traits:
         if sequence is None:
             return self
         has_key_frame = "key_frame" in sequence.notes
-        states_presence = sequence.presence is not None
-        return Traits(sequence.kind, sequence.scores is not None, has_key_frame, self.objects, states_presence)
+        states_presence, signals = sequence.presence is not None, tuple(sorted(sequence.signals))
+        return Traits(sequence.kind, sequence.scores is not None, has_key_frame, self.objects, states_presence, signals)
+
+
+def common_traits(every: Collection[Traits]) -> Traits:
+    """The properties that all of some masks have in common; those in which they differ are unknown.
+
+    >>> common_traits([Traits("prob", scores=True), Traits("binary", scores=True)])
+    Traits(kind=None, scores=True, key_frame=None, objects=False, presence=None, signals=None, sequences=None)
+    """
+    values = {key: {getattr(t, key) for t in every} for key in ("kind", "scores", "key_frame", "presence", "signals")}
+    return Traits(**{key: next(iter(v)) if len(v) == 1 else None for key, v in values.items()})
 
 
 def any_presence(parts: Iterable[Traits]) -> bool | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.workers import pace
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import Step
+from rvos_ensemble.propagators.core.propagator import Propagator
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
             attempt(f"source {name}: ", partial(adapter.inspect, clip), adapter.file)
     for name, step in recipe.steps.items():
         attempt(f"step {name}: ", partial(step.problems, clip), step.file)
-    attempt("", lambda: input_problems(recipe.sources, recipe.steps, clip))
+    attempt("", lambda: input_problems(recipe.sources, recipe.steps, clip, recipe.propagators))
     return list(dict.fromkeys(problems))
 
 
@@ -144,16 +145,27 @@ def _data_problems(step: Step, clips: Sequence[Clip]) -> dict[str, list[str]]:
         return {clip.name: lines for clip in clips}
 
 
-def input_problems(sources: Mapping[str, Adapter], steps: Mapping[str, Step], clip: Clip) -> list[str]:
+def input_problems(
+    sources: Mapping[str, Adapter],
+    steps: Mapping[str, Step],
+    clip: Clip,
+    propagators: Mapping[str, Propagator] | None = None,
+) -> list[str]:
     """What steps will refuse of their inputs, one sentence each; no mask is computed or read.
 
     Args:
         sources: of the recipe.
         steps: of the recipe, in an order in which they can be computed.
         clip: with a size.
+        propagators: of the recipe; without them, it is unknown which signals propagated masks state.
     """
     known = _Known({name: partial(adapter.traits, clip) for name, adapter in sources.items()})
-    known.makers |= {name: lambda s=step: s.traits(known) for name, step in steps.items()}
+
+    def traits(step: Step) -> Traits:
+        of, by = step.traits(known), (propagators or {}).get(step.propagator)
+        return of if by is None else replace(of, signals=tuple(sorted(by.signals)))
+
+    known.makers |= {name: partial(traits, step) for name, step in steps.items()}
     return [f"step {name}: {problem}" for name, step in steps.items() for problem in step.input_problems(clip, known)]
 
 

@@ -133,6 +133,8 @@ class Graph:
                 if reason := next((self.failures[i] for i in node.inputs.values() if i in self.failures), None):
                     self.failures[key] = Failure(reason.message, "", reason.bad_input)
                     del waiting[key]
+            if not waiting:
+                break
             batch = _batch({k: n for k, n in waiting.items() if all(i in results for i in n.inputs.values())})
             results |= self._compute(batch, results)
             for key in batch:

@@ -37,7 +37,7 @@ class Average(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Soft masks with scores, without a key frame."""
         presence = any_presence(known[name] for name in self.inputs)
-        return Traits("prob", scores=True, key_frame=False, presence=presence)
+        return Traits("prob", scores=True, key_frame=False, presence=presence, signals=())
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The mean of the inputs' probabilities; the score of a frame is the mean probability inside its mask."""

@@ -38,7 +38,7 @@ class Candidates(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Binary masks of objects, each with a score and a key frame."""
-        return Traits("binary", scores=True, key_frame=True, objects=True)
+        return Traits("binary", scores=True, key_frame=True, objects=True, signals=())
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The candidates of the key frames."""

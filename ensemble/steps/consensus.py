@@ -54,7 +54,7 @@ class Consensus(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Binary masks with scores."""
         presence = any_presence(known[name] for name in self.inputs)
-        return Traits("binary", scores=True, key_frame=False, presence=presence)
+        return Traits("binary", scores=True, key_frame=False, presence=presence, signals=())
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The vote of each expression; the notes name the medoid, the inputs that voted, and their agreement."""

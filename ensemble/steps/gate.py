@@ -34,8 +34,8 @@ class Gate(Step):
         jurors: {name: {KIND: ..., settings}}, where KIND is one of
             `verdicts`: a file of verdicts of a language model or a person, see `adapters/files/verdicts/verdicts.py`,
             with its settings `states`, `value` and `extra`;
-            `presence`, `scores`, `confidence`, `area`, `empty`: a signal of a source or step, see
-            `ensemble/steps/parts/signals.py`;
+            `presence`, `scores`, `confidence`, `area`, `empty`, `object_score`, `predicted_iou`: a signal of a source
+            or step, see `ensemble/steps/parts/signals.py`;
             `agreement`: several sources or steps; the mean IoU of their masks over the whole video.
             `missing: unknown` accepts a juror that has no opinion on some expressions. `at_least: X` turns a value into
             1 or 0, `logistic: {midpoint: X, slope: S}` into 1 / (1 + exp(-S (value - X))). `weight` counts in means.
@@ -149,7 +149,7 @@ class Gate(Step):
         """Those of the input, with a presence."""
         of = known[self.settings.input].all()
         states = of.presence or any(not juror.may_be_silent for juror in self.jurors)
-        return Traits(of.kind, of.scores, of.key_frame, presence=True if states else None)
+        return Traits(of.kind, of.scores, of.key_frame, presence=True if states else None, signals=of.signals)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The masks of each expression, emptied or not, with the fused presence, and the reasons in the notes."""
@@ -195,11 +195,11 @@ class Gate(Step):
 
 
 def emptied(sequence: MaskSequence) -> MaskSequence:
-    """The sequence with empty masks, and with scores of 0 if it has scores."""
+    """The sequence with empty masks, scores of 0 if it has scores, and no signals, which were about its masks."""
     dtype = np.dtype(sequence.masks.dtype)
     masks = LazyMasks(tuple(sequence.masks.shape), dtype, partial(_nothing, sequence.size, dtype))
     scores = None if sequence.scores is None else np.zeros(len(sequence), np.float32)
-    return sequence.with_(masks=masks, scores=scores)
+    return sequence.with_(masks=masks, scores=scores, signals={})
 
 
 def _nothing(size: tuple[int, int], dtype: np.dtype, t: int) -> np.ndarray:

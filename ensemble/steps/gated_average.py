@@ -48,7 +48,7 @@ class GatedAverage(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Soft masks with a key frame, with scores if the first input has them."""
         first = known[self.inputs[0]].all()
-        return Traits("prob", scores=first.scores, key_frame=True, presence=first.presence)
+        return Traits("prob", scores=first.scores, key_frame=True, presence=first.presence, signals=())
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """Averages on the key frame of each expression; all other frames are those of the first input."""

@@ -92,7 +92,7 @@ class Ground(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """The traits of the chosen masks."""
         if self.settings.each_frame:
-            return Traits("binary", scores=True, key_frame=False)
+            return Traits("binary", scores=True, key_frame=False, signals=())
         return replace(known[self.settings.input], objects=False)
 
     def fingerprint(self, clip: Clip) -> str:

@@ -64,7 +64,7 @@ class Seeds(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Binary masks of objects, each with a score and a key frame; a presence if an input states one."""
         presence = any_presence(known[name] for name in self.inputs)
-        return Traits("binary", scores=True, key_frame=True, objects=True, presence=presence)
+        return Traits("binary", scores=True, key_frame=True, objects=True, presence=presence, signals=())
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Objects:
         """The seeds of all expressions, in the form of `instances.py`."""

@@ -13,12 +13,12 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, listed, number, path, table
-from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.core.traits import Traits, common_traits
 from rvos_ensemble.adapters.files.verdicts.choices import read_choices
 from rvos_ensemble.ensemble.fusion import selection
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.steps.parts.doubts import DOUBTS, doubt_problems, doubts_of
-from rvos_ensemble.ensemble.steps.parts.signals import signal, signal_problem
+from rvos_ensemble.ensemble.steps.parts.signals import STATED, signal, signal_problem
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 FROM_FILE, NO_TRUTH = "named by the file", "no ground truth: the first input"
@@ -38,7 +38,8 @@ class Select(Step):
         weights: of `medoid` and `best`, one number >= 0 per input; `medoid` treats a weight of 2 as two copies, `best`
             multiplies the value of the input.
         by: of `best`: the mean of the `scores`; the `presence`; the `confidence`, the mean probability inside the
-            masks; or `file`.
+            masks; the `object_score` or `predicted_iou` of the propagator, see `ensemble/steps/parts/signals.py`; or
+            `file`.
         file: the choices of a language model or a person, see `adapters/files/verdicts/choices.py`.
         otherwise: `first` takes the first input where the file names none; null reports such expressions as missing.
         doubt: of `cascade`, the rules of `ensemble/steps/parts/doubts.py`; any of them is enough.
@@ -52,7 +53,7 @@ class Select(Step):
         "rule": choice("medoid", "best", "cascade", "oracle"),
         "overlap": choice(*selection.OVERLAPS),
         "weights": listed(number(least=0, most=1e6), None, least=1),
-        "by": choice("scores", "presence", "confidence", "file"),
+        "by": choice("scores", "presence", "confidence", *STATED, "file"),
         "file": path(None),
         "otherwise": choice(None, "first"),
         "doubt": table(None, below=DOUBTS),
@@ -116,9 +117,7 @@ class Select(Step):
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """The properties that all inputs have in common."""
-        every = [known[name].all() for name in self.inputs]
-        common = {key: {getattr(t, key) for t in every} for key in ("kind", "scores", "key_frame", "presence")}
-        return Traits(**{key: next(iter(v)) if len(v) == 1 else None for key, v in common.items()})
+        return common_traits([known[name].all() for name in self.inputs])
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The chosen input of each expression, with the reasons in the notes."""

@@ -27,7 +27,7 @@ class Track(PropagatingStep):
         object_score, predicted_iou: a mask collapses if the propagator states a signal below this, in 0..1; null for
             no limit. SAM 2 says with an object score below 0.5 that the object is not visible.
         confidence: if the propagator states no signals, as `flow` and AOT do, a mask collapses if the mean probability
-            inside it is below this, in 0..1; that of an empty mask is 0.
+            inside it is below this; it is in 0.5..1, and 0 for an empty mask. null for no limit.
         area: a mask collapses if its area is more than this factor larger or smaller than the median of the last 10
             that are not zero; null for no limit.
         apart: minimum distance between an added key frame and every other one.

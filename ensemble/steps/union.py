@@ -26,7 +26,7 @@ class Union(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Binary masks without scores and key frame."""
         presence = any_presence(known[name] for name in self.inputs)
-        return Traits("binary", scores=False, key_frame=False, presence=presence)
+        return Traits("binary", scores=False, key_frame=False, presence=presence, signals=())
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The union of each expression."""

@@ -127,9 +127,9 @@ class Vote(Step):
         if s.threshold is None:  # an expression alone in its group may still be thresholded
             same = s.across is None or s.leftover == "vote"
             kind, scores = ("votes", False) if same else (None, None)
-            return Traits(kind, scores=scores, key_frame=False, presence=presence)
+            return Traits(kind, scores=scores, key_frame=False, presence=presence, signals=())
         scored = not takes_first or first.scores is True
-        return Traits("binary", scores=True if scored else None, key_frame=False, presence=presence)
+        return Traits("binary", scores=True if scored else None, key_frame=False, presence=presence, signals=())
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The vote of each group; all expressions of the group receive it."""

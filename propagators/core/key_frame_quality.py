@@ -29,7 +29,12 @@ CONSTANT = 1e-5  # scores that vary by less than this carry no information: thos
 
 
 def frame_quality(
-    rule: str, sequence: MaskSequence, sources: Mapping[str, MaskSequence], where: str, over: str = "frame"
+    rule: str,
+    sequence: MaskSequence,
+    sources: Mapping[str, MaskSequence],
+    where: str,
+    over: str = "frame",
+    by: str = "scores",
 ) -> tuple[np.ndarray, list[str]]:
     """The quality of every frame by a rule, or why it cannot be computed.
 
@@ -39,6 +44,7 @@ def frame_quality(
         sources: {name: masks} of the models whose scores or masks decide.
         where: the place that the problems name.
         over: for `confidence`, see `adapters.inference.logits.confidence`.
+        by: for rules by score: "scores", or one of the propagator's `SIGNALS`.
 
     Returns:
         (float64 [T], higher is better; problems), the quality is undefined if there are problems.
@@ -54,8 +60,8 @@ def frame_quality(
         return product([measure(s) for s in models if s.kind == "prob"]), [
             f"{where}: {n} has no probabilities" for n in binary
         ]
-    problems = [f"{where}: {p}" for n, s in sources.items() for p in _score_problems(n, s, len(sequence))]
-    return np.ones(0) if problems else product([s.scores for s in models]), problems
+    problems = [f"{where}: {p}" for n, s in sources.items() for p in _score_problems(n, s, len(sequence), by)]
+    return np.ones(0) if problems else product([_values(s, by) for s in models]), problems
 
 
 def product(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -67,15 +73,29 @@ def product(scores: Sequence[np.ndarray]) -> np.ndarray:
     return np.prod([np.asarray(s, np.float64) for s in scores], axis=0)
 
 
-def _score_problems(name: str, source: MaskSequence, length: int) -> list[str]:
-    if source.scores is None:
-        return [f"{name} has no scores"]
-    if len(source.scores) != length:
-        return [f"{name} has {len(source.scores)} scores, expected {length}, one per frame"]
+def _values(source: MaskSequence, by: str) -> np.ndarray | None:
+    """The numbers that rules by score compare, float [T]; None if the source has none."""
+    if by == "scores":
+        return source.scores
+    if by not in source.signals:  # a propagator states nothing about masks that it did not propagate: all are empty
+        return np.zeros(len(source)) if source.is_empty() else None
+    return np.nan_to_num(source.signals[by], nan=0.0)
+
+
+def _score_problems(name: str, source: MaskSequence, length: int, by: str) -> list[str]:
+    values, what = _values(source, by), "score" if by == "scores" else by
+    if values is None:
+        return [_lacks(name, by)]
+    if len(values) != length:
+        return [f"{name} has {len(values)} scores, expected {length}, one per frame"]
     # of a source that shows nothing at all, the frame does not matter
-    if length > 1 and np.ptp(source.scores) < CONSTANT and not source.is_empty():
-        return [f"{name} has the same score {source.scores[0]:.4g} on all frames, which carries no information"]
+    if length > 1 and np.ptp(values) < CONSTANT and not source.is_empty():
+        return [f"{name} has the same {what} {values[0]:.4g} on all frames, which carries no information"]
     return []
+
+
+def _lacks(name: str, by: str) -> str:
+    return f"{name} has no scores" if by == "scores" else f"{name} states no {by}"
 
 
 def place(clip: str, expression: str) -> str:
@@ -105,7 +125,8 @@ def forecast(
         if settings["rule"] == "given":
             problems += _named_forecast(settings["file"], [propagated, *scorers], known, clip, e.id)
             continue
-        current = _quality_forecast(settings["rule"], scorers, known, clip, e.id)
+        by = settings.get("by", "scores")
+        current = _quality_forecast(settings["rule"], scorers, known, clip, e.id, by)
         if current and settings["without_scores"]:
             current = _quality_forecast(settings["without_scores"], scorers, known, clip, e.id)
         problems += [f"{where}: {problem}: {HINT}" for problem in current]
@@ -115,19 +136,25 @@ def forecast(
 
 
 def _quality_forecast(
-    rule: str, scorers: Sequence[str], known: Mapping[str, Traits], clip: Clip, expression: str
+    rule: str, scorers: Sequence[str], known: Mapping[str, Traits], clip: Clip, expression: str, by: str = "scores"
 ) -> list[str]:
     """Why a rule will not be able to compare the frames."""
     problems = []
     for name in scorers:
         traits, sequence = known[name].of(expression), (known[name].sequences or {}).get(expression)
         if rule in BY_SCORES and sequence is not None:
-            problems += _score_problems(name, sequence, len(clip))
-        elif rule in BY_SCORES and traits.scores is False:
-            problems.append(f"{name} has no scores")
+            problems += _score_problems(name, sequence, len(clip), by)
+        elif rule in BY_SCORES and _surely_lacks(traits, by):
+            problems.append(_lacks(name, by))
         elif rule in BY_PROBABILITIES and traits.kind not in (None, "prob"):
             problems.append(f"{name} has no probabilities")
     return problems
+
+
+def _surely_lacks(traits: Traits, by: str) -> bool:
+    if by == "scores":
+        return traits.scores is False
+    return traits.signals is not None and by not in traits.signals
 
 
 def _named_forecast(

@@ -16,13 +16,15 @@ from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import Setting, choice, either, number, path, switch, table, text, whole
 from rvos_ensemble.propagators.core.memory_rules.scene_cut import DISTANCE
+from rvos_ensemble.propagators.core.propagator import SIGNALS
 
 RANK, SKIP_EMPTY = whole(0), switch(True)
 WITHOUT_SCORES = choice("", "agreement", "temporal", "soft")
-ANCHORS = {"min_score": number(None), "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES}
+BY = choice("scores", *SIGNALS)
+ANCHORS = {"by": BY, "min_score": number(None), "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES}
 RULES: dict[str, dict[str, Any]] = {
-    "argmax": {"rank": RANK, "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES},
-    "product": {"rank": RANK, "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES},
+    "argmax": {"by": BY, "rank": RANK, "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES},
+    "product": {"by": BY, "rank": RANK, "skip_empty": SKIP_EMPTY, "without_scores": WITHOUT_SCORES},
     "top": {"k": whole(3, least=1), "apart": whole(1, least=1), **ANCHORS},
     "every": {"frames": whole(30, least=1), **ANCHORS},
     "shots": {"distance": number(DISTANCE, least=0, below=1), **ANCHORS},

@@ -24,6 +24,9 @@ instead; without it this is an error. `temporal`, `soft` and `confidence`, which
 multiplied over several models. Ties go to the earliest frame. Frames with an empty mask are no candidates unless
 `skip_empty: false`. `top`, `every` and `shots` name several frames, the anchors from which an object that was lost is
 found again; `min_score: 0.8` leaves out those with a lower score, except the best one.
+
+Rules by score compare the `scores` of the models, or what a propagator stated about its masks, `by: predicted_iou` or
+`by: object_score`; a frame about which it stated nothing, such as a key frame of its own, has 0.
 """
 
 from __future__ import annotations
@@ -110,7 +113,9 @@ def _best(
     if name in ONE_SCORE and len(sources) > 1:
         names = ", ".join(sources)
         raise InputError(f"{where}: {name} uses one score, found {names}; name one model, or choose `product`")
-    quality, problems = frame_quality(name, sequence, sources, where, settings.get("over", "frame"))
+    quality, problems = frame_quality(
+        name, sequence, sources, where, settings.get("over", "frame"), settings.get("by", "scores")
+    )
     rule = name
     if problems and settings["without_scores"]:
         notes, rule = problems, settings["without_scores"]

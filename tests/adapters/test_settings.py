@@ -148,6 +148,7 @@ CONFIG = {
         "replaced": {"op": "replace_or_union", "inputs": ["a", "b"]},
         "moved": {"op": "propagate", "input": "a", "with": "flow"},
         "refined": {"op": "refine", "input": "a", "with": "flow"},
+        "tracked": {"op": "track", "input": "a", "with": "flow"},
         "candidates": {"op": "candidates", "inputs": ["o"]},
         "tracks": {"op": "propagate", "input": "candidates", "with": "flow", "key_frame": "given"},
         "tracklets": {"op": "tracklets", "input": "tracks", "scores_from": "candidates"},

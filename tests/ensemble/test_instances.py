@@ -107,7 +107,7 @@ def test_all_instances_share_one_sweep_in_each_direction_and_equal_those_propaga
         assert np.array_equal(together[name].mask(key), move(key))
 
 
-@pytest.mark.parametrize("op, more", [("propagate", {}), ("refine", {"rounds": 3})])
+@pytest.mark.parametrize("op, more", [("propagate", {}), ("refine", {"rounds": 3}), ("track", {})])
 def test_notes_and_presence_survive_propagation_and_store(op, more):
     start = store.decode(store.encode(seeds_of_both()))
     found = store.decode(store.encode(propagated(start, op=op, **more)))

@@ -217,7 +217,7 @@ def test_without_collapse_and_with_one_round_it_is_propagation(propagator):
 def test_a_lost_object_is_found_again():
     """A propagator that loses its object on the frames where it is hidden, and the key frame that finds it again."""
     clip, masks = disc_that_is_hidden()
-    quality = np.linspace(1, 0.6, len(masks))
+    quality = np.linspace(1, 0.95, len(masks))
     (plain,) = propagate(clip, [PropagationTask(masks, (0,))], Flow())
     (result,) = propagate_in_rounds(clip, [tracking(masks, 0, quality=quality)], Flow())
     j = [[jaccard(s.mask(t), masks.mask(t)) for t in range(8, 14)] for s in (plain, result)]
@@ -283,7 +283,8 @@ def test_properties_of_rounds(data):
     source = MaskSequence.binary(masks)
     quality = [data.draw(st.sampled_from([0.25, 0.5, 1.0])) for _ in range(length)]
     limits = Limits(area=data.draw(st.sampled_from([None, 2.0])))
-    task = tracking(source, key, quality=quality, rounds=rounds, apart=data.draw(st.integers(1, 3)), limits=limits)
+    more = {"apart": data.draw(st.integers(1, 3)), "trust": data.draw(st.sampled_from([0.5, 0.9]))}
+    task = tracking(source, key, quality=quality, rounds=rounds, limits=limits, **more)
     propagator = Fading(lasts)
     (result,) = propagate_in_rounds(clip, [task], propagator)
     track, keys = result.notes["track"], result.notes["key_frames"]

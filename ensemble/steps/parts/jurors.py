@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import defaults_of, number, path, table, text, texts
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.files.verdicts import verdicts
-from rvos_ensemble.ensemble.steps.parts.signals import SIGNALS, agreement, signal, signal_problem
+from rvos_ensemble.ensemble.steps.parts.signals import SIGNALS, STATED, agreement, signal, signal_problem, states
 
 NAME = "the name of a source or step"
 SIGNAL: dict[str, Any] = {  # what a juror reads of the masks of the recipe: one of these
@@ -156,7 +156,7 @@ class Juror:
         sequences = [inputs[name][expression] for name in self.inputs]
         if self.kind == "agreement":
             return agreement(sequences)
-        if self.kind == "presence" and self.may_be_silent and sequences[0].presence is None:
+        if self.kind in ("presence", *STATED) and self.may_be_silent and not states(self.kind, sequences[0]):
             return None
         return signal(self.kind, sequences[0], f"{_where(clip, expression)}: {self}: input {self.inputs[0]}")
 

@@ -20,14 +20,14 @@ class Limits:
     Attributes:
         object_score: below this signal of the propagator, in 0..1.
         predicted_iou: below this signal of the propagator, in 0..1.
-        confidence: below this mean probability inside the mask, in 0..1, on frames about which the propagator states no
-            signal; an empty mask has 0.
+        confidence: below this mean probability inside the mask, which is in 0.5..1, on frames about which the
+            propagator states no signal; an empty mask has 0.
         area: more than this factor larger or smaller than the median of the last areas that are not zero.
     """
 
     object_score: float | None = 0.5
     predicted_iou: float | None = 0.5
-    confidence: float | None = 0.5
+    confidence: float | None = 0.75
     area: float | None = 3.0
 
 

@@ -48,7 +48,7 @@ class Tracking(PropagationTask):
     rounds: int = 3
     limits: Limits = field(default_factory=Limits)
     apart: int = 3
-    trust: float = 0.5
+    trust: float = 0.9
     max_iou: float = 0.5
     quality: Sequence[float] = field(default=(), compare=False)
     history: tuple[dict[str, Any], ...] = ()
