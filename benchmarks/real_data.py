@@ -36,7 +36,7 @@ from scipy.io import loadmat
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.io.disk import atomic_write
-from rvos_ensemble.propagators.networks.mobilenetv2 import MobileNetV2
+from rvos_ensemble.adapters.networks.backbones.mobilenetv2 import MobileNetV2
 
 TRAIN = (
     "bmx-trees",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from rvos_ensemble.adapters.networks.backbones.mobilenetv2 import MobileNetV2
 from rvos_ensemble.adapters.networks.backbones.resnet import ResNet
 from rvos_ensemble.adapters.networks.backbones.swin import Swin
-from rvos_ensemble.propagators.networks.mobilenetv2 import MobileNetV2
 from rvos_ensemble.propagators.networks.resnet_nano import ResNetNano
 
 

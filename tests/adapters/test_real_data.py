@@ -14,8 +14,8 @@ from benchmarks import real_data
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
+from rvos_ensemble.adapters.networks.backbones.mobilenetv2 import MobileNetV2
 from rvos_ensemble.adapters.training.samples.annotated_videos import read_annotated
-from rvos_ensemble.propagators.networks.mobilenetv2 import MobileNetV2
 
 SIZE = (24, 40)
 MASK = np.zeros(SIZE, np.uint8)
