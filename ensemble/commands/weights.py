@@ -1,11 +1,11 @@
 """The command `weights`: lists what is published, says what a file is, or exports the weights of a training.
 
     weights                                      the published checkpoints of every network family
-    weights verify FILE [family=FILE.py]         what a file is, after comparing every name and shape
+    weights verify PATH [family=FILE.py]         what a file is, after comparing every name and shape
     weights export FILE NAME.safetensors [...]   the same, and writes it as fp16 safetensors
 
-`family` names a family, or the .py file of your own; without it, the families of this package and those of installed
-ones are asked which of them recognises the file.
+PATH is a file, or a folder in the Hugging Face layout. `family` names a family, or the .py file of your own; without it,
+the families of this package and those of installed ones are asked which of them recognises the weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     named = [a.removeprefix(OPTION) for a in arguments if a.startswith(OPTION)]
     if (verb, len(files)) not in (("verify", 1), ("export", 2)) or len(named) > 1:
         raise InputError(
-            "weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`, with `family=NAME|FILE.py` for "
+            "weights takes nothing, `verify PATH` or `export FILE NAME.safetensors`, with `family=NAME|FILE.py` for "
             f"a network of your own, but the arguments are {' '.join(arguments)!r}"
         )
     checkpoint = open_checkpoint(files[0], *named)
@@ -61,10 +61,10 @@ def table() -> str:
 
 
 def open_checkpoint(path: str, name: str | None = None) -> Checkpoint:
-    """The checkpoint in a file.
+    """The checkpoint in a file or folder.
 
     Args:
-        path: of the file, or the name of weights of this package.
+        path: of the file or folder, or the name of weights of this package.
         name: of its family, or the .py file of one; None: the first family that recognises the weights.
 
     Raises:
@@ -72,7 +72,7 @@ def open_checkpoint(path: str, name: str | None = None) -> Checkpoint:
     """
     if name is not None:
         return find_family(name).open(path)
-    known, weights = families(), read_weights(path)
+    known, weights = families(), read_weights(path, folders=True)
     family = registry.recognise(weights, known.values())
     if family is None:
         names = ", ".join(name for name, f in known.items() if f.runs)

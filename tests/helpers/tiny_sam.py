@@ -118,7 +118,7 @@ def _shared(size, stride):
     return dict(
         image_size=size,
         prompt_encoder_config=dict(hidden_size=WIDTH, image_size=size, patch_size=stride, mask_input_channels=8),
-        mask_decoder_config=dict(hidden_size=WIDTH, num_attention_heads=4, mlp_dim=64, iou_head_hidden_dim=32),
+        mask_decoder_config=dict(hidden_size=WIDTH, mlp_dim=64, iou_head_hidden_dim=32),
         memory_attention_hidden_size=WIDTH,
         memory_attention_num_layers=2,
         memory_attention_rope_feat_sizes=[size // stride] * 2,

@@ -6,7 +6,7 @@ import argparse
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write, user_path
-from rvos_ensemble.adapters.core.io.hashing import file_stamp
+from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.torch_file import dense, is_packed, reason, verify_checksums
+from rvos_ensemble.adapters.inference.checkpoints.folder import open_folder
 
 CONTAINERS = (  # keys of the weights beside optimizers and counters; averaged weights come first
     "state_dict_ema",
@@ -42,13 +43,14 @@ HARMLESS = [
 ]
 
 
-def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tensor]:
+def read_weights(path: str | Path, what: str = "a checkpoint", folders: bool = False) -> dict[str, Tensor]:
     """The tensors of a checkpoint by their plain names; they are read from the file when they are used.
 
     Args:
         path: a state dict, or a file with one under one of `CONTAINERS`, keys with or without `module.`; .safetensors;
             or the name of weights of this package.
         what: what the file should be, for the message if it does not exist.
+        folders: whether a folder in the Hugging Face layout is accepted as well, see `open_folder`.
 
     Raises:
         InputError: no file, a damaged one, no tensors by name in it, or a pickle that needs more than tensors to load.
@@ -56,6 +58,41 @@ def read_weights(path: str | Path, what: str = "a checkpoint") -> dict[str, Tens
     path = weights_file(path)
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file, expected {what}, or one of ours: {', '.join(shipped())}")
+    if folders and os.path.isdir(path):
+        return _of_shards(open_folder(path).weights)
+    return _of_file(path)
+
+
+def weights_hash(path: str | Path) -> str:
+    """A hash of what `read_weights` reads, and of config.json in a folder; cached as long as no file changes."""
+    path = weights_file(path)
+    return open_folder(path).fingerprint() if os.path.isdir(path) else file_hash(file_stamp(path))
+
+
+def _of_shards(files: Iterable[Path]) -> dict[str, Tensor]:
+    """The tensors of several files by their plain names.
+
+    Raises:
+        InputError: everything that is wrong with the files; or two of them hold a tensor of the same name.
+    """
+    tensors: dict[str, Tensor] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            content = _of_file(file)
+        except InputError as error:
+            problems += error.problems
+            continue
+        if twice := tensors.keys() & content.keys():
+            problems.append(f"{file}: holds {first_few(sorted(twice), SHOWN)}, which another shard holds, too")
+        tensors |= content
+    if problems:
+        raise InputError(problems)
+    return tensors
+
+
+def _of_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file by their plain names; see `read_weights`."""
     content = _load(path)
     for name in CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
@@ -159,6 +196,8 @@ def stranger(weights: Mapping[str, Tensor]) -> str:
     keys = list(weights)
     if any(k.startswith("LSTT.") for k in keys):
         return "weights of the propagators AOT or DeAOT (propagators.aot.weights=FILE)"
+    if any(k.startswith(("sam_mask_decoder.", "memory_attention.", "tracker_model.")) for k in keys):
+        return "weights of SAM 2, EdgeTAM or SAM 3 (propagators.aot.propagator=sam2 propagators.aot.weights=PATH)"
     if any(k.endswith("encoder.layer.0.attention.self.query.weight") for k in keys):
         return "a language model alone"
     if any(k.endswith(("patch_embed.proj.weight", "layer1.0.conv1.weight", "stem.0.weight")) for k in keys):
