@@ -135,10 +135,17 @@ def naive_seeds(source, propagated, quality, keys, collapsed, task):
     best, taken, length = max(quality[k] for k in keys), {}, len(source)
     sides = {t: side(t, keys, task.cuts) for t in range(length) if t not in keys}
     for this in dict.fromkeys(sides.values()):
-        broken = [t for t in collapsed if sides[t] == this]
+        direction, broken, good = this[2], [t for t in collapsed if sides[t] == this], []
+        found = [
+            t
+            for t in sides
+            if sides[t] == this and t not in collapsed
+            if source[t] and len(source[t] & propagated[t]) / len(source[t] | propagated[t]) > task.max_iou
+        ]
+        if found and direction != "both":
+            broken = [t for t in broken if (t > max(found) if direction == "forward" else t < min(found))]
         if not broken:
             continue
-        good, direction = [], this[2]
         for t in (t for t in sides if sides[t] == this):
             if not {"forward": t >= broken[0], "backward": t <= broken[-1], "both": t in broken}[direction]:
                 continue
@@ -182,6 +189,19 @@ def test_seeds_against_a_naive_reference(data):
     seeds = next_seeds(result, collapsed, task)
     assert seeds == naive_seeds(source, propagated, quality, keys, collapsed, task)
     assert not set(seeds) & set(keys) and len(seeds) <= len(keys) + 1 and (collapsed or not seeds)
+
+
+def test_an_object_that_was_found_again_is_not_lost():
+    """The propagation collapsed on two frames, and agrees with the source behind them: no frame is better."""
+    shown = np.ones((8, 1, 4), bool)
+    source, propagated = MaskSequence.binary(shown), np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)[:, None, None] & shown
+    task = tracking(source, 0, apart=1)
+    result = MaskSequence.binary(propagated, key_frames=[0])
+    assert next_seeds(result, [2, 3], task) == {}
+    assert next_seeds(result, [2, 3, 6, 7], task) == {6: [6]}, "lost again"
+    task = tracking(source, 7, apart=1)
+    result = MaskSequence.binary(propagated[::-1], key_frames=[7])
+    assert next_seeds(result, [0, 1, 4, 5], task) == {0: [2]}
 
 
 def test_a_quality_below_zero_is_compared_as_well():

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from typing import Any
 
 import numpy as np
@@ -78,14 +78,15 @@ class Tracking(PropagationTask):
         return replace(self, key_frames=keys, cuts=cuts, history=history), notes
 
 
-def next_seeds(result: MaskSequence, collapsed: Sequence[int], task: Tracking) -> dict[int, tuple[int, ...]]:
+def next_seeds(result: MaskSequence, collapsed: Sequence[int], task: Tracking) -> dict[int, list[int]]:
     """The frames of the source from which to propagate as well, at most one in each part of the clip (`parts`).
 
-    The candidates of a part that was propagated in one direction are its first collapsed frame and all frames after it
-    in that direction, which the propagation reached through it; of a part in which both directions meet, its collapsed
-    frames. The candidate of the highest quality is taken, the earliest of equals, if it is a better frame: the source
-    has a mask on it, which disagrees with the propagated mask, and whose quality is at least a share `trust` of that of
-    the best key frame.
+    In a part that was propagated in one direction, collapsed frames count only behind the last frame that has not
+    collapsed and on which the propagation agrees with the source: there it has found the object again. The candidates
+    are the first collapsed frame that counts and all frames behind it, which the propagation reached through it. In a
+    part in which both directions meet, they are the collapsed frames. The candidate of the highest quality is taken,
+    the earliest of equals, if it is a better frame: the source has a mask on it, which disagrees with the propagated
+    mask, and whose quality is at least a share `trust` of that of the best key frame.
 
     Args:
         result: of the last round; `notes["key_frames"]` are its key frames.
@@ -100,13 +101,21 @@ def next_seeds(result: MaskSequence, collapsed: Sequence[int], task: Tracking) -
     best = quality[keys].max()
     least = best - (1 - task.trust) * abs(best)  # trust * best, and below best if that is negative
 
-    def is_better(t: int) -> bool:
-        source = task.sequence.mask(t)
-        return bool(source.any()) and iou(source, result.mask(t), EMPTY_IS_NO_EVIDENCE) <= task.max_iou
+    def agrees(t: int) -> bool:
+        return iou(task.sequence.mask(t), result.mask(t), EMPTY_IS_NO_EVIDENCE) > task.max_iou
 
-    seeds: dict[int, tuple[int, ...]] = {}
+    def is_lost(t: int) -> bool:
+        return t in collapsed or not agrees(t)
+
+    def is_better(t: int) -> bool:
+        return bool(task.sequence.mask(t).any()) and not agrees(t)
+
+    seeds: dict[int, list[int]] = {}
     for part, direction in parts(len(result), keys, task.cuts):
         broken = [t for t in collapsed if t in part]
+        if direction != "both" and broken:
+            inward = part[::-1] if direction == "forward" else part
+            broken = sorted(set(broken) & set(takewhile(is_lost, inward)))
         if not broken:
             continue
         candidates = {
