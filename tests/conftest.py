@@ -51,11 +51,16 @@ def forks(forking_process, tmp_path):
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory):
-    """name of an AOT or DeAOT variant -> path of a checkpoint with seeded weights in the official layout."""
+    """name of a variant of a propagator -> path of a checkpoint with seeded weights in the official layout."""
     folder, made = tmp_path_factory.mktemp("weights"), {}
 
     def path(name):
-        if name not in made:
+        if name not in made and name in ("sam2", "edgetam", "sam3"):
+            from helpers.sam_models import quick_sam  # here, because it imports transformers
+            from helpers.tiny_sam import write_folder
+
+            made[name] = write_folder(folder / name, quick_sam(name))
+        elif name not in made:
             made[name] = folder / f"{name}.pth"
             torch.save({"state_dict": weights_of(name), "optimizer": {"state": {}}}, made[name])
         return made[name]

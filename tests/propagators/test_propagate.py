@@ -27,6 +27,7 @@ SETTINGS = {"flow": {}, "aot": {"weights": "aott"}, "deaot": {"weights": "deaots
 SETTINGS["urvos"] = {"weights": "urvos_nano", "short_side": 32}
 SETTINGS["cfbi"] = {"weights": "cfbip_narrow", "max_long_edge": 48}
 SETTINGS["cutie"] = {"weights": "cutie_nano"}
+SETTINGS |= {kind: {"weights": kind} for kind in ("sam2", "edgetam", "sam3")}
 SETTINGS["TEMPLATE"] = {}
 FILES = {"TEMPLATE": str(Path(propagators.__path__[0]) / "TEMPLATE.py")}  # propagators that are named by their path
 SETTINGS["blend"] = {"of": ["flow", FILES["TEMPLATE"]]}
@@ -44,6 +45,9 @@ TIES = {
     "urvos": 0.002,
     "cfbi": 0.002,
     "cutie": 0.002,
+    "sam2": 0.002,
+    "edgetam": 0.002,
+    "sam3": 0.002,
 }
 TIMED = {"urvos"}  # their results depend on the direction of time: features contain the index of the frame
 

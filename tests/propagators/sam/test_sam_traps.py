@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import plain_sam
-from helpers.sam_models import sam_model
-from helpers.tiny_sam import tiny_sam
+from helpers.sam_models import quick_sam, sam_model
 from PIL import Image
 from test_propagate import moving_disc
 from test_sam_parity import LEVEL, compare, masks_of, network_of, ours, plain
@@ -82,7 +81,7 @@ def test_4_reverse_from_frame_0_gives_frame_0(model, video):
 )
 def test_5_the_limit_of_conditioning_frames_is_the_networks_own(kind, limit, read, video):
     images, truth = video
-    model = sam_model(tiny_sam(kind), kind, max_cond_frames=limit)
+    model = sam_model(quick_sam(kind), kind, max_cond_frames=limit)
     _, sweep = run(model, images, [masks_of(truth, range(6))], range(7))
     places = [place for place, _ in sweep.banks[0].memories(7)]
     assert places.count(model.network.config.num_maskmem - 1) == read
@@ -92,7 +91,7 @@ def test_5_the_limit_of_conditioning_frames_is_the_networks_own(kind, limit, rea
 @pytest.mark.parametrize("kind", ["sam2", "edgetam"])
 def test_6_memory_is_constant_and_as_stated(kind):
     clip, truth = moving_disc(14, h=40, w=60)
-    model = sam_model(tiny_sam(kind, max_object_pointers_in_encoder=8), kind)
+    model = sam_model(quick_sam(kind, max_object_pointers_in_encoder=8), kind)
     sweep, sizes, tensors = SamSweep(model, clip.size, len(clip)), {}, {}
     for t in range(len(clip)):
         sweep.step(Frame(t, clip.read(t)), {i: truth[0] for i in range(2)} if t == 0 else {})
@@ -106,7 +105,7 @@ def test_6_memory_is_constant_and_as_stated(kind):
 
 def test_6_key_frames_take_what_is_stated():
     clip, truth = moving_disc(15, h=40, w=60)
-    model = sam_model(tiny_sam("sam3", max_object_pointers_in_encoder=8), "sam3")
+    model = sam_model(quick_sam("sam3", max_object_pointers_in_encoder=8), "sam3")
     _, sweep = run(model, clip.images.images, [masks_of(truth, range(6))], range(15))
     assert sweep.nbytes == model.bytes_per_sequence(key_frames=6)
 
@@ -163,10 +162,9 @@ def test_frames_are_told_apart_by_their_index_in_the_clip(model, video):
 @pytest.mark.parametrize("length", [2, 5])
 def test_short_videos_scale_the_distances_of_pointers(length, video):
     images, truth = video[0][:length], video[1][:length]
-    network = tiny_sam("sam2")
+    network = quick_sam("sam2", LEVEL["sam2"] + 2)
     # random weights hardly read this encoding
     network.temporal_positional_encoding_projection_layer.weight.mul_(100)
-    network.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(LEVEL["sam2"] + 2)
     model, sequences = sam_model(network, "sam2"), [masks_of(truth, [0])]
     own = ours(model, images, sequences, range(length))
     worst, _ = compare(own, plain(network, "sam2", images, sequences, False), sequences, truth.shape[1:])
