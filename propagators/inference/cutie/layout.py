@@ -51,10 +51,11 @@ class Layout:
         x = torch.from_numpy(np.ascontiguousarray(mask)).to(device, torch.float32)
         return self._placed(x[None, None], "nearest-exact")[0]
 
-    def soft_mask(self, mask: np.ndarray, device: torch.device) -> Tensor:
-        """A probability, uint8 [H, W], as input float32 [1, h, w] in 0..1."""
-        x = torch.from_numpy(np.ascontiguousarray(mask)).to(device, torch.float32)
-        return self._placed(x[None, None] / 255, "bilinear")[0]
+    def replaced(self, p: Tensor, mask: np.ndarray) -> Tensor:
+        """Probabilities [1, h, w] of the input, with those of the frame replaced by a mask, uint8 [H, W]."""
+        x = torch.from_numpy(np.ascontiguousarray(mask)).to(p.device, torch.float32)
+        inside = self._placed(torch.ones_like(x)[None, None], "nearest-exact")[0] > 0
+        return torch.where(inside, self._placed(x[None, None] / 255, "bilinear")[0], p)
 
     def frame_sized(self, p: Tensor) -> Tensor:
         """Probabilities [B, 1, h, w] of the input at the size of the frame, [B, 1, H, W]."""

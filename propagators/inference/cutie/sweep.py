@@ -17,6 +17,7 @@ from rvos_ensemble.propagators.inference.cutie.model import CutieModel
 from rvos_ensemble.propagators.inference.cutie.pixel_memory import PixelMemory
 from rvos_ensemble.propagators.inference.host_copy import AsyncHostCopy, HostMask
 from rvos_ensemble.propagators.networks.cutie.affinity import Candidates, FrameKeys, most_similar, query_side
+from rvos_ensemble.propagators.networks.cutie.blocks import in_float32
 from rvos_ensemble.propagators.networks.cutie.network import CutieFeatures, against_background
 
 
@@ -96,7 +97,7 @@ class CutieSweep:
     def correct(self, masks: Mapping[int, np.ndarray]) -> None:
         """Sequences continue from these masks; see `propagators.core.propagator.Propagator.corrects`."""
         for i in masks.keys() & self.states.keys():
-            self.states[i].mask = self.layout.soft_mask(masks[i], self.model.device)
+            self.states[i].mask = self.layout.replaced(self.states[i].mask, masks[i])
 
     def _refer(self, i: int, mask: np.ndarray) -> None:
         """A sequence starts from a mask, or continues from it."""
@@ -113,7 +114,8 @@ class CutieSweep:
         matcher, results = _Matcher(self.features.keys, self.model.limits.top_k), {}
         for part in self._batches(sequences):
             states = [self.states[i] for i in part]
-            readout = torch.stack([state.pixels.read(matcher, matcher.query) for state in states])  # [B, N, V]
+            with in_float32(matcher.query):
+                readout = torch.stack([s.pixels.read(matcher, matcher.query) for s in states])  # [B, N, V]
             update = [self.model.updates is None or state.since in self.model.updates for state in states]
             p, sensory = self.model.network.segment(
                 self.features,
@@ -138,7 +140,8 @@ class CutieSweep:
             sensory = _stacked([self._sensory(state) for state in states])
             values, sensory, summaries = self.model.network.memorise(self.features, masks, sensory)
             for n, state in enumerate(states):
-                state.pixels.add(self.features.keys, values[n], permanent=state.due == "reference")
+                with in_float32(values):
+                    state.pixels.add(self.features.keys, values[n], permanent=state.due == "reference")
                 state.objects = summaries[n] if state.objects is None else state.objects + summaries[n]
                 state.sensory, state.since = sensory[n], 0
                 if state.due == "reference":
