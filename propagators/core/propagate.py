@@ -159,7 +159,19 @@ def _problems(task: PropagationTask, clip: Clip, name: str) -> list[str]:
 def _run(
     sweep: Sweep, frames: FrameCache, order: range, keys: Mapping[int, Mapping[int, np.ndarray]]
 ) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
-    """Steps through the frames; the masks of a frame are yielded one frame late, so that a device can work ahead."""
+    """Steps through the frames; the masks of a frame are yielded one frame late, so that a device can work ahead.
+
+    Those of a sweep that is `final_at_end` are yielded after the last step.
+    """
+    if getattr(sweep, "final_at_end", False):
+        yield from list(_steps(sweep, frames, order, keys))
+    else:
+        yield from _steps(sweep, frames, order, keys)
+
+
+def _steps(
+    sweep: Sweep, frames: FrameCache, order: range, keys: Mapping[int, Mapping[int, np.ndarray]]
+) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
     waiting, previous = None, None
     for t in order:
         frame = frames.take(t)

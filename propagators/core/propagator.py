@@ -36,7 +36,11 @@ class Frame:
 
 
 class Sweep(Protocol):
-    """One pass through the frames of a clip, in one direction, with a clean memory."""
+    """One pass through the frames of a clip, in one direction, with a clean memory.
+
+    A sweep with the attribute `final_at_end = True` decides about a mask only after further frames: its results are
+    read after its last step, and must be small until then. Those that are read earlier are provisional.
+    """
 
     def step(self, frame: Frame, references: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Processes the next frame.

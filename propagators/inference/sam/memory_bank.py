@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from rvos_ensemble.propagators.core.memory_rules.admission import Sighting
+
 
 @dataclass(frozen=True, eq=False)  # entries are compared by identity
 class MemoryFrame:
@@ -48,21 +50,24 @@ class MemoryBank:
         copy.conditioning, copy.recent = list(self.conditioning), list(self.recent)
         return copy
 
-    def condition(self, entry: MemoryFrame) -> None:
-        """Adds a conditioning frame."""
+    def condition(self, entry: MemoryFrame, seen: Sighting | None = None) -> None:
+        """Adds a conditioning frame; for `seen`, see `admit`."""
         self.conditioning.append(entry)
         self._forget(entry.t)
 
-    def admit(self, entry: MemoryFrame, score: Tensor, iou: Tensor) -> None:
+    def admit(self, entry: MemoryFrame, seen: Sighting | None = None) -> None:
         """Adds a propagated frame; the place for rules of admission.
 
         Args:
             entry: the frame.
-            score: [], the logit of its object score.
-            iou: [], the IoU that the network predicts for its mask.
+            seen: what it shows; None if no rule asks for that.
         """
         self.recent.append(entry)
         self._forget(entry.t)
+
+    def forget_shot(self) -> None:
+        """Keeps only what holds for another shot too: the conditioning frames."""
+        self.recent = []
 
     def memories(self, t: int) -> list[tuple[int, MemoryFrame]]:
         """The spatial memories that frame t reads: (temporal position, frame).
@@ -97,7 +102,13 @@ class MemoryBank:
     @property
     def nbytes(self) -> int:
         """Memory of all entries."""
-        return sum(_nbytes((e.pointer, e.features)) for e in (*self.conditioning, *self.recent))
+        return frames_nbytes((*self.conditioning, *self.recent))
+
+
+def frames_nbytes(frames: Iterable[MemoryFrame]) -> int:
+    """Memory of frames, some of which may be the same."""
+    tensors = {id(x): x for e in frames for x in (e.pointer, e.features)}
+    return _nbytes(tensors.values())
 
 
 def _nbytes(tensors: Iterable[Tensor | None]) -> int:

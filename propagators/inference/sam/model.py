@@ -9,9 +9,12 @@ from typing import Any
 from torch import nn
 
 from rvos_ensemble.adapters.inference import device
+from rvos_ensemble.propagators.core.memory_rules.admission import DistractorRule
+from rvos_ensemble.propagators.core.memory_rules.settings import admission_of, pathways_of
 from rvos_ensemble.propagators.inference.sam.loading import fingerprint, load_sam
 from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryBank
 from rvos_ensemble.propagators.inference.sam.network import SamNetwork
+from rvos_ensemble.propagators.inference.sam.rule_banks import DistractorBank, RankedBank
 
 
 class SamModel:
@@ -30,6 +33,8 @@ class SamModel:
         self.settings, self.kind = settings, kind
         self.network = SamNetwork(network or load_sam(settings["weights"], kind), kind)
         self.device = device.pick(settings["device"])
+        self.admission = admission_of(settings["admission"])
+        self.pathways = pathways_of(settings["pathways"])
         self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
 
     def __reduce__(self):
@@ -57,10 +62,13 @@ class SamModel:
         config, limit = self.network.config, self.settings["max_cond_frames"]
         if limit is None:
             limit = max(config.max_cond_frame_num, 0)
-        return MemoryBank(config.num_maskmem, config.max_object_pointers_in_encoder, limit or None)
+        limits = config.num_maskmem, config.max_object_pointers_in_encoder, limit or None
+        if self.admission:
+            return DistractorBank(*limits, DistractorRule(self.admission))
+        return (RankedBank if self.pathways else MemoryBank)(*limits)
 
     def bytes_per_sequence(self, key_frames: int = 1) -> int:
-        """The memory that a sequence takes in one direction once the clip is longer than its memory, in bytes.
+        """The memory that a sequence takes in one direction, at most, whatever the length of the clip, in bytes.
 
         Args:
             key_frames: number of key frames of the sequence that the pass has reached.
@@ -68,6 +76,11 @@ class SamModel:
         config, network, limit = self.network.config, self.network, self.bank().max_conditioning
         spatial = len(network.constants.memory_position) * config.memory_encoder_output_channels
         spatial *= 4 if self.kind == "edgetam" else 2  # bytes of float32 and bfloat16
-        frames = config.num_maskmem - 1 + min(key_frames, limit or key_frames)
-        pointers = config.max_object_pointers_in_encoder - 1 + key_frames
+        recent, pointers = config.num_maskmem - 1, config.max_object_pointers_in_encoder - 1
+        if self.admission:
+            recent = self.admission["recent"] + self.admission["anchors"]
+            pointers += recent  # those of old frames with a spatial memory
+        if self.pathways:  # which share frames as long as they agree
+            recent, pointers = (n * self.pathways["count"] for n in (recent, recent + pointers))
+        frames, pointers = recent + min(key_frames, limit or key_frames), pointers + key_frames
         return frames * spatial + pointers * network.model.hidden_dim * 4

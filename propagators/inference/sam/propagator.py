@@ -53,10 +53,11 @@ class SamPropagator(Propagator):
 
     def sweep(self, size: tuple[int, int], sequences: int) -> SamSweep:
         """A new pass with a clean memory; see `Propagator.sweep`."""
+        from rvos_ensemble.propagators.inference.sam.pathway_sweep import PathwaySweep
         from rvos_ensemble.propagators.inference.sam.sweep import SamSweep
 
         self.model.place()
-        return SamSweep(self.model, size, self.length)
+        return (PathwaySweep if self.model.pathways else SamSweep)(self.model, size, self.length)
 
     def bytes_per_sequence(self, key_frames: int = 1) -> int:
         """The memory of a sequence in one direction, whatever the length of the clip, in bytes."""

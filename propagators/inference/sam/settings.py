@@ -7,6 +7,8 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.settings import path, whole
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
+from rvos_ensemble.propagators.core.memory_rules import settings as memory_rules
+from rvos_ensemble.propagators.core.memory_rules.settings import ADMISSION, PATHWAY, SCENE_CUT
 
 DEFAULTS: dict[str, Any] = {
     # a folder in the Hugging Face layout (config.json, model.safetensors), or a file of the official code
@@ -18,11 +20,17 @@ DEFAULTS: dict[str, Any] = {
     # limit of the key frames whose spatial memory is read, the nearest ones; 0: all; None: the value of the network,
     # all for SAM 2 and EdgeTAM, 4 for SAM 3
     "max_cond_frames": whole(None, least=0),
+    # 0.35: where the colours of neighbouring frames differ more (SeC), the next frame reads key frames only
+    "scene_cut": SCENE_CUT,
+    # distractors: frames on which another object could be taken for this one are remembered for long (DAM4SAM)
+    "admission": ADMISSION,
+    # 3: so many hypotheses of each sequence, of which the best one wins in the end (SAM2Long); 3 x slower
+    "pathways": PATHWAY,
 }
 
 
 def relations(settings: dict[str, Any], name: str) -> Iterator[str]:
-    """Problems of `device` and `precision` on this machine.
+    """Problems of the memory rules, and of `device` and `precision` on this machine.
 
     Args:
         settings: those whose values are valid by themselves.
@@ -31,3 +39,4 @@ def relations(settings: dict[str, Any], name: str) -> Iterator[str]:
     from rvos_ensemble.adapters.inference import device  # imported here, because it imports torch
 
     yield from device.problems(settings, name)
+    yield from memory_rules.relations(settings, name)

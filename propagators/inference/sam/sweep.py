@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rvos_ensemble.propagators.core.memory_rules.admission import Sighting
+from rvos_ensemble.propagators.core.memory_rules.scene_cut import CutDetector
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.sam import mask_decoder, memory_encoder
 from rvos_ensemble.propagators.inference.sam.features import features
@@ -18,6 +20,7 @@ from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryBank, Memo
 from rvos_ensemble.propagators.inference.sam.model import SamModel
 from rvos_ensemble.propagators.inference.sam.network import FrameFeatures
 from rvos_ensemble.propagators.inference.sam.preprocessing import prompt, resized
+from rvos_ensemble.propagators.inference.sam.sightings import given_sighting, sightings
 from rvos_ensemble.propagators.inference.sam.soft_masks import SoftMask, soft_masks
 
 
@@ -32,6 +35,8 @@ class Unremembered:
         pointer: [C], the object pointer.
         score: [], the logit of the object score.
         iou: [], the predicted IoU.
+        seen: what the frame shows, if a rule of admission asks for that.
+        remembered: whether the frame enters the memory.
     """
 
     mask: Tensor
@@ -40,6 +45,8 @@ class Unremembered:
     pointer: Tensor
     score: Tensor
     iou: Tensor
+    seen: Sighting | None = None
+    remembered: bool = True
 
 
 class SamSweep:
@@ -58,12 +65,17 @@ class SamSweep:
         pointers = self.network.config.max_object_pointers_in_encoder
         self.span = max(1, min(length or pointers, pointers) - 1)
         self.banks: dict[int, MemoryBank | None] = {}  # {sequence: its memory; None if it has no object}
+        self.blank = np.zeros(size, np.uint8)
+        self.cuts = CutDetector(model.settings["scene_cut"])
         self.latest: tuple[int, FrameFeatures, dict[int, Unremembered]] | None = None  # what the last step yielded
 
     def step(self, frame: Frame, references: Mapping[int, np.ndarray]) -> dict[int, Any]:
         """Processes the next frame; see `propagators.core.propagator.Sweep`."""
         with torch.no_grad(), self.model.autocast():
             self._remember()
+            if self.cuts.is_cut(frame):
+                for bank in self._running_banks():
+                    bank.forget_shot()
             found = features(self.network, frame)
             running = [i for i, bank in self.banks.items() if bank is not None and i not in references]
             results, entries = self._propagate(found, running, frame.t)
@@ -72,9 +84,9 @@ class SamSweep:
             for i, (hard, pointer, score) in zip(given, self._prompted(found, masks), strict=True):
                 entries[i] = Unremembered(hard, True, True, pointer, score, torch.ones_like(score))
             for i in references:
-                self.banks[i] = (self.banks.get(i) or self.model.bank()) if i in given else None
+                self._refer(i, i in given)
             self.latest = frame.t, found, entries
-        empty = {i: np.zeros(self.size, np.uint8) for i, bank in self.banks.items() if bank is None}
+        empty = {i: self.blank for i, bank in self.banks.items() if bank is None}
         return results | empty | {i: np.where(mask, np.uint8(255), np.uint8(0)) for i, mask in given.items()}
 
     def correct(self, masks: Mapping[int, np.ndarray]) -> None:
@@ -95,7 +107,19 @@ class SamSweep:
     @property
     def nbytes(self) -> int:
         """Memory of all sequences, without the features of the frame."""
-        return sum(bank.nbytes for bank in self.banks.values() if bank is not None)
+        return sum(bank.nbytes for bank in self._running_banks())
+
+    def _running_banks(self) -> list[MemoryBank]:
+        """The memories of all sequences that have an object."""
+        return [bank for bank in self.banks.values() if bank is not None]
+
+    def _bank(self, key: Any) -> MemoryBank:
+        """The memory that an entry of the last frame belongs to."""
+        return self.banks[key]
+
+    def _refer(self, i: int, visible: bool) -> None:
+        """A sequence has a reference mask on this frame; `visible` if the mask is not empty."""
+        self.banks[i] = (self.banks.get(i) or self.model.bank()) if visible else None
 
     def _propagate(
         self, found: FrameFeatures, sequences: Sequence[int], t: int
@@ -105,13 +129,15 @@ class SamSweep:
         for part in self._batches(sequences):
             x = condition(self.network, found, [self.banks[i] for i in part], t, self.span)
             proposed = mask_decoder.candidates(self.network, found, x)
-            chosen = mask_decoder.outcome(self.network, proposed, mask_decoder.choose(proposed))
+            choice = mask_decoder.choose(proposed)
+            chosen = mask_decoder.outcome(self.network, proposed, choice)
+            seen = sightings(proposed, choice) if self.model.admission else [None] * len(part)
             results |= zip(part, soft_masks(chosen, self.size), strict=True)
             for row, i in enumerate(part):
                 mask, iou, pointer, score = (
                     x[row] for x in (chosen.logits, chosen.ious, chosen.pointers, chosen.scores)
                 )
-                entries[i] = Unremembered(mask, False, False, pointer, score, iou)
+                entries[i] = Unremembered(mask, False, False, pointer, score, iou, seen[row])
         return results, entries
 
     def _prompted(self, found: FrameFeatures, prompts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -126,18 +152,24 @@ class SamSweep:
         if self.latest is None:
             return
         t, found, entries = self.latest
-        for part in self._batches(list(entries.items())):
+        for part in self._batches([(key, entry) for key, entry in entries.items() if entry.remembered]):
             masks = torch.stack([self._memory_mask(entry) for _, entry in part])
             present = torch.stack([entry.score for _, entry in part]) > 0
-            for (i, entry), spatial in zip(
+            for (key, entry), spatial in zip(
                 part, memory_encoder.encode(self.network, found, masks, present), strict=True
             ):
-                remembered = MemoryFrame(t, entry.pointer, spatial)
-                if entry.conditioning:
-                    self.banks[i].condition(remembered)
-                else:
-                    self.banks[i].admit(remembered, entry.score, entry.iou)
+                # a row that may outlive the others of its batch must not keep them in memory
+                lasts = entry.conditioning or self.model.admission or self.model.pathways
+                remembered = MemoryFrame(t, entry.pointer, spatial.clone() if lasts else spatial)
+                bank = self._bank(key)
+                (bank.condition if entry.conditioning else bank.admit)(remembered, self._seen(entry))
         self.latest = None
+
+    def _seen(self, entry: Unremembered) -> Sighting | None:
+        """What the frame shows, if a rule asks for it."""
+        if entry.seen is None and self.model.admission:
+            return given_sighting(entry.mask, entry.iou)
+        return entry.seen
 
     def _memory_mask(self, entry: Unremembered) -> Tensor:
         """The mask as the memory encoder reads it, [M, M] in 0..1."""
