@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.frames import uniform
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.propagators.core.key_frame_quality import HINT, NOT_NAMED, frame_quality, place
 from rvos_ensemble.propagators.core.key_frame_settings import ONE_SCORE, checked_frames, frames_of_file, settings_of
@@ -170,18 +171,6 @@ def first_of_each(frames: Iterable[int], parts: Sequence[range]) -> list[int]:
             break
         taken.setdefault(next(part for part in parts if t in part), t)
     return list(taken.values())
-
-
-def uniform(length: int, k: int, at: str = "centres") -> list[int]:
-    """Indices of k frames spread evenly over a clip; all frames if it has fewer than k.
-
-    >>> uniform(10, 2), uniform(10, 3, "ends"), uniform(3, 5)
-    ([2, 7], [0, 4, 9], [0, 1, 2])
-    """
-    k = min(k, length)
-    if at == "centres" or k == 1:
-        return [(2 * i + 1) * length // (2 * k) for i in range(k)]
-    return [i * (length - 1) // (k - 1) for i in range(k)]
 
 
 def spaced(frames: Iterable[int], k: int, apart: int, taken: Sequence[int] = ()) -> list[int]:
