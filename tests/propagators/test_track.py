@@ -250,6 +250,16 @@ def test_a_lost_object_is_found_again():
     assert all(np.array_equal(result.masks[t], plain.masks[t]) for t in range(6)), "what had not collapsed stays"
 
 
+def test_a_network_that_finds_its_object_again_is_left_alone():
+    clip, masks = disc_that_is_hidden(10, hidden=(4, 5))
+    (plain, tracked) = propagate_in_rounds(
+        clip, [PropagationTask(masks, (0,)), tracking(masks, 0)], AOT(weights="aot_nano")
+    )
+    assert np.mean([jaccard(plain.mask(t), masks.mask(t)) for t in range(6, 10)]) > 0.8
+    collapsed = tracked.notes["track"]["rounds"][0]["collapsed"]
+    assert collapsed["area"] == "4-5" and tracked.notes["key_frames"] == [0] and same(plain, tracked)
+
+
 def test_no_seed_where_the_source_has_none():
     """An object that has gone for good is no reason for another round, and neither is a source that is not trusted."""
     clip, masks = disc_that_is_hidden(9, hidden=range(5, 9))

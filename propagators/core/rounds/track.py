@@ -145,9 +145,10 @@ def parts(length: int, keys: Sequence[int], cuts: Sequence[int]) -> Iterator[tup
     Yields:
         (frames, "forward", "backward" or "both").
 
-    >>> list(parts(9, [2, 7], [])), list(parts(9, [2, 7], [4]))[1:3]
-    ([(range(0, 2), 'backward'), (range(3, 7), 'both'), (range(8, 9), 'forward')], \
-[(range(3, 4), 'forward'), (range(4, 7), 'backward')])
+    >>> list(parts(9, [2, 7], []))
+    [(range(0, 2), 'backward'), (range(3, 7), 'both'), (range(8, 9), 'forward')]
+    >>> list(parts(9, [2, 7], [4]))[1:3]
+    [(range(3, 4), 'forward'), (range(4, 7), 'backward')]
     """
     yield range(keys[0]), "backward"
     for left, right in pairwise(keys):
