@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvos_ensemble.propagators.networks.cfbi.layers import GCT, Bottleneck, GatedASPP, InstanceGate, energy, pointwise
-from rvos_ensemble.propagators.networks.cfbi.mixture import Mixture
+from rvos_ensemble.propagators.networks.cfbi.layers import GCT, Bottleneck, GatedASPP, InstanceGate, pointwise
+from rvos_ensemble.propagators.networks.cfbi.mixture import Mixture, energy
 from rvos_ensemble.propagators.networks.cfbi.resampling import conv_of_upsampled
 from rvos_ensemble.propagators.networks.cfbi.sizes import CFBISizes
 

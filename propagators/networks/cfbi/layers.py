@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvos_ensemble.propagators.networks.cfbi.deeplab import dilated
-from rvos_ensemble.propagators.networks.cfbi.mixture import Mixture
+from rvos_ensemble.propagators.networks.cfbi.mixture import Mixture, energy
 
 
 class InstanceGate(nn.Module):
@@ -47,11 +47,6 @@ class GCT(nn.Module):
         x = (energy + self.eps).sqrt() * alpha
         norm = gamma / (x.square().mean(1, keepdim=True) + self.eps).sqrt()
         return 1 + (x * norm + beta).tanh()
-
-
-def energy(x: Tensor) -> Tensor:
-    """The sum of squares of each channel: [B, C, h, w] to float32 [B, C]."""
-    return x.float().square().sum((2, 3))
 
 
 def pointwise(weight: Tensor, x: Tensor) -> Tensor:

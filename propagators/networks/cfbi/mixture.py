@@ -45,9 +45,9 @@ class Mixture:
         within = objects @ previous.t()  # [2 S, C]
         outside = within.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # the background is what is outside the object
         embeddings = torch.cat([current.sum(1).expand_as(within), within, outside], 1)
-        maps = self.maps.float().square().sum((2, 3))
+        maps = energy(self.maps)
         parts = [maps, embeddings] if self.maps_first else [embeddings, maps]
-        own = [] if self.own is None else [self.own.float().square().sum((2, 3))]
+        own = [] if self.own is None else [energy(self.own)]
         return torch.cat(own + parts, 1)
 
     def pointwise(self, weight: Tensor) -> Tensor:
@@ -85,3 +85,8 @@ class Mixture:
             (rest[..., :m], rest[..., m:]) if self.maps_first else (rest[..., 3 * c :], rest[..., : 3 * c])
         )
         return own, maps, embeddings
+
+
+def energy(x: Tensor) -> Tensor:
+    """The sum of squares of each channel: [B, C, h, w] to float32 [B, C]."""
+    return torch.linalg.vector_norm(x, dim=(2, 3), dtype=torch.float32).square()
