@@ -25,7 +25,7 @@ from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
 from rvos_ensemble.propagators.core.rounds.rounds import propagate_in_rounds
 
-STEPS_PER_SWEEP = 10  # propagating steps in one sweep: memory grows with them
+STEPS_PER_SWEEP = 16  # propagating steps in one sweep: memory grows with them
 
 
 class Node(NamedTuple):
@@ -174,8 +174,13 @@ class Graph:
         elif not first.propagator:
             yield batch[0], first.step.run(self.clip, inputs[batch[0]])
         else:
-            steps = {key: self.nodes[key].step for key in batch}
-            tasks = [task for key, step in steps.items() for task in step.tasks(self.clip, inputs[key])]
+            steps, tasks = {}, []
+            for key in batch:
+                try:
+                    tasks += self.nodes[key].step.tasks(self.clip, inputs[key])
+                    steps[key] = self.nodes[key].step
+                except (Exception, SystemExit) as error:  # the others share the sweep without it
+                    self.fail(key, error)
             propagated = iter(propagate_in_rounds(self.clip, tasks, first.propagator, first.recipe.engine["cache_mb"]))
             yield from ((key, step.results(inputs[key], propagated)) for key, step in steps.items())
 
