@@ -4,7 +4,7 @@
     weights verify PATH [family=FILE.py]         what a file is, after comparing every name and shape
     weights export FILE NAME.safetensors [...]   the same, and writes it as fp16 safetensors
 
-PATH is a file, or a folder in the Hugging Face layout. `family` names a family, or the .py file of your own; without it,
+PATH is a file or a folder in the Hugging Face layout. `family` names a family, or the .py file of your own; without it,
 the families of this package and those of installed ones are asked which of them recognises the weights.
 """
 

@@ -35,7 +35,7 @@ def test_what_a_file_is(checkpoints, tmp_path, capsys):
     assert run_ensemble.main(["weights", "verify", str(file)]) == 2
     assert str(file) in capsys.readouterr().err
     assert run_ensemble.main(["weights", "vrify", str(file)]) == 2
-    assert "weights takes nothing, `verify FILE` or `export FILE NAME.safetensors`" in capsys.readouterr().err
+    assert "weights takes nothing, `verify PATH` or `export FILE NAME.safetensors`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", weights.shipped())

@@ -169,3 +169,19 @@ def _sam3(**changes):
     vision = dict(backbone_config=backbone, fpn_hidden_size=WIDTH, backbone_feature_sizes=feature_sizes)
     values = dict(_shared(size, 14), vision_config=vision, memory_attention_feed_forward_hidden_size=64)
     return transformers.Sam3TrackerVideoConfig(**(values | changes))
+
+
+def write_original(file, names, level):
+    """Writes a checkpoint of SAM 2 as the official code does, with seeded weights.
+
+    Args:
+        file: *.pt.
+        names: {official name: shape}.
+        level: bias of the object score.
+    """
+    head = "sam_mask_decoder.pred_obj_score_head.layers.2."
+    state = {name: seeded(name, shape) for name, shape in names.items()}
+    state[f"{head}weight"] *= 10
+    state[f"{head}bias"] = torch.full_like(state[f"{head}bias"], level)
+    torch.save({"model": state}, file)
+    return Path(file)

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from rvos_ensemble.propagators.inference.sam.config import make_config
-from rvos_ensemble.propagators.inference.sam.family import MEMORY, SamFamily, SamVariant
+from rvos_ensemble.propagators.inference.sam.family import MEMORY, SamCheckpoint, SamFamily, SamVariant
 from rvos_ensemble.propagators.inference.sam.original_config import ENCODERS, original_config
 from rvos_ensemble.propagators.inference.sam.original_names import is_original, renamed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
-
-WIDTHS = {"tiny": 96, "small": 96, "base-plus": 112, "large": 144}
 
 
 class SAM2Family(SamFamily):
@@ -52,9 +50,13 @@ class SAM2Family(SamFamily):
         backbone = config.vision_config.backbone_config
         version = "2.1" if config.enable_occlusion_spatial_embedding else "2"
         encoder = ENCODERS.get(tuple(backbone.blocks_per_stage))
-        width = "" if encoder and backbone.hidden_size == WIDTHS[encoder.name] else f" of width {backbone.hidden_size}"
+        width = "" if encoder and backbone.hidden_size == encoder.width else f" of width {backbone.hidden_size}"
         return f"SAM {version} hiera {encoder.name if encoder else 'of another size'}{width}"
 
     def select(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See `Family.select`."""
         return renamed(weights) if is_original(weights) else weights
+
+    def checkpoint(self, path: Path, variant: SamVariant, weights: Mapping[str, Tensor], *about: Any) -> SamCheckpoint:
+        """See `Family.checkpoint`; `select` leaves nothing out, though it returns another number of weights."""
+        return SamCheckpoint(path, self, variant, weights, about[0])

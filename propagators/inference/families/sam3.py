@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.propagators.inference.sam.family import SamFamily, SamVariant
+from rvos_ensemble.propagators.inference.sam.family import MEMORY, SamFamily, SamVariant
 from rvos_ensemble.propagators.inference.sam.published import LINKS
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ class SAM3Family(SamFamily):
         if any(name.startswith(OFFICIAL) for name in weights):
             raise InputError(f"{path}: a file of the official code of SAM 3, which is not known here; {self._take()}")
         tracker = self.select(weights)
-        if any(name.startswith(DETECTOR) for name in weights) and not any(
-            n.startswith("mask_decoder.") for n in tracker
-        ):
+        if any(name.startswith(DETECTOR) for name in weights) and not any(n.startswith(MEMORY) for n in tracker):
             raise InputError(f"{path}: the detector of SAM 3 alone, which does not track; {self._take()}")
         variant = super().variant(tracker, path, expected)
         if len(tracker) < len(weights):
@@ -65,11 +63,13 @@ class SAM3Family(SamFamily):
             return weights
         kept = {}
         for name, tensor in weights.items():
-            plain = name.removeprefix(TRACKER)
+            plain = name
+            while plain.startswith(TRACKER):  # transformers 5.24 writes it twice into a SAM 3 for videos
+                plain = plain.removeprefix(TRACKER)
             old = next((beginning for beginning in ENCODER if plain.startswith(beginning)), None)
             if old is not None:
                 kept[ENCODER[old] + plain.removeprefix(old)] = tensor
-            elif name.startswith(TRACKER):
+            elif plain != name:
                 kept[plain] = tensor
         return kept
 

@@ -27,22 +27,24 @@ class Encoder(NamedTuple):
 
     Attributes:
         name: of the size.
-        heads: attention heads in the first stage; each of the four stages has twice those of the one before.
+        width: channels of the first stage, for the name; each of the four has twice those of the one before.
+        heads: attention heads of the first stage; they double as the channels do.
         windows: sides of the attention windows of the four stages.
         attends_globally: numbers of the blocks without windows.
     """
 
     name: str
+    width: int
     heads: int
     windows: tuple[int, ...]
     attends_globally: tuple[int, ...]
 
 
 ENCODERS = {  # by the numbers of blocks of their four stages; sam2/configs of the official code
-    (1, 2, 7, 2): Encoder("tiny", 1, (8, 4, 14, 7), (5, 7, 9)),
-    (1, 2, 11, 2): Encoder("small", 1, (8, 4, 14, 7), (7, 10, 13)),
-    (2, 3, 16, 3): Encoder("base-plus", 2, (8, 4, 14, 7), (12, 16, 20)),
-    (2, 6, 36, 4): Encoder("large", 2, (8, 4, 16, 8), (23, 33, 43)),
+    (1, 2, 7, 2): Encoder("tiny", 96, 1, (8, 4, 14, 7), (5, 7, 9)),
+    (1, 2, 11, 2): Encoder("small", 96, 1, (8, 4, 14, 7), (7, 10, 13)),
+    (2, 3, 16, 3): Encoder("base-plus", 112, 2, (8, 4, 14, 7), (12, 16, 20)),
+    (2, 6, 36, 4): Encoder("large", 144, 2, (8, 4, 16, 8), (23, 33, 43)),
 }
 
 
