@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -66,9 +67,10 @@ class MaskEncoder(ResNet):
         Returns:
             (values [B, V, h, w], the next sensory memory).
         """
-        first = self.conv1
-        of_image = F.conv2d(image, first.weight[:, :3].contiguous(), first.bias, first.stride, first.padding)
-        of_masks = F.conv2d(masks, first.weight[:, 3:4].contiguous(), None, first.stride, first.padding)
-        x = self.from_stem(of_masks + of_image)[-1]
+        first, last = self.conv1, torch.channels_last
+        of_image, of_mask = (w.contiguous(memory_format=last) for w in (first.weight[:, :3], first.weight[:, 3:4]))
+        x = F.conv2d(image, of_image, first.bias, first.stride, first.padding)  # [1, stem, H / 2, W / 2]
+        x = x + F.conv2d(masks, of_mask, None, first.stride, first.padding)  # [B, stem, H / 2, W / 2]
+        x = self.from_stem(x.contiguous(memory_format=last))[-1]
         values = self.fuser(self.fuser.project(pixels), x)
         return values, self.sensory_update(values, sensory)
