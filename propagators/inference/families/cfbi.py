@@ -44,8 +44,8 @@ class CFBIFamily(Family):
     kind = "propagator"
     expects = "a checkpoint of CFBI+ or CFBI with ResNet-101"
     heading = (
-        "propagator cfbi: `propagators.aot={propagator: cfbi, weights: FILE}`; official code BSD-3-Clause, no licence "
-        "stated for the files",
+        "propagator cfbi: `propagators.aot.propagator=cfbi propagators.aot.weights=FILE`; ResNet-101, official code "
+        "BSD-3-Clause, no licence stated for the files",
         f"  {'network':8} {'trained on':12} {'J&F':>5} {'FPS V100':>8}  file",
     )
 
