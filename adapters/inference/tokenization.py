@@ -50,6 +50,24 @@ def load_tokenizer(language: Language, folder: str | None = None) -> Tokenizer:
     return tokenizer
 
 
+def stored_tokenizer(content: str, where: str) -> Tokenizer:
+    """The tokenizer that a checkpoint holds.
+
+    Args:
+        content: JSON of the library tokenizers.
+        where: the checkpoint, for messages.
+
+    Raises:
+        InputError: not a tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_str(content)
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise InputError(f"{where}: the tokenizer in it is damaged ({error})") from None
+
+
 def tokenizer_files(language: Language, folder: str | None = None) -> list[Path]:
     """The files of a tokenizer, in a folder or in the Hugging Face cache.
 

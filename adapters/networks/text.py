@@ -149,11 +149,11 @@ def encode(model: nn.Module, language: Language, rows: Sequence[Sequence[int]]) 
     Gradients are kept if the model is in training mode.
 
     Args:
-        model: RoBERTa or BERT.
-        language: the same.
+        model: RoBERTa, BERT, or another text encoder of transformers.
+        language: of the same model.
         rows: token numbers, from `tokenize`.
     """
-    device = model.embeddings.word_embeddings.weight.device
+    device = next(model.parameters()).device
     length = max(map(len, rows))
     ids = torch.full((len(rows), length), language.padding[1])
     for i, row in enumerate(rows):

@@ -31,12 +31,14 @@ class Ground(Step):
 
     Settings:
         input: tracklets, or with `each_frame` the objects of a segmenter.
-        weights: checkpoint of the grounding network, or several, whose probabilities are averaged.
+        weights: checkpoint of the grounding network, or several, whose probabilities are averaged. They may have
+            different encoders, and each sees the frames at its own size.
         each_frame: True: each frame chooses among its own objects, as image-level methods do. False: the object with
             the highest probability, averaged over frames, is used for the whole clip.
         frames: number of uniformly sampled frames that the network sees; null for all.
         short_side: short side of the network's input in pixels; null for the size of the training.
-        tokenizer: folder with the tokenizer's files; null for the included one or the Hugging Face cache.
+        tokenizer: folder with the tokenizer's files, for networks whose checkpoint does not hold their tokenizer; null
+            for the included one or the Hugging Face cache.
         device, precision: as for the models, see docs/models.md.
         frames_per_step: frames per forward pass; affects memory, not results.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from rvos_ensemble.adapters.inference.families.grounding import GroundingFamily
+from rvos_ensemble.adapters.inference.families.grounding import GroundingFamily, encoders
 from rvos_ensemble.adapters.networks.grounding.judge import Judge as Network
 from rvos_ensemble.adapters.networks.grounding.variants import GroundingVariant
 
@@ -34,7 +34,7 @@ class JudgeFamily(GroundingFamily):
 
     def title(self, variant: GroundingVariant) -> str:
         """See `Family.title`."""
-        return f"a judge with visual encoder {variant.visual}"
+        return f"a judge with {encoders(variant)}"
 
     def build(self, weights: Mapping[str, Tensor], variant: GroundingVariant) -> Network:
         """See `Family.build`."""

@@ -11,57 +11,39 @@ without which "the one that turns back" cannot be told from its twin.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from rvos_ensemble.adapters.networks import text
-from rvos_ensemble.adapters.networks.backbones.backbone import BODIES, Backbone
-from rvos_ensemble.adapters.networks.backbones.convnext import LayerNorm2d
 from rvos_ensemble.adapters.networks.grounding.tracklets import PATH, masked_average
 from rvos_ensemble.adapters.networks.interface import Text
 from rvos_ensemble.adapters.networks.layers import MLP
-
-NARROW = "narrow"
-VISUAL = (NARROW, *(name for name in BODIES if not name.startswith("video")))  # frames are encoded one by one
-
-
-class Narrow(nn.Module):
-    """Frames to one map at stride 8: four convolutions, for networks that are trained from scratch in minutes."""
-
-    channels = (64,)
-
-    def __init__(self):
-        super().__init__()
-        widths = (3, 32, 48, 64, 64)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 3, 2 if i < 3 else 1, padding=1) for i, (a, b) in enumerate(pairwise(widths))
-        )
-        self.norm = LayerNorm2d(widths[-1])
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """[T, 3, H, W] to [[T, 64, H / 8, W / 8]]."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        for layer in self.layers:
-            x = layer(x).relu_()
-        return [self.norm(x)]
 
 
 class Grounding(nn.Module):
     """Frames, masks of tracklets and words to the probability of every tracklet.
 
     Args:
-        visual: one of `VISUAL`; its last map is used.
-        text_encoder: BERT, or any language model of transformers.
+        visual: encoder of frames, see `visual.visual_encoder`; its last map is used.
+        text_encoder: BERT, or any text encoder of transformers.
         channels: D.
         layers: of the Transformer; 0 for none.
         points: of the tracklets' paths; 0 for none.
+        description: of the encoders, if they are not our own, see `description.Description`.
     """
 
-    def __init__(self, visual: str, text_encoder: nn.Module, channels: int, layers: int, points: int):
+    def __init__(
+        self,
+        visual: nn.Module,
+        text_encoder: nn.Module,
+        channels: int,
+        layers: int,
+        points: int,
+        description: Tensor | None = None,
+    ):
         super().__init__()
-        self.visual = Narrow() if visual == NARROW else Backbone(visual)
+        self.visual = visual
         self.visual_proj = nn.Linear(self.visual.channels[-1], channels)
         self.text_encoder = text_encoder
         self.text_proj = nn.Linear(text_encoder.config.hidden_size, channels)
@@ -71,11 +53,19 @@ class Grounding(nn.Module):
         layer = nn.TransformerEncoderLayer(channels, heads_of(channels), 4 * channels, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False) if layers else None
         self.head = MLP(channels, channels, 1)
+        self.register_buffer("description", description)  # None leaves it out of the checkpoint
+
+    def train(self, mode: bool = True) -> Grounding:
+        """Training mode, except for encoders whose weights are all frozen."""
+        super().train(mode)
+        for encoder in (self.visual, self.text_encoder):
+            if not any(weight.requires_grad for weight in encoder.parameters()):
+                encoder.eval()
+        return self
 
     def map_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the visual encoder's map for frames of size (H, W)."""
-        stride = 8 if isinstance(self.visual, Narrow) else 32
-        return -(-size[0] // stride), -(-size[1] // stride)
+        return -(-size[0] // self.visual.stride), -(-size[1] // self.visual.stride)
 
     def pool(self, frames: Tensor, masks: Tensor) -> Tensor:
         """The mean feature inside each tracklet's mask (eq. 4), 0 before the projection for an empty mask.

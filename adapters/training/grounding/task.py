@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import number, whole
 from rvos_ensemble.adapters.core.settings import text as text_setting
 from rvos_ensemble.adapters.inference import preprocess
-from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights
-from rvos_ensemble.adapters.inference.options import TOKENIZER
-from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize
+from rvos_ensemble.adapters.inference.tokenization import tokenize
 from rvos_ensemble.adapters.networks.grounding.grounding import Grounding
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
-from rvos_ensemble.adapters.networks.grounding.variants import VARIANTS, GroundingVariant
+from rvos_ensemble.adapters.networks.grounding.variants import VARIANTS
+from rvos_ensemble.adapters.training.grounding import initial_network
 from rvos_ensemble.adapters.training.grounding.tracklets import simulate
+from rvos_ensemble.adapters.training.language import check_words
 from rvos_ensemble.adapters.training.loop import settings as common
 from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.adapters.training.samples.folder import FolderClips
 from rvos_ensemble.adapters.training.samples.rendered import RenderedClips
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 DEFAULTS: dict[str, Any] = {
     "variant": text_setting("grounding"),  # one of adapters.networks.grounding.variants.VARIANTS
@@ -41,9 +36,7 @@ DEFAULTS: dict[str, Any] = {
     # share of samples without paths, for networks that use paths: single images have none
     "pathless": common.SHARE.at(0.2),
     "dropout": number(0.1, least=0, most=0.99),  # 0 for runs that are too short to overfit
-    "visual_weights": common.FILE,  # of an encoder trained on ImageNet, with torchvision's names for ResNets
-    "text_weights": common.FILE,  # of the language model
-    "tokenizer": TOKENIZER,  # folder; None uses the variant's
+    **initial_network.SETTINGS,
     "held_out": common.CLIPS.at(40),  # clips used for validation
     "optimizer": common.DEFAULTS["optimizer"].at("adam"),
     "lr": common.DEFAULTS["lr"].at(4e-5),
@@ -71,13 +64,17 @@ class GroundingTask(TrainingTask):
 
     def __init__(self, settings: dict[str, Any]):
         self.settings = settings
-        self.variant, self.tokenizer, self.network = initial_network(settings, VARIANTS, "train grounding")
+        self.variant, self.tokenizer, self.network = initial_network.make(settings, VARIANTS, "train grounding")
         self.training_clips = TrackletClips(self, settings["seed"], "train")
         # Only `shapes` has other clips for validation.
         self.held_out = TrackletClips(self, settings["seed"], "val") if settings["data"] == "shapes" else None
 
     def samples(self) -> torch.utils.data.Dataset:
         return self.training_clips
+
+    def rates(self) -> dict[str, float]:
+        """See `TrainingTask.rates`."""
+        return initial_network.rates(self.settings)
 
     def collate(self, samples: list[TrackletSample]) -> list[dict[str, Any]]:
         return [vars(sample) for sample in samples]
@@ -147,6 +144,8 @@ class TrackletClips(torch.utils.data.Dataset):
             self.clips = RenderedClips(seed, s["frames"], size, split, spread=True)
         else:
             self.clips = FolderClips(s["data"], s["frames"], size, seed, spread=True, with_expressions=True)
+            if task.variant.small:
+                check_words(task.tokenizer, task.variant.language, self.clips)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -169,52 +168,3 @@ class TrackletClips(torch.utils.data.Dataset):
             tokenize(task.tokenizer, task.variant.language, [sentence for sentence, _ in expressions]),
             torch.tensor([position[own - 1] for _, own in expressions]),
         )
-
-
-def initial_network(
-    settings: Mapping[str, Any], variants: Mapping[str, GroundingVariant], where: str
-) -> tuple[GroundingVariant, Tokenizer, Grounding]:
-    """The variant that settings name, its tokenizer, and its network with initial weights.
-
-    Args:
-        settings: `variant`, `tokenizer`, `seed`, `dropout`, `visual_weights` and `text_weights`.
-        variants: by name.
-        where: the command, for messages.
-
-    Raises:
-        InputError: unknown variant, or a tokenizer or weights that cannot be read.
-    """
-    if settings["variant"] not in variants:
-        raise InputError(f"{where}: no variant {settings['variant']!r}, expected one of {', '.join(variants)}")
-    variant = variants[settings["variant"]]
-    tokenizer = load_tokenizer(variant.language, variant.tokenizer(settings["tokenizer"]))
-    torch.manual_seed(settings["seed"])
-    network = variant.network()
-    set_dropout(network, settings["dropout"])
-    for part, key in (("visual.body", "visual_weights"), ("text_encoder", "text_weights")):
-        if settings[key]:
-            load_encoder(network.get_submodule(part), settings[key])
-    return variant, tokenizer, network
-
-
-def set_dropout(network: nn.Module, share: float) -> None:
-    """Sets the rate of every dropout of a network."""
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = share
-        elif isinstance(module, nn.MultiheadAttention):
-            module.dropout = share
-
-
-def load_encoder(module: nn.Module, path: str | Path) -> None:
-    """Loads the weights of an encoder from a network of another task; other weights of the file are ignored.
-
-    Raises:
-        InputError: the file lacks some of the module's weights.
-    """
-    content = read_weights(path, "weights to start from")
-    for prefix in ("", "bert.", "roberta.", "backbone."):
-        if all(prefix + k in content for k in module.state_dict()):
-            module.load_state_dict({k: content[prefix + k] for k in module.state_dict()})
-            return
-    raise InputError(f"{path}: lacks weights such as {next(k for k in module.state_dict() if k not in content)}")

@@ -16,12 +16,11 @@ from rvos_ensemble.adapters.core.settings import text as text_setting
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.checkpoints.weights import mismatches
-from rvos_ensemble.adapters.inference.options import TOKENIZER
 from rvos_ensemble.adapters.inference.tokenization import tokenize
 from rvos_ensemble.adapters.networks.grounding.judge import Judge
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
 from rvos_ensemble.adapters.networks.grounding.variants import JUDGES
-from rvos_ensemble.adapters.training.grounding.task import initial_network
+from rvos_ensemble.adapters.training.grounding import initial_network
 from rvos_ensemble.adapters.training.judge.samples import JudgeSample, MevisReferring, RenderedReferring, tracklets_of
 from rvos_ensemble.adapters.training.loop import settings as common
 from rvos_ensemble.adapters.training.loop.task import TrainingTask
@@ -36,9 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "presence": common.WEIGHT.at(1.0),  # weight of the loss of the decision, relative to that of the matches
     "dropout": number(0.1, least=0, most=0.99),
     "weights": common.FILE,  # a judge, or a grounding network of the same sizes, to start from
-    "visual_weights": common.FILE,  # of an encoder trained on ImageNet, with torchvision's names for ResNets
-    "text_weights": common.FILE,  # of the language model
-    "tokenizer": TOKENIZER,  # folder; None uses the variant's
+    **initial_network.SETTINGS,
     "held_out": common.CLIPS.at(40),  # clips used for validation
     "optimizer": common.DEFAULTS["optimizer"].at("adam"),
     "lr": common.DEFAULTS["lr"].at(4e-5),
@@ -64,7 +61,7 @@ class JudgeTask(TrainingTask):
 
     def __init__(self, settings: dict[str, Any]):
         self.settings = settings
-        self.variant, self.tokenizer, matcher = initial_network(settings, JUDGES, "train judge")
+        self.variant, self.tokenizer, matcher = initial_network.make(settings, JUDGES, "train judge")
         self.network = Judge(matcher)
         if settings["weights"]:
             load_initial(self.network, settings["weights"])
@@ -75,6 +72,10 @@ class JudgeTask(TrainingTask):
 
     def samples(self) -> torch.utils.data.Dataset:
         return self.training_clips
+
+    def rates(self) -> dict[str, float]:
+        """See `TrainingTask.rates`."""
+        return initial_network.rates(self.settings, "matcher.")
 
     def collate(self, samples: list[JudgeSample]) -> list[dict[str, Any]]:
         return [vars(sample) for sample in samples]

@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.inference import device as devices
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
-from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize, tokenizer_files
+from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, stored_tokenizer, tokenize, tokenizer_files
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
 from rvos_ensemble.propagators.core.key_frames import uniform
 
@@ -27,7 +27,7 @@ class Grounder:
 
     Args:
         weights: checkpoints, or names of weights of this package.
-        tokenizer: its folder; None for the networks' own.
+        tokenizer: its folder, for networks whose checkpoint does not hold their tokenizer; None for their own.
         short_side: of the frames that the networks see, in pixels; None as they were trained.
         device, precision: of the computation.
         frames_per_step: frames per forward pass.
@@ -52,6 +52,8 @@ class Grounder:
                 self.members.append(Member(path, tokenizer, short_side))
             except InputError as error:
                 problems += error.problems
+        if tokenizer and self.members and not any(member.folder for member in self.members) and not problems:
+            problems.append(f"ground: tokenizer is {tokenizer}, but each checkpoint holds its own; remove `tokenizer`")
         if problems:
             raise InputError(problems)
         self.device, self.precision, self.step = devices.pick(device), precision, frames_per_step
@@ -125,19 +127,26 @@ class Member:
         self.path, self.variant = checkpoint.path, checkpoint.variant
         self.network = checkpoint.network()
         self.short_side = short_side or self.variant.short_side
-        self.folder = self.variant.tokenizer(tokenizer)
-        self.tokenizer = load_tokenizer(self.variant.language, self.folder)
+        encoder = self.variant.text_encoder
+        self.folder = None if encoder else self.variant.tokenizer(tokenizer)  # of the tokenizer
+        if encoder:
+            self.tokenizer = stored_tokenizer(encoder.tokenizer, weights)
+        else:
+            self.tokenizer = load_tokenizer(self.variant.language, self.folder)
         # a small vocabulary maps other words to one token; a published tokenizer spells them out
         self.unknown = self.tokenizer.token_to_id(self.variant.language.unknown) if self.variant.small else None
-        if self.tokenizer.get_vocab_size() != self.variant.words:
+        size, words = self.tokenizer.get_vocab_size(), self.variant.words
+        if size > words or (size < words and not encoder):  # published encoders may have more words than they use
             raise InputError(
-                f"{self.folder or 'the cache'}: a tokenizer of {self.tokenizer.get_vocab_size()} entries, expected "
-                f"{self.variant.words} as {weights} has"
+                f"{self.folder or ('the checkpoint' if encoder else 'the cache')}: a tokenizer of {size} entries, "
+                f"expected {words} as {weights} has"
             )
 
     @property
     def files(self) -> list[Path]:
         """The files that the results depend on."""
+        if self.variant.text_encoder:
+            return [self.path]
         return [self.path, *tokenizer_files(self.variant.language, self.folder)]
 
     def tokens(self, sentences: Sequence[str]) -> list[list[int]]:

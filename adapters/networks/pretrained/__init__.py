@@ -1,0 +1,1 @@
+"""Text encoders and image backbones of transformers, built from their configuration."""
