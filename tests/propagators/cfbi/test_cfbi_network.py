@@ -1,8 +1,8 @@
 """The networks CFBI and CFBI+ against the official code, and their fast parts against naive ones.
 
-`golden.npz` was made by the official code (commit 91fc6a3 of 2023-01-18, in double precision) with the weights, frames and masks of
-`helpers/seeded_cfbi.py`: logits and probabilities of the fourth frame, and a hash of all names and shapes of its
-checkpoints with ResNet-101.
+`golden.npz` was made by the official code (commit 91fc6a3 of 2023-01-18, in double precision) with the weights, frames
+and masks of `helpers/seeded_cfbi.py`: logits and probabilities of the fourth frame, and a hash of all names and shapes
+of its checkpoints with ResNet-101.
 """
 
 import hashlib
