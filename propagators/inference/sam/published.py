@@ -15,7 +15,7 @@ class PublishedSam(NamedTuple):
     Attributes:
         repository: on the Hugging Face hub, a folder for `weights`.
         file: of the official code, if `weights` accepts that as well; else "".
-        parameters: of the network that tracks, millions.
+        parameters: of the network that tracks, millions; None where we could not count them.
         sav: J&F on SA-V test as its authors report it, given the first mask; None if it is not reported.
         mose: J&F on MOSE v1 valid, likewise.
         licence: of the weights.
@@ -23,7 +23,7 @@ class PublishedSam(NamedTuple):
 
     repository: str
     file: str
-    parameters: float
+    parameters: float | None
     sav: float | None
     mose: float | None
     licence: str
@@ -40,8 +40,8 @@ PUBLISHED = {
         PublishedSam("facebook/sam2-hiera-base-plus", "sam2_hiera_base_plus.pt", 80.8, 74.7, 72.8, APACHE),
         PublishedSam("facebook/sam2-hiera-large", "sam2_hiera_large.pt", 224.4, 76.0, 74.6, APACHE),
     ),
-    # figures: abstract of https://arxiv.org/abs/2501.07256
-    "edgetam": (PublishedSam("yonigozlan/EdgeTAM-hf", "", 13.9, 71.7, 70.0, APACHE),),
+    # figures and licence: README of https://github.com/facebookresearch/EdgeTAM
+    "edgetam": (PublishedSam("yonigozlan/EdgeTAM-hf", "", None, 71.7, 70.0, APACHE),),
     "sam3": (PublishedSam("facebook/sam3", "", 465.8, None, None, "SAM License, not free"),),
 }
 HEADING = (
@@ -60,6 +60,6 @@ def rows(kind: str) -> list[str]:
     """The lines of the table for one kind."""
     lines = []
     for p in PUBLISHED[kind]:
-        sav, mose = (f"{'-' if n is None else format(n, '.1f'):>5}" for n in (p.sav, p.mose))
-        lines.append(f"  {kind:8} {p.repository:32} {p.file or '-':28} {p.parameters:8.1f} {sav} {mose}  {p.licence}")
+        millions, sav, mose = ("-" if n is None else f"{n:.1f}" for n in (p.parameters, p.sav, p.mose))
+        lines.append(f"  {kind:8} {p.repository:32} {p.file or '-':28} {millions:>8} {sav:>5} {mose:>5}  {p.licence}")
     return lines

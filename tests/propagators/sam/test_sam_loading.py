@@ -166,10 +166,11 @@ def test_every_official_weight_has_a_place(tmp_path, small_official):
             open_sam(tmp_path / "less.pt", "sam2")
 
 
-@pytest.mark.parametrize("published", [p for rows in PUBLISHED.values() for p in rows], ids=lambda p: p.repository)
+COUNTED = [p for rows in PUBLISHED.values() for p in rows if p.parameters]
+
+
+@pytest.mark.parametrize("published", COUNTED, ids=lambda p: p.repository)
 def test_published_numbers_of_parameters_are_those_of_their_configs(published):
-    if published.repository == "yonigozlan/EdgeTAM-hf":
-        pytest.skip("its image encoder needs timm")
     with torch.device("meta"):
         if published.repository == "facebook/sam3":
             network = transformers.Sam3TrackerVideoModel(transformers.Sam3TrackerVideoConfig())
