@@ -40,6 +40,12 @@ def folders(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="module")
+def state(folders):
+    """The weights of a network with two encoders of transformers."""
+    return task(folders, "minilm", "resnet").network.state_dict()
+
+
 def task(folders, words=None, images=None, **changes):
     settings = {**defaults_of(training.DEFAULTS), **TINY, **changes}
     settings |= {"text_encoder": words and str(folders(words)), "image_backbone": images and str(folders(images))}
@@ -179,14 +185,12 @@ def test_a_description_is_what_it_was(folders):
         (lambda d: d.update(text=None), "neither describes its text encoder nor has a BERT"),
     ],
 )
-def test_a_wrong_description_is_refused(folders, tmp_path, change, message):
-    state = task(folders, "minilm", "resnet").network.state_dict()
+def test_a_wrong_description_is_refused(state, tmp_path, change, message):
     content = json.loads(bytes(state[KEY].tolist()))
     if message.startswith("neither"):
         state = {k: v for k, v in state.items() if "token_type_embeddings" not in k}
     change(content)
-    state[KEY] = torch.tensor(list(json.dumps(content).encode()), dtype=torch.uint8)
-    torch.save(state, tmp_path / "w.pth")
+    torch.save({**state, KEY: torch.tensor(list(json.dumps(content).encode()), dtype=torch.uint8)}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=message):
         open_checkpoint(tmp_path / "w.pth", "grounding")
 
@@ -194,8 +198,8 @@ def test_a_wrong_description_is_refused(folders, tmp_path, change, message):
 @pytest.mark.parametrize(
     "wrong", [torch.zeros(3), torch.zeros(2, 2, dtype=torch.uint8), torch.tensor([123], dtype=torch.uint8)]
 )
-def test_a_description_that_is_no_json_is_refused(folders, tmp_path, wrong):
-    torch.save({**task(folders, "minilm").network.state_dict(), KEY: wrong}, tmp_path / "w.pth")
+def test_a_description_that_is_no_json_is_refused(state, tmp_path, wrong):
+    torch.save({**state, KEY: wrong}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"expected bytes of JSON|not a json file"):
         open_checkpoint(tmp_path / "w.pth", "grounding")
 

@@ -53,7 +53,7 @@ class GroundingVariant:
         return self.text_encoder is None and self.words < 1000
 
     def network(self) -> Grounding:
-        """A network of these sizes with random weights."""
+        """A network of these sizes with random weights; those of encoders of transformers have no values yet."""
         if self.text_encoder:
             encoder = self.text_encoder.network()
         else:

@@ -39,9 +39,12 @@ class ImageBackbone:
     std: tuple[float, float, float] = STD
 
     def network(self) -> LastMap:
-        """The backbone with random weights."""
+        """The backbone, whose weights have no values yet: drawing some takes seconds, and they are loaded."""
+        from transformers.initialization import no_init_weights
+
         config = configuration(json.loads(self.config), WHAT)
-        return self.around(class_of(config)._from_config(config))
+        with no_init_weights():
+            return self.around(class_of(config)._from_config(config))
 
     def around(self, body: nn.Module) -> LastMap:
         """The network whose weights a backbone of transformers already has."""

@@ -44,9 +44,12 @@ class TextEncoder:
         return Language(name, "", (("tokenizer.json",),), ("", self.padding), "", self.longest, Path())
 
     def network(self) -> nn.Module:
-        """The text encoder with random weights."""
+        """The text encoder, whose weights have no values yet: drawing some takes seconds, and they are loaded."""
+        from transformers.initialization import no_init_weights
+
         config = configuration(json.loads(self.config), WHAT)
-        return encoder_of(class_of(config)._from_config(config, **without_pooler(config)))
+        with no_init_weights():
+            return encoder_of(class_of(config)._from_config(config, **without_pooler(config)))
 
     @property
     def sizes(self) -> tuple[int, int]:
