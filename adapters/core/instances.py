@@ -26,7 +26,8 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 
-NOTES = ("expression", "instance", "key_frame", "dropped")  # what `propagate` keeps; `dropped`: see the step `seeds`
+# what `propagate` keeps; `dropped`: see the step `seeds`; `label`: the class that a segmenter names
+NOTES = ("expression", "instance", "key_frame", "dropped", "label")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ STD = np.float32([0.229, 0.224, 0.225])
 MEAN_255 = np.float32([123.675, 116.28, 103.53])  # the same for values 0..255, as Detectron2 has them
 STD_255 = np.float32([58.395, 57.12, 57.375])
 
-Rule = Literal["torchvision", "detectron2"]
+Rule = Literal["torchvision", "detectron2", "transformers"]
 
 
 def input_size(size: tuple[int, int], short: int, longest: int | None, rule: Rule) -> tuple[int, int]:
@@ -26,12 +26,15 @@ def input_size(size: tuple[int, int], short: int, longest: int | None, rule: Rul
         size: (H, W) of the clip.
         short: length of the short side.
         longest: maximum length of the long side; None for any length.
-        rule: "torchvision" cuts the long side to whole pixels, "detectron2" rounds it.
+        rule: "torchvision" cuts the long side to whole pixels, "detectron2" rounds it; "transformers" cuts it, too, but
+            where `longest` limits the size, it starts from the short side before rounding.
 
     >>> input_size((720, 1280), 360, None, "torchvision"), input_size((480, 854), 480, 1333, "detectron2")
     ((360, 640), (480, 854))
     >>> input_size((480, 910), 360, 640, "torchvision"), input_size((480, 910), 480, 800, "detectron2")
     ((338, 640), (422, 800))
+    >>> input_size((480, 999), 360, 640, "torchvision"), input_size((480, 999), 360, 640, "transformers")
+    ((308, 641), (308, 640))
     """
     low, high = sorted(size)
     if rule == "detectron2":
@@ -41,9 +44,13 @@ def input_size(size: tuple[int, int], short: int, longest: int | None, rule: Rul
             scale = longest / max(h, w)
             h, w = h * scale, w * scale
         return int(h + 0.5), int(w + 0.5)
+    exact = float(short)
     if longest is not None and high / low * short > longest:
-        short = round(longest * low / high)
-    other = int(short * high / low)
+        exact = longest * low / high
+        short = round(exact)
+    if rule == "transformers" and short == low:
+        return size
+    other = int((exact if rule == "transformers" else short) * high / low)
     return (short, other) if size[0] <= size[1] else (other, short)
 
 

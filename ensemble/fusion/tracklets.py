@@ -32,7 +32,8 @@ def candidates(sources: Mapping[str, Objects], frames: Sequence[int], min_score:
 
     Returns:
         {"SEGMENTER/FRAME.OBJECT": the mask in that frame, empty elsewhere}; the note `key_frame` holds the frame,
-        and the score of that frame is the candidate's confidence.
+        the note `label` the class that the segmenter names, if it does, and the score of that frame is the candidate's
+        confidence.
     """
     result = Objects()
     for source, objects in sources.items():
@@ -40,8 +41,15 @@ def candidates(sources: Mapping[str, Objects], frames: Sequence[int], min_score:
             here = [(name, s, 1.0 if s.scores is None else float(s.scores[t])) for name, s in objects.items()]
             here = [(name, s, score) for name, s, score in here if score >= min_score and s.mask(t).any()]
             here.sort(key=lambda c: -c[2])  # stable: among equal scores the first wins
-            result |= {f"{source}/{t}.{name}": seed(len(s), t, s.mask(t), score) for name, s, score in here[:most]}
+            result |= {f"{source}/{t}.{name}": _candidate(s, t, score) for name, s, score in here[:most]}
     return result
+
+
+def _candidate(objects: MaskSequence, t: int, score: float) -> MaskSequence:
+    """The mask of an object in one frame."""
+    found = seed(len(objects), t, objects.mask(t), score)
+    label = objects.notes.get("label")
+    return found if label is None else found.with_(notes={**found.notes, "label": label})
 
 
 def key_frames(sources: Mapping[str, Objects], length: int, k: int) -> list[int]:

@@ -1,0 +1,1 @@
+"""What networks read: frames as tensors, sentences as tokens."""

@@ -1,0 +1,1 @@
+"""What networks return: instances of frames, and masks of clips made of them."""
