@@ -4,7 +4,7 @@
     python -m benchmarks.propagate_cutie CHECKOUT [--models small base] [--frames 9] [--threads 2]
     python -m benchmarks.propagate_cutie --long 200 [--long-term] [--models small]
 
-Sequences have one object and key frames of their own, 480x854. Our side is `propagate` as a recipe calls it, from
+Sequences have one object and key frames of their own. Our side is `propagate` as a recipe calls it, from
 images to masks, with both sweeps. The official side has one `InferenceCore` per object and direction, as its author
 advises, and gets decoded images. Only `--measured` of the twelve run there; the others are assumed to take the
 same time. Both sides have the same seeded weights, in one process; times are in wall-clock and CPU seconds.
@@ -26,8 +26,6 @@ from benchmarks.propagate import Blobs, Clock, find_propagator, print_times
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 
-SIZE = (480, 854)
-
 
 def weights(model: str, folder: Path) -> Path:
     """A checkpoint with seeded weights, in the official layout."""
@@ -47,10 +45,11 @@ def official_sequence(official: Official, blobs: Blobs, mask: np.ndarray, key: i
             (p[1] * 255).round().to(torch.uint8).numpy()
 
 
-def times(official: Official, path: Path, frames: int, keys: list[int], measured: int) -> tuple[np.ndarray, np.ndarray]:
+def times(
+    official: Official, path: Path, blobs: Blobs, keys: list[int], measured: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(official, ours): (wall-clock, CPU) seconds for a clip and one sequence per key frame."""
-    blobs = Blobs(SIZE, frames, 4)
-    masks = [np.stack([blobs.labels(t) == i + 1 for t in range(frames)]) for i in range(4)]
+    masks = [np.stack([blobs.labels(t) == i + 1 for t in range(blobs.length)]) for i in range(4)]
     tasks = [PropagationTask(MaskSequence.binary(masks[i % 4]), (key,)) for i, key in enumerate(keys)]
     ours, theirs, total = Clock(), Clock(), np.zeros(2)
     propagator = find_propagator(path, "cutie")
@@ -70,7 +69,7 @@ def long_clip(path: Path, frames: int, long_term: bool) -> None:
                 print(f"  frame {t:4d}: {time.perf_counter() - start:7.1f} s, peak {peak():6.0f} MiB", flush=True)
             return super().read(t)
 
-    blobs, start = Reporting(SIZE, frames, 1), time.perf_counter()
+    blobs, start = Reporting((480, 854), frames, 1), time.perf_counter()
     task = PropagationTask(MaskSequence.binary(blobs.labels(t) == 1 for t in range(frames)), (0,))
     propagate(blobs.clip(), [task], find_propagator(path, "cutie", long_term={"use": long_term}))
     print(f"  end       : {time.perf_counter() - start:7.1f} s, peak {peak():6.0f} MiB", flush=True)
@@ -86,6 +85,7 @@ def main() -> None:
     parser.add_argument("checkout", type=Path, nargs="?")
     parser.add_argument("--models", nargs="+", default=["small", "base"], choices=["small", "base"])
     parser.add_argument("--frames", type=int, default=9)
+    parser.add_argument("--size", nargs=2, type=int, default=(480, 854), metavar=("H", "W"))
     parser.add_argument("--measured", type=int, default=2, help="sequences of the twelve that run on the official side")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--long", type=int, help="frames of a long clip")
@@ -104,9 +104,10 @@ def main() -> None:
                 continue
             official = Official(options.checkout.resolve(), model)
             keys = [int(i * options.frames / 12) for i in range(12)]
-            one = times(official, path, options.frames, [options.frames // 2], 1)
+            blobs = Blobs(tuple(options.size), options.frames, 4)
+            one = times(official, path, blobs, [options.frames // 2], 1)
             print_times(f"{model:5}  1 sequence,  {options.frames} frames", *one)
-            twelve = times(official, path, options.frames, keys, options.measured)
+            twelve = times(official, path, blobs, keys, options.measured)
             print_times(f"{model:5} 12 sequences, {options.frames} frames", *twelve)
 
 
