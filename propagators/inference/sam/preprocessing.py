@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-NORMALISATION = {"sam2": IMAGENET, "edgetam": IMAGENET, "sam3": ((0.5,) * 3, (0.5,) * 3)}  # {kind: (mean, std)}
+from rvos_ensemble.adapters.inference.transformers_models.inputs.images import HALF, IMAGENET, square
+
+NORMALISATION = {"sam2": IMAGENET, "edgetam": IMAGENET, "sam3": HALF}  # {kind: (mean, std)}
 
 
 def pixels(image: np.ndarray, size: int, kind: str) -> Tensor:
@@ -24,10 +25,7 @@ def pixels(image: np.ndarray, size: int, kind: str) -> Tensor:
     Returns:
         float32 [1, 3, S, S] on the CPU.
     """
-    mean, std = (torch.tensor(values)[:, None, None] for values in NORMALISATION[kind])
-    x = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))[None]  # a copy: frames may be read-only
-    x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
-    return (x.float() - mean * 255) / (std * 255)
+    return square(image, size, *NORMALISATION[kind])
 
 
 def prompt(mask: np.ndarray, size: int) -> Tensor:

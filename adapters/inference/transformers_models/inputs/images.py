@@ -18,13 +18,13 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.inference.checkpoints.folder import MOST_JSON
-from rvos_ensemble.adapters.inference.preprocess import MEAN, STD, input_size
+from rvos_ensemble.adapters.inference.preprocess import input_size
 
 FILES = ("preprocessor_config.json", "processor_config.json")  # the second one holds all parts of a processor
 IMAGE_PROCESSOR = "image_processor"  # the part about images in it
 LARGEST = 1 << 13  # pixels of a side of an input
 FILTERS = {int(f) for f in Image.Resampling}
-IMAGENET = tuple(MEAN.tolist()), tuple(STD.tolist())
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of most networks
 HALF = (0.5,) * 3, (0.5,) * 3  # mean and standard deviation of SAM 3
 
 
