@@ -20,11 +20,11 @@ def soft_masks(outcome: Outcome, size: tuple[int, int]) -> Iterator[SoftMask]:
         outcome: of B sequences.
         size: (H, W).
     """
-    logits = F.interpolate(outcome.logits[:, None].float(), size=size, mode="bilinear", align_corners=False)
-    p = logits.sigmoid_()
-    masks = AsyncHostCopy(torch.ceil(p.mul_(255).sub_(0.5)).to(torch.uint8))  # rounds as `masks.quantise` does
+    # halves are rounded down, as `masks.quantise` does: 255 - floor(255 (1 - p) + 0.5), in few passes over the pixels
+    negative = F.interpolate(-outcome.logits[:, None].float(), size=size, mode="bilinear", align_corners=False)
+    masks = AsyncHostCopy(negative.sigmoid_().mul_(255).add_(0.5).to(torch.uint8).bitwise_not_())
     numbers = AsyncHostCopy(torch.stack([outcome.scores.float().sigmoid(), outcome.ious.float().clamp(0, 1)], 1))
-    return (SoftMask(masks, numbers, row) for row in range(len(p)))
+    return (SoftMask(masks, numbers, row) for row in range(len(outcome.scores)))
 
 
 class SoftMask(HostMask):
