@@ -21,7 +21,7 @@ RELEASE = "https://github.com/hkchengrex/Cutie/releases/tag/v1.0"
 
 
 class PublishedCutie(NamedTuple):
-    """One published checkpoint, with the figures of table 1 of the paper.
+    """One published checkpoint, with those figures of the paper that could be looked up; None where none could.
 
     Attributes:
         file: its name.
@@ -35,19 +35,19 @@ class PublishedCutie(NamedTuple):
     file: str
     parameters: float
     training: str
-    mose: float
-    davis: float
-    ytvos: float
+    mose: float | None
+    davis: float | None
+    ytvos: float | None
     fps: float
 
 
 PUBLISHED = (
     PublishedCutie("cutie-small-nomose.pth", 28.7, "none", 62.2, 87.2, 86.2, 45.5),
-    PublishedCutie("cutie-small-wmose.pth", 28.7, "MOSE", 67.4, 86.5, 86.3, 45.5),
-    PublishedCutie("cutie-small-mega.pth", 28.7, "MOSE, OVIS, BURST", 68.6, 87.0, 86.8, 45.5),
+    PublishedCutie("cutie-small-wmose.pth", 28.7, "MOSE", None, None, None, 45.5),
+    PublishedCutie("cutie-small-mega.pth", 28.7, "MOSE, OVIS, BURST", None, None, None, 45.5),
     PublishedCutie("cutie-base-nomose.pth", 35.0, "none", 64.0, 88.8, 86.1, 36.4),
     PublishedCutie("cutie-base-wmose.pth", 35.0, "MOSE", 68.3, 88.8, 86.5, 36.4),
-    PublishedCutie("cutie-base-mega.pth", 35.0, "MOSE, OVIS, BURST", 69.9, 87.9, 87.0, 36.4),
+    PublishedCutie("cutie-base-mega.pth", 35.0, "MOSE, OVIS, BURST", None, None, None, 36.4),
 )
 
 
@@ -65,8 +65,8 @@ class CutieFamily(Family):
     def rows(self) -> list[str]:
         """One line per published file."""
         return [
-            f"  {p.file:23} {p.parameters:8.1f} {p.training:18} {p.mose:8.1f} {p.davis:11.1f} {p.ytvos:8.1f}"
-            f" {p.fps:8.1f}"
+            f"  {p.file:23} {p.parameters:8.1f} {p.training:18} {_shown(p.mose):>8} {_shown(p.davis):>11}"
+            f" {_shown(p.ytvos):>8} {p.fps:8.1f}"
             for p in PUBLISHED
         ]
 
@@ -125,3 +125,7 @@ def sizes_of(weights: Mapping[str, Tensor]) -> CutieSizes:
         queries=rows("object_transformer.query_init"),
         up=(rows("mask_decoder.up_16_8.out_conv.conv1"), rows("mask_decoder.up_8_4.out_conv.conv1")),
     )
+
+
+def _shown(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.1f}"
