@@ -1,6 +1,7 @@
 """Text encoders and image backbones of transformers in grounding networks: features equal to plain forward passes."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from rvos_ensemble.adapters.inference.tokenization import stored_tokenizer, toke
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.grounding.description import KEY, Description, read_description
 from rvos_ensemble.adapters.networks.grounding.variants import JUDGES
+from rvos_ensemble.adapters.networks.pretrained.image_backbone import stride_of
 from rvos_ensemble.adapters.training import grounding as training
 from rvos_ensemble.adapters.training.grounding import initial_network
 
@@ -107,6 +109,37 @@ def test_frames_of_any_size_have_a_cell_for_each_stride(folders, kind):
         whole = F.interpolate(frames, size=[n * backbone.stride for n in size], mode="bilinear", align_corners=False)
         found, expected = network(frames)[-1], network(whole)[-1]
     assert torch.equal(found, expected) and list(found.shape[2:]) == size
+
+
+class OneSize(torch.nn.Module):
+    """A backbone whose maps are wrong in one way."""
+
+    channels = [4]
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    def forward(self, frames):
+        if self.fault == "raises" and frames.shape[2] != 224:
+            raise ValueError("input size must be 224")
+        width = 5 if self.fault == "width" else 4
+        size = (14, 14) if self.fault == "fixed" else [n // 16 for n in frames.shape[2:]]
+        return SimpleNamespace(feature_maps=[torch.zeros(1, width, *size)])
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("raises", "images of any size.*must be 224"),
+        ("width", "a map of 4 channels"),
+        ("fixed", "every 16 x 16 pixels"),
+    ],
+)
+def test_backbones_of_one_size_or_another_width_are_refused(fault, message):
+    assert stride_of(OneSize(None), "x") == 16
+    with pytest.raises(InputError, match=message):
+        stride_of(OneSize(fault), "x")
 
 
 # ---------------------------------------------------------------------------------------------------------- checkpoints
@@ -261,6 +294,16 @@ def test_the_tokenizer_may_be_in_a_folder_of_its_own(folders, tmp_path):
     (tmp_path / "b").mkdir()
     (folder / "vocab.txt").rename(tmp_path / "b" / "vocab.txt")
     assert read_text_encoder(str(folder), str(tmp_path / "b"))[0] == expected
+
+
+def test_the_folder_may_be_a_repository_in_the_cache_of_the_hub(folders, tmp_path):
+    repository = tmp_path / "models--org--bert"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots").mkdir()
+    (repository / "snapshots" / "abc").symlink_to(folders("bert"))
+    expected, _ = read_text_encoder(str(folders("bert")))
+    assert read_text_encoder(str(repository))[0] == expected
 
 
 def test_every_problem_of_the_settings_is_named(folders, tmp_path):

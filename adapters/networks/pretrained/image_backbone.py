@@ -107,18 +107,21 @@ def stride_of(body: nn.Module, where: str) -> int:
     """The stride of the last map, measured on two sizes.
 
     Raises:
-        InputError: the backbone takes images of one size only, or its map is not a regular grid.
+        InputError: the backbone takes images of one size only, or its map is not a regular grid of its width.
     """
 
-    def size_of(h: int, w: int) -> tuple[int, ...]:
+    def shape_of(h: int, w: int) -> tuple[int, ...]:
         maps: Any = body(torch.zeros(1, 3, h, w)).feature_maps
-        return tuple(maps[-1].shape[2:])
+        return tuple(maps[-1].shape[1:])
 
     try:
-        stride = PROBE // max(size_of(PROBE, PROBE))
-        regular = stride > 0 and size_of(2 * stride, 3 * stride) == (2, 3)
+        stride = PROBE // max(shape_of(PROBE, PROBE)[1:])
+        regular = stride > 0 and shape_of(2 * stride, 3 * stride) == (body.channels[-1], 2, 3)
     except Exception as error:  # the networks check their input in many ways
         raise InputError(f"{where}: its backbone does not take images of any size ({str(error)[:200]})") from error
     if not regular:
-        raise InputError(f"{where}: its backbone does not give a map with a cell for every {stride} x {stride} pixels")
+        raise InputError(
+            f"{where}: its backbone does not give a map of {body.channels[-1]} channels with a cell for every "
+            f"{stride} x {stride} pixels"
+        )
     return stride
