@@ -1,5 +1,6 @@
 """Tiny segmenters and detectors of transformers with seeded weights, as folders in the Hugging Face layout."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -34,8 +35,9 @@ SMALL = dict(
 )
 
 
+@functools.cache
 def network(kind):
-    """A tiny network of a kind: mask2former, oneformer, eomt, grounding-dino, mm-grounding-dino, sam3."""
+    """A tiny network of a kind in `BUILD`; it is shared, do not change it."""
     return seed(BUILD[kind]())
 
 
