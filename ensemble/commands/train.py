@@ -35,7 +35,7 @@ from rvos_ensemble.ensemble.metrics.jf import j_and_f
 from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
 from rvos_ensemble.ensemble.report.training import card, full_name, metrics_of, picture, read_log
 
-SINGLE = ("grounding", "judge")  # the kinds that have one family, which need not be named
+SINGLE = ("grounding", "judge", "candidates")  # the kinds that have one family, which need not be named
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TrainingRequest:
     """What the command line asks for.
 
     Attributes:
-        kind: "segmenter", "propagator", "backbone", "grounding" or "judge".
+        kind: "segmenter", "propagator", "backbone", "grounding", "judge" or "candidates".
         family: of the network.
         trainer: the module that trains it.
         overrides: the settings on the command line.

@@ -1,7 +1,7 @@
-"""MobileNetV2 up to stride 16, the encoder of AOT-T/S/B/L and DeAOT-T/S/B/L.
+"""MobileNetV2: up to stride 16 the encoder of AOT-T/S/B/L and DeAOT-T/S/B/L, up to stride 32 that of `candidates`.
 
-Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018; dilation replaces the last
-stride, as in DeepLab.
+Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018; for stride 16, dilation
+replaces the last stride, as in DeepLab.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ STAGES = (  # expansion, channels, blocks, stride, dilation of the first block a
     (6, 160, 3, 1, 1, 2),  # stride 2 in the paper
     (6, 320, 1, 1, 2, 2),
 )
+STRIDE_32 = 160  # channels of the stage that has a stride of 2 in the paper
 
 
 def conv_norm_relu(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1):
@@ -44,14 +45,20 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Images to maps of 24, 32, 96 and 1280 channels at strides 4, 8, 16, 16."""
+    """Images to maps of 24, 32, 96 and 1280 channels at strides 4, 8, 16, 16.
+
+    Args:
+        dilated: whether dilation replaces the last stride; otherwise the last map has stride 32, as in the paper.
+    """
 
     ends = (4, 7, 14, 19)  # the number of blocks of `features` before each map
 
-    def __init__(self):
+    def __init__(self, dilated: bool = True):
         super().__init__()
         blocks, c_in = [conv_norm_relu(3, 32, stride=2)], 32
         for expansion, channels, count, stride, first, others in STAGES:
+            if not dilated:
+                stride, first, others = 2 if channels == STRIDE_32 else stride, 1, 1
             for i in range(count):
                 blocks.append(
                     InvertedResidual(c_in, channels, expansion, stride if i == 0 else 1, first if i == 0 else others)
