@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import transformers
 from helpers import plain_sam
 from helpers.sam_models import quick_sam, sam_model
-from helpers.tiny_sam import KINDS
+from helpers.tiny_sam import KINDS, seed, tiny_config
 from test_propagate import moving_disc
 
 from rvos_ensemble.propagators.core.propagator import Frame
@@ -85,3 +86,34 @@ def test_every_frame_equals_one_session_per_object(kind, reverse, video):
     worst, signs = compare(own, plain(network, kind, images, sequences, reverse), sequences, truth.shape[1:])
     assert worst < TOLERANCE[kind]
     assert signs == {True, False}, "the weights see the object on all frames or on none"
+
+
+def published(kind):
+    """A network of the published geometry, of EdgeTAM and SAM 3 with a smaller image encoder."""
+    if kind == "sam2":
+        network = transformers.Sam2VideoModel(transformers.Sam2VideoConfig())
+    elif kind == "edgetam":
+        vision = tiny_config("edgetam").vision_config.to_dict()
+        vision["backbone_config"]["image_size"] = [1024, 1024]
+        vision["backbone_feature_sizes"] = [[256, 256], [128, 128], [64, 64]]
+        config = transformers.EdgeTamVideoConfig(vision_config=vision | {"fpn_hidden_size": 256})
+        network = transformers.EdgeTamVideoModel(config)
+    else:
+        config = transformers.Sam3TrackerVideoConfig()
+        config.vision_config.backbone_config.num_hidden_layers = 2
+        config.vision_config.backbone_config.global_attn_indexes = [1]
+        network = transformers.Sam3TrackerVideoModel(config)
+    network = seed(network, kind)
+    network.mask_decoder.pred_obj_score_head.proj_out.bias.add_(8)  # the object is visible
+    return network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_published_geometry_equals_transformers(kind):
+    clip, truth = moving_disc(3, h=120, w=214)
+    network, images, sequences = published(kind), clip.images.images, [masks_of(truth, [0])]
+    own = ours(sam_model(network, kind), images, sequences, range(3))
+    worst, signs = compare(own, plain(network, kind, images, sequences, False), sequences, truth.shape[1:])
+    print(f"{kind}: largest difference of logits, relative to the frame's, {worst:.1e}")
+    assert worst < TOLERANCE[kind] and signs == {True}
