@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,12 @@ from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.files.torch_file import reason
 from rvos_ensemble.adapters.inference.checkpoints.folder import MOST_JSON
+from rvos_ensemble.adapters.networks.pretrained.entries import sizes_only
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 KIND = "model_type"
-# code of a hub, kernels, precisions and the origin of the file, at any depth
-UNUSED = re.compile(r"_.*|auto_map|architectures|.*attn_implementation|experts_implementation|(torch_)?dtype")
 FOREIGN = ("timm_backbone", "timm_wrapper")  # networks of another package, which may download their weights
 MOST = 1 << 24  # of any number: no network has more channels, words or layers
 DEEPEST = 8  # nested objects
@@ -44,7 +42,7 @@ def read_config(file: Path, kinds: Collection[str]) -> dict[str, Any]:
         )
     if problems := list(_problems(content)):
         raise InputError(f"{file}: {problem}" for problem in problems)
-    return _without_code(content)
+    return sizes_only(content)
 
 
 def make_config(values: Mapping[str, Any], network: str, file: Path) -> PreTrainedConfig:
@@ -82,10 +80,3 @@ def _problems(value: Any, name: str = "", depth: int = 0) -> Iterator[str]:
             yield from _problems(part, name, depth + 1)
     elif isinstance(value, (int, float)) and abs(value) > MOST:
         yield f"`{name}` is {shown(value)}, expected a number of at most {MOST}"
-
-
-def _without_code(value: Any) -> Any:
-    """A part of a config without entries that say which code runs."""
-    if isinstance(value, Mapping):
-        return {key: _without_code(part) for key, part in value.items() if not UNUSED.fullmatch(key)}
-    return value

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.networks.pretrained.entries import sizes_only
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 KIND = "model_type"
-# entries that say which code runs, in which precision, or where the file comes from
-IGNORED = re.compile(
-    r"_.*|auto_map|architectures|.*attn_implementation|experts_implementation|custom_pipelines|quantization_config"
-    r"|(torch_)?dtype|transformers_version|tokenizer_class"
-)
 MOST_LAYERS, MOST = 1000, 1 << 24  # larger numbers are mistakes, and would take hours or all memory
 COUNTS = re.compile(r"(layers?|depths?|blocks|stages)$")  # ends of the names of entries that count parts of a network
 
@@ -44,7 +40,7 @@ def plain_config(content: Any, kinds: Collection[str], what: str, where: str) ->
         raise InputError(
             f"{where}: describes the network {shown(content[KIND])}, which transformers does not have as {what}"
         )
-    result = _without_ignored(content)
+    result = sizes_only(content)
     if wrong := _impossible(result):
         raise InputError(f"{where}: {wrong}")
     return result
@@ -63,13 +59,6 @@ def configuration(content: Mapping[str, Any], where: str) -> PretrainedConfig:
         return CONFIG_MAPPING[content.pop(KIND)].from_dict(content)
     except Exception as error:  # each class checks its entries in its own way
         raise InputError(f"{where}: not the configuration of a network ({shown(str(error))})") from error
-
-
-def _without_ignored(value: Any) -> Any:
-    """A value without the ignored entries of objects in it."""
-    if isinstance(value, Mapping):
-        return {k: _without_ignored(v) for k, v in value.items() if not IGNORED.fullmatch(k)}
-    return [_without_ignored(v) for v in value] if isinstance(value, list) else value
 
 
 def _impossible(value: Any, name: str = "") -> str | None:

@@ -11,6 +11,7 @@ from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.files.torch_file import reason
 from rvos_ensemble.adapters.inference.checkpoints.folder import MOST_JSON
+from rvos_ensemble.adapters.networks.pretrained.entries import sizes_only
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -26,7 +27,6 @@ PARTS = {  # {key: values of `model_type` in it}; other networks in their place 
     "vision_config": ("sam2_vision_model", "edgetam_vision_model", "sam3_vision_model"),
     "backbone_config": ("sam2_hiera_det_model", "timm_wrapper", "sam3_vit_model"),
 }
-UNUSED = ("auto_map", "architectures", "attn_implementation", "quantization_config", "dtype", "torch_dtype")
 MOST = 1 << 16  # of any number: more channels or layers than that are no size of a network
 
 
@@ -102,7 +102,7 @@ def _problems(values: dict[str, Any], place: str = "") -> Iterator[str]:
 
 def _cleaned(values: dict[str, Any]) -> dict[str, Any]:
     """The values that state sizes: without names of code, precisions and kernels, and with one number for images."""
-    result = _without_code(values)
+    result = sizes_only(values)
     result.pop("model_type", None)
     for part in ("prompt_encoder_config", "mask_decoder_config"):  # called differently in a network for images
         if isinstance(result.get(part), dict):
@@ -110,8 +110,3 @@ def _cleaned(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(result.get("image_size"), list):
         result["image_size"] = result["image_size"][0]
     return result
-
-
-def _without_code(values: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in values.items() if not key.startswith("_") and key not in UNUSED}
-    return {key: _without_code(value) if isinstance(value, dict) else value for key, value in kept.items()}
