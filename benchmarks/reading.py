@@ -6,8 +6,9 @@
 
 `--real`: folders with `JPEGImages/CLIP` and `Annotations/CLIP`, such as OUT/video and OUT/val/valid of
 `benchmarks.real_data`: clips of one object each. `--tiles` are put side by side, in random order, and a sentence
-describes one of them. In collages of different kinds, one clip is of a person, one of a car, and so on. In those of any
-kind, "a dog" may fit two clips, and counts as right only for its own.
+describes one of them. In collages of different kinds, one clip is of a person, one of a car, and so on; sentences of a
+kind that is not there show whether the presence is low. In collages of any kind, "a dog" may fit two clips, and counts
+as right only for its own.
 `--expressions`: JSON, a list of [clip, frames, {"exp": sentence, "obj_id": id}] as in the repository of SOC, or
 meta_expressions.json of Ref-YouTube-VOS. `--shapes`: clips of the val split of `shapes`, with all their objects.
 `--coverage`: how many words of such sentences are understood; needs no pictures.
@@ -47,6 +48,7 @@ KINDS = {  # of clips of DAVIS; every other clip is a kind of its own
     **dict.fromkeys(("dog", "libby"), "dog"),
     **dict.fromkeys(("cows", "goat"), "cattle"),
 }
+TAUS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 SYSTEMS = {
     "most salient": {"by": "salience"},
     "words without image classes": {"object_words": "off"},
@@ -85,12 +87,12 @@ class Task:
     Attributes:
         clip: its expressions are the sentences.
         objects: the true objects.
-        right: {expression id: the name of the object}.
+        right: {expression id: the name of the object; None if the sentence refers to nothing in the clip}.
     """
 
     clip: Clip
     objects: Objects
-    right: Mapping[str, str]
+    right: Mapping[str, str | None]
 
 
 def sentences_of(file: Path) -> list[tuple[str, str, str]]:
@@ -113,7 +115,9 @@ def read_clip(root: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(pictures), np.stack([np.array(Image.open(m)) > 0 for m in masks])
 
 
-def task_of(name: str, pixels: np.ndarray, masks: Mapping[str, np.ndarray], right: list[tuple[str, str]]) -> Task:
+def task_of(
+    name: str, pixels: np.ndarray, masks: Mapping[str, np.ndarray], right: list[tuple[str, str | None]]
+) -> Task:
     """A task from pixels, masks bool [T, H, W] by name, and (sentence, object) pairs."""
     expressions = tuple(Expression(name, str(i), sentence) for i, (sentence, _) in enumerate(right))
     clip = Clip(name, tuple(f"{t:05d}" for t in range(len(pixels))), expressions, InMemory(pixels))
@@ -138,7 +142,12 @@ def real_tasks(
         rng.shuffle(members)
         pixels, masks = collage([clips[m] for m in members])
         named = dict(zip(members, masks, strict=True))
-        yield task_of(f"{name}-{draw}", pixels, named, [(s, name) for s in said[name]])
+        present = {KINDS.get(m, m) for m in members}
+        absent = [] if alike else [m for m in sorted(clips) if KINDS.get(m, m) not in present]
+        strange = said[rng.choice(absent)] if absent else []
+        yield task_of(
+            f"{name}-{draw}", pixels, named, [*((s, name) for s in said[name]), *((s, None) for s in strange)]
+        )
 
 
 def collage(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -167,27 +176,49 @@ def shapes_tasks(count: int, folder: str) -> Iterator[Task]:
             yield Task(clip, objects, {i: names[key] for i, key in keys.items()})
 
 
-def answers(task: Task, options: Mapping[str, str]) -> dict[str, tuple[bool, str]]:
-    """{expression id: whether the right object was chosen, and the note of the choice}."""
-    step = Words("words", input="objects", **options)
-    result = step.run(task.clip, {"objects": task.objects})
-    chosen = {i: s.notes["object"] for i, s in result.items()}
-    return {i: (chosen[i] in (task.right[i], [task.right[i]]), s.notes["chosen"]) for i, s in result.items()}
+@dataclass(frozen=True)
+class Answer:
+    """What was chosen for a sentence: the sentence, the right object, the chosen one, and what the notes say."""
+
+    sentence: str
+    right: str | None
+    chosen: str | list[str]
+    presence: float | None
+    note: str
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the right object was chosen, and no other."""
+        return self.chosen in (self.right, [self.right])
+
+
+def answers(task: Task, options: Mapping[str, str]) -> list[Answer]:
+    """The answer to every sentence of a task."""
+    result = Words("words", input="objects", **options).run(task.clip, {"objects": task.objects})
+    return [
+        Answer(e.text, task.right[e.id], s.notes["object"], s.presence, s.notes["chosen"])
+        for e in task.clip.expressions
+        for s in [result[e.id]]
+    ]
 
 
 def report(tasks: Sequence[Task], failures: bool) -> None:
-    """Prints how often each system is right, and chance, over all sentences."""
-    total = sum(len(t.right) for t in tasks)
-    chance = sum(len(t.right) / len(t.objects) for t in tasks) / total
-    print(f"{len(tasks)} clips, {total} sentences; chance {chance:.3f}")
+    """Prints how often each system is right, against chance; and how well the presence tells what is not there."""
+    asked = [(t, sum(right is not None for right in t.right.values())) for t in tasks]
+    total = sum(n for _, n in asked)
+    print(f"{len(tasks)} clips, {total} sentences; chance {sum(n / len(t.objects) for t, n in asked) / total:.3f}")
+    rows: list[Answer] = []
     for name, options in SYSTEMS.items():
-        rows = [(t, i, *answer) for t in tasks for i, answer in answers(t, options).items()]
-        print(f"| {name} | {np.mean([right for _, _, right, _ in rows]):.3f} |", flush=True)
-    if failures:  # of the last system
-        texts = {(t.clip.name, e.id): e.text for t in tasks for e in t.clip.expressions}
-        for task, i, right, note in rows:
-            if not right:
-                print(f"  {task.clip.name}: {texts[task.clip.name, i]!r}, right: {task.right[i]}; chosen: {note}")
+        rows = [answer for t in tasks for answer in answers(t, options)]
+        print(f"| {name} | {np.mean([a.is_right for a in rows if a.right is not None]):.3f} |", flush=True)
+    strange = [a for a in rows if a.right is None]
+    for tau in TAUS if strange else ():  # of the last system
+        kept = np.mean([a.presence is None or a.presence >= tau for a in rows if a.right is not None])
+        emptied = np.mean([a.presence is not None and a.presence < tau for a in strange])
+        print(f"min_presence {tau}: {kept:.3f} of what is there kept, {emptied:.3f} of {len(strange)} others emptied")
+    for a in rows if failures else ():
+        if a.right is not None and not a.is_right:
+            print(f"  {a.sentence!r}, right: {a.right}; chosen: {a.note}")
 
 
 def coverage(file: Path) -> None:

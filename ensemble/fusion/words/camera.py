@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -12,23 +13,33 @@ POINTS, FEWEST = 120, 8  # points that are followed; with fewer, the shift is un
 ERROR = 1.5  # pixels at most between a point and where it comes back to
 
 
+def small_picture(frame: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is kept of a frame.
+
+    Args:
+        frame: uint8 [H, W, 3] RGB.
+        background: bool [H, W].
+
+    Returns:
+        Grey values and background, both uint8 [h, w], w at most `WIDTH`.
+    """
+    size = (min(WIDTH, frame.shape[1]), max(1, round(frame.shape[0] * min(1, WIDTH / frame.shape[1]))))
+    grey = cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return grey, cv2.resize(background.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+
+
 def camera_path(pictures: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Where the background of the first picture is in each picture.
 
     Args:
-        pictures: F of (uint8 [H, W, 3] RGB, background bool [H, W]).
+        pictures: F of what `small_picture` returns.
 
     Returns:
         float64 [F, 2]: sum of the median shifts (x, y) so far, as shares of the width and height.
     """
-    path, before = np.zeros((len(pictures), 2)), None
-    for f, (frame, background) in enumerate(pictures):
-        size = (min(WIDTH, frame.shape[1]), max(1, round(frame.shape[0] * min(1, WIDTH / frame.shape[1]))))
-        grey = cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        mask = cv2.resize(background.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        if before is not None:
-            path[f] = path[f - 1] + _shift(*before, grey) / size
-        before = grey, mask
+    path = np.zeros((len(pictures), 2))
+    for f, ((first, background), (second, _)) in enumerate(pairwise(pictures), start=1):
+        path[f] = path[f - 1] + _shift(first, background, second) / second.shape[::-1]
     return path
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.ensemble.fusion.words import colour
-from rvos_ensemble.ensemble.fusion.words.camera import camera_path
+from rvos_ensemble.ensemble.fusion.words.camera import camera_path, small_picture
 
 PIXELS = 4000  # of a mask and frame whose colours are looked at
 
@@ -81,7 +81,7 @@ def measure(
             pixels = frame[mask]
             colours[p, f] = colour.shares(pixels[:: max(1, len(pixels) // PIXELS)])
         if moves:
-            background.append((frame, ~anything))
+            background.append(small_picture(frame, ~anything))
     camera = camera_path(background) if moves else np.zeros((len(frames), 2))
     count = np.maximum((area > 0).sum(1), 1)[:, None]
     return Tracks(tuple(objects), tuple(frames), x, y, bottom, height, area, camera, colours.sum(1) / count)
