@@ -10,8 +10,8 @@ import numpy as np
 from rvos_ensemble.adapters.inference.image_classes.names import ANIMALS, PEOPLE_SIGNS, by_name, members, names
 
 SIMILAR, SAME = 0.6, 0.85  # cosine of two words of the encoder: below the first unrelated, from the second on the same
-KIN = 0.15  # weight of any animal for the name of an animal: classes are often confused with similar ones
-SURE = 0.3  # weighted sum of probabilities from which a noun fits fully: it is spread over 1000 classes
+KIN = 0.04  # weight of any animal for the name of an animal: classes are often confused with similar ones
+SURE = 0.4  # weighted sum of probabilities from which a noun fits fully: it is spread over 1000 classes
 SURE_PERSON = 0.25
 
 

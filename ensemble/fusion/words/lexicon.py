@@ -51,7 +51,7 @@ STILL = _words(
     "standing sitting laying lying parked seated still stationary resting sleeping stopped motionless sits stands "
     "lays stood laid sat kneeling stays idle"
 )
-TURNING = _words("turning turns turned spinning rotating twirling rotates")
+TURNING = _words("turning turns turned spinning spins rotating twirling rotates")
 # verb forms that end the head of the sentence, apart from words in -ing
 VERBS = _words(
     "is are being held used worn ridden placed carried thrown seen shown kept moved played driven rode holded towed "
@@ -64,6 +64,7 @@ NOUNS_IN_ING = _words(
 )  # fmt: skip
 SMALL = _words("small smaller smallest little tiny young short shorter shortest baby mini younger")
 LARGE = _words("big bigger biggest large larger largest huge giant adult great long longer fat older")
+SPEEDS = {"fastest": "fastest", "quickest": "fastest", "slowest": "slowest"}
 TALL = _words("tall taller tallest")
 NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "both": 2, "pair": 2, "couple": 2}
 QUANTIFIERS = frozenset(["all", "every", "many", "several", "some"])

@@ -41,7 +41,7 @@ def motion_fit(value: str, tracks: Tracks) -> np.ndarray:
     """How well each tracklet moves as said, after the motion of the camera is subtracted.
 
     Args:
-        value: "moving", "still", "turning", "left", "right", "up", "down", "nearer" or "farther".
+        value: "moving", "still", "fastest", "slowest", "turning", "left", "right", "up", "down", "nearer" or "farther".
         tracks: the measurements.
     """
     steps = np.stack([tracks.x, tracks.y], -1) - tracks.camera  # [P, F, 2]
@@ -51,6 +51,8 @@ def motion_fit(value: str, tracks: Tracks) -> np.ndarray:
     moving = path / (path + SPEED)
     if value in ("moving", "still"):
         return moving if value == "moving" else 1 - moving
+    if value in ("fastest", "slowest"):
+        return rank(path if value == "fastest" else -path, np.ones(len(path), bool))
     if value == "turning":
         return moving * (1 - np.linalg.norm(net, axis=1) / np.maximum(path, 1e-6))
     if value in ("nearer", "farther"):

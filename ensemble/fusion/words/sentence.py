@@ -211,6 +211,8 @@ def _read_head(words: list[str], start: int, reading: _Reading) -> None:
         elif word in lex.SMALL | lex.LARGE | lex.TALL and word != noun:
             size = "small" if word in lex.SMALL else "tall" if word in lex.TALL else "large"
             reading.add("size", size, word)
+        elif word in lex.SPEEDS:
+            reading.add("motion", lex.SPEEDS[word], word)
         elif word in lex.ORDINALS:
             unknown.append(word)
         elif word is not noun and word not in lex.GENERIC:

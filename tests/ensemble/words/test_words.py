@@ -81,6 +81,7 @@ def chosen(sentences, squares=SQUARES, shift=0, **options):
         ("the one moving left", "b"),
         ("the one moving to the right", "a"),
         ("the one standing still", "c"),
+        ("the slowest one", "c"),
         ("leftmost", "a"),
         ("the one at the bottom", "b"),
         ("second from the left", "c"),
