@@ -43,6 +43,8 @@ REAL_PICTURES = f"{REAL_CLIPS} static=0.5 own=1 reference_until=0.3 frames=4 bat
 REAL_VIDEO = f"{REAL_CLIPS} static=0.15 own=1 reference=0 frames=5 batch=4 steps=1500 lr=6e-4 ema=0.08 seed=1"
 REAL_LONG = f"{REAL_CLIPS} static=0.15 own=0 reference=0 frames=9 batch=2 steps=800 lr=3e-4 ema=0.1 seed=2"
 
+CANDIDATES = "data=REAL/video pictures=REAL/pictures validation=REAL/val/valid"
+
 JUDGE_NANO = "variant=judge_nano size=[90,160] dropout=0 looks=3 batch=4 ema=0.05 held_out=30"
 
 
@@ -139,6 +141,14 @@ STAGES = {
         f"propagator=deaot variant=deaot_real {REAL_VIDEO}", {"weights": "deaot_real_pictures"}
     ),
     "deaot_real": TrainingStage(f"propagator=deaot variant=deaot_real {REAL_LONG}", {"weights": "deaot_real_video"}),
+    "candidates_first": TrainingStage(
+        f"candidates {CANDIDATES} size=[192,320] batch=8 steps=4000 lr=1.5e-3 warmup=0.03 ema=0.05"
+        " weights=REAL/mobilenetv2.pth"
+    ),
+    "candidates_real": TrainingStage(
+        f"candidates {CANDIDATES} size=[256,448] batch=4 steps=1600 lr=6e-4 warmup=0.03 ema=0.08 seed=1",
+        {"weights": "candidates_first"},
+    ),
     "grounding_nano": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=4000"),
     "grounding_nano_1": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=2000 seed=1"),
     "grounding_match_nano": TrainingStage(f"grounding variant=grounding_match_nano {GROUNDING_NANO} steps=2000"),

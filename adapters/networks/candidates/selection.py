@@ -47,6 +47,9 @@ def select(
     objectness = cells.objectness[frame].float().sigmoid()
     scores = (peaks(objectness) * cells.quality[frame].float().sigmoid()).flatten()
     scores, index = scores.topk(min(PEAKS, len(scores)))
+    index, scores = index[scores >= threshold], scores[scores >= threshold]  # what follows only lowers scores
+    if not len(index):
+        return Candidates(cells.features.new_zeros(0, *cells.features.shape[2:]), scores)
     width = objectness.shape[1]
     logits = network.masks(cells, frame, index // width, index % width)
     probability = logits.sigmoid()

@@ -172,7 +172,7 @@ def test_selection_keeps_the_best_of_each_object():
     # columns 0, 2 and 4 are peaks of the objectness; 2 is a duplicate of 0, and column 6 has an empty mask
     objectness = logit([[0.9, 0.1, 0.8, 0.1, 0.6, 0.1, 0.95]])[None]
     quality = logit([[0.5, 0.99, 0.5, 0.99, 0.5, 0.99, 0.99]])[None]
-    cells = Cells(objectness, quality, None, None)
+    cells = Cells(objectness, quality, None, torch.zeros(1, 8, 4, 8))
     network = Fixed(torch.stack([a, a, a, a, b, b, empty]))
     found = selection.select(network, cells, 0, most=10)
     expected = [0.9 * 0.5, 0.6 * 0.5 * 0.8, 0.8 * 0.5 * np.exp(-2)]
@@ -181,4 +181,5 @@ def test_selection_keeps_the_best_of_each_object():
     assert len(selection.select(network, cells, 0, most=2).scores) == 2
     assert len(selection.select(network, cells, 0, most=10, threshold=0.1).scores) == 2
     assert torch.equal(selection.select(network, cells, 0, 10, min_area=0.3).logits, torch.stack([a, a]))
-    assert selection.select(network, cells, 0, 10, threshold=0.9).logits.shape == (0, 4, 8)
+    for threshold in (0.46, 0.9):  # above all scores, and above those of all cells
+        assert selection.select(network, cells, 0, 10, threshold=threshold).logits.shape == (0, 4, 8)
