@@ -89,7 +89,7 @@ class EfficientNetLite0(nn.Module):
 def plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The official weights by the names of `EfficientNetLite0`.
 
-    >>> list(plain_names({"_blocks.0._bn1.weight": torch.ones(1)}))
+    >>> list(plain_names({"_blocks.0._bn1.weight": None}))
     ['blocks.0.bn1.weight']
     """
     return {name.removeprefix("_").replace("._", "."): value for name, value in weights.items()}

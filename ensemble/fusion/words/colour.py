@@ -83,7 +83,7 @@ def shares(pixels: np.ndarray) -> np.ndarray:
         float64 [11] that sums to 1, in the order of `BASIC`; zeros without pixels.
 
     >>> red = shares(np.uint8([[220, 20, 30]] * 4))
-    >>> BASIC[red.argmax()], bool(red.max() > 0.9)
+    >>> BASIC[red.argmax()], bool(red.max() > 0.7)
     ('red', True)
     """
     if not len(pixels):
