@@ -17,6 +17,7 @@ from rvos_ensemble.adapters.inference.image_classes.nouns import Noun
 from rvos_ensemble.ensemble.fusion.words.choice import Choice, choose, salience_of
 from rvos_ensemble.ensemble.fusion.words.description import Cue, Description
 from rvos_ensemble.ensemble.fusion.words.explain import explain, explained
+from rvos_ensemble.ensemble.fusion.words.labels import label_fits
 from rvos_ensemble.ensemble.fusion.words.sentence import parse
 from rvos_ensemble.ensemble.fusion.words.tracks import Tracks, measure
 from rvos_ensemble.ensemble.steps.gate import emptied
@@ -29,8 +30,9 @@ from rvos_ensemble.propagators.core.key_frames import uniform
 class Words(Step):
     """Chooses tracklets by what a sentence says: the object's name, colour, place, size, motion, number and order.
 
-    The name of the object is read by image classes, which need the optional extra `[open]`; everything else is
-    computed from frames and masks. The notes say what was understood, and what was not.
+    The name of the object is read by image classes, which need the optional extra `[open]`, and by the labels of a
+    detector where tracklets have any; everything else is computed from frames and masks. The notes say what was
+    understood, and what was not.
 
     Settings:
         input: tracklets.
@@ -94,8 +96,11 @@ class Words(Step):
         nouns, classes = self._nouns(clip, objects, tracks, list(described.values()))
         salience = salience_of(tracks, _scores(objects))
         result = {}
+        labels = [sequence.notes.get("label") for sequence in objects.values()]
         for expression, description in described.items():
             own = {c: nouns[c].fit(classes) for c in description.of("object", "part") if c in nouns}
+            for cue in description.of("object") if any(labels) else ():
+                own[cue] = np.maximum(own.get(cue, 0), label_fits(cue.value, labels))
             chosen = choose(description, tracks, own, salience)
             result[expression] = self._masks(objects, description, chosen, nouns)
         return result
@@ -120,8 +125,9 @@ class Words(Step):
         union = united(sequences)
         refused = self.settings.refuse and self._absent(description, made)
         words = explained(description, made, names, {cue: noun.meaning for cue, noun in nouns.items()})
+        unread = any(cue not in made.fits for cue in description.of("object"))
         hint = "" if self.reads_objects or self.settings.by == "salience" else self._unread
-        text = explain(words, chosen, refused, hint if description.of("object") else "", self.settings.by)
+        text = explain(words, chosen, refused, hint if unread else "", self.settings.by)
         notes = {**union.notes, "object": chosen[0] if len(chosen) == 1 else chosen, "words": words, "chosen": text}
         result = union.with_(notes=notes, presence=made.presence)
         return emptied(result) if refused else result

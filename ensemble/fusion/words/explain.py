@@ -75,6 +75,8 @@ def _meaning(cue: Cue, meanings: Mapping[Cue, str]) -> str:
     """The meaning of a cue, such as "colour" or "place left"."""
     if cue in meanings:
         return meanings[cue]
+    if cue.kind == "object":
+        return "the label of the detector"
     if cue.kind in ("colour", "part colour"):
         return "colour" if cue.kind == "colour" else "colour of a part"
     return f"{cue.kind} {cue.rank} from {cue.value}" if cue.kind == "order" else f"{cue.kind} {cue.value}"
