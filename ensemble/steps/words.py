@@ -50,7 +50,7 @@ class Words(Step):
         "by": choice("words", "salience"),
         "object_words": choice("auto", "required", "off"),
         "refuse": switch(False),
-        "min_presence": number(0.15, least=0, most=1),
+        "min_presence": number(0.3, least=0, most=1),
         "frames": whole(16, least=1, null=True),
     }
 
