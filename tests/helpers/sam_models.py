@@ -8,8 +8,8 @@ from rvos_ensemble.propagators.inference.sam.settings import DEFAULTS
 
 
 def sam_model(network, kind, **settings):
-    """A `SamModel` on the CPU around a network of transformers."""
-    values = defaults_of(DEFAULTS) | {"weights": "", "device": "cpu"}
+    """A `SamModel` on the CPU around a network of transformers, which it is compared with."""
+    values = defaults_of(DEFAULTS) | {"weights": "", "device": "cpu", "prompts": "transformers"}
     return SamModel(values | settings, kind, network)
 
 

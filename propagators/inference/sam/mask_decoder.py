@@ -74,13 +74,17 @@ def outcome(network: SamNetwork, proposed: Candidates, choice: Tensor) -> Outcom
     return Outcome(proposed.logits[rows, choice], proposed.ious[rows, choice], pointers, proposed.scores)
 
 
-def prompted(network: SamNetwork, features: FrameFeatures, masks: Tensor) -> tuple[Tensor, Tensor]:
+def prompted(network: SamNetwork, features: FrameFeatures, masks: Tensor, official: bool) -> tuple[Tensor, Tensor]:
     """What masks that are given yield; the mask itself is not changed.
+
+    The official code of SAM 2 (`_use_mask_as_output`), and so the training of its weights, computes the object pointer
+    from the token of a single mask; transformers 5.24 from that of the best of three.
 
     Args:
         network: the network.
         features: of the frame.
         masks: [B, S, S], 0 or 1.
+        official: as the official code does it.
 
     Returns:
         (object pointers [B, C], logits of the object score [B]).
@@ -92,7 +96,7 @@ def prompted(network: SamNetwork, features: FrameFeatures, masks: Tensor) -> tup
         small = F.interpolate(small.float(), size=size, mode="bilinear", align_corners=False, antialias=True)
     dense = model.prompt_encoder.mask_embed(small)  # [B, C, h, w]
     top = features.top.expand(len(masks), -1, -1, -1)
-    proposed = _decode(network, features, top, dense, several=True)
+    proposed = _decode(network, features, top, dense, several=not official)
     pointers = outcome(network, proposed, proposed.ious.argmax(1)).pointers
     present = masks.flatten(1).any(1)
     pointers = torch.where(present[:, None], pointers, model.no_object_pointer.to(pointers.dtype))

@@ -25,17 +25,25 @@ def propagated_masks(network: SamNetwork, logits: Tensor) -> Tensor:
     return _fitted(network, x).sigmoid()
 
 
-def given_masks(network: SamNetwork, masks: Tensor) -> Tensor:
+def given_masks(network: SamNetwork, masks: Tensor, official: bool) -> Tensor:
     """Masks of key frames as the memory encoder reads them, hard.
+
+    The official code keeps the mask at a quarter of the resolution and enlarges it again; transformers 5.24 keeps all
+    of it.
 
     Args:
         network: the network.
         masks: [B, S, S], 0 or 1.
+        official: as the official code does it.
 
     Returns:
         [B, M, M], 0 or 1.
     """
-    return (_fitted(network, masks * 20 - 10) > 0).float()  # logits of -10 and 10, as the official code has
+    logits = masks * 20 - 10  # as the official code has
+    if official:
+        small = F.interpolate(logits[:, None], scale_factor=0.25, mode="bilinear", antialias=True)
+        logits = F.interpolate(small, size=logits.shape[-2:], mode="bilinear")[:, 0]
+    return (_fitted(network, logits) > 0).float()
 
 
 def _fitted(network: SamNetwork, logits: Tensor) -> Tensor:

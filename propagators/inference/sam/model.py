@@ -35,6 +35,7 @@ class SamModel:
         self.device = device.pick(settings["device"])
         self.admission = admission_of(settings["admission"])
         self.pathways = pathways_of(settings["pathways"])
+        self.official_prompts = (settings["prompts"] or ("official" if kind == "sam2" else "")) == "official"
         self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
 
     def __reduce__(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rvos_ensemble.adapters.core.settings import path, whole
+from rvos_ensemble.adapters.core.settings import choice, path, whole
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
 from rvos_ensemble.propagators.core.memory_rules import settings as memory_rules
 from rvos_ensemble.propagators.core.memory_rules.settings import ADMISSION, PATHWAY, SCENE_CUT
@@ -17,6 +17,9 @@ DEFAULTS: dict[str, Any] = {
     "batch": whole(None, least=1),
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
     "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    # how the mask of a key frame enters the memory; None: as in the official code for SAM 2, and for EdgeTAM and SAM 3,
+    # whose official code was not compared, as in transformers 5.24, see `mask_decoder.prompted`
+    "prompts": choice(None, "official", "transformers"),
     # limit of the key frames whose spatial memory is read, the nearest ones; 0: all; None: the value of the network,
     # all for SAM 2 and EdgeTAM, 4 for SAM 3
     "max_cond_frames": whole(None, least=0),

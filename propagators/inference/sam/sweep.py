@@ -144,8 +144,9 @@ class SamSweep:
         """(mask [M, M], pointer [C], object score []) for each prompt [S, S]."""
         for part in self._batches(prompts):
             masks = torch.stack(list(part)).to(self.network.device)
-            pointers, scores = mask_decoder.prompted(self.network, found, masks)
-            yield from zip(memory_encoder.given_masks(self.network, masks), pointers, scores, strict=True)
+            official = self.model.official_prompts
+            pointers, scores = mask_decoder.prompted(self.network, found, masks, official)
+            yield from zip(memory_encoder.given_masks(self.network, masks, official), pointers, scores, strict=True)
 
     def _remember(self) -> None:
         """Adds the frame of the last step to the memories."""

@@ -91,8 +91,8 @@ class Loop:
     def given(self, t, mask):
         """The event of a key frame."""
         masks = prompt(mask, self.network.image_size)[None]
-        pointers, _ = mask_decoder.prompted(self.network, self.found(t), masks)
-        hard = memory_encoder.given_masks(self.network, masks)
+        pointers, _ = mask_decoder.prompted(self.network, self.found(t), masks, False)
+        hard = memory_encoder.given_masks(self.network, masks, False)
         spatial = memory_encoder.encode(self.network, self.found(t), hard, torch.tensor([True]))
         return SimpleNamespace(t=t, key=True, pointer=pointers[0], spatial=spatial[0], area=hard.mean().item())
 

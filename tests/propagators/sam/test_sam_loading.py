@@ -8,14 +8,17 @@ import pytest
 import torch
 import transformers
 from helpers import plain_sam
+from helpers.sam_models import sam_model
 from helpers.tiny_sam import KINDS, seed, tiny_config, tiny_sam, write_folder, write_original, write_snapshot
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.sam import original_config
 from rvos_ensemble.propagators.inference.sam.loading import fingerprint, load_sam, open_sam
 from rvos_ensemble.propagators.inference.sam.original_config import ENCODERS
 from rvos_ensemble.propagators.inference.sam.published import PUBLISHED
+from rvos_ensemble.propagators.inference.sam.sweep import SamSweep
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_sam2_official.json").read_text())
 SIZE, LENGTH = 128, 5  # of the golden frames
@@ -145,6 +148,28 @@ def test_an_official_file_tracks_as_the_official_code(version, tmp_path, small_o
             # memories are rounded to bfloat16, whose last bit depends on the order of sums
             assert np.abs(logits[0, 0, 2::8, 2::8].numpy() - run["logits"][str(t)]).max() < 1e-3
     assert signs == {True, False}
+
+
+def test_the_propagator_enters_masks_as_the_official_code_does(tmp_path, small_official):
+    """A sweep with the default `prompts` equals transformers without its two differences, and with them it does not."""
+    network = load_sam(write_original(tmp_path / "sam2.pt", GOLDEN["names"], GOLDEN["level"]), "sam2")
+    with torch.no_grad():
+        network.mask_decoder.pred_obj_score_head.proj_out.bias.add_(20)  # the object is visible on every frame
+    images = np.random.default_rng(0).integers(0, 256, (LENGTH, *VIDEO, 3), np.uint8)
+    mask = np.zeros(VIDEO, bool)
+    mask[30:60, 50:100] = True
+    tracked = {None: {}, "transformers": {}}
+    for prompts, logits in tracked.items():
+        sweep = SamSweep(sam_model(network, "sam2", prompts=prompts), VIDEO, LENGTH)
+        for t in range(LENGTH):
+            sweep.step(Frame(t, images[t]), {} if t else {0: mask})
+            logits[t] = sweep.latest[2][0].mask
+    as_officially(network)
+    pixels = plain_sam.processed(images, SIZE, "sam2")
+    frames = [(t, x[0, 0]) for t, x, _ in plain_sam.track(network, "sam2", pixels, VIDEO, {0: mask}, False) if t]
+    assert all(x.max() > -1024 for _, x in frames)
+    distance = {p: max((logits[t] - x).abs().max().item() for t, x in frames) for p, logits in tracked.items()}
+    assert distance[None] < 1e-3 and distance["transformers"] > 10 * distance[None]
 
 
 def test_every_official_weight_has_a_place(tmp_path, small_official):
