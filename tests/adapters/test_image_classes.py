@@ -112,6 +112,9 @@ def test_nouns_by_similarity_need_a_similar_class():
     assert noun.fit(np.eye(1000)[names().index("banjo")]) == 1 and noun.fit(np.eye(1000)[0]) == 0
     assert read_noun("ukulele", False, lambda word: cosines * 0.8) is None  # 0.56: unrelated
     assert read_noun("ukulele", False, None) is None
+    cosines[:] = 0
+    cosines[names().index("tree frog")] = 0.9
+    assert read_noun("tree", False, lambda word: cosines) is None  # a modifier, another thing
 
 
 def test_people_are_read_by_clothes_and_similar_animals_count_a_little():

@@ -9,7 +9,7 @@ import numpy as np
 
 from rvos_ensemble.adapters.inference.image_classes.names import ANIMALS, PEOPLE_SIGNS, by_name, members, names
 
-SIMILAR, SAME = 0.6, 0.85  # cosine of two words of the encoder: below the first unrelated, from the second on the same
+SIMILAR, SAME = 0.65, 0.85  # cosine of two words of the encoder: below the first unrelated, from the second on the same
 KIN = 0.04  # weight of any animal for the name of an animal: classes are often confused with similar ones
 SURE = 0.4  # weighted sum of probabilities from which a noun fits fully: it is spread over 1000 classes
 SURE_PERSON = 0.25
@@ -53,13 +53,19 @@ def read_noun(noun: str, is_person: bool, similarity: Callable[[str], np.ndarray
         return Noun(f"the image classes of {phrase}", _with_kin(weights))
     if similarity is None:
         return None
-    cosines = np.asarray(similarity(noun), np.float64)
+    cosines = np.where(_modified_by(noun), 0, np.asarray(similarity(noun), np.float64))
     best = int(cosines.argmax())
     if cosines[best] < SIMILAR:
         return None
     weights = np.clip((cosines - SIMILAR) / (SAME - SIMILAR), 0, 1)
     weights[best] = 1
     return Noun(f"similar to {names()[best]} ({cosines[best]:.2f})", _with_kin(weights))
+
+
+def _modified_by(noun: str) -> np.ndarray:
+    """Classes whose name has the noun's last word as a modifier, bool [1000]: a "tree frog" is no tree."""
+    last = noun.split()[-1]
+    return np.array([any(word.startswith(last) for word in name.replace("-", " ").split()) for name in names()])
 
 
 def _with_kin(weights: np.ndarray) -> np.ndarray:
