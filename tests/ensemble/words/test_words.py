@@ -190,12 +190,12 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch):
 
 
 def test_labels_of_a_detector_name_objects():
-    clip, objects = scene(["a poodle", "the woman", "a cat"], SQUARES)
+    clip, objects = scene(["a puppy", "the woman", "a cat"], SQUARES)
     for name, label in (("a", "dog"), ("b", "person")):
         objects[name] = objects[name].with_(notes={"label": label})
     step = Words("w", input="t", object_words="off", refuse=True)
-    poodle, woman, cat = step.run(clip, {"t": objects}).values()
-    assert poodle.notes["object"] == "a" and "poodle: the label of the detector (1.00)" in poodle.notes["chosen"]
+    puppy, woman, cat = step.run(clip, {"t": objects}).values()
+    assert puppy.notes["object"] == "a" and "puppy: the label of the detector (1.00)" in puppy.notes["chosen"]
     assert woman.notes["object"] == "b" and woman.presence == 1
     assert cat.is_empty() and cat.presence < 0.15
 
