@@ -110,7 +110,7 @@ def kind_of(name: str) -> str:
     return "sam3" if name == "sam3" else "sam2"
 
 
-def made(name: str, folder: Path) -> Propagator:
+def made(name: str, folder: Path, batch: int | None = None) -> Propagator:
     """The propagator with a network with seeded random weights, which passes through a folder as users have it."""
     torch.manual_seed(0)
     network = NETWORKS[name]().eval()
@@ -118,7 +118,7 @@ def made(name: str, folder: Path) -> Propagator:
         if not parameter.any():  # initialised to 0: without these, memories would carry no place in time
             nn.init.normal_(parameter, std=0.02)
     network.save_pretrained(folder / name)
-    return find_propagator(folder / name, kind_of(name), device="cpu")
+    return find_propagator(folder / name, kind_of(name), device="cpu", batch=batch)
 
 
 def sequences(blobs: Blobs, number: int) -> list[dict[int, np.ndarray]]:
@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=9)
     parser.add_argument("--sequences", type=int, nargs="+", default=[1, 12])
     parser.add_argument("--measured", type=int, default=3, help="sequences of the twelve that run on transformers")
+    parser.add_argument("--batch", type=int, help="sequences per forward pass on our side")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steady", action="store_true", help="measure one frame with full memories instead of a clip")
     parser.add_argument("--long", type=int, help="frames of a long clip")
@@ -260,7 +261,7 @@ def main() -> None:
     torch.set_grad_enabled(False)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks:
-            propagator = made(name, Path(folder))
+            propagator = made(name, Path(folder), options.batch)
             if options.long:
                 long_clip(name, propagator, options.long)
                 continue

@@ -107,7 +107,7 @@ FAULTS = {  # kind: (model the file is made of, model and backbone wanted, words
     "none": (
         "referformer",
         {},
-        "no such file, expected a checkpoint of grounding, judge, mutr, referformer, soc, uninext, urvos",
+        "no such file, expected a checkpoint of candidates, grounding, judge, mutr, referformer, soc, uninext, urvos",
     ),
     "truncated": ("referformer", {}, "cut short or damaged"),
     "flipped": ("referformer", {}, "damaged"),

@@ -453,7 +453,10 @@ def test_files_know_their_scores_without_reading_masks(tiny, monkeypatch):
     (clip, *_) = loaded.dataset.clips()
     monkeypatch.setattr("rvos_ensemble.adapters.core.io.png.decode", lambda *a, **k: pytest.fail("a mask was decoded"))
     traits = {name: adapter.traits(clip) for name, adapter in loaded.sources.items()}
-    assert traits["soc"].all() == Traits("binary", True, False, presence=False) and traits["mutr"].all().scores is False
+    assert (
+        traits["soc"].all() == Traits("binary", True, False, presence=False, signals=())
+        and traits["mutr"].all().scores is False
+    )
     assert len(FRAMES) == len(traits["soc"].sequences["0"])
     tiny.mask_file().unlink()
     assert loaded.sources["soc"].traits(clip) is not None, "`check` reports what is missing"

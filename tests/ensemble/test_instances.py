@@ -293,7 +293,7 @@ def test_what_cannot_give_seeds_is_known_before_the_run():
     known = {"a": Traits("votes"), "b": Traits("binary", scores=False)}
     problems = step.input_problems(CLIP, known)
     assert "input a is a vote map" in problems[0] and "b has no scores" in problems[-1]
-    assert step.traits(known) == Traits("binary", scores=True, key_frame=True, objects=True)
+    assert step.traits(known) == Traits("binary", scores=True, key_frame=True, objects=True, signals=())
     known["a"] = Traits("prob", presence=True)
     assert step.traits(known).presence is True
     tracks = Traits("prob", scores=True, key_frame=True, objects=True, presence=True)

@@ -70,7 +70,7 @@ def test_only_used_sources_are_made(tiny):
         (["steps.smr.across=time"], "setting `across` is 'time', expected one of nothing, expressions"),
         (["steps.smr.leftover=last"], "setting `leftover` is 'last', expected vote, first, or a threshold"),
         (["steps.smr_flow.with=flaw"], "propagators: unknown key `flaw`, did you mean `flow`?"),
-        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils'. Available: command, files"),
+        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils'. Available: command, eomt, files"),
         (["sources.soc.paht=x"], "source soc: files: unknown key `paht`, did you mean `path`?"),
         (["propagators.flow.max_sid=3"], "propagator flow: flow: unknown key `max_sid`"),
         (["data.splt=x"], "data: ref_youtube_vos: unknown key `splt`, did you mean `split`?"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import choice, either, number, table, text, whole
 
 # DAM4SAM; see admission.py
@@ -54,8 +55,8 @@ def admission_of(value: str | Mapping[str, Any] | None, where: str = "admission"
         return None
     values = {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {"rule": value}
     name = values.pop("rule", None)
-    if name not in RULES:
-        raise InputError(f"{where}: no rule is called {name!r}. Valid: {', '.join(RULES)}")
+    if not isinstance(name, str) or name not in RULES:
+        raise InputError(f"{where}: no rule is called {shown(name)}. Valid: {', '.join(RULES)}")
     return merge_settings(RULES[name], values, f"{where} {name}")
 
 
