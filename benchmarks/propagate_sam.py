@@ -33,7 +33,7 @@ from benchmarks.propagate import Blobs, Clock, find_propagator
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Frame, Propagator
-from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryFrame
+from rvos_ensemble.propagators.inference.sam.memory.bank import MemoryFrame
 
 SIZE = (480, 854)
 TINY = 128  # pixels

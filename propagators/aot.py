@@ -5,10 +5,10 @@ Source: Yang et al., NeurIPS 2021; https://github.com/yoxu515/aot-benchmark has 
 
 from __future__ import annotations
 
-from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
+from rvos_ensemble.propagators.inference.vos_propagator import VOSPropagator
 
 
-class AOT(NetworkPropagator):
+class AOT(VOSPropagator):
     """AOT-T/S/B/L, R50-, R101-, SwinB-, SwinL-AOTL: needs `weights`, a checkpoint of the official code."""
 
     family = "aot"

@@ -10,43 +10,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rvos_ensemble.propagators.core.propagator import Propagator
 from rvos_ensemble.propagators.inference.cfbi.settings import DEFAULTS
+from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
 from rvos_ensemble.propagators.inference.vos_settings import relations
 
 if TYPE_CHECKING:
+    from rvos_ensemble.propagators.inference.cfbi.model import CFBIModel
     from rvos_ensemble.propagators.inference.cfbi.sweep import CFBISweep
 
 
-class CFBI(Propagator):
+class CFBI(NetworkPropagator):
     """CFBI+ or CFBI with ResNet-101: needs `weights`, a checkpoint of the official code."""
 
     corrects: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = DEFAULTS
 
-    def __init__(self, /, **settings):
-        super().__init__(**settings)
-        # imported here, so that recipes that only name the propagator start without torch
-        from rvos_ensemble.propagators.inference.cfbi.model import CFBIModel
-
-        self.model = CFBIModel(vars(self.settings))
-
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
         """See `Component.relations`."""
         return relations(given, "cfbi")
 
-    @property
-    def uses_gpu(self) -> bool:
-        """Whether the network runs on a GPU."""
-        return self.model.device.type == "cuda"
+    def make_model(self) -> CFBIModel:
+        """See `NetworkPropagator.make_model`."""
+        from rvos_ensemble.propagators.inference.cfbi.model import CFBIModel
 
-    def sweep(self, size: tuple[int, int], sequences: int) -> CFBISweep:
-        """A new pass with a clean memory; see `Propagator.sweep`."""
+        return CFBIModel(vars(self.settings))
+
+    def make_sweep(self, size: tuple[int, int]) -> CFBISweep:
+        """See `NetworkPropagator.make_sweep`."""
         from rvos_ensemble.propagators.inference.cfbi.sweep import CFBISweep
 
-        self.model.place()
         return CFBISweep(self.model, size)
-
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        return self.model.fingerprint

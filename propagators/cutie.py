@@ -10,41 +10,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rvos_ensemble.propagators.core.propagator import Propagator
 from rvos_ensemble.propagators.inference.cutie.settings import DEFAULTS, relations
+from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
 
 if TYPE_CHECKING:
+    from rvos_ensemble.propagators.inference.cutie.model import CutieModel
     from rvos_ensemble.propagators.inference.cutie.sweep import CutieSweep
 
 
-class Cutie(Propagator):
+class Cutie(NetworkPropagator):
     """Cutie base and small: needs `weights`, a checkpoint of the official code."""
 
     corrects: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = DEFAULTS
 
-    def __init__(self, /, **settings):
-        super().__init__(**settings)
-        from rvos_ensemble.propagators.inference.cutie.model import CutieModel
-
-        self.model = CutieModel(vars(self.settings))
-
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
         """See `Component.relations`."""
         return relations(given)
 
-    @property
-    def uses_gpu(self) -> bool:
-        """Whether the network runs on a GPU."""
-        return self.model.device.type == "cuda"
+    def make_model(self) -> CutieModel:
+        """See `NetworkPropagator.make_model`."""
+        from rvos_ensemble.propagators.inference.cutie.model import CutieModel
 
-    def sweep(self, size: tuple[int, int], sequences: int) -> CutieSweep:
-        """A new pass with a clean memory; see `Propagator.sweep`."""
+        return CutieModel(vars(self.settings))
+
+    def make_sweep(self, size: tuple[int, int]) -> CutieSweep:
+        """See `NetworkPropagator.make_sweep`."""
         from rvos_ensemble.propagators.inference.cutie.sweep import CutieSweep
 
-        self.model.place()
         return CutieSweep(self.model, size)
-
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        return self.model.fingerprint

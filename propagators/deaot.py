@@ -5,10 +5,10 @@ Source: Yang and Yang, NeurIPS 2022; https://github.com/yoxu515/aot-benchmark ha
 
 from __future__ import annotations
 
-from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
+from rvos_ensemble.propagators.inference.vos_propagator import VOSPropagator
 
 
-class DeAOT(NetworkPropagator):
+class DeAOT(VOSPropagator):
     """DeAOT-T/S/B/L, R50-, SwinB-, SwinL-DeAOTL: needs `weights`, a checkpoint of the official code."""
 
     family = "deaot"

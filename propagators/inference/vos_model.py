@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import Any
 
 import torch
 
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
-from rvos_ensemble.adapters.inference import device
-from rvos_ensemble.adapters.inference.checkpoints.weights import weights_file
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.checkpoint import load_network
+from rvos_ensemble.propagators.inference.network_model import NetworkModel
 from rvos_ensemble.propagators.inference.tta import Augmentation
 from rvos_ensemble.propagators.inference.vos_settings import TTA
 from rvos_ensemble.propagators.networks.network import FrameFeatures
 from rvos_ensemble.propagators.networks.variants import find_variant
 
 
-class VOSModel:
+class VOSModel(NetworkModel):
     """A loaded network and its settings. It is pickled as its settings.
 
     Args:
@@ -33,7 +29,7 @@ class VOSModel:
     """
 
     def __init__(self, settings: dict[str, Any], family: str):
-        self.settings, self.family = settings, family
+        self.family = family
         self.tta = merge_settings(TTA, dict(settings["tta"] or {}), f"{family}: tta")
         variant = settings["variant"] and find_variant(settings["variant"], family)
         network = load_network(settings["weights"], variant)
@@ -42,36 +38,20 @@ class VOSModel:
                 f"{settings['weights']}: holds weights of {network.variant.name}, which is no {family.upper()}; "
                 f"use the propagator `{network.variant.family}`"
             )
-        self.device = device.pick(settings["device"])
-        self.variant, self.network, self.placed = network.variant, network, False
-        self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
+        super().__init__(settings, network, batch=(16, 4))
+        self.variant = network.variant
         gap = settings["memory_gap"]
         self.memory_gap = self.variant.memory_gap if gap is None else gap or None
 
     def __reduce__(self):
         return VOSModel, (self.settings, self.family)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        return file_hash(file_stamp(weights_file(self.settings["weights"])))
-
     def place(self) -> None:
-        """Moves the network to its device and compiles it if the settings ask for that; later calls do nothing.
-
-        The first sweep calls this, so that processes that only check a recipe or distribute clips use no memory of the
-        device.
-        """
-        if not self.placed:
-            self.network.to(self.device)
-            if self.settings["compile"]:
-                self.network.encoder.compile(dynamic=False)
-                self.network.decoder.compile()  # the number of sequences varies: from its second value on, for any
-            self.placed = True
-
-    def autocast(self) -> AbstractContextManager:
-        """The context in which the network computes in the chosen precision."""
-        return device.autocast(self.device, self.settings["precision"])
+        """Moves the network to its device and compiles it if the settings ask for that; later calls do nothing."""
+        if not self.placed and self.settings["compile"]:
+            self.network.encoder.compile(dynamic=False)
+            self.network.decoder.compile()  # the number of sequences varies: from its second value on, for any
+        super().place()
 
     def features(self, frame: Frame, augmentation: Augmentation) -> FrameFeatures:
         """The features of an augmented frame, computed once for all sequences and both sweeps."""

@@ -7,32 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from rvos_ensemble.adapters.networks.backbones.resnet import BasicBlock
 from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
 
 STEM = 16  # channels at stride 2
 STAGES = ((24, 1), (48, 2), (96, 2))  # channels and blocks at strides 4, 8, 16
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; each batch norm directly follows its convolution, so that it can be merged.
-
-    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
-    """
-
-    def __init__(self, c_in: int, c_out: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
-        self.bn1 = FrozenBatchNorm2d(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
-        self.bn2 = FrozenBatchNorm2d(c_out)
-        self.downsample = None
-        if stride != 1:
-            self.downsample = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), FrozenBatchNorm2d(c_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, c_in, h, w] to [B, c_out, h / stride, w / stride]."""
-        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu_()))
-        return (y + (x if self.downsample is None else self.downsample(x))).relu_()
 
 
 class ResNetNano(nn.Module):

@@ -8,7 +8,7 @@ from helpers.tiny_sam import rewrite_config, tiny_sam, write_folder, write_origi
 from test_shipped_recipes import simulated, small  # noqa: F401  a small rendering of `shapes`, and masks for it
 
 import run_ensemble
-from rvos_ensemble.propagators.inference.sam import original_config
+from rvos_ensemble.propagators.inference.sam.checkpoints import original_config
 
 NAMES = json.loads((Path(__file__).parents[1] / "propagators/sam/golden_sam2_official.json").read_text())["names"]
 

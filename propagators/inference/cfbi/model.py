@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import Any
 
 import torch
 
 from rvos_ensemble.adapters.core.component import merge_settings
-from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
-from rvos_ensemble.adapters.inference import device
-from rvos_ensemble.adapters.inference.checkpoints.weights import weights_file
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.families.cfbi import CFBIFamily
+from rvos_ensemble.propagators.inference.network_model import NetworkModel
 from rvos_ensemble.propagators.inference.tta import Augmentation, augmentations
 from rvos_ensemble.propagators.inference.vos_settings import TTA
 from rvos_ensemble.propagators.networks.cfbi.network import CFBIFeatures
@@ -22,7 +18,7 @@ from rvos_ensemble.propagators.networks.cfbi.references import References
 LONG_EDGE, LONG_EDGE_SCALED = 1040, 800  # of the official evaluation, with one and with several scales
 
 
-class CFBIModel:
+class CFBIModel(NetworkModel):
     """A loaded network and its settings. It is pickled as its settings.
 
     Args:
@@ -33,27 +29,8 @@ class CFBIModel:
     """
 
     def __init__(self, settings: dict[str, Any]):
-        self.settings = settings
         self.tta = merge_settings(TTA, dict(settings["tta"] or {}), "cfbi: tta")
-        self.network = CFBIFamily().open(settings["weights"]).network()
-        self.device = device.pick(settings["device"])
-        self.batch = settings["batch"] or (8 if self.device.type == "cuda" else 1)
-
-    def __reduce__(self):
-        return CFBIModel, (self.settings,)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        return file_hash(file_stamp(weights_file(self.settings["weights"])))
-
-    def place(self) -> None:
-        """Moves the network to its device; the first sweep calls this, so that checking a recipe uses no device."""
-        self.network.to(self.device)
-
-    def autocast(self) -> AbstractContextManager:
-        """The context in which the network computes in the chosen precision."""
-        return device.autocast(self.device, self.settings["precision"])
+        super().__init__(settings, CFBIFamily().open(settings["weights"]).network(), batch=(8, 1))
 
     def augmentations(self, size: tuple[int, int]) -> list[Augmentation]:
         """The inputs that are made from a frame (H, W)."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
-from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
-from rvos_ensemble.adapters.inference import device
-from rvos_ensemble.adapters.inference.checkpoints.weights import weights_file
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.inference.cutie.layout import Layout
 from rvos_ensemble.propagators.inference.cutie.pixel_memory import MemoryLimits
 from rvos_ensemble.propagators.inference.cutie.settings import long_term_settings
 from rvos_ensemble.propagators.inference.families.cutie import CutieFamily
+from rvos_ensemble.propagators.inference.network_model import NetworkModel
 from rvos_ensemble.propagators.networks.cutie.network import CutieFeatures
 
 
-class CutieModel:
+class CutieModel(NetworkModel):
     """A loaded network and its settings. It is pickled as its settings.
 
     Args:
@@ -31,10 +27,7 @@ class CutieModel:
     """
 
     def __init__(self, settings: dict[str, Any]):
-        self.settings = settings
-        self.network = CutieFamily().open(settings["weights"]).network()
-        self.device, self.placed = device.pick(settings["device"]), False
-        self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 1)
+        super().__init__(settings, CutieFamily().open(settings["weights"]).network(), batch=(16, 1))
         self.gap = settings["memory_gap"] or None
         long = long_term_settings(settings["long_term"])
         self.limits = MemoryLimits(settings["top_k"], settings["max_memory_frames"])
@@ -43,28 +36,6 @@ class CutieModel:
             frames = long["max_memory_frames"], long["min_memory_frames"]
             self.limits = MemoryLimits(settings["top_k"], *frames, *tokens)
         self.updates = update_times(self.gap, settings["stagger_updates"])
-
-    def __reduce__(self):
-        return CutieModel, (self.settings,)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        return file_hash(file_stamp(weights_file(self.settings["weights"])))
-
-    def place(self) -> None:
-        """Moves the network to its device; later calls do nothing.
-
-        The first sweep calls this, so that processes that only check a recipe or distribute clips use no memory of the
-        device.
-        """
-        if not self.placed:
-            self.network.to(self.device)
-            self.placed = True
-
-    def autocast(self) -> AbstractContextManager:
-        """The context in which the network computes in the chosen precision."""
-        return device.autocast(self.device, self.settings["precision"])
 
     def layout(self, size: tuple[int, int]) -> Layout:
         """The layout of the input for frames of that size (H, W)."""

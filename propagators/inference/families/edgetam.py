@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.propagators.inference.sam.family import SamFamily, SamVariant
+from rvos_ensemble.propagators.inference.sam.checkpoints.family import SamFamily, SamVariant
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from rvos_ensemble.propagators.inference.sam.config import make_config
-from rvos_ensemble.propagators.inference.sam.family import MEMORY, SamCheckpoint, SamFamily, SamVariant
-from rvos_ensemble.propagators.inference.sam.original_config import ENCODERS, original_config
-from rvos_ensemble.propagators.inference.sam.original_names import is_original, renamed
+from rvos_ensemble.propagators.inference.sam.checkpoints.config import make_config
+from rvos_ensemble.propagators.inference.sam.checkpoints.family import MEMORY, SamCheckpoint, SamFamily, SamVariant
+from rvos_ensemble.propagators.inference.sam.checkpoints.original_config import ENCODERS, original_config
+from rvos_ensemble.propagators.inference.sam.checkpoints.original_names import is_original, renamed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

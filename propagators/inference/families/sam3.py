@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.propagators.inference.sam.family import MEMORY, SamFamily, SamVariant
-from rvos_ensemble.propagators.inference.sam.published import LINKS
+from rvos_ensemble.propagators.inference.sam.checkpoints.family import MEMORY, SamFamily, SamVariant
+from rvos_ensemble.propagators.inference.sam.checkpoints.published import LINKS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

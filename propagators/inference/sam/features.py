@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from rvos_ensemble.propagators.core.propagator import Frame
-from rvos_ensemble.propagators.inference.sam.memory_attention import self_attention
+from rvos_ensemble.propagators.inference.sam.memory.cross_attention import self_attention
 from rvos_ensemble.propagators.inference.sam.network import FrameFeatures, SamNetwork
 from rvos_ensemble.propagators.inference.sam.preprocessing import pixels
 

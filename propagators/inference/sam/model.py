@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import Any
 
 from torch import nn
 
-from rvos_ensemble.adapters.inference import device
 from rvos_ensemble.propagators.core.memory_rules.admission import DistractorRule
 from rvos_ensemble.propagators.core.memory_rules.settings import admission_of, pathways_of
-from rvos_ensemble.propagators.inference.sam.loading import fingerprint, load_sam
-from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryBank
+from rvos_ensemble.propagators.inference.network_model import NetworkModel
+from rvos_ensemble.propagators.inference.sam.checkpoints.loading import load_sam
+from rvos_ensemble.propagators.inference.sam.memory.bank import MemoryBank
+from rvos_ensemble.propagators.inference.sam.memory.rule_banks import DistractorBank, RankedBank
 from rvos_ensemble.propagators.inference.sam.network import SamNetwork
-from rvos_ensemble.propagators.inference.sam.rule_banks import DistractorBank, RankedBank
 
 
-class SamModel:
+class SamModel(NetworkModel):
     """A loaded network and its settings. It is pickled as its settings.
 
     Args:
@@ -30,33 +28,14 @@ class SamModel:
     """
 
     def __init__(self, settings: dict[str, Any], kind: str, network: nn.Module | None = None):
-        self.settings, self.kind = settings, kind
-        self.network = SamNetwork(network or load_sam(settings["weights"], kind), kind)
-        self.device = device.pick(settings["device"])
+        super().__init__(settings, SamNetwork(network or load_sam(settings["weights"], kind), kind), batch=(16, 4))
+        self.kind = kind
         self.admission = admission_of(settings["admission"])
         self.pathways = pathways_of(settings["pathways"])
         self.official_prompts = (settings["prompts"] or ("official" if kind == "sam2" else "")) == "official"
-        self.batch = settings["batch"] or (16 if self.device.type == "cuda" else 4)
 
     def __reduce__(self):
         return SamModel, (self.settings, self.kind)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        return fingerprint(self.settings["weights"])
-
-    def place(self) -> None:
-        """Moves the network to its device; later calls do nothing.
-
-        The first sweep calls this, so that processes that only check a recipe or distribute clips use no memory of the
-        device.
-        """
-        self.network.model.to(self.device)
-
-    def autocast(self) -> AbstractContextManager:
-        """The context in which the network computes in the chosen precision."""
-        return device.autocast(self.device, self.settings["precision"])
 
     def bank(self) -> MemoryBank:
         """An empty memory for one sequence."""

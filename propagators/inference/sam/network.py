@@ -76,6 +76,10 @@ class SamNetwork:
         """The device of the weights."""
         return self.model.no_memory_embedding.device
 
+    def to(self, device: torch.device) -> None:
+        """Moves the weights to a device."""
+        self.model.to(device)
+
     @cached_property
     def constants(self) -> Constants:
         """Computed on the device at the first use, in float32."""

@@ -13,8 +13,8 @@ from rvos_ensemble.propagators.core.compressed_masks import CompressedMasks
 from rvos_ensemble.propagators.core.memory_rules.pathways import Leaf, branches
 from rvos_ensemble.propagators.inference.sam import mask_decoder
 from rvos_ensemble.propagators.inference.sam.mask_decoder import Candidates, Outcome
-from rvos_ensemble.propagators.inference.sam.memory_attention import condition
-from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryBank, frames_nbytes
+from rvos_ensemble.propagators.inference.sam.memory.bank import MemoryBank, frames_nbytes
+from rvos_ensemble.propagators.inference.sam.memory.cross_attention import condition
 from rvos_ensemble.propagators.inference.sam.model import SamModel
 from rvos_ensemble.propagators.inference.sam.network import FrameFeatures
 from rvos_ensemble.propagators.inference.sam.soft_masks import soft_masks

@@ -9,14 +9,16 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rvos_ensemble.propagators.core.propagator import SIGNALS, Propagator
+from rvos_ensemble.propagators.core.propagator import SIGNALS
+from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
 from rvos_ensemble.propagators.inference.sam.settings import DEFAULTS, relations
 
 if TYPE_CHECKING:
+    from rvos_ensemble.propagators.inference.sam.model import SamModel
     from rvos_ensemble.propagators.inference.sam.sweep import SamSweep
 
 
-class SamPropagator(Propagator):
+class SamPropagator(NetworkPropagator):
     """A propagator that needs `weights`, a folder in the Hugging Face layout or a checkpoint of the official code.
 
     Attributes:
@@ -30,20 +32,15 @@ class SamPropagator(Propagator):
     kind: ClassVar[str]
     length: int | None = None
 
-    def __init__(self, /, **settings):
-        super().__init__(**settings)
-        from rvos_ensemble.propagators.inference.sam.model import SamModel
-
-        self.model = SamModel(vars(self.settings), self.kind)
-
     def relations(self, given: dict[str, Any]) -> Iterable[str]:
         """See `Component.relations`."""
         return relations(given, self.name)
 
-    @property
-    def uses_gpu(self) -> bool:
-        """Whether the network runs on a GPU."""
-        return self.model.device.type == "cuda"
+    def make_model(self) -> SamModel:
+        """See `NetworkPropagator.make_model`."""
+        from rvos_ensemble.propagators.inference.sam.model import SamModel
+
+        return SamModel(vars(self.settings), self.kind)
 
     def for_clip(self, length: int, sentences: Sequence[str]) -> SamPropagator:
         """A copy that knows the length of the clip; see `Propagator.for_clip`."""
@@ -51,18 +48,13 @@ class SamPropagator(Propagator):
         result.length = length
         return result
 
-    def sweep(self, size: tuple[int, int], sequences: int) -> SamSweep:
-        """A new pass with a clean memory; see `Propagator.sweep`."""
+    def make_sweep(self, size: tuple[int, int]) -> SamSweep:
+        """See `NetworkPropagator.make_sweep`."""
         from rvos_ensemble.propagators.inference.sam.pathway_sweep import PathwaySweep
         from rvos_ensemble.propagators.inference.sam.sweep import SamSweep
 
-        self.model.place()
         return (PathwaySweep if self.model.pathways else SamSweep)(self.model, size, self.length)
 
     def bytes_per_sequence(self, key_frames: int = 1) -> int:
         """The memory of a sequence in one direction, whatever the length of the clip, in bytes."""
         return self.model.bytes_per_sequence(key_frames)
-
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        return self.model.fingerprint

@@ -13,14 +13,15 @@ from torch import Tensor
 from rvos_ensemble.propagators.core.memory_rules.admission import Sighting
 from rvos_ensemble.propagators.core.memory_rules.scene_cut import CutDetector
 from rvos_ensemble.propagators.core.propagator import Frame
-from rvos_ensemble.propagators.inference.sam import mask_decoder, memory_encoder
+from rvos_ensemble.propagators.inference.sam import mask_decoder
 from rvos_ensemble.propagators.inference.sam.features import features
-from rvos_ensemble.propagators.inference.sam.memory_attention import condition
-from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryBank, MemoryFrame
+from rvos_ensemble.propagators.inference.sam.memory import encoder as memory_encoder
+from rvos_ensemble.propagators.inference.sam.memory.bank import MemoryBank, MemoryFrame
+from rvos_ensemble.propagators.inference.sam.memory.cross_attention import condition
+from rvos_ensemble.propagators.inference.sam.memory.sightings import given_sighting, sightings
 from rvos_ensemble.propagators.inference.sam.model import SamModel
 from rvos_ensemble.propagators.inference.sam.network import FrameFeatures
 from rvos_ensemble.propagators.inference.sam.preprocessing import prompt, resized
-from rvos_ensemble.propagators.inference.sam.sightings import given_sighting, sightings
 from rvos_ensemble.propagators.inference.sam.soft_masks import SoftMask, soft_masks
 
 

@@ -23,11 +23,12 @@ from rvos_ensemble.propagators.core.memory_rules.scene_cut import distances
 from rvos_ensemble.propagators.core.memory_rules.settings import admission_of
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Frame, Propagator
-from rvos_ensemble.propagators.inference.sam import mask_decoder, memory_encoder
+from rvos_ensemble.propagators.inference.sam import mask_decoder
 from rvos_ensemble.propagators.inference.sam.features import features
 from rvos_ensemble.propagators.inference.sam.mask_decoder import Candidates
-from rvos_ensemble.propagators.inference.sam.memory_attention import condition
-from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryFrame
+from rvos_ensemble.propagators.inference.sam.memory import encoder as memory_encoder
+from rvos_ensemble.propagators.inference.sam.memory.bank import MemoryFrame
+from rvos_ensemble.propagators.inference.sam.memory.cross_attention import condition
 from rvos_ensemble.propagators.inference.sam.pathway_sweep import PathwaySweep
 from rvos_ensemble.propagators.inference.sam.preprocessing import prompt
 from rvos_ensemble.propagators.inference.sam.sweep import SamSweep

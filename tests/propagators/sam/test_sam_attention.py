@@ -10,8 +10,8 @@ from transformers.models.sam2_video.modeling_sam2_video import apply_rotary_pos_
 
 from rvos_ensemble.propagators.inference.sam import attention as module
 from rvos_ensemble.propagators.inference.sam.attention import attention
-from rvos_ensemble.propagators.inference.sam.memory_attention import sine_encoding
-from rvos_ensemble.propagators.inference.sam.perceiver import perceive
+from rvos_ensemble.propagators.inference.sam.memory.cross_attention import sine_encoding
+from rvos_ensemble.propagators.inference.sam.memory.perceiver import perceive
 from rvos_ensemble.propagators.inference.sam.rotation import rotated, rotation
 
 

@@ -8,7 +8,7 @@ from helpers.tiny_sam import KINDS, rewrite_config, tiny_sam, write_folder, writ
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.propagators.inference.sam.loading import load_sam, open_sam
+from rvos_ensemble.propagators.inference.sam.checkpoints.loading import load_sam, open_sam
 
 INDEX = "model.safetensors.index.json"
 

@@ -13,11 +13,12 @@ from helpers.tiny_sam import KINDS, seed, tiny_config, tiny_sam, write_folder, w
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.inference.checkpoints.weights import weights_hash
 from rvos_ensemble.propagators.core.propagator import Frame
-from rvos_ensemble.propagators.inference.sam import original_config
-from rvos_ensemble.propagators.inference.sam.loading import fingerprint, load_sam, open_sam
-from rvos_ensemble.propagators.inference.sam.original_config import ENCODERS
-from rvos_ensemble.propagators.inference.sam.published import PUBLISHED
+from rvos_ensemble.propagators.inference.sam.checkpoints import original_config
+from rvos_ensemble.propagators.inference.sam.checkpoints.loading import load_sam, open_sam
+from rvos_ensemble.propagators.inference.sam.checkpoints.original_config import ENCODERS
+from rvos_ensemble.propagators.inference.sam.checkpoints.published import PUBLISHED
 from rvos_ensemble.propagators.inference.sam.sweep import SamSweep
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_sam2_official.json").read_text())
@@ -224,11 +225,11 @@ def sam2_config(blocks, width, newer):
 def test_the_fingerprint_is_that_of_the_content(networks, tmp_path):
     folder = write_folder(tmp_path / "a", networks["sam2"])
     snapshot = write_snapshot(tmp_path, networks["sam2"])
-    first = fingerprint(folder)
-    assert fingerprint(snapshot) == first == fingerprint(folder)
+    first = weights_hash(folder)
+    assert weights_hash(snapshot) == first == weights_hash(folder)
     (folder / "README.md").write_text("other files do not count")
-    assert fingerprint(folder) == first
+    assert weights_hash(folder) == first
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"num_maskmem": 7', '"num_maskmem": 6'))
-    assert fingerprint(folder) != first
-    assert fingerprint(snapshot) == first
+    assert weights_hash(folder) != first
+    assert weights_hash(snapshot) == first

@@ -9,7 +9,7 @@ from torch import nn
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference.checkpoints import registry
 from rvos_ensemble.adapters.inference.checkpoints.family import Checkpoint
-from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, stranger, weights_hash
+from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, stranger
 from rvos_ensemble.propagators.inference import families
 
 
@@ -43,8 +43,3 @@ def open_sam(path: str | Path, kind: str) -> Checkpoint:
     if other is not None:
         raise InputError(f"{path}: holds weights of {other.name}, expected {kind}; use {other.used_by} for it")
     raise InputError(f"{path}: {stranger(weights)}, expected {family.expects}")
-
-
-def fingerprint(path: str | Path) -> str:
-    """A hash of the content of the weights, and of the config in a folder."""
-    return weights_hash(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rvos_ensemble.propagators.core.memory_rules.admission import DistractorRule, Sighting
-from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryBank, MemoryFrame, frames_nbytes
+from rvos_ensemble.propagators.inference.sam.memory.bank import MemoryBank, MemoryFrame, frames_nbytes
 
 
 class RankedBank(MemoryBank):

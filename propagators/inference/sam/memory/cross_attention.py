@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvos_ensemble.propagators.inference.sam.attention import attention
-from rvos_ensemble.propagators.inference.sam.memory_bank import MemoryBank, MemoryFrame
+from rvos_ensemble.propagators.inference.sam.memory.bank import MemoryBank, MemoryFrame
 from rvos_ensemble.propagators.inference.sam.network import FrameFeatures, SamNetwork
 from rvos_ensemble.propagators.inference.sam.rotation import rotated
 

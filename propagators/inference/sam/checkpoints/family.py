@@ -13,8 +13,8 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference.checkpoints.family import Checkpoint, Family
 from rvos_ensemble.adapters.inference.checkpoints.folder import open_folder
 from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, weights_file
-from rvos_ensemble.propagators.inference.sam.config import read_config
-from rvos_ensemble.propagators.inference.sam.published import HEADING, PUBLISHED, rows
+from rvos_ensemble.propagators.inference.sam.checkpoints.config import read_config
+from rvos_ensemble.propagators.inference.sam.checkpoints.published import HEADING, PUBLISHED, rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

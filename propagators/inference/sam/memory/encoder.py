@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rvos_ensemble.propagators.inference.sam.memory.perceiver import perceive
 from rvos_ensemble.propagators.inference.sam.network import FrameFeatures, SamNetwork
-from rvos_ensemble.propagators.inference.sam.perceiver import perceive
 
 
 def propagated_masks(network: SamNetwork, logits: Tensor) -> Tensor:
