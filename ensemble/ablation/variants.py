@@ -11,11 +11,11 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.ablation.recipe_edits import without_sources, without_step
 from rvos_ensemble.ensemble.ablation.settings import Request, full_path
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.recipe.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.recipe.recipe_edits import without_sources, without_step
 from rvos_ensemble.propagators.core import key_frame_settings
 
 _MADE: dict[str, Component] = {}  # of this process
@@ -90,7 +90,7 @@ def of_sources(reference: Recipe) -> tuple[list[Variant], list[str]]:
         for name in names if len(names) > 1 else ():
             gone = [name] if what == "without" else [n for n in names if n != name]
             try:
-                config = without_sources(reference, gone)
+                config = without_sources(reference.config, reference.steps, gone)
                 build(reference.name, config)
             except InputError as e:
                 notes += [f"{what} {name}: {problem}" for problem in e.problems]
@@ -115,7 +115,7 @@ def of_steps(reference: Recipe) -> tuple[list[Variant], list[str]]:
     needed = reference.needed()
     for name in reference.steps:
         if name in needed:
-            config = without_step(reference, name)
+            config = without_step(reference.config, reference.steps, name)
             try:
                 build(reference.name, config)
             except InputError as e:

@@ -18,12 +18,13 @@ from omegaconf import OmegaConf
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.ablation import recipe_edits, settings, weights
+from rvos_ensemble.ensemble.ablation import settings, weights
 from rvos_ensemble.ensemble.ablation.clip import score_clip
 from rvos_ensemble.ensemble.ablation.rows import Row, best_of, row, verdict
 from rvos_ensemble.ensemble.ablation.table import picture
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
+from rvos_ensemble.ensemble.recipe import recipe_edits
 from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.propagators.flow import Flow
 
@@ -250,7 +251,7 @@ def test_with_a_share_only_proportions_are_tried_and_few_are_tried_all():
 
 def test_what_is_left_without_a_source_or_step(tiny):
     recipe = load([*tiny.arguments, "steps.smr.weights=[3,2,1]"])
-    without = recipe_edits.without_sources(recipe, ["soc"])
+    without = recipe_edits.without_sources(recipe.config, recipe.steps, ["soc"])
     assert without["steps"]["smr"] | {"threshold": 0} == {
         "op": "vote",
         "inputs": ["mutr", "referformer"],
@@ -260,10 +261,10 @@ def test_what_is_left_without_a_source_or_step(tiny):
     }
     assert without["steps"]["smr_flow"]["scores_from"] is None and set(without["sources"]) == {"mutr", "referformer"}
     assert without["steps"]["smr_flow"]["key_frame"]["without_scores"] == "agreement"
-    assert recipe_edits.without_step(recipe, "smr")["steps"]["smr_flow"]["input"] == "soc"
-    assert recipe_edits.without_step(recipe, "smr_flow")["output"] == "smr"
+    assert recipe_edits.without_step(recipe.config, recipe.steps, "smr")["steps"]["smr_flow"]["input"] == "soc"
+    assert recipe_edits.without_step(recipe.config, recipe.steps, "smr_flow")["output"] == "smr"
     with pytest.raises(InputError, match="nothing is left of smr_flow"):
-        recipe_edits.without_sources(recipe, ["soc", "mutr", "referformer"])
+        recipe_edits.without_sources(recipe.config, recipe.steps, ["soc", "mutr", "referformer"])
     assert recipe.config["steps"]["smr"]["inputs"] == ["soc", "mutr", "referformer"], "the recipe stays as it was"
 
 

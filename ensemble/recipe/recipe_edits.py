@@ -10,23 +10,28 @@ Without a step, its readers read `Step.replacement`: the input of a propagation,
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import Any
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.steps.step import Step
 
 
-def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
-    """The recipe's config without some sources.
+def without_sources(config: Mapping[str, Any], steps: Mapping[str, Step], gone: Collection[str]) -> dict[str, Any]:
+    """A recipe's config without some sources, as `drop` and `ablate=sources` leave them out.
+
+    Args:
+        config: the resolved recipe; it stays as it is.
+        steps: its steps, in an order in which they can be computed.
+        gone: names of the sources.
 
     Raises:
         InputError: nothing of the output is left.
     """
-    config, dead = deepcopy(recipe.config), set(gone)
+    config, dead = deepcopy(dict(config)), set(gone)
     changed = set(gone)  # names that are removed, or whose result differs
-    for name, step in recipe.steps.items():  # in an order in which inputs come first
+    for name, step in steps.items():
         if changed.isdisjoint(step.inputs):
             continue  # keeps its key: its results are in the store
         changed.add(name)
@@ -37,18 +42,17 @@ def without_sources(recipe: Recipe, gone: Collection[str]) -> dict[str, Any]:
             config["steps"][name] = changes
         else:
             config["steps"][name] |= changes
-    if recipe.output in dead:
-        raise InputError(f"without {', '.join(gone)} nothing is left of {recipe.output}")
+    if config["output"] in dead:
+        raise InputError(f"without {', '.join(gone)} nothing is left of {config['output']}")
     config["sources"] = {name: settings for name, settings in config["sources"].items() if name not in dead}
     return config
 
 
-def without_step(recipe: Recipe, gone: str) -> dict[str, Any]:
-    """The recipe's config without one step."""
-    config, step = deepcopy(recipe.config), recipe.steps[gone]
-    instead = step.replacement
+def without_step(config: Mapping[str, Any], steps: Mapping[str, Step], gone: str) -> dict[str, Any]:
+    """A recipe's config without one step; for the arguments see `without_sources`."""
+    config, instead = deepcopy(dict(config)), steps[gone].replacement
     config["steps"][gone] = None
-    for name, other in recipe.steps.items():
+    for name, other in steps.items():
         if name == gone:
             continue
         if gone in other.inputs:
