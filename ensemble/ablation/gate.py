@@ -18,10 +18,11 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.ablation.gate_clip import Gated, GateScores
-from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row, difference_of_final, row
+from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row, row
 from rvos_ensemble.ensemble.ablation.variants import Variant, changed
 from rvos_ensemble.ensemble.ablation.weights import halves
 from rvos_ensemble.ensemble.metrics.existence import existence
+from rvos_ensemble.ensemble.metrics.gains import difference_of_final
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 
 Expressions = Mapping[str, Mapping[str, Gated]]  # {clip: {expression: ...}}

@@ -19,10 +19,11 @@ from PIL import Image
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io import png
-from rvos_ensemble.ensemble.ablation.rows import difference_of_final, row
+from rvos_ensemble.ensemble.ablation.rows import row
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.api.run_result import RunResult
 from rvos_ensemble.ensemble.metrics.existence import MEASURES, Existence, ExpressionScore, existence
+from rvos_ensemble.ensemble.metrics.gains import difference_of_final
 from rvos_ensemble.ensemble.metrics.protocols.mevis import MevisProtocol
 
 CLIPS = ("a", "b", "c")
