@@ -1,6 +1,6 @@
 """report.html: a single file that opens from disk, with all scores and the images of the most informative clips.
 
-The page is `page.html` with its style, scripts and data inserted. The images of a clip are written to `report/CLIP.js`
+The page is `web/page.html` with its style, scripts and data inserted. The images of a clip are written to `report/CLIP.js`
 when the clip is computed (`ensemble/report/clip_data.py`). As many as fit into PAGE_BYTES are also embedded in the
 page; the page loads the others on demand. Without the folder `report/`, the page still has all scores and curves.
 """
@@ -30,7 +30,8 @@ from rvos_ensemble.ensemble.report.record import ClipRecord
 from rvos_ensemble.ensemble.report.table import BELOW, describe, scores_frame, summary, with_oracle
 
 PAGE_BYTES = 12 * 2**20  # maximum size of report.html, unless the scores alone need more
-FOLDER = Path(__file__).parent
+ABLATIONS = "ablations"  # folder in that of a run: a folder per ablation, named by what it compares
+FOLDER = Path(__file__).parent / "web"  # the page, its style and its scripts
 SCRIPTS = ("draw.js", "pictures.js", "viewer.js", "page.js")
 NO_SCORE = 65535  # in the curves of a step without scores; scores are in per mille
 
@@ -55,7 +56,7 @@ def write_page(
 
 
 def refresh(out: Path) -> None:
-    """Inserts the ablations of `OUT/ablation.csv` into `OUT/report.html` without changing the rest of the page.
+    """Inserts the ablations of a folder into `OUT/report.html` without changing the rest of the page.
 
     If the page does not exist, writes one that contains only the ablations.
     """
@@ -201,8 +202,16 @@ def _curves(scores: FrameScores, steps: Sequence[str], expression: str, frames: 
 
 
 def _ablations(out: Path) -> str:
-    """The rows of `OUT/ablation.csv` as JSON for the page; an empty list if the file does not exist."""
-    file = out / "ablation.csv"
-    if not file.is_file():
-        return "[]"
-    return clip_data.script_json(json.loads(pd.read_csv(file, dtype={"values": str}).to_json(orient="records")))
+    """The rows of all ablations of a folder as JSON for the page; an empty list if it has none.
+
+    `OUT/ablations/NAME/ablation.csv` are those; older versions of this package left only the latest, `OUT/ablation.csv`.
+    """
+    own = sorted((out / ABLATIONS).glob("*/ablation.csv"))
+    tables = {
+        file: pd.read_csv(file, dtype={"values": str}) for file in own or [out / "ablation.csv"] if file.is_file()
+    }
+    for file in own:  # named by its folder: several ablations of lists are different ones
+        tables[file]["ablation"] = tables[file]["ablation"].str.replace(r"^[^,]*", file.parent.name, regex=True)
+    return clip_data.script_json(
+        [row for table in tables.values() for row in json.loads(table.to_json(orient="records"))]
+    )
