@@ -55,13 +55,22 @@ def set_drop_paths(network: VOSNetwork, rate: float, encoder: float) -> None:
         block.drop_path.rate = trained * encoder * i / (len(blocks) + 1)
 
 
-def load_initial(network: VOSNetwork, path: str) -> None:
+def load_initial(network: VOSNetwork, path: str, encoder_only: bool = False) -> None:
     """Loads the weights of the whole network or of its encoder alone.
+
+    Args:
+        network: whose weights are replaced.
+        path: of a network, or of an encoder or classifier.
+        encoder_only: takes the encoder of the network in the file, which may be one of another architecture.
 
     Raises:
         InputError: weights are missing or of another shape.
     """
     content = read_weights(path, "weights to start from")
+    if encoder_only:
+        content = {k.removeprefix("encoder."): v for k, v in content.items() if k.startswith("encoder.")}
+        if not content:
+            raise InputError(f"{path}: encoder_only=true expects the weights of AOT or DeAOT; none starts with `encoder.`")
     whole = any(k.startswith("LSTT.") for k in content)
     part = network if whole else network.encoder
     expected = {k: tuple(v.shape) for k, v in part.state_dict().items()}

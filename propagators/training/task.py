@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     # a folder like `data` for validation, one frame in 4; None: `shapes`, or no validation with a folder `data`
     "validation": common.FOLDER,
     "weights": common.FILE,  # initial weights of the whole network or of its encoder; None trains from scratch
+    "encoder_only": switch(False),  # takes the encoder alone from `weights`, which may be those of the other network
     "frames": whole(5, least=2, most=10_000),  # per clip
     "size": common.SIZE.at(None),  # [H, W] of the frames; None uses the variant's training size
     # share of clips made of a static image; the official code trains with 1.0, then with 0.0 from those weights
@@ -144,7 +145,7 @@ class PropagatorTask(TrainingTask):
         self.network = initialise(VOSNetwork(variant))
         from_scratch = settings["weights"] is None
         if not from_scratch:
-            load_initial(self.network, settings["weights"])
+            load_initial(self.network, settings["weights"], settings["encoder_only"])
         self.encoder_lr = _default(settings["encoder_lr"], 1.0 if from_scratch else 0.1)
         unfrozen = from_scratch or variant.encoder == "resnet_nano"
         freeze(self.network.encoder, variant.encoder, _default(settings["frozen"], 0 if unfrozen else 2))

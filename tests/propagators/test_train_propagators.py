@@ -423,6 +423,17 @@ def test_weights_to_start_from_are_the_whole_or_the_encoder(tmp_path):
         load_initial(VOSNetwork(VARIANTS["deaot_nano"]), str(tmp_path / "whole.pth"))
 
 
+def test_the_other_network_provides_its_encoder_when_asked(tmp_path):
+    whole = network_of("aot_nano").state_dict()
+    torch.save(whole, tmp_path / "aot.pth")
+    deaot = VOSNetwork(VARIANTS["deaot_nano"])
+    load_initial(deaot, str(tmp_path / "aot.pth"), encoder_only=True)
+    assert all(torch.equal(v, whole[f"encoder.{k}"]) for k, v in deaot.encoder.state_dict().items())
+    torch.save({"conv1.weight": torch.zeros(2)}, tmp_path / "encoder.pth")
+    with pytest.raises(InputError, match=r"encoder\.pth: encoder_only=true expects the weights of AOT or DeAOT"):
+        load_initial(deaot, str(tmp_path / "encoder.pth"), encoder_only=True)
+
+
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # which saves 350 MB of zeros
 def test_a_swin_for_images_provides_initial_weights_of_the_encoder(tmp_path):
     """The official file has no norms of the feature maps; they keep their initial values."""
