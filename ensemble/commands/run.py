@@ -51,14 +51,18 @@ PACKAGES = (
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the recipe that the arguments describe; see `run_recipe`."""
-    return run_recipe(load(arguments))
+    return run_recipe(load(arguments), arguments)
 
 
-def run_recipe(recipe: Recipe) -> int:
+def run_recipe(recipe: Recipe, arguments: Sequence[str] | None = None) -> int:
     """Runs a recipe; an interrupted run is resumed.
 
     Clips that have not changed since an earlier run are neither checked nor computed again. Published results stay
     until the results that replace them are complete.
+
+    Args:
+        recipe: the recipe.
+        arguments: of the command line, for commands that are suggested; None where there is none.
 
     Returns:
         The exit code: 0 when every clip succeeded, 1 when some failed (a rerun resumes).
@@ -77,7 +81,7 @@ def run_recipe(recipe: Recipe) -> int:
             if len(problems) == len(listed.clips) + len(listed.bad):
                 raise InputError(list(dict.fromkeys(p for lines in problems.values() for p in lines)))
             with shared(recipe.store):
-                return _run(recipe, pending, listed, reused, problems, started)
+                return _run(recipe, pending, listed, reused, problems, started, arguments)
         finally:
             results.tidy(pending)
 
@@ -89,6 +93,7 @@ def _run(
     reused: Mapping[str, tuple[ClipRecord, Place]],
     problems: Mapping[str, list[str]],
     started: float,
+    arguments: Sequence[str] | None,
 ) -> int:
     results.prepare(pending)
     for name in recipe.rendered_only():
@@ -119,11 +124,13 @@ def _run(
     fresh = [c.name for c in done if c.name not in reused or reused[c.name][1].pending]
     seconds = time.perf_counter() - started
     try:
-        table = _publish(recipe, pending, done, records, fresh, seconds)
+        table = _publish(recipe, pending, done, records, fresh, seconds, arguments)
     except OSError as e:  # most likely a full disk; every finished clip is kept
         print(f"error: results could not be written: {e}", file=sys.stderr)
         return 1
     print(table)
+    if said := report.explanations(recipe, done, records):
+        print(said)
     print(last_line(recipe, records, seconds))
     return 1 if failed else 0
 
@@ -163,6 +170,7 @@ def _publish(
     records: dict[str, ClipRecord],
     fresh: Sequence[str],
     seconds: float,
+    arguments: Sequence[str] | None,
 ) -> str:
     """Writes the files of the run as a whole, and publishes all results.
 
@@ -175,7 +183,8 @@ def _publish(
     out, top = recipe.out, pending / "top"
     complete = len(done) == len(records)
     places = {c.name: Place(pending, True) if c.name in fresh else Place(out) for c in done}
-    table = report.write_metrics(recipe, top, done, [records[c.name] for c in done])
+    failed, of_done = len(records) - len(done), [records[c.name] for c in done]
+    table = report.write_metrics(recipe, top, done, of_done, failed, arguments)
     if not complete and results.are_complete(out):
         return (
             f"{table}\n\nNot all clips are done, so {out} still holds the results of the earlier run, with settings "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,22 @@ from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.metrics.existence import MEASURES, Existence, ExpressionScore, existence
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report.record import ClipRecord
+from rvos_ensemble.ensemble.report.remarks import remarks
 
 COLUMNS = ("clip", "expression", "text", "step", "J", "F", "J&F")  # of metrics.csv
 ANSWERS = ("no_target", "empty")  # further ones, where expressions refer to nothing
+MOST_LINES = 20  # explanations in the terminal
 BELOW = "below oracle"  # J&F of the recipe's oracle minus that of the row
 
 
-def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: Sequence[ClipRecord]) -> str:
+def write_metrics(
+    recipe: Recipe,
+    folder: Path,
+    clips: Sequence[Clip],
+    records: Sequence[ClipRecord],
+    failed: int = 0,
+    arguments: Sequence[str] | None = None,
+) -> str:
     """Writes metrics.csv (a row per clip, expression and step) and metrics.json if there is ground truth.
 
     Where expressions refer to nothing, metrics.csv has the columns `no_target` and `empty`, and metrics.json and the
@@ -33,13 +42,15 @@ def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: 
         folder: folder for the files.
         clips: the clips with results.
         records: their records, in the same order.
+        failed: the number of clips without results.
+        arguments: of the command line, see `remarks`.
 
     Returns:
-        The table to print: the scores of every source and step, in percent.
+        The table to print: the scores of every source and step, in percent; and what it means.
     """
     frame = scores_frame(clips, records)
     if frame.empty:
-        return "no ground truth: nothing to score"
+        return _no_scores(clips, failed)
     atomic_write(folder / "metrics.csv", frame.to_csv(index=False, float_format="%.17g"))
     steps = with_oracle(recipe, summary(recipe, frame))
     atomic_write(
@@ -55,7 +66,14 @@ def write_metrics(recipe: Recipe, folder: Path, clips: Sequence[Clip], records: 
             indent=1,
         ),
     )
-    return table_text(recipe, steps, frame)
+    return "\n".join([table_text(recipe, steps, frame), *remarks(recipe, frame, records, arguments)])
+
+
+def _no_scores(clips: Sequence[Clip], failed: int) -> str:
+    """Why there is no table. Failed clips may have ground truth, so nothing is said about theirs."""
+    if not clips:
+        return "no clip is finished: nothing to score"
+    return f"no ground truth{f' for the {len(clips)} finished clips' if failed else ''}: nothing to score"
 
 
 def scores_frame(clips: Sequence[Clip], records: Sequence[ClipRecord]) -> pd.DataFrame:
@@ -137,3 +155,26 @@ def table_text(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> str:
         numbers = " ".join(f"{100 * v:{max(5, len(m))}.1f}" for m, v in zip(measures, scores, strict=True))
         lines.append(f"{step:{width}} {numbers}  {describe(recipe, step)}{mark}")
     return "\n".join(lines)
+
+
+def explanations(recipe: Recipe, clips: Sequence[Clip], records: Mapping[str, ClipRecord]) -> str:
+    """What the steps that explain their choices say of each expression, one line each, at most `MOST_LINES`.
+
+    Args:
+        recipe: the recipe.
+        clips: the clips with results.
+        records: {clip: its record}.
+
+    Returns:
+        The lines to print; "" if no step of the output explains its choices.
+    """
+    steps = [name for name in recipe.needed() if recipe.steps[name].explains_choice]
+    lines = [
+        f"{name}: {c.name}, {e.text!r}: {notes['chosen']}"
+        for name in steps
+        for c in clips
+        for e in c.expressions
+        if "chosen" in (notes := records[c.name].notes.get(name, {}).get(e.id, {}))
+    ]
+    more = len(lines) - MOST_LINES
+    return "\n".join([*lines[:MOST_LINES], *([f"... and {more} more, see report.html"] if more > 0 else [])])
