@@ -9,6 +9,7 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.component import merge_settings, unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.hashing import digest
 from rvos_ensemble.adapters.core.io.yaml_text import read_yaml
 from rvos_ensemble.adapters.core.settings import listed, text, whole
 
@@ -31,6 +32,7 @@ OPTIONS: dict[str, Any] = {
     "votes": listed(whole(most=255), [0, 1, 2, 3], least=2, what="a list of at least two whole numbers"),
     "step": text(None),  # weights, gate: which vote or gate; by default the output, or the last one before it
 }
+LONGEST = 80  # characters of a folder's name
 KEYS = ("source", "sources", "propagators", "grouping", "steps", "output")  # of a recipe; these may be swept
 
 
@@ -50,15 +52,35 @@ class Request:
     lists: dict[str, list]
     options: dict[str, Any]
 
+    @property
+    def title(self) -> str:
+        """What is ablated, as on the command line."""
+        return f"ablate={self.name}" if self.name else " ".join(f"ablate.{p}" for p in self.lists)
 
-def read(arguments: Sequence[str]) -> Request:
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its results: what is ablated.
+
+        >>> Request([], "weights", {}, {"step": "smr"}).folder, Request([], None, {"a.k": [1], "b.k": [2]}, {}).folder
+        ('weights.smr', 'a.k+b.k')
+        """
+        step = self.options.get("step") if self.name else None
+        name = f"{self.name}.{step}" if step else self.name or "+".join(self.lists)
+        plain = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
+        return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}-{digest(name)[:8]}"
+
+
+def read(arguments: Sequence[str]) -> list[Request]:
     """Parses the arguments of the command.
+
+    Returns:
+        What is compared: one request for the lists, or one for each named ablation.
 
     Raises:
         InputError: neither lists nor a name, both, an unknown name, an empty list, or a value that is no list.
     """
     own = [a for a in arguments if re.match(r"ablate[.=]", a)]
-    name, lists, options, problems = None, {}, {}, []
+    names, lists, options, problems = [], {}, {}, []
     for argument in own:
         key, equals, written = argument.partition("=")
         path = key.removeprefix("ablate").removeprefix(".")
@@ -70,9 +92,7 @@ def read(arguments: Sequence[str]) -> Request:
         if not equals:
             problems.append(f"argument {argument!r}: expected {argument}=[value, value, ...]")
         elif not path:
-            name = str(value)
-            if name not in NAMED:
-                problems.append(unknown_key(name, NAMED, "ablate"))
+            names += [str(name) for name in (value if isinstance(value, list) else [value])]
         elif path in OPTIONS:
             options[path] = value
         elif not isinstance(value, list) or not value:
@@ -83,11 +103,14 @@ def read(arguments: Sequence[str]) -> Request:
         options = merge_settings(OPTIONS, options, "ablate")
     except InputError as e:
         problems += e.problems
+    names = list(dict.fromkeys(names))
+    problems += [unknown_key(name, NAMED, "ablate") for name in names if name not in NAMED]
     if not problems:
-        problems = _contradictions(name, lists, options)
+        problems = _contradictions(names, lists, options)
     if problems:
         raise InputError(problems)
-    return Request([a for a in arguments if a not in own], name, lists, options)
+    recipe = [a for a in arguments if a not in own]
+    return [Request(recipe, name, lists, options) for name in names or [None]]
 
 
 def full_path(path: str, config: Mapping[str, Any]) -> str:
@@ -115,13 +138,13 @@ def full_path(path: str, config: Mapping[str, Any]) -> str:
     return f"steps.{path}"
 
 
-def _contradictions(name: str | None, lists: Mapping, options: Mapping) -> list[str]:
+def _contradictions(names: Sequence[str], lists: Mapping, options: Mapping) -> list[str]:
     problems = []
-    if name is None and not lists:
+    if not names and not lists:
         named = "; ".join(f"ablate={n}: {what}" for n, what in NAMED.items())
         problems.append(f"ablate what? Give ablate.STEP.KEY=[value, value, ...], or one of {named}")
-    if name is not None and lists:
-        problems.append(f"ablate={name} and ablate.{next(iter(lists))}=[...]: give one of them")
+    if names and lists:
+        problems.append(f"ablate={names[0]} and ablate.{next(iter(lists))}=[...]: give one of them")
     votes = options["votes"]
     if len(set(votes)) < 2:
         problems.append(f"ablate.votes is {votes!r}, expected at least two numbers that differ, such as [0, 1, 2]")

@@ -6,6 +6,7 @@ import json
 import math
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from omegaconf import OmegaConf
@@ -129,10 +130,10 @@ def _measures(row: Row) -> dict[str, float]:
     return {"Final": row.existence.Final, "J&F": row.JF, "N-acc": row.existence.N, "T-acc": row.existence.T}
 
 
-def best_yaml(recipe: Recipe, best: Row, how: Sequence[str]) -> str:
-    """The best setting as a recipe file, with results beside those of the ablation and the same store."""
+def best_yaml(recipe: Recipe, folder: Path, best: Row, how: Sequence[str]) -> str:
+    """The best setting as a recipe file in a folder, with results in `best` beside it and the store of the ablation."""
     config = {k: v for k, v in best.variant.config.items() if v is not None and v != default_of(DEFAULTS.get(k, "???"))}
-    config |= {"output": best.variant.step, "out": str(recipe.out / "best"), "store": str(recipe.store)}
+    config |= {"output": best.variant.step, "out": str(folder / "best"), "store": str(recipe.store)}
     config["steps"] = {n: s for n, s in best.variant.config["steps"].items() if s is not None}
     comment = "\n".join(f"# {line}" for paragraph in how for line in textwrap.wrap(paragraph, 110))
     return f"{comment}\n{OmegaConf.to_yaml(OmegaConf.create(config))}"

@@ -36,6 +36,7 @@ from rvos_ensemble.ensemble.engine.workers import spread
 from rvos_ensemble.ensemble.recipe.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import refresh
+from rvos_ensemble.ensemble.report.page import ABLATIONS
 
 KEPT = "ablation"  # scores of settings, kept from one ablation to the next
 HALVES = ("weights", "gate")  # ablations that choose on one half of the clips and report on the other
@@ -77,38 +78,52 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         InputError: what is asked cannot be done; nothing was computed.
     """
-    request = read(arguments)
-    reference = variants.build(*resolve(request.recipe))
-    title = f"ablate={request.name}" if request.name else " ".join(f"ablate.{p}" for p in request.lists)
-    compared, notes = ([], []) if request.name in HALVES else _compared(request, reference)
-    if request.name in HALVES:  # before anything is computed
-        {"weights": weights.vote_step, "gate": gate.gate_step}[request.name](reference, request.options["step"])
+    requests = read(arguments)
+    reference = variants.build(*resolve(requests[0].recipe))
+    for request in requests:  # before anything is computed
+        if request.name in HALVES:
+            {"weights": weights.vote_step, "gate": gate.gate_step}[request.name](reference, request.options["step"])
+    asked = [(r, *(([], []) if r.name in HALVES else _compared(r, reference))) for r in requests]
     with contextlib.ExitStack() as locks:
         locks.enter_context(owned(reference.out, "run"))
-        clips, failed = _clips(reference, compared)
+        clips, failed = _clips(reference, [v for _, compared, _ in asked for v in compared])
+        for request in requests:
+            if request.name in HALVES:  # enough clips for two halves
+                weights.halves(clips, request.options["seed"], request.name)
         kept = locks.enter_context(private(reference.out / KEPT, rests=True))
         locks.enter_context(shared(reference.store))
         clear(kept)
-        scored = partial(_scored, request, reference, kept)
-        if request.name == "weights":
-            outcome = _weights(request, reference, clips, scored)
-        elif request.name == "gate":
-            outcome = _gate(request, reference, clips)
-        else:
-            rows, broken = scored(clips, compared)
-            if request.name == "steps":
-                rungs, rest = _ladder(reference, rows)
-                rows = [rows[0], *rungs, *rest]
-                notes = [*notes, *climb(rungs, request.options["seed"], request.options["resamples"])]
-            what = f"the highest {rows[0].measure} of {len(settings_of(rows))} settings"
-            how = f"{what}, on the clips they are scored on: expect less on others"
-            outcome = Outcome(rows, notes, [], how, broken)
-        failed |= outcome.failed
-        _write(reference, request.name or "lists", title, outcome)
+        for request, compared, notes in asked:
+            outcome = _outcome(request, reference, clips, compared, notes, kept)
+            failed |= outcome.failed
+            _write(reference, request, outcome)
     if failed:
         print(f"\n{len(failed)} clips are left out:", file=sys.stderr)
         print_some([f"  {name}: {why}" for name, why in sorted(failed.items())])
     return 1 if failed else 0
+
+
+def _outcome(
+    request: Request,
+    reference: Recipe,
+    clips: Sequence[Clip],
+    compared: Sequence[Variant],
+    notes: Sequence[str],
+    kept: Path,
+) -> Outcome:
+    """Scores what is compared, and chooses the best."""
+    scored = partial(_scored, request, reference, kept)
+    if request.name == "weights":
+        return _weights(request, reference, clips, scored)
+    if request.name == "gate":
+        return _gate(request, reference, clips)
+    rows, broken = scored(clips, compared)
+    if request.name == "steps":
+        rungs, rest = _ladder(reference, rows)
+        rows = [rows[0], *rungs, *rest]
+        notes = [*notes, *climb(rungs, request.options["seed"], request.options["resamples"])]
+    what = f"the highest {rows[0].measure} of {len(settings_of(rows))} settings"
+    return Outcome(rows, [*notes], [], f"{what}, on the clips they are scored on: expect less on others", broken)
 
 
 def _compared(request: Request, reference: Recipe) -> tuple[list[Variant], list[str]]:
@@ -210,7 +225,10 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored:
         f"the best of {len(scores_of)} weights of step {step} on {len(search)} clips (seed {options['seed']}); the "
         f"interval is of the other {len(report)}, which the search did not see"
     )
-    notes = [f"weights were searched on {len(search)} clips; this table is of the other {len(report)}, best first"]
+    notes = [
+        f"weights were searched on {len(search)} clips; the scores of this table are of the other {len(report)}, and "
+        f"its rows are sorted by {rows[0].measure} on the half searched, the best there first; ablation.csv has both"
+    ]
     return Outcome(rows, notes, list(tried.values()), how, failed | broken)
 
 
@@ -227,8 +245,10 @@ def _gate(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Outcome
         return spread(clips, work, GateScores, widest.engine, "ablate")
 
     found, failed = gate.compare(reference, step, clips, scored, request.options)
-    gate_files.write(reference.out, f"{reference.name} on {reference.config['data']['dataset']}: step {step}", found)
-    print(f"every tau: {reference.out}/gate.csv, gate.svg, gate_accuracies.svg")
+    title = f"{reference.name} on {reference.config['data']['dataset']}: step {step}"
+    for folder in _folders(reference, request):
+        gate_files.write(folder, title, found)
+    print(f"every tau: {folder}/gate.csv, gate.svg, gate_accuracies.svg")
     return Outcome(found.rows, found.notes, [], found.how, failed)
 
 
@@ -253,23 +273,31 @@ def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
     return [*first, *second, *third], less
 
 
-def _write(recipe: Recipe, name: str, title: str, outcome: Outcome) -> None:
+def _folders(recipe: Recipe, request: Request) -> tuple[Path, Path]:
+    """Where an ablation is written: the folder of the run, for the latest, and a folder of its own, which stays."""
+    return recipe.out, recipe.out / ABLATIONS / request.folder
+
+
+def _write(recipe: Recipe, request: Request, outcome: Outcome) -> None:
     """ablation.csv, ablation.svg, best.yaml, their place on report.html, and the table on the terminal."""
-    rows = outcome.rows
+    rows, name = outcome.rows, request.name or "lists"
     # the search chose on the other half: the best is its first choice, not the luckiest on this one
     whole = scored_on_all(rows)
     best = next(iter(whole[1:]), rows[0]) if name in HALVES else best_of(rows)
     conclusion = verdict(rows, best)
     data = recipe.config["data"]["dataset"]
-    heading = f"{recipe.name} on {data}: {title}, {rows[0].clips} clips, {rows[0].expressions} expressions"
+    heading = f"{recipe.name} on {data}: {request.title}, {rows[0].clips} clips, {rows[0].expressions} expressions"
     frame = table.frame(name, rows)
     if outcome.tried:
         frame = table.pd.concat([frame, table.frame(f"{name}, the half searched", outcome.tried)])
     how = [heading, f"Chosen: {outcome.how}.", conclusion, *outcome.notes]
-    atomic_write(recipe.out / "ablation.csv", frame.to_csv(index=False, float_format="%.17g"))
-    atomic_write(recipe.out / "ablation.svg", table.picture(heading, rows))
-    atomic_write(recipe.out / "best.yaml", table.best_yaml(recipe, best, how))
+    for folder in _folders(recipe, request):
+        atomic_write(folder / "ablation.csv", frame.to_csv(index=False, float_format="%.17g"))
+        atomic_write(folder / "ablation.svg", table.picture(heading, rows))
+        atomic_write(folder / "best.yaml", table.best_yaml(recipe, folder, best, how))
     refresh(recipe.out)
     print("\n" + table.text(f"{heading} (percent, mean over expressions)", rows, outcome.notes))
     print(f"{conclusion}\nChosen: {outcome.how}.")
-    print(f"results: {recipe.out}/ablation.csv, ablation.svg, best.yaml, report.html")
+    print(
+        f"results: {folder}/ablation.csv, ablation.svg, best.yaml, and as the latest in {recipe.out}; report.html there"
+    )

@@ -204,14 +204,14 @@ def _curves(scores: FrameScores, steps: Sequence[str], expression: str, frames: 
 def _ablations(out: Path) -> str:
     """The rows of all ablations of a folder as JSON for the page; an empty list if it has none.
 
-    `OUT/ablations/NAME/ablation.csv` are those; older versions of this package left only the latest, `OUT/ablation.csv`.
+    Each has a folder, `OUT/ablations/NAME`; earlier versions of this package left only the latest, `OUT/ablation.csv`.
     """
+    rows = []
     own = sorted((out / ABLATIONS).glob("*/ablation.csv"))
-    tables = {
-        file: pd.read_csv(file, dtype={"values": str}) for file in own or [out / "ablation.csv"] if file.is_file()
-    }
-    for file in own:  # named by its folder: several ablations of lists are different ones
-        tables[file]["ablation"] = tables[file]["ablation"].str.replace(r"^[^,]*", file.parent.name, regex=True)
-    return clip_data.script_json(
-        [row for table in tables.values() for row in json.loads(table.to_json(orient="records"))]
-    )
+    for file in own or [out / "ablation.csv"]:
+        if file.is_file():
+            table = pd.read_csv(file, dtype={"values": str})
+            if own:  # named by the folder: several ablations of lists are different ones
+                table["ablation"] = table["ablation"].str.replace(r"^[^,]*", file.parent.name, regex=True)
+            rows += json.loads(table.to_json(orient="records"))
+    return clip_data.script_json(rows)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,38 @@ def test_a_sweep_gives_the_numbers_of_runs(tiny, tmp_path, capsys):
         assert found.loc[label, "J&F"] == pytest.approx((j + f) / 2, abs=1e-12), label
     assert "counts above 3: an expression alone in its group has 3 votes in step smr" in printed
     assert "threshold=0.4" in (tiny.out / "report.html").read_text()
+
+
+def test_ablations_in_one_folder_keep_their_tables(tiny, capsys):
+    """Two in one command and a third later: each has its files, the latest also those at the top, the report all."""
+    assert ablate(tiny, "output=smr", "ablate=grouping", "ablate=sources") == 0
+    assert capsys.readouterr().out.count("Chosen: the highest J&F") == 2
+    folder = tiny.out / "ablations"
+    first = {file: file.read_bytes() for file in sorted(folder.glob("*/*"))}
+    assert {str(f.relative_to(folder)) for f in first} >= {
+        f"{name}/{file}" for name in ("grouping", "sources") for file in ("ablation.csv", "ablation.svg", "best.yaml")
+    }
+    assert (tiny.out / "ablation.csv").read_bytes() == first[folder / "sources" / "ablation.csv"], "the last one"
+    assert ablate(tiny, "output=smr", "ablate.smr.threshold=[2]", "ablate.smr.across=[expressions]") == 0
+    assert all(file.read_bytes() == data for file, data in first.items())
+    third = pd.read_csv(folder / "smr.threshold+smr.across" / "ablation.csv")
+    pd.testing.assert_frame_equal(third, pd.read_csv(tiny.out / "ablation.csv"))
+    page = (tiny.out / "report.html").read_text()
+    rows = json.loads(page.split('id="ablations-data">')[1].split("</script>")[0])
+    assert {row["ablation"] for row in rows} == {"grouping", "sources", "smr.threshold+smr.across"}
+    outs = {OmegaConf.load(file).out for file in [*folder.glob("*/best.yaml"), tiny.out / "best.yaml"]}
+    assert len(outs) == 4, "the runs of two best.yaml do not replace each other"
+
+
+@pytest.mark.parametrize("written", [["ablate=steps", "ablate=gate"], ["ablate=[steps, gate]"]])
+def test_several_named_ablations_of_one_command(written):
+    assert [r.folder for r in settings.read(["recipe=x", *written, "ablate=steps"])] == ["steps", "gate"]
+
+
+@pytest.mark.parametrize("path", ["a.b", "../../x", "a/b", "x" * 300, "é.key"])
+def test_folders_of_ablations_are_plain_names(path):
+    name = settings.Request([], None, {path: [1]}, {}).folder
+    assert re.fullmatch(r"[A-Za-z0-9_.+-]{1,100}", name) and name.strip(".")
 
 
 def test_a_count_within_reach_means_what_it_means_in_a_run(tiny):
@@ -223,7 +256,9 @@ def test_weights_are_reported_on_clips_that_the_search_did_not_see(tmp_path, cap
     best = OmegaConf.load(tiny.out / "best.yaml")
     assert json.loads(chosen["values"]) == list(best.steps.smr.weights)
     text = (tiny.out / "best.yaml").read_text().replace("\n# ", " ")
-    assert "which the search did not see" in text
+    assert "which the search did not see" in text and "rows are sorted by J&F on the half searched" in text
+    order = found[found.ablation == "weights"].iloc[1:].label.tolist()
+    assert order == searched.sort_values("J&F", ascending=False, kind="stable").label.tolist()[: len(order)]
     before = (tiny.out / "ablation.csv").read_bytes()
     assert ablate(tiny, *arguments) == 0
     assert (tiny.out / "ablation.csv").read_bytes() == before, "seeded"
@@ -490,7 +525,7 @@ def test_the_picture_is_an_svg_that_names_what_it_shows(tiny):
 
 
 def test_ranges_are_lists():
-    request = settings.read(["recipe=x", "ablate.final.threshold=[1..4, 8]", "ablate.seed=3"])
+    (request,) = settings.read(["recipe=x", "ablate.final.threshold=[1..4, 8]", "ablate.seed=3"])
     assert request.lists == {"final.threshold": [1, 2, 3, 4, 8]} and request.recipe == ["recipe=x"]
     assert request.options["seed"] == 3
 
