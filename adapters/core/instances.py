@@ -26,8 +26,9 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 
-# what `propagate` keeps; `dropped`: see the step `seeds`; `label`: the class that a segmenter names
-NOTES = ("expression", "instance", "key_frame", "dropped", "label")
+# what `propagate` keeps; `dropped`: see the step `seeds`; `label`: the class that a segmenter names; `answers`: the
+# expressions that the mask answers, see the step `candidates`
+NOTES = ("expression", "instance", "key_frame", "dropped", "label", "answers")
 
 
 @dataclass(frozen=True)

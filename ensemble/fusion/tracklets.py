@@ -14,26 +14,28 @@ import numpy as np
 from rvos_ensemble.adapters.core.instances import seed
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.overlap import EMPTY_IS_NO_EVIDENCE, ratio
-from rvos_ensemble.adapters.core.prediction import Objects
+from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.ensemble.fusion.bits import pack
 from rvos_ensemble.propagators.core.key_frames import uniform
 
 KEY_FRAMES, MOST = 7, 10  # K and P of the paper
+SAME = 0.9  # IoU from which the answers of a detector to two expressions are one candidate
 
 
-def candidates(sources: Mapping[str, Objects], frames: Sequence[int], min_score: float, most: int) -> Objects:
-    """Every mask of every object in the chosen frames, each as a separate candidate.
+def candidates(sources: Mapping[str, Prediction], frames: Sequence[int], min_score: float, most: int) -> Objects:
+    """Every mask in the chosen frames, each as a separate candidate.
 
     Args:
-        sources: {segmenter: its objects}; an object may have masks in any number of frames.
+        sources: {segmenter: its objects, or detector: its masks of expressions}, in any number of frames.
         frames: the key frames.
         min_score: candidates with a lower score are left out; without scores, every candidate has the score 1.
-        most: the number of candidates per frame and segmenter; the best are kept.
+        most: the number of candidates per frame and segmenter; the best are kept. Answers of a detector are all kept.
 
     Returns:
-        {"SEGMENTER/FRAME.OBJECT": the mask in that frame, empty elsewhere}; the note `key_frame` holds the frame,
-        the note `label` the class that the segmenter names, if it does, and the score of that frame is the candidate's
-        confidence.
+        {"SEGMENTER/FRAME.OBJECT": the mask in that frame, empty elsewhere}; the note `key_frame` holds the frame, the
+        note `label` the class that the segmenter names, if it does, and the score of that frame is the candidate's
+        confidence. A mask that answers expressions has the note `answers`, {expression id: confidence}; expressions
+        with the same mask in a frame share a candidate.
     """
     result = Objects()
     for source, objects in sources.items():
@@ -41,7 +43,10 @@ def candidates(sources: Mapping[str, Objects], frames: Sequence[int], min_score:
             here = [(name, s, 1.0 if s.scores is None else float(s.scores[t])) for name, s in objects.items()]
             here = [(name, s, score) for name, s, score in here if score >= min_score and s.mask(t).any()]
             here.sort(key=lambda c: -c[2])  # stable: among equal scores the first wins
-            result |= {f"{source}/{t}.{name}": _candidate(s, t, score) for name, s, score in here[:most]}
+            if isinstance(objects, Objects):
+                result |= {f"{source}/{t}.{name}": _candidate(s, t, score) for name, s, score in here[:most]}
+            else:
+                result |= {f"{source}/{t}.{name}": s for name, s in _answers(here, t).items()}
     return result
 
 
@@ -52,11 +57,33 @@ def _candidate(objects: MaskSequence, t: int, score: float) -> MaskSequence:
     return found if label is None else found.with_(notes={**found.notes, "label": label})
 
 
-def key_frames(sources: Mapping[str, Objects], length: int, k: int) -> list[int]:
+def _answers(here: Sequence[tuple[str, MaskSequence, float]], t: int) -> dict[str, MaskSequence]:
+    """{the first expression with this mask: the mask in one frame, with the note `answers`}.
+
+    Args:
+        here: (expression, masks, score), best first.
+        t: the frame.
+    """
+    made: dict[str, MaskSequence] = {}
+    for expression, masks, score in here:
+        mask = masks.mask(t)
+        same = next((name for name, s in made.items() if _iou(s.mask(t), mask) > SAME), expression)
+        made.setdefault(same, seed(len(masks), t, mask, score))
+        notes = made[same].notes
+        made[same] = made[same].with_(notes={**notes, "answers": {**notes.get("answers", {}), expression: score}})
+    return made
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    """IoU of two masks that are not empty."""
+    return np.count_nonzero(a & b) / np.count_nonzero(a | b)
+
+
+def key_frames(sources: Mapping[str, Prediction], length: int, k: int) -> list[int]:
     """The k uniformly sampled frames, each moved to the nearest frame that has any mask.
 
     Args:
-        sources: {segmenter: its objects}.
+        sources: {segmenter: its masks}.
         length: frames of the clip.
         k: the number of key frames; fewer if fewer frames have masks.
     """
@@ -148,3 +175,29 @@ def nms(iou: np.ndarray, scores: Sequence[float], max_iou: float, most: int) -> 
         if all(iou[i, j] <= max_iou for j in kept):
             kept.append(i)
     return kept
+
+
+def with_answers(
+    kept: Sequence[int], iou: np.ndarray, answers: Sequence[Mapping[str, float]]
+) -> list[dict[str, float]]:
+    """The expressions that kept tracklets answer: their own, and those of the duplicates that NMS dropped.
+
+    Args:
+        kept: positions of the K tracklets that NMS keeps.
+        iou: of all N tracklets, [N, N].
+        answers: {expression id: confidence} of each of the N.
+
+    Returns:
+        K mappings. A dropped tracklet counts for the kept one that it overlaps most, if it overlaps any.
+
+    >>> iou = np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]])
+    >>> with_answers([0], iou, [{"0": 0.5}, {"0": 0.7, "1": 0.4}, {"2": 0.3}])
+    [{'0': 0.7, '1': 0.4}]
+    """
+    merged = {i: dict(answers[i]) for i in kept}
+    for i, own in enumerate(answers):
+        best = max(kept, key=lambda k, i=i: iou[i, k], default=None)
+        if best is not None and i not in merged and iou[i, best] > 0:
+            for expression, score in own.items():
+                merged[best][expression] = max(score, merged[best].get(expression, 0.0))
+    return [merged[i] for i in kept]

@@ -13,22 +13,25 @@ from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import number, whole
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble.fusion import tracklets
-from rvos_ensemble.ensemble.steps.step import INPUTS, Step
+from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 
 class Candidates(Step):
     """Object candidates: every mask of the segmenters in K uniformly sampled frames.
 
-    `propagate` with `key_frame: given` turns each candidate into a tracklet.
+    `propagate` with `key_frame: given` turns each candidate into a tracklet. The masks of a detector that reads
+    expressions are candidates, too; the step `words` then chooses among its answers to each expression.
 
     Settings:
-        inputs: segmenters, which are sources of objects; several are pooled.
+        inputs: segmenters, which are sources of objects, or detectors, which are sources of masks of expressions;
+            several of the same kind are pooled.
         k: number of frames; each moves to the nearest frame in which an object was detected.
         min_score: candidates with a lower score are removed.
-        most: maximum number of candidates per frame and segmenter; the best ones are kept.
+        most: maximum number of candidates per frame and segmenter; the best ones are kept. All answers of a detector
+            are kept.
     """
 
-    takes = gives = "objects"
+    takes, gives = None, "objects"
     defaults = {
         "inputs": INPUTS,
         "k": whole(tracklets.KEY_FRAMES, least=1),
@@ -39,6 +42,10 @@ class Candidates(Step):
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """Binary masks of objects, each with a score and a key frame."""
         return Traits("binary", scores=True, key_frame=True, objects=True, signals=())
+
+    def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
+        """The inputs must have masks."""
+        return vote_maps(self, self.inputs, known)
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
         """The candidates of the key frames."""

@@ -44,6 +44,7 @@ class Step(Component):
     empties_expressions: ClassVar[bool] = False  # True: compares a presence with `tau`, as `gate` does
     groups_expressions: bool = False  # True: fuses expressions of the same object, by the rule in `grouping`
     reads_probabilities: bool = True  # False: reads only the binary masks of its inputs
+    explains_choice: ClassVar[bool] = False  # True: the note `chosen` is a sentence about the choice, to be printed
     reads_truth: bool = False  # True: the result is an upper bound that the ground truth chooses, not a prediction
 
     def __init__(self, step_name: str = "", /, **settings):

@@ -66,8 +66,12 @@ class Tracklets(Step):
         scores = [tracklets.tracklet_score(candidates[name], tracks[name]) for name in names]
         iou = tracklets.tracklet_iou(sequences) if s.max_iou < 1 else np.zeros((len(names),) * 2)
         kept = tracklets.nms(iou, scores, s.max_iou, s.keep or len(names))
-        notes = {i: {**sequences[i].notes, "tracklet_score": round(scores[i], 6)} for i in kept}
-        return Objects((names[i], sequences[i].with_(notes=notes[i])) for i in kept)
+        answers = tracklets.with_answers(kept, iou, [s.notes.get("answers", {}) for s in sequences])
+        result = Objects()
+        for i, own in zip(kept, answers, strict=True):
+            notes = {**sequences[i].notes, "tracklet_score": round(scores[i], 6)} | ({"answers": own} if own else {})
+            result[names[i]] = sequences[i].with_(notes=notes)
+        return result
 
     def describe(self) -> str:
         """The input, the number of tracklets and the IoU threshold."""

@@ -31,20 +31,24 @@ class Words(Step):
     """Chooses tracklets by what a sentence says: the object's name, colour, place, size, motion, number and order.
 
     The name of the object is read by image classes, which need the optional extra `[open]`, and by the labels of a
-    detector where tracklets have any; everything else is computed from frames and masks. The notes say what was
-    understood, and what was not.
+    segmenter where tracklets have any; everything else is computed from frames and masks. Where the candidates are the
+    answers of a detector that reads sentences, the choice is among its answers. The notes say what was understood, and
+    what was not.
 
     Settings:
         input: tracklets.
         by: `words`, or `salience`, which ignores the sentence and takes the tracklet that stands out most (a baseline).
         object_words: `auto`: the object's name is read if the extra is installed; `required`: it must be installed;
             `off`: it is not read.
-        refuse: True: the masks are emptied if the presence is below `min_presence`, or if nothing was understood.
-        min_presence: see `refuse`. The presence is the fit of the object's name and colours to the chosen tracklet.
+        refuse: True: the masks are emptied if the presence is below `min_presence`, or if nothing was understood; with
+            a detector that reads sentences, if it found nothing.
+        min_presence: see `refuse`. The presence is the fit of the object's name and colours to the chosen tracklet, or
+            the confidence of the detector.
         frames: number of uniformly sampled frames that are looked at; null for all.
     """
 
     takes, gives = "objects", "expressions"
+    explains_choice = True
     defaults = {
         "input": INPUT,
         "by": choice("words", "salience"),
@@ -96,12 +100,12 @@ class Words(Step):
         nouns, classes = self._nouns(clip, objects, tracks, list(described.values()))
         salience = salience_of(tracks, _scores(objects))
         result = {}
-        labels = [sequence.notes.get("label") for sequence in objects.values()]
+        labels, answers = [s.notes.get("label") for s in objects.values()], _answers(clip, objects)
         for expression, description in described.items():
             own = {c: nouns[c].fit(classes) for c in description.of("object", "part") if c in nouns}
             for cue in description.of("object") if any(labels) else ():
                 own[cue] = np.maximum(own.get(cue, 0), label_fits(cue.value, labels))
-            chosen = choose(description, tracks, own, salience)
+            chosen = choose(description, tracks, own, salience, answers.get(expression) if by_words else None)
             result[expression] = self._masks(objects, description, chosen, nouns)
         return result
 
@@ -125,7 +129,7 @@ class Words(Step):
         union = united(sequences)
         refused = self.settings.refuse and self._absent(description, made)
         words = explained(description, made, names, {cue: noun.meaning for cue, noun in nouns.items()})
-        unread = any(cue not in made.fits for cue in description.of("object"))
+        unread = made.answered is None and any(cue not in made.fits for cue in description.of("object"))
         hint = "" if self.reads_objects or self.settings.by == "salience" else self._unread
         text = explain(words, chosen, refused, hint if unread else "", self.settings.by)
         notes = {**union.notes, "object": chosen[0] if len(chosen) == 1 else chosen, "words": words, "chosen": text}
@@ -134,6 +138,8 @@ class Words(Step):
 
     def _absent(self, description: Description, made: Choice) -> bool:
         """Whether the sentence refers to nothing, as far as its words can say, or nothing of it was understood."""
+        if made.answered is not None:
+            return not made.answered
         if made.presence is None:
             return self.settings.by == "words" and not made.fits and description.count == 1
         return made.presence < self.settings.min_presence
@@ -153,6 +159,14 @@ class Words(Step):
         note = "" if self.reads_objects else f" ({self._unread})"
         refuses = f", emptied if presence < {s.min_presence:g}" if s.refuse else ""
         return f"{s.input} chosen by words: {objects}colour, place, size, motion{note}{refuses}"
+
+
+def _answers(clip: Clip, objects: Objects) -> dict[str, np.ndarray]:
+    """{expression id: confidences of a detector that each tracklet answers it, [P]}; empty without such a detector."""
+    answers = [s.notes.get("answers", {}) for s in objects.values()]
+    if not any(answers):
+        return {}
+    return {e.id: np.array([float(own.get(e.id, 0)) for own in answers]) for e in clip.expressions}
 
 
 def _scores(objects: Objects) -> list[float] | None:

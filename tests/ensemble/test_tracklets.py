@@ -20,7 +20,14 @@ from rvos_ensemble.adapters.files.coco_rle import encode
 from rvos_ensemble.adapters.proposals import Proposals
 from rvos_ensemble.adapters.simulated_proposals import SimulatedProposals
 from rvos_ensemble.ensemble.engine import store
-from rvos_ensemble.ensemble.fusion.tracklets import candidates, key_frames, nms, tracklet_iou, tracklet_score
+from rvos_ensemble.ensemble.fusion.tracklets import (
+    candidates,
+    key_frames,
+    nms,
+    tracklet_iou,
+    tracklet_score,
+    with_answers,
+)
 from rvos_ensemble.ensemble.metrics import scores as metrics
 from rvos_ensemble.ensemble.steps.candidates import Candidates
 from rvos_ensemble.ensemble.steps.tracklets import Tracklets
@@ -338,3 +345,59 @@ def test_memory_of_a_clip_stays_within_its_budget():
     peak, made, kept = peak_of()
     assert made == 140 and kept == 10
     assert peak < BUDGET
+
+
+def block(x, width=20):
+    mask = np.zeros((H, W), bool)
+    mask[2:7, x : x + width] = True
+    return mask
+
+
+def answer(shown, scores):
+    """Masks of an expression: {frame: mask}, {frame: score}."""
+    masks = np.zeros((T, H, W), bool)
+    for t, mask in shown.items():
+        masks[t] = mask
+    return MaskSequence.binary(masks, np.array([scores.get(t, 0) for t in range(T)], np.float32))
+
+
+def test_answers_of_a_detector_are_candidates_that_know_their_expressions():
+    """Masks that are nearly the same are one candidate; the limit of candidates is not for answers."""
+    detector = {
+        "0": answer({1: block(0), 4: block(40)}, {1: 0.5, 4: 0.6}),
+        "1": answer({1: block(0, 19)}, {1: 0.9}),
+        "2": answer({1: block(0, 10)}, {1: 0.1}),
+        "3": answer({}, {}),
+    }
+    step = Candidates("c", inputs=["dino"], k=T, most=1, min_score=0.2)
+    found = step.run(clip_of(), {"dino": detector})
+    answers = {name: {e: round(score, 6) for e, score in s.notes["answers"].items()} for name, s in found.items()}
+    assert answers == {"dino/1.1": {"1": 0.9, "0": 0.5}, "dino/4.0": {"0": 0.6}}
+    assert np.array_equal(found["dino/1.1"].mask(1), block(0, 19)) and found["dino/4.0"].notes["key_frame"] == 4
+
+
+def test_duplicates_leave_their_answers_to_the_tracklet_that_is_kept():
+    everywhere = dict.fromkeys(range(T), block(0))
+    tracks = Objects(
+        best=answer(everywhere, dict.fromkeys(range(T), 0.9)).with_(notes={"answers": {"0": 0.4}}),
+        same=answer(everywhere, dict.fromkeys(range(T), 0.8)).with_(notes={"answers": {"0": 0.6, "1": 0.3}}),
+        other=answer(dict.fromkeys(range(T), block(40)), {}),
+    )
+    kept = Tracklets("t", input="tracks", scores_from="c").run(clip_of(), {"tracks": tracks, "c": tracks})
+    assert list(kept) == ["best", "other"]
+    assert kept["best"].notes["answers"] == {"0": 0.6, "1": 0.3} and "answers" not in kept["other"].notes
+
+
+@given(st.integers(1, 6), st.integers(0, 4), st.randoms(use_true_random=False))
+def test_no_answer_of_an_overlapping_tracklet_is_lost(n, count, random):
+    iou = np.eye(n)
+    for i in range(n):
+        for j in range(i):
+            iou[i, j] = iou[j, i] = random.choice([0, random.random()])
+    answers = [{str(random.randrange(3)): random.random()} if random.random() < 0.7 else {} for _ in range(n)]
+    kept = random.sample(range(n), min(n, count))
+    merged = with_answers(kept, iou, answers)
+    assert [set(own) >= set(answers[k]) for k, own in zip(kept, merged, strict=True)] == [True] * len(kept)
+    for i in set(range(n)) - set(kept):
+        holders = [m for k, m in zip(kept, merged, strict=True) if iou[i, k] > 0]
+        assert not holders or all(any(own.get(e, -1) >= s for own in holders) for e, s in answers[i].items())

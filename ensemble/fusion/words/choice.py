@@ -20,6 +20,7 @@ from rvos_ensemble.ensemble.fusion.words.tracks import Tracks
 
 # chosen on collages of clips of DAVIS that are not used for tests, see docs/open.md
 WEIGHTS: Mapping[str, float] = {
+    "answer": 2.0,  # of a detector that reads sentences; among its answers only
     "object": 2.0,
     "part": 0.3,
     "colour": 1.5,
@@ -34,6 +35,7 @@ FLOOR = 0.03  # a fit of 0 is never certain
 WHOLE, PART = 0.4, 0.12  # share of the mask at which a colour of the object, or of a part of it, fits fully
 PEER = 0.4  # fit of the absolute cues, relative to the best, from which a tracklet is a peer
 ALSO = 0.5  # probability relative to the best from which a tracklet belongs to a plural
+ANSWER = Cue("answer", "", "the sentence")
 DECISIVE = ("object", "colour", "part colour")  # the cues that say whether the object exists
 
 
@@ -46,15 +48,23 @@ class Choice:
         probabilities: of each tracklet, float64 [P], sum 1.
         fits: {cue: its fit to each tracklet, float64 [P] in 0..1}.
         presence: how likely the sentence refers to anything, 0..1; None if no cue that was read can say so.
+        answered: whether a detector that read the sentence found something; None without such a detector.
     """
 
     chosen: tuple[int, ...]
     probabilities: np.ndarray
     fits: Mapping[Cue, np.ndarray]
     presence: float | None
+    answered: bool | None = None
 
 
-def choose(description: Description, tracks: Tracks, classes: Mapping[Cue, np.ndarray], salience: np.ndarray) -> Choice:
+def choose(
+    description: Description,
+    tracks: Tracks,
+    classes: Mapping[Cue, np.ndarray],
+    salience: np.ndarray,
+    answers: np.ndarray | None = None,
+) -> Choice:
     """Chooses the tracklets of a sentence.
 
     Args:
@@ -62,8 +72,10 @@ def choose(description: Description, tracks: Tracks, classes: Mapping[Cue, np.nd
         tracks: measurements of the P tracklets.
         classes: {cue of kind "object" or "part": its fit by image classes, float64 [P]}; cues without one are not read.
         salience: of each tracklet, float64 [P] in 0..1, see `salience_of`; it decides where words do not.
+        answers: confidence of a detector that each tracklet answers the sentence, float64 [P]; 0: it does not. Only
+            answers are chosen, if there are any, and the presence is the confidence of the best. None: no such detector.
     """
-    fits = dict(classes)
+    fits = dict(classes) if answers is None else {ANSWER: answers, **classes}
     for cue in description.of("colour", "part colour"):
         share = share_of(cue.value, tracks.colours)
         fits[cue] = np.minimum(1, share / (WHOLE if cue.kind == "colour" and not _several(description) else PART))
@@ -72,9 +84,13 @@ def choose(description: Description, tracks: Tracks, classes: Mapping[Cue, np.nd
     for cue in description.of("place", "order", "size", "motion"):
         fits[cue] = _relative(cue, tracks, peers)
     total = _score(fits) + WEIGHTS["salience"] * np.log(FLOOR + (1 - FLOOR) * salience)
+    if answers is not None and answers.any():
+        total = np.where(answers > 0, total, -np.inf)
     probabilities = np.exp(total - total.max())
     probabilities /= probabilities.sum()
     chosen = _of_number(probabilities, description.count)
+    if answers is not None:
+        return Choice(chosen, probabilities, fits, float(answers[chosen[0]]), bool(answers.any()))
     decisive = [fit[chosen[0]] for cue, fit in fits.items() if cue.kind in DECISIVE]
     presence = float(np.exp(np.mean(np.log(np.maximum(decisive, 1e-6))))) if decisive else None
     return Choice(chosen, probabilities, fits, presence)
@@ -124,4 +140,4 @@ def _of_number(probabilities: np.ndarray, count: int | None) -> tuple[int, ...]:
     order = np.argsort(-probabilities, kind="stable")
     if count is None:
         return tuple(int(i) for i in order if probabilities[i] >= ALSO * probabilities[order[0]])
-    return tuple(int(i) for i in order[:count])
+    return tuple(int(i) for i in order[:count] if probabilities[i] > 0)

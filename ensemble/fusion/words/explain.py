@@ -25,20 +25,23 @@ def explained(
 
     Returns:
         `understood`: one line for each cue that was read: its words, its meaning, and its fit to the best tracklet;
-        `not_understood`: words that had no effect; `probabilities` of the most probable tracklets; `presence`; `note`.
+        `not_understood`: words that had no effect; `probabilities` of the most probable tracklets; `presence`; `note`;
+        `answered`, if a detector read the sentence.
     """
     best = choice.chosen[0]
     lines = [f"{cue.words}: {_meaning(cue, meanings)} ({fit[best]:.2f})" for cue, fit in choice.fits.items()]
     if description.count != 1:
         lines.append(f"number: {'all that fit' if description.count is None else description.count}")
     unread = [cue.words for cue in description.cues if cue not in choice.fits]
+    ours = choice.answered is None  # otherwise a detector read the sentence, all of it
     order = (-choice.probabilities).argsort(kind="stable")[:MOST]
     return {
         "understood": "; ".join(lines),
-        "not_understood": [*unread, *description.not_understood],
+        "not_understood": [*unread, *description.not_understood] if ours else [],
         "probabilities": {names[i]: round(float(choice.probabilities[i]), 4) for i in order},
         "presence": None if choice.presence is None else round(choice.presence, 4),
-        "note": description.note,
+        "note": description.note if ours else "",
+        **({} if ours else {"answered": choice.answered}),
     }
 
 
@@ -63,6 +66,7 @@ def explain(words: Mapping[str, Any], chosen: Sequence[str], refused: bool, hint
     if refused:
         known = words["presence"] is not None
         reason = f"nothing fits: presence {words['presence']:.2f}" if known else "nothing was understood"
+        reason = "the detector found nothing" if words.get("answered") is False else reason
         parts = [f"empty, because {reason}" + (f" (best: {parts[0]})" if words["understood"] else "")]
     elif not words["understood"]:
         parts.append("nothing was understood")
@@ -75,6 +79,8 @@ def _meaning(cue: Cue, meanings: Mapping[Cue, str]) -> str:
     """The meaning of a cue, such as "colour" or "place left"."""
     if cue in meanings:
         return meanings[cue]
+    if cue.kind == "answer":
+        return "answer of the detector"
     if cue.kind == "object":
         return "the label of the detector"
     if cue.kind in ("colour", "part colour"):

@@ -200,6 +200,36 @@ def test_labels_of_a_detector_name_objects():
     assert cat.is_empty() and cat.presence < 0.15
 
 
+def answered(answers, sentences, **options):
+    """The step on tracklets with the note `answers`, {tracklet: {expression id: confidence}}."""
+    clip, objects = scene(sentences, SQUARES)
+    for name, own in answers.items():
+        objects[name] = objects[name].with_(notes={"answers": own})
+    step = Words("w", input="t", object_words="off", **options)
+    return list(step.run(clip, {"t": objects}).values())
+
+
+def test_a_detector_that_read_the_sentence_decides():
+    answers = {"a": {"0": 0.3, "1": 0.4}, "b": {"1": 0.3}}
+    other, red, none = answered(answers, ["ein blauer Ball", "the blue one", "the green one"], refuse=True)
+    assert other.notes["object"] == "a" and other.presence == 0.3 and not other.is_empty()  # below `min_presence`
+    assert other.notes["chosen"] == "a by the sentence: answer of the detector (0.30)"
+    assert red.notes["object"] == "b" and red.presence == 0.3  # colours decide between two answers
+    assert (
+        none.is_empty() and none.presence == 0 and "empty, because the detector found nothing" in none.notes["chosen"]
+    )
+
+
+def test_only_answers_are_chosen_whatever_the_number():
+    two, all_of_them = answered({"a": {"0": 0.9, "1": 0.9}, "c": {"1": 0.8}}, ["two squares", "all squares"])
+    assert two.notes["object"] == "a" and sorted(all_of_them.notes["object"]) == ["a", "c"]
+
+
+def test_without_refusal_an_unanswered_sentence_takes_what_its_words_say():
+    _, blue = answered({"a": {"0": 0.9}}, ["the red one", "the blue one"])
+    assert blue.notes["object"] == "b" and blue.presence == 0 and not blue.is_empty()
+
+
 def test_settings_and_traits():
     with pytest.raises(InputError, match="min_presence"):
         Words("w", input="t", min_presence=2)
