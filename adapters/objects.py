@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
@@ -59,7 +60,7 @@ class ObjectsAdapter(Adapter):
     def predict(self, clip: Clip) -> Objects:
         """{"FRAME.RANK": an object in one frame}, its score in that frame; rank 0 is the best of the frame."""
         objects = Objects()
-        for t in uniform(len(clip), len(clip) if self.settings.k == ALL else self.settings.k):
+        for t in progress.counted(uniform(len(clip), len(clip) if self.settings.k == ALL else self.settings.k)):
             for rank, (mask, score) in enumerate(self._frame(clip, t)):
                 objects[f"{t}.{rank}"] = seed(len(clip), t, mask, score)
         return objects

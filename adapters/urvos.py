@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
@@ -58,7 +59,7 @@ class URVOSAdapter(Adapter):
         logits = []
         with torch.no_grad(), device.autocast(where, s.precision):
             text = network.read([e.text for e in clip.expressions])
-            for start in range(0, len(clip), s.frames_per_step):
+            for start in progress.counted(range(0, len(clip), s.frames_per_step)):
                 span = range(start, min(start + s.frames_per_step, len(clip)))
                 maps = network.encode(preprocess.read(clip, span, size, "torchvision").to(where))
                 logits.append(network.answer(maps, text).half().cpu().numpy())

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
@@ -145,14 +146,18 @@ class Segmenter:
         s = self.settings
         images = preprocess.read(clip, span, self._input_size(clip), self.procedure.resize).to(self.device)
         step = s.expressions_per_step or len(words)
-        answers = []
+        groups, answers = math.ceil(len(words) / step), []
+        done, total = span.start * (1 + groups), len(clip) * (1 + groups)  # encoding a frame counts as one group
         with device.autocast(self.device, s.precision):
-            features = self.network.encode(images, self.frames_per_step)
-            for start in range(0, len(words), step):
+            with progress.inner(done, done + len(span), total):
+                features = self.network.encode(images, self.frames_per_step)
+            for n, start in enumerate(range(0, len(words), step), start=1):
+                progress.advance(done + n * len(span), total)
                 part = slice(start, start + step)
                 options["query"] = None if query is None else query[part]
                 answer = self.network.answer(features, words[part], self.frames_per_step, **options)
                 answers.append(self._on_host(answer))
+        progress.advance(span.stop, len(clip))
         return join(answers)
 
     def _sequence(self, clip: Clip, answers: list[Answer], i: int) -> MaskSequence:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
@@ -79,6 +80,7 @@ class TorchAdapter(Adapter):
                 )
                 masks.append(some_masks)
                 scores.append(some_scores)
+                progress.advance(start + step, len(clip))
         joined = np.concatenate(masks, axis=1)
         rated = None if scores[0] is None else np.concatenate(scores, axis=1)
         return {

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from rvos_ensemble.adapters.core import progress
+
 
 @dataclass(frozen=True)
 class Text:
@@ -142,4 +144,5 @@ def in_steps(function: Callable, step: int | None, *inputs: Tensor):
         whole = whole or [part.new_empty(rows, *part.shape[1:]) for part in parts]
         for place, part in zip(whole, parts, strict=True):
             place[start : start + step] = part
+        progress.advance_inner(start + step, rows)
     return whole[0] if isinstance(result, Tensor) else tuple(whole)

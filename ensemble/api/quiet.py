@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 
-BAR = re.compile(r"\d+%\||\d+[a-z]+ \[\d\d:\d\d, ")  # of tqdm, with and without a known total
+BAR = re.compile(r"\d+% ?\||\d+[a-z]+ \[\d\d:\d\d, ")  # of tqdm, with and without a known total
 
 
 class Log(io.StringIO):

@@ -1,4 +1,12 @@
-"""Runs a recipe: checks everything, takes the clips through it in parallel, and publishes the results."""
+"""Runs a recipe: checks everything, takes the clips through it in parallel, and publishes the results.
+
+    run_ensemble.py stage2                                       a recipe by name, on rendered clips
+    run_ensemble.py stage2 steps.final.threshold=4 out=runs/four any key of the recipe, and a folder for the results
+    run_ensemble.py mine.yaml data=ref_youtube_vos data.root=DIR a recipe of your own, on a data set
+    run_ensemble.py stage2 predictions=DIR                       masks that models have written: DIR/SOURCE/...
+
+The same command resumes an interrupted run and reuses what has not changed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +23,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from omegaconf import OmegaConf
-from tqdm import tqdm
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
@@ -26,8 +33,9 @@ from rvos_ensemble.ensemble.engine.built import built
 from rvos_ensemble.ensemble.engine.clips import Listed, check, list_clips
 from rvos_ensemble.ensemble.engine.failures import print_some
 from rvos_ensemble.ensemble.engine.folders import owned, private, remove, shared
+from rvos_ensemble.ensemble.engine.progress_bar import tracked
 from rvos_ensemble.ensemble.engine.results import Place
-from rvos_ensemble.ensemble.engine.workers import pace, spread
+from rvos_ensemble.ensemble.engine.workers import spread
 from rvos_ensemble.ensemble.recipe.recipe import Recipe, load
 from rvos_ensemble.ensemble.report import submission
 from rvos_ensemble.ensemble.report.annotations import picture_names, pictures
@@ -140,8 +148,8 @@ def _reusable(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str,
     places = [Place(pending, True), Place(recipe.out)]
     with ThreadPoolExecutor(recipe.engine["workers"]) as pool:
         results = pool.map(partial(reusable, recipe, places), clips)
-        bar = tqdm(results, "earlier results", len(clips), leave=False, unit="clip", mininterval=pace())
-        return {clip.name: result for clip, result in zip(clips, bar, strict=True) if result}
+        shown = tracked(results, "earlier results", len(clips), "clip")
+        return {clip.name: result for clip, result in zip(clips, shown, strict=True) if result}
 
 
 def _run_clips(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, ClipRecord]:

@@ -18,6 +18,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.own_code import origin
 from rvos_ensemble.adapters.core.prediction import Prediction, check_prediction
+from rvos_ensemble.ensemble.engine.clip_progress import current
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.store import Store
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
@@ -49,6 +50,11 @@ class Node(NamedTuple):
     def propagator(self) -> Propagator | None:
         """The propagator that the step needs; None for other steps and for sources."""
         return self.recipe.propagators[self.step.propagator] if self.step and self.step.propagator else None
+
+    @property
+    def runs_network(self) -> bool:
+        """Whether most time is likely spent on it: propagation, or a source whose masks are not on disk."""
+        return self.propagator is not None or (self.step is None and self.component.stored)
 
 
 def nodes_of(recipe: Recipe, keys: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Node]:
@@ -106,6 +112,7 @@ class Graph:
         self.failures: dict[str, Failure] = {}
         self.computed: list[str] = []
         self.seconds: dict[str, float] = {}
+        self.progress = current()
         self._unsaved: dict[str, Prediction] = {}  # of sources whose masks are on disk already
 
     def predictions(self, keys: Iterable[str]) -> dict[str, Prediction]:
@@ -128,6 +135,7 @@ class Graph:
 
         for key in keys:
             visit(key)
+        self.progress.expect({node.name: node.runs_network for node in waiting.values()})
         while waiting and not (self.stop and self.failures):
             for key, node in list(waiting.items()):
                 if reason := next((self.failures[i] for i in node.inputs.values() if i in self.failures), None):
@@ -153,7 +161,8 @@ class Graph:
         started = time.perf_counter()
         inputs = {k: {name: results[i] for name, i in self.nodes[k].inputs.items()} for k in batch}
         try:
-            done = {key: self._keep(key, prediction) for key, prediction in self._run(batch, inputs)}
+            with self.progress.running([self.nodes[key].name for key in batch]):
+                done = {key: self._keep(key, prediction) for key, prediction in self._run(batch, inputs)}
         except (Exception, SystemExit) as error:
             if len(batch) > 1:  # one of them failed, or memory did not suffice for all of them
                 return {k: p for key in batch for k, p in self._compute([key], results).items()}

@@ -8,14 +8,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import joblib
-from tqdm import tqdm
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.lifetime import end_with
+from rvos_ensemble.ensemble.engine.clip_progress import of_clip
+from rvos_ensemble.ensemble.engine.progress_bar import ClipsBar
 
 
 class Record(Protocol):
@@ -59,7 +61,7 @@ def spread(
     title: str,
     done: Callable[[R], None] = lambda record: None,
 ) -> dict[str, R]:
-    """Processes all clips in parallel, with a progress bar; returns {clip: its record}.
+    """Processes all clips in parallel, and shows the progress; returns {clip: its record}.
 
     A process that dies costs one clip: the clips that were being processed are tried again, each alone, and one that
     kills its process a second time has failed. The others continue in new processes.
@@ -75,25 +77,24 @@ def spread(
     workers = min(engine["workers"], len(clips))
     backend = "sequential" if workers == 1 and engine["backend"] == "loky" else engine["backend"]
     records: dict[str, R] = {}
-    with (
-        _backend(backend, workers),
-        tqdm(total=sum(len(c) for c in clips), desc=title, unit="frame", mininterval=pace()) as bar,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_backend(backend, workers))
+        with _endings_are_ours():  # for the thread of the bar
+            bar = stack.enter_context(ClipsBar(title, {c.name: len(c) for c in clips}))
+        tracked = _Tracked(work, bar.folder)
 
         def finish(result: R) -> None:
             records[result.clip] = result
             done(result)
-            bar.update(result.frames)
-            failed = sum(r.status == "failed" for r in records.values())
-            bar.set_postfix_str(f"{len(records)}/{len(clips)} clips" + (f", {failed} failed" if failed else ""))
+            bar.finish(result.clip, result.status == "failed")
 
         left = list(clips)
         while left:
             suspects: list[Clip] = []
-            if not _together(left, work, backend, workers, suspects, finish):
+            if not _together(left, tracked, backend, workers, suspects, finish):
                 suspects = [c for c in suspects if c.name not in records] or left[:1]
                 for clip in suspects:
-                    if not _together([clip], work, backend, workers, [], finish):
+                    if not _together([clip], tracked, backend, workers, [], finish):
                         finish(record(clip.name, "failed", f"clip {clip.name}: {DIED}", len(clip)))
             left = [c for c in left if c.name not in records]
     return records
@@ -157,6 +158,17 @@ class _Worker:
         if self.parent is not None:
             end_with(self.parent)
         return self.work(job)
+
+
+class _Tracked:
+    """`work` on a clip, whose progress is written into a folder."""
+
+    def __init__(self, work: Callable[[Clip], Any], folder: Path):
+        self.work, self.folder = work, folder
+
+    def __call__(self, clip: Clip) -> Any:
+        with of_clip(self.folder, clip):
+            return self.work(clip)
 
 
 @contextlib.contextmanager

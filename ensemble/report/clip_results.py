@@ -13,6 +13,7 @@ from pathlib import Path
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
+from rvos_ensemble.ensemble.engine.clip_progress import current
 from rvos_ensemble.ensemble.engine.clips import inspect
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.graph import Failure, Graph, nodes_of
@@ -25,7 +26,7 @@ from rvos_ensemble.ensemble.report import clip_data, overlays
 from rvos_ensemble.ensemble.report.annotations import digest_of_tree, write_tree
 from rvos_ensemble.ensemble.report.record import ClipRecord, pack_record, read_record, unpack_record
 
-FORMAT = b"3"  # of all files except masks; increase it if one changes, so that older files are recomputed
+FORMAT = b"4"  # of all files except masks; increase it if one changes, so that older files are recomputed
 
 
 def run_clip(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
@@ -91,6 +92,8 @@ def _run(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
     """Computes, scores and writes the clip; may raise."""
     keys = keys_of(recipe, clip)
     truth = clip.truth.fingerprint() if clip.truth else ""
+    progress = current()
+    progress.expect({"scores": False, "pictures": False})
     graph = Graph(clip, Store(recipe.store), nodes_of(recipe, keys, keys), stop=True)
     by_key = graph.predictions(keys.values())
     if graph.failures:
@@ -102,11 +105,12 @@ def _run(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
     output = results[recipe.output]
     results = {n: p for n, p in results.items() if not isinstance(p, Objects)}  # those to score and show
     started = time.perf_counter()
-    scores = score(clip, results)
-    record.scores = means_of(scores, answers_of(clip, results))
+    with progress.running(["scores"]):
+        scores = score(clip, results)
+        record.scores = means_of(scores, answers_of(clip, results))
     record.seconds["score"] = time.perf_counter() - started
     started = time.perf_counter()
-    with Draft(pending, clip.name) as draft:
+    with progress.running(["pictures"]), Draft(pending, clip.name) as draft:
         if recipe.config["annotations"]:
             record.pictures = write_tree(draft, clip, output)
         for name, data in _side_files(recipe, clip, results, scores):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
@@ -116,10 +117,13 @@ def _sweeps(clip: Clip, tasks: Sequence[PropagationTask], propagator: Propagator
         frames = FrameCache(clip, range(first, last + 1), budget)
         propagator = propagator.for_clip(len(clip), [task.sentence for task in tasks])
         sweep = propagator.sweep(clip.size, len(tasks))
-        for order in (range(first, len(clip)), range(last, -1, -1)):
+        orders, done = (range(first, len(clip)), range(last, -1, -1)), 0
+        for order in orders:
             if order.step < 0:
                 sweep = propagator.reverse(sweep, clip.size, len(tasks))
             for t, masks in _run(sweep, frames, order, keys):
+                done += 1
+                progress.advance(done, sum(map(len, orders)))
                 for i, mask in masks.items():
                     results[i].put(t, np.asarray(mask), getattr(mask, "signals", {}), forward=order.step > 0)
     name = type(propagator).__module__.rpartition(".")[2]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
@@ -45,7 +46,7 @@ class KeyFrameExpressionAdapter(KeyFrameAdapter):
         texts = list(dict.fromkeys(e.text for e in clip.expressions))  # a sentence that occurs twice is read once
         answers: dict[str, dict[int, Answer]] = {text: {} for text in texts}
         with self.running(clip) as model:
-            for t in self.key_frames(clip):
+            for t in progress.counted(self.key_frames(clip)):
                 for text, answer in zip(texts, model.answers(clip.read(t), texts), strict=True):
                     answers[text][t] = answer
         return {e.id: self._sequence(clip, answers[e.text]) for e in clip.expressions}

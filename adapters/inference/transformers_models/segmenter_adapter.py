@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.instances import seed
 from rvos_ensemble.adapters.core.prediction import Objects
@@ -44,7 +45,7 @@ class InstanceSegmenterAdapter(KeyFrameAdapter):
         """{"FRAME.RANK": an instance in one frame}, its score in that frame; rank 0 is the best of the frame."""
         objects = Objects()
         with self.running(clip) as model:
-            for t in self.key_frames(clip):
+            for t in progress.counted(self.key_frames(clip)):
                 for rank, found in enumerate(model.instances(clip.read(t))):
                     sequence = seed(len(clip), t, found.mask, found.score)
                     notes = {**sequence.notes, "label": model.labels[found.label]}

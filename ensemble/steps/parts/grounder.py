@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
@@ -100,7 +101,7 @@ class Grounder:
         map_size = network.map_size(size)
         pooled, masks = [], []
         with devices.autocast(self.device, self.precision):
-            for start in range(0, len(times), self.step):
+            for start in progress.counted(range(0, len(times), self.step)):
                 span = times[start : start + self.step]
                 covered = np.stack([[shares(s.mask(t), map_size) for s in objects.values()] for t in span])
                 masks.append(torch.from_numpy(covered).to(self.device))  # [t, P, h, w]

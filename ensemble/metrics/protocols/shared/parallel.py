@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import cv2
-from tqdm import tqdm
 
+from rvos_ensemble.ensemble.engine.progress_bar import tracked
 from rvos_ensemble.ensemble.engine.workers import in_order
 
 MASKS_PER_WORKER = 1000  # about one second of work, as long as it takes to start a process
@@ -26,11 +25,10 @@ def map_videos(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, ma
         masks: the number of masks in all jobs.
     """
     most = workers or min(os.cpu_count() or 1, 1 + masks // MASKS_PER_WORKER)
-    bar = {"desc": "scoring", "unit": "video", "leave": False, "mininterval": 0.1 if sys.stderr.isatty() else 30.0}
-    if min(most, len(jobs)) == 1:
-        return [_single_threaded(work, job) for job in tqdm(jobs, **bar)]
-    results = in_order(partial(_single_threaded, work), jobs, min(most, len(jobs)))
-    return list(tqdm(results, total=len(jobs), **bar))
+    single = partial(_single_threaded, work)
+    alone = min(most, len(jobs)) == 1
+    results = map(single, jobs) if alone else in_order(single, jobs, min(most, len(jobs)))
+    return list(tracked(results, "scoring", len(jobs), "video"))
 
 
 def _single_threaded(work: Callable[[Any], Any], job: Any) -> Any:
