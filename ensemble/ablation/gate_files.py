@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.ablation.gate import Comparison
-from rvos_ensemble.ensemble.report.plot import curves
+from rvos_ensemble.ensemble.report.paper.figures import curves
+from rvos_ensemble.ensemble.report.paper.style import save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEVELS = np.linspace(0, 1, 21)  # of T-acc
 
 
 def write(folder: Path, title: str, found: Comparison) -> None:
-    """Writes gate.csv, gate.svg and gate_accuracies.svg."""
+    """Writes gate.csv, and gate and gate_accuracies as .svg and .pdf."""
     whole = found.sweep[found.sweep.clips == "all"]
     atomic_write(folder / "gate.csv", found.sweep.to_csv(index=False, float_format="%.17g"))
-    atomic_write(folder / "gate.svg", scores_picture(title, found.curves, found.expected))
-    atomic_write(folder / "gate_accuracies.svg", accuracies_picture(title, whole))
+    save(folder, "gate", scores_figure(title, found.curves, found.expected))
+    save(folder, "gate_accuracies", accuracies_figure(title, whole))
 
 
-def scores_picture(title: str, swept: pd.DataFrame, expected: float) -> str:
-    """Final, N-acc, T-acc and J&F against tau, in percent, as SVG.
+def scores_figure(title: str, swept: pd.DataFrame, expected: float) -> Figure:
+    """Final, N-acc, T-acc and J&F against tau, in percent.
 
     Args:
         title: text above the plot.
@@ -37,8 +42,8 @@ def scores_picture(title: str, swept: pd.DataFrame, expected: float) -> str:
     return curves(title, "tau", swept.tau.round(2).tolist(), lines, None, reference, note)
 
 
-def accuracies_picture(title: str, swept: pd.DataFrame) -> str:
-    """The highest N-acc that a tau reaches with at least a given T-acc, in percent, as SVG."""
+def accuracies_figure(title: str, swept: pd.DataFrame) -> Figure:
+    """The highest N-acc that a tau reaches with at least a given T-acc, in percent."""
     n, t = swept["N-acc"].to_numpy(), swept["T-acc"].to_numpy()
     best = [100 * float(n[t >= level].max()) if (t >= level).any() else math.nan for level in LEVELS]
     note = "right answers to expressions that refer to nothing (N-acc) and to something (T-acc); all clips, percent"

@@ -23,7 +23,7 @@ import numpy as np
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write, user_path
-from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.messages import did_you_mean, shown
 from rvos_ensemble.adapters.core.own_code import defaults_problem, failure
 from rvos_ensemble.adapters.core.settings import text
 from rvos_ensemble.adapters.inference.checkpoints.family import Family
@@ -33,7 +33,8 @@ from rvos_ensemble.ensemble.commands.families import find_family, trainable
 from rvos_ensemble.ensemble.engine.folders import owned
 from rvos_ensemble.ensemble.metrics.jf import j_and_f
 from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
-from rvos_ensemble.ensemble.report.training import card, full_name, metrics_of, picture, read_log
+from rvos_ensemble.ensemble.report.paper.style import save
+from rvos_ensemble.ensemble.report.training import card, figure, full_name, metrics_of, read_log
 
 SINGLE = ("grounding", "judge", "candidates")  # the kinds that have one family, which need not be named
 
@@ -98,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     if not processes.is_first():
         return 0
     log = read_log(out)
-    atomic_write(out / "log.svg", picture(f"{name}{data}, {settings['steps']} steps", log))
+    save(out, "log", figure(f"{name}{data}, {settings['steps']} steps", log))
     atomic_write(out / "card.md", card(name, arguments, settings, parameters, log, started))
     metrics = ", ".join(f"{k} {v}" for k, v in metrics_of(log[-1]).items())
     print(f"{weights}: {metrics or 'trained'}; curves: {out / 'log.svg'}, model card: {out / 'card.md'}")
@@ -174,7 +175,8 @@ def _family(kind: str, name: str, known: Mapping[str, Family]) -> Family:
     if not name.endswith(".py"):
         if name not in known:
             raise InputError(
-                f"train: no {kind} {name!r}, expected one of {', '.join(known)}, or the path of a family, a .py file"
+                f"train: no {kind} {name!r}{did_you_mean(name, known)} Expected one of {', '.join(known)}, or the path of a "
+                "family, a .py file"
             )
         return known[name]
     family = find_family(name)

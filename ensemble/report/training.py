@@ -8,11 +8,14 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rvos_ensemble.ensemble.report.plot import curves
+from rvos_ensemble.ensemble.report.paper.figures import curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_POINTS = 200  # rows of the log that are drawn; validation metrics are always drawn
 
@@ -32,8 +35,8 @@ def metrics_of(row: Mapping[str, float], digits: int = 3) -> dict[str, str]:
     return {k: f"{v:.{digits}f}" for k, v in row.items() if is_metric(k)}
 
 
-def picture(title: str, log: Sequence[Mapping[str, float]]) -> str:
-    """Draws the loss and the validation metrics over the steps as SVG."""
+def figure(title: str, log: Sequence[Mapping[str, float]]) -> Figure:
+    """Draws the loss and the validation metrics over the steps."""
     names = [k for k in {k: None for row in log for k in row} if k == "loss" or is_metric(k)]
     names.sort(key=lambda k: k == "loss")
     drawn = log if len(log) <= MAX_POINTS else [*log[:: len(log) // MAX_POINTS], log[-1]]
