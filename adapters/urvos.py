@@ -16,10 +16,10 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import MaskSequence
-from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import path, whole
 from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.adapters.core.unknown_words import unknown_word_problems
 from rvos_ensemble.adapters.inference.logits import LogitMasks, confidence
 from rvos_ensemble.adapters.inference.network_adapter import shipped_name
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
@@ -80,12 +80,17 @@ class URVOSAdapter(Adapter):
             return error.problems
         if not str(self.settings.weights).endswith("_nano"):  # weights of your own have the words of your data
             return []
-        unreadable = {c.name: [e.text for e in c.expressions if words.unknown(e.text)] for c in clips}
+        advice = "Use these words, or train a network on your data: train segmenter=urvos, see docs/urvos.md"
         return [
-            f"clip {name!r}: {self.settings.weights} knows only the words of `shapes`, not all of these: "
-            f"{first_few(texts, 3)}"
-            for name, texts in unreadable.items()
-            if texts
+            problem
+            for clip in clips
+            for problem in unknown_word_problems(
+                clip.name,
+                self.settings.weights,
+                {e.text: words.unknown(e.text) for e in clip.expressions},
+                words.words,
+                advice,
+            )
         ]
 
     def traits(self, clip: Clip) -> Traits:

@@ -18,14 +18,20 @@ from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
-from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.adapters.core.unknown_words import unknown_word_problems
 from rvos_ensemble.adapters.inference import device, preprocess
 from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.inference.checkpoints.segmenter_family import SegmenterCheckpoint
 from rvos_ensemble.adapters.inference.logits import LogitMasks
 from rvos_ensemble.adapters.inference.procedure import Procedure
-from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, tokenize, tokenizer_files
+from rvos_ensemble.adapters.inference.tokenization import (
+    known_words,
+    load_tokenizer,
+    tokenize,
+    tokenizer_files,
+    unknown_words,
+)
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.interface import Answer, Network, Text, join
 
@@ -80,18 +86,18 @@ class Segmenter:
     def problems(self, clip: Clip) -> list[str]:
         """Expressions that the model cannot read, one sentence per problem."""
         try:
-            rows = self._tokens(clip)
+            self._tokens(clip)
         except InputError as error:
             return [f"clip {clip.name!r}: {problem}" for problem in error.problems]
-        unknown = self.tokenizer.token_to_id(self.language.unknown) if self.checkpoint.small else None
-        unreadable = [e.text for e, row in zip(clip.expressions, rows, strict=True) if unknown in row]
-        if not unreadable:
+        if not self.checkpoint.small:
             return []
-        return [
-            f"clip {clip.name!r}: {self.settings.weights} is a small network of ours that knows only the words of "
-            f"`shapes`, and not all of these: {first_few(unreadable)}. Give `weights` of the official code, or masks "
-            "on disk with predictions=FOLDER"
-        ]
+        return unknown_word_problems(
+            clip.name,
+            f"{self.settings.weights} is a small network of ours that",
+            unknown_words(self.tokenizer, self.language, [e.text for e in clip.expressions]),
+            known_words(self.tokenizer),
+            "Use these words, or give `weights` of the official code, or masks on disk with predictions=FOLDER",
+        )
 
     def predict(self, clip: Clip) -> Prediction:
         """The masks of every expression of the clip, see `Adapter.predict`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +116,22 @@ def tokenize(tokenizer: Tokenizer, language: Language, sentences: Sequence[str])
     if problems:
         raise InputError(problems)
     return rows
+
+
+def unknown_words(tokenizer: Tokenizer, language: Language, sentences: Sequence[str]) -> dict[str, list[str]]:
+    """{sentence: its words that are not in the vocabulary}, of a tokenizer of whole words."""
+    unknown, result = tokenizer.token_to_id(language.unknown), {}
+    for sentence in sentences:
+        clean = language.clean(sentence)
+        encoding = tokenizer.encode(clean)
+        tokens = zip(encoding.ids, encoding.offsets, strict=True)
+        result[sentence] = [clean[a:b] for token, (a, b) in tokens if token == unknown]
+    return result
+
+
+def known_words(tokenizer: Tokenizer) -> list[str]:
+    """The vocabulary of a tokenizer of whole words, without special tokens such as <s> and [CLS]."""
+    return sorted(word for word in tokenizer.get_vocab() if not re.fullmatch(r"<.*>|\[.*\]", word))
 
 
 def _where(language: Language) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
-from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.adapters.core.settings import paths, switch, whole
 from rvos_ensemble.adapters.core.traits import Traits
@@ -43,6 +42,7 @@ class Ground(Step):
         frames_per_step: frames per forward pass; affects memory, not results.
     """
 
+    reads_pictures = True
     takes, gives = "objects", "expressions"
     defaults = {
         "input": INPUT,
@@ -83,13 +83,11 @@ class Ground(Step):
 
     def problems(self, clip: Clip) -> list[str]:
         """The tokenizer of the small networks knows only the words of `shapes`."""
-        unreadable = self.grounder.unreadable([e.text for e in clip.expressions])
-        if not unreadable:
-            return []
-        return [
-            f"clip {clip.name!r}: {self.settings.weights} knows only the words of `shapes`, and not all of these: "
-            f"{first_few(unreadable, 3)}. Use weights of a network that knows them, see docs/topdown.md"
-        ]
+        return self.grounder.word_problems(
+            clip,
+            f"{self.settings.weights}",
+            "Use these words, or weights of a network that knows others, see docs/topdown.md",
+        )
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
         """The traits of the chosen masks."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
-from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import number, text, whole
 from rvos_ensemble.adapters.core.traits import Traits
@@ -50,6 +49,7 @@ class Judge(Step):
         device, precision: as for the models, see docs/models.md.
     """
 
+    reads_pictures = True
     takes = None
     defaults = {
         "inputs": INPUTS,
@@ -91,13 +91,11 @@ class Judge(Step):
 
     def problems(self, clip: Clip) -> list[str]:
         """The tokenizer of the small network knows only the words of `shapes`."""
-        unreadable = self.network.unreadable([e.text for e in clip.expressions])
-        if not unreadable:
-            return []
-        return [
-            f"clip {clip.name!r}: {self.settings.weights} knows only the words of `shapes`, and not all of these: "
-            f"{first_few(unreadable, 3)}. Use weights of a network that knows them, see docs/training.md"
-        ]
+        return self.network.word_problems(
+            clip,
+            f"{self.settings.weights}",
+            "Use these words, or weights of a network that knows others, see docs/training.md",
+        )
 
     def input_problems(self, clip: Clip, known: Mapping[str, Traits]) -> list[str]:
         """All inputs must have masks, and the first must be masks of expressions."""

@@ -1,6 +1,7 @@
 """The ensemble of five grounding networks with different encoders: five trainings, one recipe; and real pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from helpers.tiny_encoders import image_folder, text_folder
 from PIL import Image
 
 import run_ensemble
+from rvos_ensemble.adapters.core.clip import Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects
@@ -95,7 +97,8 @@ def test_checkpoints_need_neither_the_folders_nor_a_tokenizer(five, clip, tmp_pa
     copy = tmp_path / "alone.pth"
     copy.write_bytes(Path(five[1]).read_bytes())
     grounder = Grounder([str(copy)], device="cpu")
-    assert grounder.members[0].files == [copy] and grounder.unreadable(["a zebra, 中文 and ½"]) == []
+    words = replace(clip, expressions=(Expression(clip.name, "0", "a zebra, 中文 and ½"),))
+    assert grounder.members[0].files == [copy] and grounder.word_problems(words, "alone.pth", "") == []
     assert "text encoder deberta-v2" in open_checkpoint(copy).describe()
 
 

@@ -214,8 +214,9 @@ def test_nothing_is_present_where_nothing_is_segmented(weights):
 
 def test_unknown_words_and_wrong_weights_are_reported_before_the_run(weights):
     clip = Clip("v", CLIP.frames, (Expression("v", "0", "a dog on a horse"),), IMAGES)
-    (problem,) = OPS["judge"]("judged", inputs=["soc"], weights=weights, device="cpu").problems(clip)
-    assert "knows only the words of `shapes`" in problem and "a dog on a horse" in problem
+    problem, known = OPS["judge"]("judged", inputs=["soc"], weights=weights, device="cpu").problems(clip)
+    assert "knows only the words of `shapes`, not: dog, horse (in: a dog on a horse)" in problem
+    assert known.endswith("turn, turns, up, view, while, yellow")
     with pytest.raises(InputError, match="expected judge"):
         OPS["judge"]("judged", inputs=["soc"], weights="grounding_nano")
 

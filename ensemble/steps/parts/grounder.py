@@ -15,10 +15,18 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.prediction import Objects
+from rvos_ensemble.adapters.core.unknown_words import unknown_word_problems
 from rvos_ensemble.adapters.inference import device as devices
 from rvos_ensemble.adapters.inference import preprocess
 from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
-from rvos_ensemble.adapters.inference.tokenization import load_tokenizer, stored_tokenizer, tokenize, tokenizer_files
+from rvos_ensemble.adapters.inference.tokenization import (
+    known_words,
+    load_tokenizer,
+    stored_tokenizer,
+    tokenize,
+    tokenizer_files,
+    unknown_words,
+)
 from rvos_ensemble.adapters.networks.grounding.tracklets import paths_of, shares
 from rvos_ensemble.propagators.core.key_frames import uniform
 
@@ -64,9 +72,9 @@ class Grounder:
         """Hash of the weights and tokenizers."""
         return " ".join(file_hash(file_stamp(f)) for member in self.members for f in member.files)
 
-    def unreadable(self, sentences: Sequence[str]) -> list[str]:
-        """The sentences with words that a network with a small vocabulary does not know."""
-        return [s for s in sentences if any(member.unknown in member.tokens([s])[0] for member in self.members)]
+    def word_problems(self, clip: Clip, weights: str, advice: str) -> list[str]:
+        """The words of a clip that a network with a small vocabulary does not know; see `Member.word_problems`."""
+        return list(dict.fromkeys(p for m in self.members for p in m.word_problems(clip, weights, advice)))
 
     def probabilities(
         self, clip: Clip, objects: Objects, frames: int | None = None, visible: np.ndarray | None = None
@@ -134,8 +142,6 @@ class Member:
             self.tokenizer = stored_tokenizer(encoder.tokenizer, weights)
         else:
             self.tokenizer = load_tokenizer(self.variant.language, self.folder)
-        # a small vocabulary maps other words to one token; a published tokenizer spells them out
-        self.unknown = self.tokenizer.token_to_id(self.variant.language.unknown) if self.variant.small else None
         size, words = self.tokenizer.get_vocab_size(), self.variant.words
         if size > words or (size < words and not encoder):  # published encoders may have more words than they use
             raise InputError(
@@ -149,6 +155,19 @@ class Member:
         if self.variant.text_encoder:
             return [self.path]
         return [self.path, *tokenizer_files(self.variant.language, self.folder)]
+
+    def word_problems(self, clip: Clip, weights: str, advice: str) -> list[str]:
+        """The words of a clip that the network does not know, if its vocabulary is small.
+
+        Args:
+            clip: with expressions.
+            weights: their name for the message.
+            advice: what to do.
+        """
+        if not self.variant.small:  # a published tokenizer spells out words that it does not know
+            return []
+        unknown = unknown_words(self.tokenizer, self.variant.language, [e.text for e in clip.expressions])
+        return unknown_word_problems(clip.name, weights, unknown, known_words(self.tokenizer), advice)
 
     def tokens(self, sentences: Sequence[str]) -> list[list[int]]:
         """Token numbers of each sentence."""

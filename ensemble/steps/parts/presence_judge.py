@@ -62,9 +62,9 @@ class PresenceJudge:
         """Hash of the weights and the tokenizer."""
         return " ".join(file_hash(file_stamp(f)) for f in self.member.files)
 
-    def unreadable(self, sentences: Sequence[str]) -> list[str]:
-        """The sentences with words that a network with a small vocabulary does not know."""
-        return [s for s in sentences if self.member.unknown in self.member.tokens([s])[0]]
+    def word_problems(self, clip: Clip, weights: str, advice: str) -> list[str]:
+        """The words of a clip that the network does not know; see `Member.word_problems`."""
+        return self.member.word_problems(clip, weights, advice)
 
     @torch.no_grad()
     def presences(self, clip: Clip, tracklets: Sequence[MaskSequence]) -> list[float]:
