@@ -80,7 +80,8 @@ def read(arguments: Sequence[str]) -> list[Request]:
         InputError: neither lists nor a name, both, an unknown name, an empty list, or a value that is no list.
     """
     own = [a for a in arguments if re.match(r"ablate[.=]", a)]
-    names, lists, options, problems = [], {}, {}, []
+    names, lists, options = [], {}, {}
+    problems = [f"argument {a!r}: expected key=value, did you mean `ablate={a}`?" for a in arguments if a in NAMED]
     for argument in own:
         key, equals, written = argument.partition("=")
         path = key.removeprefix("ablate").removeprefix(".")

@@ -1,4 +1,10 @@
-"""The command `ablate`: chooses the settings to compare, scores them clip by clip, and writes the results."""
+"""The command `ablate`: compares settings of a recipe, scores them clip by clip, and writes tables and the best one.
+
+    run_ensemble.py ablate stage2 "ablate.final.threshold=[1..8]"    every value of a key; several lists form a grid
+    run_ensemble.py ablate stage2 ablate=steps ablate=sources        named ablations, one after the other
+
+The files of each are in OUT/ablations/NAME, those of the latest also in OUT; see docs/ablation.md.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +13,18 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.io.disk import atomic_write
-from rvos_ensemble.ensemble.ablation import gate, gate_files, table, variants, weights
-from rvos_ensemble.ensemble.ablation.clip import ClipScores, score_clip
+from rvos_ensemble.ensemble.ablation import gate, variants, weights
 from rvos_ensemble.ensemble.ablation.gate_clip import GateScores, gate_clip
-from rvos_ensemble.ensemble.ablation.rows import (
-    REFERENCE,
-    Row,
-    best_of,
-    climb,
-    row,
-    scored_on_all,
-    settings_of,
-    verdict,
-)
+from rvos_ensemble.ensemble.ablation.results import files, gate_files
+from rvos_ensemble.ensemble.ablation.results.outcome import Outcome
+from rvos_ensemble.ensemble.ablation.rows import Row, climb, settings_of
+from rvos_ensemble.ensemble.ablation.scoring import Scorer
 from rvos_ensemble.ensemble.ablation.settings import Request, read
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.engine.clips import check, list_clips
@@ -48,25 +46,6 @@ NAMED = {
     "key_frame": variants.of_key_frame,
     "grouping": variants.of_grouping,
 }
-
-
-@dataclass
-class Outcome:
-    """The results of an ablation.
-
-    Attributes:
-        rows: the reference first.
-        notes: for the reader.
-        tried: further rows for the csv, of the half of the clips that was searched.
-        how: how the best row was chosen, in words.
-        failed: {clip: why}.
-    """
-
-    rows: list[Row]
-    notes: list[str]
-    tried: list[Row]
-    how: str
-    failed: dict[str, str]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -112,7 +91,7 @@ def _outcome(
     kept: Path,
 ) -> Outcome:
     """Scores what is compared, and chooses the best."""
-    scored = partial(_scored, request, reference, kept)
+    scored = Scorer(reference, kept, request.options).rows
     if request.name == "weights":
         return _weights(request, reference, clips, scored)
     if request.name == "gate":
@@ -123,7 +102,7 @@ def _outcome(
         rows = [rows[0], *rungs, *rest]
         notes = [*notes, *climb(rungs, request.options["seed"], request.options["resamples"])]
     what = f"the highest {rows[0].measure} of {len(settings_of(rows))} settings"
-    return Outcome(rows, [*notes], [], f"{what}, on the clips they are scored on: expect less on others", broken)
+    return Outcome(rows, [*notes], f"{what}, on the clips they are scored on: expect less on others", broken)
 
 
 def _compared(request: Request, reference: Recipe) -> tuple[list[Variant], list[str]]:
@@ -162,44 +141,6 @@ def _clips(reference: Recipe, compared: Sequence[Variant]) -> tuple[list[Clip], 
     return judged, {n: "; ".join(p) for n, p in problems.items()}
 
 
-def _score(
-    reference: Recipe, kept: Path, clips: Sequence[Clip], compared: Sequence[Variant], title: str
-) -> dict[str, ClipScores]:
-    """{clip: scores of all settings}."""
-    configs, wanted = json.dumps([v.config for v in compared]), [v.step for v in compared]
-    recipes = [variants.build(reference.name, v.config) for v in compared]
-    widest = max(recipes, key=lambda r: r.gpus)  # a setting may need GPUs where the recipe as it is does not
-    work = partial(score_clip, reference.name, configs, wanted, kept, widest.gpus)
-    return spread(clips, work, ClipScores, widest.engine, title)
-
-
-def _scored(
-    request: Request,
-    reference: Recipe,
-    kept: Path,
-    clips: Sequence[Clip],
-    compared: Sequence[Variant],
-    title: str = "ablate",
-) -> tuple[list[Row], dict[str, str]]:
-    """A row for the reference and each setting; {clip: why it is left out}."""
-    everything = [Variant(REFERENCE, reference.config, reference.output), *compared]
-    records = _score(reference, kept, clips, everything, title)
-    failed = {n: r.error for n, r in records.items() if r.status == "failed"}
-    failed |= {n: r.errors[0] for n, r in records.items() if 0 in r.errors}
-    good = {n: r for n, r in sorted(records.items()) if n not in failed}
-    if not any(r.scores[0] for r in good.values()):
-        raise InputError([f"{n}: {why}" for n, why in failed.items()] or ["no expression has ground truth"])
-    rows = []
-    for i, variant in enumerate(everything):
-        scores = {n: r.scores[i] for n, r in good.items() if r.scores[i]}
-        error = next((f"{r.errors[i]}" for r in good.values() if i in r.errors), "")
-        first = {n: r.scores[0] for n, r in good.items()}
-        plain = row(variant, scores, first, request.options["seed"], request.options["resamples"], error)
-        built = variants.build(reference.name, variant.config)
-        rows.append(replace(plain, truth_steps=built.truth_steps(variant.step)))
-    return rows, failed
-
-
 def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored: Callable) -> Outcome:
     """Searches on one half of the clips, reports on the other; `scored` gives rows of clips and settings."""
     options = request.options
@@ -229,7 +170,7 @@ def _weights(request: Request, reference: Recipe, clips: Sequence[Clip], scored:
         f"weights were searched on {len(search)} clips; the scores of this table are of the other {len(report)}, and "
         f"its rows are sorted by {rows[0].measure} on the half searched, the best there first; ablation.csv has both"
     ]
-    return Outcome(rows, notes, list(tried.values()), how, failed | broken)
+    return Outcome(rows, notes, how, failed | broken, list(tried.values()), searched=True)
 
 
 def _gate(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Outcome:
@@ -246,10 +187,10 @@ def _gate(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Outcome
 
     found, failed = gate.compare(reference, step, clips, scored, request.options)
     title = f"{reference.name} on {reference.config['data']['dataset']}: step {step}"
-    for folder in _folders(reference, request):
-        gate_files.write(folder, title, found)
-    print(f"every tau: {folder}/gate.csv, gate.svg, gate_accuracies.svg")
-    return Outcome(found.rows, found.notes, [], found.how, failed)
+    folders = _folders(reference, request)
+    gate_files.write(folders, title, found)
+    print(f"every tau: {folders[-1]}/gate.csv; gate and gate_accuracies, .svg and .pdf")
+    return Outcome(found.rows, found.notes, found.how, failed, searched=True)
 
 
 def _ladder(reference: Recipe, rows: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -279,25 +220,8 @@ def _folders(recipe: Recipe, request: Request) -> tuple[Path, Path]:
 
 
 def _write(recipe: Recipe, request: Request, outcome: Outcome) -> None:
-    """ablation.csv, ablation.svg, best.yaml, their place on report.html, and the table on the terminal."""
-    rows, name = outcome.rows, request.name or "lists"
-    # the search chose on the other half: the best is its first choice, not the luckiest on this one
-    whole = scored_on_all(rows)
-    best = next(iter(whole[1:]), rows[0]) if name in HALVES else best_of(rows)
-    conclusion = verdict(rows, best)
-    data = recipe.config["data"]["dataset"]
-    heading = f"{recipe.name} on {data}: {request.title}, {rows[0].clips} clips, {rows[0].expressions} expressions"
-    frame = table.frame(name, rows)
-    if outcome.tried:
-        frame = table.pd.concat([frame, table.frame(f"{name}, the half searched", outcome.tried)])
-    how = [heading, f"Chosen: {outcome.how}.", conclusion, *outcome.notes]
-    for folder in _folders(recipe, request):
-        atomic_write(folder / "ablation.csv", frame.to_csv(index=False, float_format="%.17g"))
-        atomic_write(folder / "ablation.svg", table.picture(heading, rows))
-        atomic_write(folder / "best.yaml", table.best_yaml(recipe, folder, best, how))
+    """The files of an ablation, their place on report.html, and the table on the terminal."""
+    folders = _folders(recipe, request)
+    print(files.write(recipe, folders, request.name or "lists", request.title, outcome))
     refresh(recipe.out)
-    print("\n" + table.text(f"{heading} (percent, mean over expressions)", rows, outcome.notes))
-    print(f"{conclusion}\nChosen: {outcome.how}.")
-    print(
-        f"results: {folder}/ablation.csv, ablation.svg, best.yaml, and as the latest in {recipe.out}; report.html there"
-    )
+    print(f"results: {folders[-1]}/{files.NAMES}; the latest also in {recipe.out}; report.html there")

@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     if not processes.is_first():
         return 0
     log = read_log(out)
-    save(out, "log", figure(f"{name}{data}, {settings['steps']} steps", log))
+    save(figure(f"{name}{data}, {settings['steps']} steps", log), "log", out)
     atomic_write(out / "card.md", card(name, arguments, settings, parameters, log, started))
     metrics = ", ".join(f"{k} {v}" for k, v in metrics_of(log[-1]).items())
     print(f"{weights}: {metrics or 'trained'}; curves: {out / 'log.svg'}, model card: {out / 'card.md'}")
@@ -175,8 +175,8 @@ def _family(kind: str, name: str, known: Mapping[str, Family]) -> Family:
     if not name.endswith(".py"):
         if name not in known:
             raise InputError(
-                f"train: no {kind} {name!r}{did_you_mean(name, known)} Expected one of {', '.join(known)}, or the path of a "
-                "family, a .py file"
+                f"train: no {kind} {name!r}{did_you_mean(name, known)} Expected one of {', '.join(known)}, or the "
+                "path of a family, a .py file"
             )
         return known[name]
     family = find_family(name)

@@ -47,7 +47,7 @@ def test_curves_leave_out_what_is_missing(tmp_path):
 
 def test_bars_show_their_values_and_intervals(tmp_path):
     drawn = bars("t", [Bar("a", -2.0, -3.0, -1.0), Bar("b", math.nan), Bar("c", 0.52, math.nan)], "percent")
-    save(tmp_path, "x", drawn)
+    save(drawn, "x", tmp_path)
     assert {"a", "b", "c", "-2.0", "+0.5"} <= set(texts(tmp_path))
     axes = drawn.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [-2.0, 0, 0.52]
@@ -62,7 +62,7 @@ def test_the_highest_cell_is_the_bold_one_and_a_cell_without_score_is_empty(tmp_
     assert set(cells) == {"70.0", "71.0", "72.5", "60.0"}
     assert [text for text, t in cells.items() if t.get_fontweight() == "bold"] == ["72.5"]
     assert cells["72.5"].get_position() == (1.5, 1.5)
-    save(tmp_path, "x", drawn)
+    save(drawn, "x", tmp_path)
     svg = (tmp_path / "x.svg").read_text()
     assert svg.count("<image") <= 1, "cells are vectors; the scale of colours is one small picture"
     heat_map("t", Axis("k", ["1"]), Axis("r", ["p"]), np.array([[math.nan]]), "J&F")
@@ -96,11 +96,11 @@ def test_a_training_of_any_length_keeps_its_rare_validations(tmp_path):
     lines = {line.get_label(): line.get_xydata() for line in drawn.axes[0].lines}
     assert [x for x, _ in lines["J&F"]] == list(range(0, 5001, 500))
     assert 100 < len(lines["loss"]) <= MAX_POINTS + 20
-    save(tmp_path, "log", drawn)
+    save(drawn, "log", tmp_path)
     assert {"soc, 5000 steps", "J&F", "loss"} <= set(texts(tmp_path, "log"))
 
 
 @pytest.mark.parametrize("name", ["狗 $x", "a\nb \\frac{ %s {}"])
 def test_names_of_any_kind_can_be_drawn(tmp_path, name, recwarn):
-    save(tmp_path, "x", bars(name, [Bar(name, 1.0)], name, name))
+    save(bars(name, [Bar(name, 1.0)], name, name), "x", tmp_path)
     assert re.sub(r"\s+", " ", name).strip() in " ".join(" ".join(texts(tmp_path)).split())

@@ -37,10 +37,11 @@ WIDTH = 7.2  # inches
 LINE = 105  # characters of a title or note on one line
 
 
-def save(folder: Path, name: str, figure: Figure) -> None:
+def save(figure: Figure, name: str, *folders: Path) -> None:
     """Writes NAME.svg and NAME.pdf."""
     for kind, content in rendered(figure).items():
-        atomic_write(folder / f"{name}.{kind}", content)
+        for folder in folders:
+            atomic_write(folder / f"{name}.{kind}", content)
 
 
 def rendered(figure: Figure) -> dict[str, bytes]:

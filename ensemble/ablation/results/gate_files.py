@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 LEVELS = np.linspace(0, 1, 21)  # of T-acc
 
 
-def write(folder: Path, title: str, found: Comparison) -> None:
+def write(folders: Sequence[Path], title: str, found: Comparison) -> None:
     """Writes gate.csv, and gate and gate_accuracies as .svg and .pdf."""
     whole = found.sweep[found.sweep.clips == "all"]
-    atomic_write(folder / "gate.csv", found.sweep.to_csv(index=False, float_format="%.17g"))
-    save(folder, "gate", scores_figure(title, found.curves, found.expected))
-    save(folder, "gate_accuracies", accuracies_figure(title, whole))
+    for folder in folders:
+        atomic_write(folder / "gate.csv", found.sweep.to_csv(index=False, float_format="%.17g"))
+    save(scores_figure(title, found.curves, found.expected), "gate", *folders)
+    save(accuracies_figure(title, whole), "gate_accuracies", *folders)
 
 
 def scores_figure(title: str, swept: pd.DataFrame, expected: float) -> Figure:

@@ -1,4 +1,4 @@
-"""The results of an ablation: the table for the terminal, ablation.csv, ablation.svg and best.yaml."""
+"""The rows of an ablation as tables: for the terminal, for ablation.csv, for papers; and the best one as best.yaml."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from rvos_ensemble.adapters.core.settings import default_of
-from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row, oracle_of, settings_of
+from rvos_ensemble.ensemble.ablation.rows import Row, oracle_of, settings_of
 from rvos_ensemble.ensemble.metrics.existence import MEASURES
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.recipe.schema import DEFAULTS
-from rvos_ensemble.ensemble.report.plot import Bar, bars, curves
+from rvos_ensemble.ensemble.report.paper.table import Line, ScoreTable
 
-MOST_BARS = 40
 BELOW = "below oracle"  # J&F of the oracle minus that of the row
 
 
@@ -82,52 +81,23 @@ def frame(name: str, rows: Sequence[Row]) -> pd.DataFrame:
     )
 
 
-def picture(title: str, rows: Sequence[Row]) -> str:
-    """ablation.svg: curves where one or two numbers are swept, otherwise one bar per row."""
-    scored, first = [r for r in settings_of(rows)[1:] if r.expressions], rows[0]
-    note = f"{first.clips} clips, {first.expressions} expressions; 95 % paired bootstrap over clips"
-    parameters = list(scored[0].variant.parameters) if scored else []
-    values = {p: [r.variant.parameters.get(p) for r in scored] for p in parameters}
-    swept = next((p for p, of in values.items() if all(map(_is_number, of)) and len(set(of)) >= 3), None)
-    if len(parameters) in (1, 2) and swept:
-        other = next((p for p in parameters if p != swept), None)
-        groups: dict[str, dict[float, Row]] = {}
-        for r in scored:
-            groups.setdefault(json.dumps(r.variant.parameters.get(other)), {})[r.variant.parameters[swept]] = r
-        if len(groups) <= 5:
-            return _curves(title, swept, other, groups, first, note)
-    shown = sorted(scored, key=lambda r: -r.value)[:MOST_BARS] if len(scored) > MOST_BARS else scored
-    if len(scored) > MOST_BARS:
-        note = f"the best {MOST_BARS} of {len(scored)}; {note}"
-    drawn = [Bar(r.variant.label, *(100 * v for v in r.gain)) for r in shown]
-    what = f"{first.measure} minus that of {REFERENCE}, percent"
-    return bars(title, drawn or [Bar("nothing was scored", math.nan)], what, note)
-
-
-def _curves(title: str, swept: str, other: str | None, groups, first: Row, note: str) -> str:
-    x = sorted({value for of in groups.values() for value in of})
-    reference = f"{REFERENCE}: {100 * first.value:.1f}"
-    if other is None:
-        of = next(iter(groups.values()))
-        drawn = [_measures(of[v]) for v in x]
-        lines = {name: [100 * values[name] for values in drawn] for name in drawn[0]}
-        ends = [
-            [100 * (first.value + end) for end in values] for values in zip(*(of[v].gain[1:] for v in x), strict=True)
-        ]
-        band = None if any(math.isnan(v) for v in ends[0]) else (ends[0], ends[1])
-        note = f"band: interval of the difference of {first.measure} to the dashed line; {note}"
-    else:
-        name = other.rpartition(".")[2]
-        lines = {f"{name} {g}": [100 * of[v].value if v in of else math.nan for v in x] for g, of in groups.items()}
-        band = None
-    return curves(title, swept, x, lines, band, (reference, 100 * first.value), note)
-
-
-def _measures(row: Row) -> dict[str, float]:
-    """The curves of a sweep: first the measure by which rows are compared, then what it is made of."""
-    if row.existence is None:
-        return {"J&F": row.JF, "J": row.J, "F": row.F}
-    return {"Final": row.existence.Final, "J&F": row.JF, "N-acc": row.existence.N, "T-acc": row.existence.T}
+def paper(title: str, rows: Sequence[Row], notes: Sequence[str]) -> ScoreTable:
+    """The table for ablation.md and ablation.tex, with differences from the first row and their intervals."""
+    oracle, own_step = oracle_of(rows), len({r.variant.step for r in rows}) > 1
+    columns = ["J", "F", "J&F", *(MEASURES if rows[0].existence else ()), *([BELOW] if oracle else ())]
+    lines, settings = [], {id(r) for r in settings_of(rows)}
+    for i, r in enumerate(rows):
+        values = [r.J, r.F, r.JF, *(r.existence or ()), *([_below(r, rows)] if oracle else [])]
+        note = f"not scored: {_first_line(r.error)}" if not r.expressions else ""
+        if 0 < r.expressions < rows[0].expressions:
+            note = f"only {r.clips} clips: {_first_line(r.error)}"
+        if id(r) not in settings:
+            note = "upper bound"
+        step = f" ({r.variant.step})" if own_step and r.variant.step not in r.variant.label else ""
+        ranked = id(r) in settings and r.expressions == rows[0].expressions
+        gain = r.gain if i else None
+        lines.append(Line(f"{r.variant.label}{step}", values, gain, ranked, note, ruled=i == 1))
+    return ScoreTable(title, "setting", columns, lines, rows[0].measure, notes)
 
 
 def best_yaml(recipe: Recipe, folder: Path, best: Row, how: Sequence[str]) -> str:
@@ -143,10 +113,6 @@ def _below(row: Row, rows: Sequence[Row]) -> float:
     """How far the J&F of a row is below that of the oracle, if both were scored on the same number of expressions."""
     oracle = oracle_of(rows)
     return oracle.JF - row.JF if oracle.expressions == row.expressions else math.nan
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _first_line(reason: str) -> str:
