@@ -10,6 +10,7 @@ Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, Sec. 13.3 (p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def interval_of_means(
     clips = sorted({name for term in terms for name, values in term.items() if len(values)})
     if len(clips) < 2:
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).multinomial(len(clips), [1 / len(clips)] * len(clips), resamples)
+    drawn = _draws(seed, len(clips), resamples)
     total, usable = np.zeros(resamples), np.ones(resamples, bool)
     for term in terms:
         values = [np.asarray(term.get(name, ()), np.float64) for name in clips]
@@ -70,3 +71,9 @@ def interval_of_means(
     low, high = np.quantile(total[usable] / len(terms), [(1 - level) / 2, (1 + level) / 2])
     # rounded, so that equal differences give equal ends in whatever order they are summed
     return round(float(low), 12), round(float(high), 12)
+
+
+@lru_cache(maxsize=2)  # drawing takes longer than everything else, and a report has many intervals of the same clips
+def _draws(seed: int, clips: int, resamples: int) -> np.ndarray:
+    """How often each resample draws each clip, int64 [resamples, clips]."""
+    return np.random.default_rng(seed).multinomial(clips, [1 / clips] * clips, resamples)

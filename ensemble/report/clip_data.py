@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -20,6 +20,7 @@ from zlib_ng import zlib_ng
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.core.prediction import Prediction
 
 SIDE = 240  # pixels of the longer side; a run may cover a whole frame and must fit into 16 bits
@@ -39,8 +40,9 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
     Its JSON contains `size` [h, w] of a reduced frame, `times` and `names` of the selected frames, `columns` and
     `frames` (all reduced frames in one WebP image, row by row), `rows` {expression: {source or step: index of its mask
     sequence}}, `truth` {expression: index of its mask sequence}, `empty` {expression: sources and steps whose masks are
-    empty in all frames}, and `runs`: deflated uint16, first the number of runs
-    of each frame of each mask sequence, then the runs of all frames, each starting with background.
+    empty in all frames}, `signals` {expression: {source or step: {signal: its values}}}, and `runs`: deflated uint16,
+    first the number of runs of each frame of each mask sequence, then the runs of all frames, each starting with
+    background.
 
     Args:
         clip: the clip, with its ground truth if it has one.
@@ -77,10 +79,11 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
         "times": list(times),
         "names": [clip.frames[t] for t in times],
         "columns": columns,
-        "frames": _text(_sheet([shrink(clip.read(t), size) for t in times], columns)),
+        "frames": _text(_sheet([shrink(_picture(clip, t), size) for t in times], columns)),
         "rows": {e.id: {name: index(p[e.id]) for name, p in results.items()} for e in clip.expressions},
         "truth": {e: index(s) for e, s in truths.items() if s is not None},
         "empty": {e.id: [name for name, p in results.items() if is_empty(p[e.id])] for e in clip.expressions},
+        "signals": {e.id: _signals({name: p[e.id] for name, p in results.items()}, times) for e in clip.expressions},
     }
     flat = [r for sequence in runs for r in sequence]
     numbers = np.concatenate([[len(r) for r in flat], *flat]).astype("<u2")
@@ -114,11 +117,34 @@ def runs_of(mask: np.ndarray) -> np.ndarray:
     return np.diff(starts, append=flat.size)
 
 
+def _picture(clip: Clip, t: int) -> np.ndarray:
+    """A frame, uint8 [H, W, 3]; black where the data set has no pictures."""
+    return np.zeros((*clip.size, 3), np.uint8) if isinstance(clip.images, NoPictures) else clip.read(t)
+
+
 def shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image, uint8 [H, W] or [H, W, 3], reduced to (h, w) by averaging over pixel areas."""
     if picture.shape[:2] == size:
         return picture
     return cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+
+
+def _signals(sequences: Mapping[str, MaskSequence], times: Iterable[int]) -> dict[str, dict[str, list[float | None]]]:
+    """{source or step: {signal: its values in the selected frames, None where it is not stated}}, of those with any.
+
+    The signals are what propagators state about each mask, and `score`, the score P of a model.
+    """
+    result = {}
+    for name, sequence in sequences.items():
+        stated = {**({} if sequence.scores is None else {"score": sequence.scores}), **sequence.signals}
+        if stated:
+            result[name] = {k: [_number(values[t]) for t in times] for k, values in stated.items()}
+    return result
+
+
+def _number(value: float) -> float | None:
+    """A number for JSON, which has no NaN and no infinity."""
+    return round(float(value), 3) if math.isfinite(value) else None
 
 
 def _sheet(tiles: list[np.ndarray], columns: int) -> bytes:

@@ -39,8 +39,8 @@ class Pictures {
     return new Pictures(body, sheet, new Uint16Array(buffer));
   }
 
-  constructor({ size: [height, width], times, names, columns, rows, truth, empty }, sheet, numbers) {
-    Object.assign(this, { height, width, times, names, columns, rows, truth, empty, sheet, numbers });
+  constructor({ size: [height, width], times, names, columns, rows, truth, empty, signals }, sheet, numbers) {
+    Object.assign(this, { height, width, times, names, columns, rows, truth, empty, signals, sheet, numbers });
     const sequences = 1 + Math.max(-1, ...Object.values(truth), ...Object.values(rows).flatMap(Object.values));
     const frames = sequences * times.length;
     this.starts = new Uint32Array(frames); // index of the first run of each frame

@@ -11,15 +11,20 @@ class Viewer {
     Object.assign(this, {
       title: of("h2"), about: of(".about"), play: of(".play"), time: of(".time"), readout: of(".readout"),
       errors: of(".errors"), legend: of(".legend"), message: of(".message"), panels: of(".panels"),
-      chosen: of(".chosen"), curve: of(".curve"), strip: of(".strip"),
+      chosen: of(".chosen"), said: of(".said"), curve: of(".curve"), stated: of(".stated"), strip: of(".strip"),
+      actions: of(".actions"),
     });
     this.play.addEventListener("click", () => this.toggle());
     this.time.addEventListener("input", () => this.seek(+this.time.value));
     this.errors.addEventListener("change", () => {
-      this.legend.hidden = !this.errors.checked;
+      this.showErrors();
       this.paint();
       this.drawStrip();
     });
+    of(".enlarge").addEventListener("click", () => this.enlarge());
+    of(".picture").addEventListener("click", () => this.pictures && savePicture(`${this.fileName()}_${this.pictures.names[this.at]}`, this.row.canvas));
+    of(".gif").addEventListener("click", () => this.saveGif());
+    this.painted = []; // functions that are called after another frame was painted
     host.addEventListener("keydown", (event) => this.key(event));
     window.addEventListener("resize", () => this.expression && this.drawCurve());
   }
@@ -39,11 +44,14 @@ class Viewer {
       (expression.nothing ? "; the expression refers to nothing: empty masks are the right answer" : "");
     this.message.textContent = "";
     this.pictures = null;
+    this.actions.hidden = true;
+    this.stated.replaceChildren();
+    this.showErrors();
     this.times = Array.from({ length: frames }, (_, t) => t);
     this.panels.replaceChildren();
     this.strip.replaceChildren();
     this.at = 0;
-    this.rows = this.rowsOf(expression);
+    this.rows = rowsOf(expression, this.data);
     this.choose(this.rows.find((r) => r.name === this.data.output) || this.rows[0], false);
     this.seek(0);
     const pictures = await picturesOf(clip).catch(() => null);
@@ -57,71 +65,83 @@ class Viewer {
       return;
     }
     this.times = pictures.times;
-    this.makePanels();
+    this.actions.hidden = false;
+    this.rows = tilesOf(this);
+    this.panels.append(...this.rows.map((r) => r.panel));
+    this.showErrors();
     const output = this.rows.find((r) => r.name === this.data.output);
     this.choose(output || this.rows[0]);
     const key = output?.keys[0] ?? this.rows.flatMap((r) => r.keys)[0] ?? 0;
     this.seek(this.nearest(key));
   }
 
-  // The panels: the frame, ground truth, every source and step, and after each vote a heat map of its votes.
-  rowsOf(expression) {
-    const rows = [{ label: "frame", keys: [] }, { label: "ground truth", truth: true, keys: [] }];
-    this.data.steps.forEach((step, index) => {
-      const notes = expression.notes[index] || {};
-      rows.push({ label: step.name, name: step.name, index, keys: notes.keys || [], chosen: notes.chosen, gate: notes.gate });
-      if (!step.inputs) return;
-      const group = notes.group || [expression.id];
-      const voters = group.flatMap((id) => step.inputs.map((name, k) => ({ id, name, weight: step.weights[k] })));
-      const total = voters.reduce((sum, v) => sum + v.weight, 0);
-      rows.push({ label: `votes for ${step.name}`, index, keys: [], voters, total, votes: notes.votes || `of ${total}` });
-    });
-    return rows;
-  }
-
-  makePanels() {
-    const { pictures, expression } = this;
-    const truth = pictures.truth[expression.id];
-    this.rows = this.rows.filter((r) => !r.truth || truth !== undefined);
-    for (const row of this.rows) {
-      row.mask = row.truth ? truth : row.name && pictures.rows[expression.id][row.name];
-      row.canvas = el("canvas", { width: pictures.width, height: pictures.height });
-      const scores = row.name && scoreText(expression, row.index);
-      const empty = row.truth ? expression.nothing : pictures.empty[expression.id]?.includes(row.name);
-      row.panel = el("button", { type: "button", class: "panel", "aria-pressed": "false", onclick: () => this.choose(row) },
-        row.canvas, el("b", {}, row.label), scores ? ` ${scores}` : null,
-        row.votes ? el("small", {}, ` ${row.votes}`) : null,
-        row.gate ? el("small", {}, ` ${row.gate}`) : null,
-        row.chosen ? el("small", {}, ` ${row.chosen}`) : null,
-        empty ? el("small", { class: row.truth || truth === undefined ? null : expression.nothing ? "up" : "down" },
-          row.truth ? " refers to nothing" : " empty in all frames") : null);
-      this.panels.append(row.panel);
-    }
-  }
-
   // Selects the row that the curves and the film strip show.
   choose(row, draw = true) {
     this.row = row;
     for (const r of this.rows) r.panel?.setAttribute("aria-pressed", String(r === row));
+    this.said.replaceChildren(...(row.words || []).flatMap(([title, text]) => [el("dt", {}, title), el("dd", {}, text)]));
     this.scored = row.index ?? this.data.steps.findIndex((s) => s.name === this.data.output);
     const name = this.data.steps[this.scored].name;
     this.chosen.textContent = row.name === name ? name : `${row.label} (scores of ${name})`;
     this.drawCurve();
+    this.drawSignals();
     if (draw) this.drawStrip();
     this.showReadout();
   }
 
+  // Chooses the row of a source or step, if it has masks.
+  chooseStep(name) {
+    const row = this.rows?.find((r) => r.name === name);
+    if (row && this.expression) this.choose(row);
+  }
+
+  enlarge() {
+    if (this.pictures) compare.open(this.row);
+  }
+
+  fileName() {
+    return `${this.data.clips[this.expression.clip][0]}_${this.expression.id}_${this.row.label}`;
+  }
+
+  saveGif() {
+    if (!this.pictures) return;
+    const { width, height } = this.pictures, canvas = el("canvas", { width, height });
+    saveGif(this.fileName(), this.times.length, (i) => (this.draw(canvas, this.row, i), canvas));
+  }
+
+  // Errors can be marked only where there is ground truth.
+  showErrors() {
+    const known = this.pictures ? this.pictures.truth[this.expression.id] !== undefined : Boolean(this.expression.curves);
+    this.errors.parentElement.hidden = !known;
+    this.legend.hidden = !known || !this.errors.checked;
+  }
+
   drawCurve() {
-    const { J, F } = curvesOf(this.expression, this.scored, this.data);
+    const { J, F, keys } = this.rows.find((r) => r.name && r.index === this.scored) ?? {};
     this.curve.hidden = !J;
+    this.moveHead = undefined;
     if (!J) return;
-    const keys = this.rows.find((r) => r.name && r.index === this.scored).keys;
     this.moveHead = curves(this.curve, {
       x: J.map((_, t) => t + 1), series: { J, F }, range: [0, 100], marks: keys.map((t) => t + 1), pick: (t) => this.seek(this.nearest(t)),
       label: `J and F of ${this.data.steps[this.scored].name} in every frame, percent` +
         (keys.length ? `; key frames ${keys.join(", ")}` : ""),
     });
     this.moveHead(this.times[this.at ?? 0] + 1);
+  }
+
+  // What the propagator or model states about each mask of the chosen row.
+  drawSignals() {
+    const series = this.row.signals || {}, names = Object.keys(series), values = names.flatMap((n) => series[n]).filter(Number.isFinite);
+    this.stated.hidden = !values.length;
+    this.moveSignals = undefined;
+    if (!values.length) return;
+    const chart = el("div"), within = values.every((v) => v >= 0 && v <= 1);
+    this.stated.replaceChildren(el("h4", {}, `what ${this.row.label} states about each mask`), chart);
+    this.moveSignals = curves(chart, {
+      x: this.times.map((t) => t + 1), series, range: within ? [0, 1] : null, marks: this.row.keys.map((t) => t + 1),
+      height: 120, pick: (i) => this.seek(i), label: `${names.map((n) => n.replaceAll("_", " ")).join(", ")} of ${this.row.label} in every frame`,
+    });
+    this.moveSignals(this.times[this.at ?? 0] + 1);
   }
 
   drawStrip() {
@@ -154,6 +174,7 @@ class Viewer {
     this.time.max = this.times.length - 1;
     this.time.value = this.at;
     this.moveHead?.(this.times[this.at] + 1);
+    this.moveSignals?.(this.times[this.at] + 1);
     this.paint();
     this.markStrip();
     this.showReadout();
@@ -161,10 +182,13 @@ class Viewer {
 
   paint() {
     if (!this.pictures) return;
+    const t = this.times[this.at];
     for (const row of this.rows) {
       this.draw(row.canvas, row, this.at);
-      row.canvas.classList.toggle("key", row.keys.includes(this.times[this.at]));
+      row.score.textContent = row.J ? ` J&F ${((row.J[t] + row.F[t]) / 2).toFixed(1)}` : "";
+      row.canvas.classList.toggle("key", row.keys.includes(t));
     }
+    for (const f of this.painted) f();
   }
 
   markStrip() {
@@ -174,12 +198,14 @@ class Viewer {
   }
 
   showReadout() {
-    const t = this.times[this.at ?? 0], { J, F } = curvesOf(this.expression, this.scored, this.data);
+    const t = this.times[this.at ?? 0], { J, F } = this.rows.find((r) => r.name && r.index === this.scored) ?? {};
     const name = this.pictures ? ` ${this.pictures.names[this.at]}` : "";
     const key = this.row.keys.includes(t) ? ", key frame" : "";
     const text = `frame${name} (${t + 1} of ${this.data.clips[this.expression.clip][1]})${key}`;
     this.time.setAttribute("aria-valuetext", text);
-    this.readout.textContent = J ? `${text}: J ${J[t].toFixed(1)}, F ${F[t].toFixed(1)}` : text;
+    const signals = Object.entries(this.row.signals || {}).filter(([, v]) => Number.isFinite(v[this.at]));
+    const facts = [...(J ? [`J ${J[t].toFixed(1)}`, `F ${F[t].toFixed(1)}`] : []), ...signals.map(([name, v]) => `${name.replaceAll("_", " ")} ${v[this.at].toFixed(2)}`)];
+    this.readout.textContent = facts.length ? `${text}: ${facts.join(", ")}` : text;
   }
 
   nearest(t) {
@@ -217,22 +243,9 @@ class Viewer {
       ArrowUp: () => turn(-1), ArrowDown: () => turn(1),
     };
     if (!presses) actions[" "] = () => this.toggle();
+    if (event.key === "e") actions.e = () => this.enlarge();
     if (!actions[event.key]) return;
     event.preventDefault();
     actions[event.key]();
   }
-}
-
-// J and F of every frame in percent, undefined if the step was not scored.
-function curvesOf(expression, step, data) {
-  if (!expression.curves) return {};
-  expression.unpacked ??= new Uint16Array(bytesOf(expression.curves).buffer);
-  const frames = data.clips[expression.clip][1], start = 2 * step * frames;
-  const of = (from) => Array.from(expression.unpacked.subarray(from, from + frames), (v) => v / 10);
-  return expression.unpacked[start] > 1000 ? {} : { J: of(start), F: of(start + frames) };
-}
-
-function scoreText(expression, step) {
-  const J = expression.J[step], F = expression.F[step];
-  return J === null ? "" : `J&F ${percent((J + F) / 2)}`;
 }

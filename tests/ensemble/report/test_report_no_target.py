@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from helpers import browser as chromium
 from helpers.tiny_mevis import make_tiny_mevis
 
 import run_ensemble
@@ -12,30 +11,20 @@ from rvos_ensemble.ensemble.report import clip_data
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def mevis(tmp_path_factory):
     tiny = make_tiny_mevis(tmp_path_factory.mktemp("report"), clips=("a", "b"))
     assert run_ensemble.main(["ablate", *tiny.arguments, "ablate.smr.threshold=[1,2,3]"]) == 0
     assert run_ensemble.main(tiny.arguments) == 0
     return tiny
 
 
-def test_the_file_of_a_clip_names_what_is_empty(done):
-    body = json.loads(clip_data.body_of((done.out / "report/a.js").read_bytes()))
+def test_the_file_of_a_clip_names_what_is_empty(mevis):
+    body = json.loads(clip_data.body_of((mevis.out / "report/a.js").read_bytes()))
     assert body["empty"] == {"0": [], "1": ["referformer"], "2": [], "3": ["mutr", "referformer", "smr"]}
 
 
-@pytest.fixture
-def web():
-    program = chromium.find()
-    if program is None:
-        pytest.skip("no chromium on the path: apt-get install chromium")
-    browser = chromium.Browser(program)
-    yield browser
-    browser.close()
-
-
-def test_the_page_says_what_refers_to_nothing(web, done):
-    web.open((done.out / "report.html").as_uri())
+def test_the_page_says_what_refers_to_nothing(web, mevis):
+    web.open((mevis.out / "report.html").as_uri())
 
     def show(expression):
         web.run(f"open(data.expressions.find((e) => e.clip === 0 && e.id === '{expression}'))")
@@ -58,7 +47,7 @@ def test_the_page_says_what_refers_to_nothing(web, done):
     assert heads[:8] == ["step", "J", "F", "J&F", "N-acc", "T-acc", "Final", "gain"]
     rows = "[...document.querySelectorAll('#steps tbody tr')].map((r) => [...r.cells].map((c) => c.innerText))"
     cells = web.run(rows)
-    for name, scores in RunResult(done.out).metrics.iterrows():
+    for name, scores in RunResult(mevis.out).metrics.iterrows():
         (row,) = [row for row in cells if row[0] == name]
         assert row[1:7] == [f"{100 * score:.1f}" for score in scores]
     facts = web.run("document.getElementById('facts').textContent")

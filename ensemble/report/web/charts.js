@@ -1,32 +1,5 @@
 "use strict";
-// Elements and charts. Text is always inserted as text, never as HTML, because expressions may contain anything.
-
-function el(tag, settings = {}, ...children) {
-  return build(document.createElement(tag), settings, children);
-}
-
-function svg(tag, settings = {}, ...children) {
-  return build(document.createElementNS("http://www.w3.org/2000/svg", tag), settings, children);
-}
-
-function build(element, settings, children) {
-  for (const [name, value] of Object.entries(settings)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
-  }
-  element.append(...children.filter((c) => c !== null && c !== undefined));
-  return element;
-}
-
-const percent = (value) => (Number.isFinite(value) ? (100 * value).toFixed(1) : "–");
-
-function signed(value) {
-  if (!Number.isFinite(value)) return "–";
-  const text = (100 * Math.abs(value)).toFixed(1);
-  return text === "0.0" ? text : (value > 0 ? "+" : "−") + text;
-}
-
-const direction = (value) => (value > 0 ? "up" : value < 0 ? "down" : "");
+// Charts in SVG: curves over frames or settings, bars of differences, histograms of scores.
 
 // Round numbers that cover a range, with about `count` steps.
 function ticks(low, high, count = 5) {
@@ -39,10 +12,10 @@ function ticks(low, high, count = 5) {
 }
 
 /* Draws curves over x and returns a function that moves the vertical line to an x. `series` is {name: values}; the
-   names J, F, JF, N, T and Final have colours. `marks` are the x of key frames, `whiskers` are [x, low, high]. A click on the chart
+   names in the style sheet have colours. `marks` are the x of key frames, `whiskers` are [x, low, high]. A click on the chart
    calls `pick` with the index of the nearest x. */
-function curves(host, { x, series, label, range = null, marks = [], whiskers = [], dots = false, xTicks = null, pick = null }) {
-  const width = Math.max(280, host.clientWidth || 600), height = 190, left = 34, right = 10, top = 8, bottom = 22;
+function curves(host, { x, series, label, range = null, marks = [], whiskers = [], dots = false, xTicks = null, pick = null, height = 190 }) {
+  const width = Math.max(280, host.clientWidth || 600), left = 34, right = 10, top = 8, bottom = 22;
   const values = [...Object.values(series).flat(), ...whiskers.flatMap((w) => w.slice(1))].filter(Number.isFinite);
   const levels = range ? ticks(...range) : ticks(Math.min(...values), Math.max(...values));
   const low = range ? range[0] : levels[0], high = range ? range[1] : levels[levels.length - 1];
@@ -54,7 +27,7 @@ function curves(host, { x, series, label, range = null, marks = [], whiskers = [
     picture.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: toY(v), y2: toY(v) }));
     picture.append(svg("text", { x: left - 5, y: toY(v) + 4, "text-anchor": "end" }, String(v)));
   }
-  for (const v of xTicks || ticks(first, last, Math.min(8, width / 70)).filter((v) => v >= first && v <= last))
+  for (const v of xTicks || ticks(first, last, Math.min(8, width / 70)).filter((v) => v >= first && v <= last && (Number.isInteger(v) || !x.every(Number.isInteger))))
     picture.append(svg("text", { x: toX(v), y: height - 5, "text-anchor": "middle" }, String(v)));
   for (const v of marks)
     picture.append(svg("line", { class: "key", x1: toX(v), x2: toX(v), y1: top, y2: height - bottom }, svg("title", {}, "key frame")));
@@ -75,7 +48,7 @@ function curves(host, { x, series, label, range = null, marks = [], whiskers = [
       pick(x.reduce((best, v, i) => (Math.abs(toX(v) - at) < Math.abs(toX(x[best]) - at) ? i : best), 0));
     });
   const titles = { JF: "J&F", N: "N-acc", T: "T-acc" };
-  const names = Object.keys(series).map((n) => el("span", {}, el("i", { class: n }), titles[n] || n));
+  const names = Object.keys(series).map((n) => el("span", {}, el("i", { class: n }), titles[n] || n.replaceAll("_", " ")));
   host.replaceChildren(picture, el("div", { class: "names" }, ...names));
   return (v) => {
     head.setAttribute("x1", toX(v));
@@ -93,4 +66,29 @@ function differenceBar(delta, low, high, most) {
     ? svg("line", { class: "whisker", x1: toX(low), x2: toX(high), y1: 7, y2: 7 }) : null;
   const zero = svg("line", { class: "grid", x1: 60, x2: 60, y1: 0, y2: 14 });
   return svg("svg", { viewBox: "0 0 120 14", style: "width:72px;display:inline-block", "aria-hidden": "true" }, bar, range, zero);
+}
+
+const BINS = 10;
+
+/* Numbers of values in BINS equal intervals of 0..1, as bars. A large one has an axis in percent; `marked` is a value that
+   a line marks. */
+function histogram(values, label, { large = false, marked = NaN } = {}) {
+  const counts = new Array(BINS).fill(0), width = large ? 320 : 112, height = large ? 110 : 20, bottom = large ? 18 : 1, top = large ? 14 : 1;
+  for (const v of values) if (Number.isFinite(v)) counts[Math.min(BINS - 1, Math.floor(v * BINS))]++;
+  const most = Math.max(1, ...counts), step = width / BINS, floor = height - bottom;
+  const picture = svg("svg", {
+    viewBox: `0 0 ${width} ${height}`, width, height, class: "histogram", role: "img",
+    "aria-label": `${label} from 0 to 100 in ${BINS} equal intervals: ${counts.join(", ")}`,
+  });
+  picture.append(svg("line", { class: "grid", x1: 0, x2: width, y1: floor, y2: floor }));
+  counts.forEach((n, i) => {
+    const high = n ? Math.max(1.5, (n / most) * (floor - top)) : 0;
+    picture.append(svg("rect", { x: i * step + 1, width: step - 2, y: floor - high, height: high }));
+    if (large && n) picture.append(svg("text", { x: (i + 0.5) * step, y: floor - high - 3, "text-anchor": "middle" }, String(n)));
+  });
+  for (let v = 0; large && v <= 100; v += 20)
+    picture.append(svg("text", { x: (v / 100) * width, y: height - 4, "text-anchor": v === 0 ? "start" : v === 100 ? "end" : "middle" }, String(v)));
+  if (Number.isFinite(marked))
+    picture.append(svg("line", { class: "mean", x1: marked * width, x2: marked * width, y1: 0, y2: floor }));
+  return picture;
 }
