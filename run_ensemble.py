@@ -1,12 +1,17 @@
 """Ensemble and post-processing for referring video object segmentation.
 
-python run_ensemble.py recipe=NAME|FILE [data=NAME] [key=value ...]   run a recipe (resume it if interrupted)
-python run_ensemble.py check recipe=... [key=value ...]               validate recipe and every input; compute nothing
-python run_ensemble.py ablate recipe=... ablate.STEP.KEY=[a,b,...]    the gain of thresholds, weights, models and steps
+python run_ensemble.py RECIPE|FILE.yaml [data=NAME] [key=value ...]   run a recipe (resume it if interrupted)
+python run_ensemble.py check RECIPE [key=value ...]                   validate recipe and every input; compute nothing
+python run_ensemble.py ablate RECIPE ablate.STEP.KEY=[a,b,...]        the gain of thresholds, weights, models and steps
 python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME     score any masks by a benchmark's protocol
+python run_ensemble.py compare RUN_A RUN_B ...                        the gains of runs over the first, with intervals
 python run_ensemble.py train propagator=NAME|segmenter=NAME ...       train a network, on shapes or on your own data
-python run_ensemble.py list                                           the names that recipes and evaluate accept
+python run_ensemble.py list [KIND|NAME|FILE.py]                       names to use; the settings of one of them
 python run_ensemble.py weights [verify FILE | export FILE NAME]       published checkpoints; identify or export a file
+python run_ensemble.py completion bash|zsh|fish                       completes verbs, recipes and keys in your shell
+python run_ensemble.py help VERB                                      the keys of a verb and examples, as VERB --help
+
+RECIPE is short for recipe=RECIPE; --version prints the version.
 
 Exit codes: 0 success; 1 some clips failed (the same command resumes); 2 the input or recipe is wrong, or a file cannot
 be written; 70 a bug in the program; 130, 143, 129 interrupted by Ctrl-C, TERM, HUP (the same command resumes); 141 the
@@ -16,7 +21,6 @@ reader of the output has closed it (as in `| head`).
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import signal
 import sys
@@ -24,7 +28,6 @@ from collections.abc import Iterator, Sequence
 
 FAULT = 70  # exit code: a bug in the program (EX_SOFTWARE)
 UNREAD = 141  # exit code: the reader of a pipe has closed it, as shells report it
-VERBS = ("run", "check", "ablate", "evaluate", "train", "list", "weights")  # files of ensemble/commands
 SHOWN = 50  # number of problems that are printed
 
 
@@ -66,15 +69,21 @@ def _main(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    from importlib import import_module, metadata  # here, so that loading can be interrupted cleanly
+
+    if not arguments or arguments in (["-h"], ["--help"], ["help"]):
         print(__doc__)
         return 0 if arguments else 2
-    verb = "run" if "=" in arguments[0] else arguments.pop(0)
-    if verb not in VERBS:
-        from rvos_ensemble.adapters.core.errors import InputError
+    if arguments == ["--version"]:
+        try:
+            print(f"rvos-ensemble {metadata.version('rvos-ensemble')}")
+        except metadata.PackageNotFoundError:
+            print("rvos-ensemble, a checkout that is not installed")
+        return 0
+    from rvos_ensemble.ensemble.commands.verbs import parse
 
-        raise InputError(f"no command {verb!r}. There are: {', '.join(VERBS)}; key=value alone runs a recipe")
-    return importlib.import_module(f"rvos_ensemble.ensemble.commands.{verb}").run(arguments)
+    verb, rest = parse(arguments)
+    return import_module(f"rvos_ensemble.ensemble.commands.{verb}").run(rest)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ by the name of an installed entry point, or by the path of a .py file of the use
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import re
@@ -18,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.messages import did_you_mean, shown
 from rvos_ensemble.adapters.core.own_code import defaults_problem, failure, import_file
 from rvos_ensemble.adapters.core.settings import REQUIRED, setting
 
@@ -98,10 +97,9 @@ def unknown_key(key: str, valid: Iterable[str], where: str) -> str:
     >>> unknown_key("treshold", ["inputs", "threshold"], "step smr")
     'step smr: unknown key `treshold`, did you mean `threshold`? Valid: inputs, threshold'
     """
-    close = difflib.get_close_matches(str(key)[:100], list(valid), 1)
-    hint = f", did you mean `{close[0]}`?" if close else "."
     text = key if isinstance(key, str) and key.isprintable() and len(key) <= 100 else shown(key)
-    return f"{where}: unknown key `{text}`{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
+    names = sorted(valid)
+    return f"{where}: unknown key `{text}`{did_you_mean(key, names)} Valid: {', '.join(names) or 'none'}"
 
 
 def find(name: str, base: type[Component], package: ModuleType, group: str) -> type[Component]:
@@ -127,8 +125,9 @@ def find(name: str, base: type[Component], package: ModuleType, group: str) -> t
     for point in entry_points(group=group):
         if point.name == name:
             return _loaded(point, base)
+    names = available(base, package, group)
     raise InputError(
-        f"no {what} is called {shown(name)}. Available: {', '.join(available(base, package, group))}; "
+        f"no {what} is called {shown(name)}{did_you_mean(name, names)} Available: {', '.join(names)}; "
         "or give the path of a .py file"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import reprlib
 from collections.abc import Iterable
@@ -22,6 +23,17 @@ def first_few(names: Iterable[Any], most: int = 5) -> str:
     listed = printable(", ".join(texts[:most]))
     more = len(texts) - most
     return listed + (f" and {more} more" if more > 0 else "") if texts else "nothing"
+
+
+def did_you_mean(name: Any, valid: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the valid name that resembles it most, if one does.
+
+    >>> did_you_mean("Stag2", ["stage1", "stage2"]), did_you_mean("frobnicate", ["stage1", "stage2"])
+    (', did you mean `stage2`?', '.')
+    """
+    names = {v.casefold(): v for v in valid}
+    close = difflib.get_close_matches(str(name)[:100].casefold(), list(names), 1)
+    return f", did you mean `{names[close[0]]}`?" if close else "."
 
 
 def shown(value: Any) -> str:

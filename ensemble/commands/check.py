@@ -1,4 +1,9 @@
-"""The command `check`: validates a recipe and everything it would read; computes nothing."""
+"""The command `check`: validates a recipe and everything it would read; computes nothing.
+
+    run_ensemble.py check stage2 data=ref_youtube_vos data.root=DIR predictions=DIR
+
+It takes the arguments of a run.
+"""
 
 from __future__ import annotations
 

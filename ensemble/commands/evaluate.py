@@ -1,6 +1,10 @@
 """Scores any masks with the protocol of a benchmark.
 
-python run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME [option=value ...] [out=DIR] [workers=N]
+    run_ensemble.py evaluate gt=DIR pred=DIR|ZIP protocol=NAME [option=value ...] [out=DIR] [workers=N]
+    run_ensemble.py evaluate gt=rytvos pred=submission.zip protocol=ref_youtube_vos
+    run_ensemble.py evaluate protocol=mevis --help      the options of a protocol
+
+`list protocols` shows all protocols.
 """
 
 from __future__ import annotations
@@ -28,7 +32,13 @@ from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
 GROUP = "rvos_ensemble.protocols"
 OUT = "runs/evaluate"
 USAGE = "evaluate gt=DIR pred=DIR|ZIP protocol=NAME [option=value ...] [out=DIR] [workers=N]"
-ARGUMENTS = {"gt": text(), "pred": text(), "protocol": text(), "out": text(OUT), "workers": whole(0, most=4096)}
+ARGUMENTS = {
+    "gt": text(),  # folder of the data set, with the ground truth
+    "pred": text(),  # folder or zip of the masks
+    "protocol": text(),  # name of a protocol, or the path of a .py file
+    "out": text(OUT),  # folder of metrics.csv and metrics.json
+    "workers": whole(0, most=4096),  # processes; 0: one per core
+}
 SHOWN = 40  # tables with more rows are not printed; metrics.csv contains all rows
 NOTES = 10  # notes that are printed; metrics.json contains all notes
 

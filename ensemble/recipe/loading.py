@@ -16,7 +16,7 @@ from rvos_ensemble import recipes
 from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
-from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.messages import did_you_mean, shown
 from rvos_ensemble.ensemble.recipe.merging import merge, with_masks_from
 from rvos_ensemble.ensemble.recipe.overrides import nested, pairs
 from rvos_ensemble.ensemble.recipe.paths import with_component_files, with_setting_files
@@ -182,13 +182,19 @@ def _recipe_file(name: str, folder: Path) -> Path:
     for path in (folder / user_path(name), shipped) if name.endswith(SUFFIXES) else (shipped,):
         if os.path.isfile(path):
             return path
-    raise InputError(f"no recipe {name!r}. Available: {', '.join(names())}; or give the path of a .yaml file")
+    raise InputError(
+        f"no recipe {name!r}{did_you_mean(name, names())} Available: {', '.join(names())}; or give the path of a .yaml "
+        "file"
+    )
 
 
 def _data_file(name: str) -> Path:
     path = user_path(name) if name.endswith(SUFFIXES) else FOLDER / "data" / f"{name}.yaml"
     if not os.path.isfile(path):
-        raise InputError(f"no data table {name!r}. Available: {', '.join(tables())}; or give the path of a .yaml file")
+        raise InputError(
+            f"no data table {name!r}{did_you_mean(name, tables())} Available: {', '.join(tables())}; or give the path "
+            "of a .yaml file"
+        )
     return path
 
 

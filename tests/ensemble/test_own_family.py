@@ -197,7 +197,8 @@ def test_without_its_family_the_command_says_how_to_name_it(bright, capsys):
     printed = capsys.readouterr().err
     assert "holds other weights (stem.weight" in printed and "or name its `family=FILE.py`" in printed
     assert run_ensemble.main(["weights", "verify", str(weights), "family=brigt"]) == 2
-    assert "no family is called 'brigt'. There are: " in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "no family is called 'brigt'" in printed and "There are: " in printed
 
 
 @pytest.mark.parametrize(

@@ -376,7 +376,7 @@ def test_the_command_line(tiny, capsys):
     assert "TEMPLATE" not in listed
     assert run_ensemble.main(["frobnicate", "recipe=stage1"]) == 2
     assert (
-        "no command 'frobnicate'. There are: run, check, ablate, evaluate, train, list, weights"
+        "no command 'frobnicate'. There are: run, check, ablate, evaluate, compare, train, list, weights"
         in capsys.readouterr().err
     )
     assert run_ensemble.main([]) == 2 and run_ensemble.main(["--help"]) == 0

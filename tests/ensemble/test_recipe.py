@@ -59,7 +59,7 @@ def test_only_used_sources_are_made(tiny):
     [
         (["ouput=smr"], "unknown key `ouput`, did you mean `output`? Valid: annotations, base"),
         (["steps.smr.treshold=3"], "step smr (op vote): unknown key `treshold`, did you mean `threshold`?"),
-        (["steps.smr.op=wote"], "step smr: no step is called 'wote'. Available: average, candidates"),
+        (["steps.smr.op=wote"], "step smr: no step is called 'wote', did you mean `vote`? Available: average, candidates"),
         (["steps.smr.inputs=[soc,mutt]"], "step smr: input: unknown key `mutt`, did you mean `mutr`?"),
         (
             ["steps.smr.threshold=0"],
@@ -70,7 +70,7 @@ def test_only_used_sources_are_made(tiny):
         (["steps.smr.across=time"], "setting `across` is 'time', expected one of nothing, expressions"),
         (["steps.smr.leftover=last"], "setting `leftover` is 'last', expected vote, first, or a threshold"),
         (["steps.smr_flow.with=flaw"], "propagators: unknown key `flaw`, did you mean `flow`?"),
-        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils'. Available: command, eomt, files"),
+        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils', did you mean `files`? Available: command"),
         (["sources.soc.paht=x"], "source soc: files: unknown key `paht`, did you mean `path`?"),
         (["propagators.flow.max_sid=3"], "propagator flow: flow: unknown key `max_sid`"),
         (["data.splt=x"], "data: ref_youtube_vos: unknown key `splt`, did you mean `split`?"),
@@ -124,7 +124,7 @@ def test_all_problems_at_once(tiny):
 
 
 def test_files_that_are_missing_or_no_recipes(tmp_path):
-    assert "no recipe 'stage9'. Available: agreement, lsvos2023" in problems("recipe=stage9")
+    assert "no recipe 'stage9', did you mean `stage2`? Available: agreement, lsvos2023" in problems("recipe=stage9")
     assert "which recipe?" in problems("out=x")
     broken = tmp_path / "broken.yaml"
     broken.write_text("steps: [1, {")

@@ -125,4 +125,4 @@ def test_the_command_lists_what_can_be_trained(capsys):
     for choice in ("propagator=aot|deaot", "segmenter=mutr|referformer|soc|uninext|urvos", "backbone=", "; grounding"):
         assert choice in message
     assert main(["train", "segmenter=aot"]) == 2
-    assert "train: no segmenter 'aot', expected one of mutr, referformer" in capsys.readouterr().err
+    assert "train: no segmenter 'aot'. Expected one of mutr, referformer" in capsys.readouterr().err

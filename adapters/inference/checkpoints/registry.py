@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rvos_ensemble.adapters.core.component import available, find
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.adapters.core.messages import did_you_mean, shown
 from rvos_ensemble.adapters.inference.checkpoints.family import Family
 
 GROUP = "rvos_ensemble.families"  # of entry points
@@ -31,7 +31,8 @@ def find_family(name: str, *packages: ModuleType) -> Family:
     known = families(*packages)
     if name not in known:
         raise InputError(
-            f"no family is called {shown(name)}. There are: {', '.join(known)}; or give the path of a .py file"
+            f"no family is called {shown(name)}{did_you_mean(name, known)} There are: {', '.join(known)}; or give the "
+            "path of a .py file"
         )
     return known[name]
 

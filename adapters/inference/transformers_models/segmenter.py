@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import contents_hash
-from rvos_ensemble.adapters.core.messages import first_few, shown
+from rvos_ensemble.adapters.core.messages import did_you_mean, first_few, shown
 from rvos_ensemble.adapters.inference.checkpoints.pretrained import Pretrained, open_pretrained
 from rvos_ensemble.adapters.inference.transformers_models.adapter import collected
 from rvos_ensemble.adapters.inference.transformers_models.architectures import SEGMENTERS
@@ -109,9 +108,10 @@ class InstanceSegmenter:
         wanted = [str(name) for name in (wanted if isinstance(wanted, (list, tuple)) else [wanted])]
         unknown = [name for name in wanted if name not in known.values()]
         if unknown:
-            close = difflib.get_close_matches(unknown[0], known.values(), 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; it knows {first_few(known.values(), 8)}"
-            raise InputError(f"{pretrained.folder}: has no class called {shown(unknown[0])} (setting `labels`){hint}")
+            raise InputError(
+                f"{pretrained.folder}: has no class called {shown(unknown[0])} (setting `labels`)"
+                f"{did_you_mean(unknown[0], known.values())} It knows {first_few(known.values(), 8)}"
+            )
         numbers = [number for number, name in known.items() if name in wanted]
         return Choice(s["threshold"], s["most"], s["min_area"], numbers)
 

@@ -144,7 +144,7 @@ def test_all_problems_of_a_folder_are_reported_together_before_a_run(folders, tm
     problems = adapter("oneformer", folder, labels=["dogs", "cat"]).check([CLIP])
     text = "\n".join(problems)
     assert len(problems) == 4
-    for words in ("has no preprocessor_config.json", "has no tokenizer", "cut short", "did you mean 'dog'"):
+    for words in ("has no preprocessor_config.json", "has no tokenizer", "cut short", "did you mean `dog`"):
         assert words in text
 
 
