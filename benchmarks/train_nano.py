@@ -39,9 +39,9 @@ REAL_CLIPS = (  # REAL is the folder of `--real`
     "data=REAL/video pictures=REAL/pictures validation=REAL/val/valid collage=0.15 shapes=0.1 merge=0.5 widest=3"
     " window=0.3 twins=0.3 light=0.5 blur=0.3 compression=0.3 places=1 encoder_lr=0.15 warmup=0.04"
 )
-REAL_PICTURES = f"{REAL_CLIPS} static=0.5 own=1 reference_until=0.3 frames=4 batch=4 steps=1200 lr=1e-3 ema=0.06"
-REAL_VIDEO = f"{REAL_CLIPS} static=0.15 own=1 reference=0 frames=5 batch=4 steps=1500 lr=6e-4 ema=0.08 seed=1"
-REAL_LONG = f"{REAL_CLIPS} static=0.15 own=0 reference=0 frames=9 batch=2 steps=800 lr=3e-4 ema=0.1 seed=2"
+REAL_PICTURES = f"{REAL_CLIPS} static=0.5 own=1 reference_until=0.3 frames=4 batch=4 lr=1e-3 ema=0.06"
+REAL_VIDEO = f"{REAL_CLIPS} static=0.15 own=1 reference=0 frames=5 batch=4 lr=6e-4 ema=0.08 seed=1"
+REAL_LONG = f"{REAL_CLIPS} static=0.15 own=0 reference=0 frames=9 batch=2 lr=3e-4 ema=0.1 seed=2"
 
 CANDIDATES = "data=REAL/video pictures=REAL/pictures validation=REAL/val/valid"
 
@@ -131,16 +131,23 @@ STAGES = {
     "aot_nano": TrainingStage(f"propagator=aot {VIDEO_CLIPS} steps=1700", {"weights": "aot_pictures"}),
     "deaot_pictures": TrainingStage(f"propagator=deaot {STATIC_CLIPS}"),
     "deaot_nano": TrainingStage(f"propagator=deaot {VIDEO_CLIPS} steps=1300", {"weights": "deaot_pictures"}),
-    "aot_real_pictures": TrainingStage(f"propagator=aot variant=aot_real {REAL_PICTURES} weights=REAL/mobilenetv2.pth"),
-    "aot_real_video": TrainingStage(f"propagator=aot variant=aot_real {REAL_VIDEO}", {"weights": "aot_real_pictures"}),
-    "aot_real": TrainingStage(f"propagator=aot variant=aot_real {REAL_LONG}", {"weights": "aot_real_video"}),
+    "aot_real_pictures": TrainingStage(
+        f"propagator=aot variant=aot_real {REAL_PICTURES} steps=1200 weights=REAL/mobilenetv2.pth"
+    ),
+    "aot_real_video": TrainingStage(
+        f"propagator=aot variant=aot_real {REAL_VIDEO} steps=1500", {"weights": "aot_real_pictures"}
+    ),
+    "aot_real": TrainingStage(f"propagator=aot variant=aot_real {REAL_LONG} steps=800", {"weights": "aot_real_video"}),
+    # DeAOT starts from the encoder that AOT has trained, and needs half the steps
     "deaot_real_pictures": TrainingStage(
-        f"propagator=deaot variant=deaot_real {REAL_PICTURES} weights=REAL/mobilenetv2.pth"
+        f"propagator=deaot variant=deaot_real {REAL_PICTURES} steps=600 encoder_only=true", {"weights": "aot_real_video"}
     ),
     "deaot_real_video": TrainingStage(
-        f"propagator=deaot variant=deaot_real {REAL_VIDEO}", {"weights": "deaot_real_pictures"}
+        f"propagator=deaot variant=deaot_real {REAL_VIDEO} steps=900", {"weights": "deaot_real_pictures"}
     ),
-    "deaot_real": TrainingStage(f"propagator=deaot variant=deaot_real {REAL_LONG}", {"weights": "deaot_real_video"}),
+    "deaot_real": TrainingStage(
+        f"propagator=deaot variant=deaot_real {REAL_LONG} steps=600", {"weights": "deaot_real_video"}
+    ),
     "candidates_first": TrainingStage(
         f"candidates {CANDIDATES} size=[192,320] batch=8 steps=4000 lr=1.5e-3 warmup=0.03 ema=0.05"
         " weights=REAL/mobilenetv2.pth"

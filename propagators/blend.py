@@ -59,6 +59,16 @@ class Blend(Propagator):
         self.reads_text = any(m.reads_text for m in members)
 
     @property
+    def title(self) -> str:
+        """See `Propagator.title`."""
+        return f"blend of {' and '.join(', '.join(m.weights) or m.title for m in self.members)}"
+
+    @property
+    def weights(self) -> list[str]:
+        """The weights of all members."""
+        return [weights for member in self.members for weights in member.weights]
+
+    @property
     def uses_gpu(self) -> bool:
         """Whether one of the members runs on a GPU."""
         return any(m.uses_gpu for m in self.members)

@@ -109,9 +109,8 @@ def _run(
         print(f"note: {note}", file=sys.stderr)
     for name in recipe.rendered_only():
         print(
-            f"note: {recipe.describe_propagator(name)} was trained on rendered shapes only; on real video official "
-            f"weights (propagators.{name}.weights=FILE) or optical flow (propagators.{name}.propagator=flow) "
-            "are better",
+            f"note: {recipe.describe_propagator(name)} was trained on rendered shapes only; on real video "
+            f"propagators.{name}.weights=auto or official weights (propagators.{name}.weights=FILE) are better",
             file=sys.stderr,
         )
     if problems:

@@ -20,6 +20,7 @@ from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.ensemble.recipe.components import class_of, list_components, make_component
 from rvos_ensemble.ensemble.recipe.loading import read, words
 from rvos_ensemble.ensemble.recipe.schema import DEFAULTS, ENGINE, GROUPING, TABLES
+from rvos_ensemble.ensemble.recipe.shipped_weights import with_shipped_weights
 from rvos_ensemble.ensemble.recipe.team import EXAMPLE, FILE, team_problems
 from rvos_ensemble.ensemble.recipe.validation import attempt, kind_problems, merged, name_problems, order
 from rvos_ensemble.ensemble.steps.step import Step
@@ -63,6 +64,7 @@ class Recipe:
         problems: list[str] = []
         config = merged(problems, DEFAULTS, config, f"recipe {name}")
         config |= {key: config[key] or {} for key in TABLES}
+        config["propagators"] = with_shipped_weights(config["propagators"], config["data"])
         grouping = merged(problems, GROUPING, config["grouping"], "grouping")
         merged(problems, ENGINE, config["engine"], "engine")
         problems += [] if config["team"] is None else team_problems(config["team"], "team")
@@ -86,9 +88,9 @@ class Recipe:
         return cls(name, config, dataset, adapters, propagators, {k: steps[k] for k in ordered}, config["output"])
 
     def describe_propagator(self, name: str) -> str:
-        """Which component runs under the name of a propagator, in a few words: "aot (flow)", "aot (aot_nano)"."""
+        """What runs under the name of a propagator: "aot (aot_nano)", "aot (blend of flow and aot_real)"."""
         propagator = self.propagators[name]
-        own = (propagator.name, getattr(propagator.settings, "weights", None))
+        own = (propagator.title, getattr(propagator.settings, "weights", None))
         details = [x for x in own if x not in (None, name)]
         return f"{name} ({', '.join(details)})" if details else name
 
@@ -96,8 +98,7 @@ class Recipe:
         """Propagators that were trained on rendered shapes only, if the data are something else."""
         if self.config["data"].get("dataset") == "shapes":
             return []
-        weights = {n: str(getattr(p.settings, "weights", "")) for n, p in self.propagators.items()}
-        return [n for n, w in weights.items() if re.fullmatch(r"\w+_nano", w)]
+        return [n for n, p in self.propagators.items() if any(re.fullmatch(r"\w+_nano", str(w)) for w in p.weights)]
 
     def needed(self, of: str | None = None) -> list[str]:
         """The steps that contribute to the output, or to another source or step, which comes first."""

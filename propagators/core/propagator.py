@@ -70,6 +70,17 @@ class Propagator(Component):
     signals: ClassVar[tuple[str, ...]] = ()  # those of `SIGNALS` that its sweeps state
 
     @property
+    def title(self) -> str:
+        """What it is, in a few words, for tables."""
+        return self.name
+
+    @property
+    def weights(self) -> list[str]:
+        """The weights that it uses, as its settings name them."""
+        own = getattr(self.settings, "weights", None)
+        return [own] if own else []
+
+    @property
     def independent(self) -> bool:
         """Whether sequences never influence each other; otherwise each step of a recipe has sweeps of its own."""
         return True

@@ -226,14 +226,18 @@ def test_votes_of_a_data_set_in_pairs_are_not_those_of_another(tiny, monkeypatch
 
 
 def test_masks_of_ones_own_without_scores(tiny, capsys):
-    """The shipped recipe on other data than its propagators have learned from: it runs, and says so."""
+    """The shipped recipe on data that the package does not render: the propagator is one for real video."""
     for file in tiny.root.glob("predictions/*.scores.json"):
         file.unlink()
     data = ["data=ref_youtube_vos", f"data.root={tiny.root}", f"predictions={tiny.root / 'predictions'}"]
-    assert run_ensemble.main(["recipe=stage1", *data, f"out={tiny.out}", "engine.workers=1"]) == 0
-    assert "note: aot (aot_nano) was trained on rendered shapes only" in capsys.readouterr().err
+    command = ["recipe=stage1", *data, f"out={tiny.out}", "engine.workers=1"]
+    assert run_ensemble.main(command) == 0
+    printed = capsys.readouterr()
+    assert "soc propagated by aot (blend of flow and aot_real)" in printed.out and "rendered" not in printed.err
     notes = manifest(tiny.out)["clips"]["a"]["notes"]["smr_aot"]["0"]
     assert notes["key_frame_rule"] == "agreement" and "soc has no scores" in notes["key_frame_note"]
+    assert run_ensemble.main([*command, "propagators.aot.weights=aot_nano"]) == 0
+    assert "note: aot (aot_nano) was trained on rendered shapes only" in capsys.readouterr().err
 
 
 def test_a_store_that_others_use_keeps_their_half_written_files(tiny):

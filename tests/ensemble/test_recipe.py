@@ -49,6 +49,26 @@ def test_overrides_and_inheritance(tiny):
     assert loaded.name == "child" and str(loaded.out) == "runs/child"
 
 
+def test_automatic_weights_suit_the_data(tiny):
+    data = ["data=ref_youtube_vos", f"data.root={tiny.root}"]
+    own = {"propagators": {"aot": {"weights": "auto", "max_long_edge": 64}}}
+    rendered = recipes.load(["recipe=stage1"], own)
+    assert (
+        rendered.propagators["aot"].settings.weights == rendered.config["propagators"]["aot"]["weights"] == "aot_nano"
+    )
+    assert rendered.propagators["aot"].settings.max_long_edge == 64 and not rendered.rendered_only()
+    real = recipes.load(["recipe=stage1", *data], own)
+    flow, network = real.propagators["aot"].members
+    assert (flow.name, network.settings.weights, network.settings.max_long_edge) == ("flow", "aot_real", 64)
+    assert real.describe_propagator("aot") == "aot (blend of flow and aot_real)" and not real.rendered_only()
+    assert recipes.Recipe.build("stage1", real.config).propagators["aot"].weights == [
+        "aot_real"
+    ]  # in a worker, once more
+    members = {"propagators": {"aot": {"propagator": "blend", "of": ["flow", "aot_nano"]}}}
+    mixed = recipes.load(["recipe=stage1", *data], members)
+    assert mixed.rendered_only() == ["aot"]  # one of its members
+
+
 def test_only_used_sources_are_made(tiny):
     tiny.recipe.write_text(tiny.recipe.read_text().replace("sources:", "sources:\n  other: {adapter: no_such_thing}"))
     assert "other" not in recipes.load([f"recipe={tiny.recipe}"]).sources

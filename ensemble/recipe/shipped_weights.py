@@ -1,0 +1,42 @@
+"""`weights: auto` of a recipe's propagators: the weights of this package that were trained on data like the recipe's.
+
+On clips that the package renders itself, these are the small networks that were trained on such clips. On anything else
+a network for real video and optical flow carry the masks together (`propagators/blend.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+AUTO = "auto"
+RENDERED = {"aot": "aot_nano", "deaot": "deaot_nano"}
+REAL = {"aot": "aot_real", "deaot": "aot_real"}
+
+
+def with_shipped_weights(propagators: Mapping[str, Any], data: Any) -> dict[str, Any]:
+    """The table `propagators` of a recipe with `weights: auto` replaced by what it means for these data.
+
+    Args:
+        propagators: {name: {propagator: NAME (by default the name itself), settings}}; anything else is left as it is,
+            to be refused when the recipe is built.
+        data: the recipe's data table.
+
+    >>> with_shipped_weights({"aot": {"weights": "auto"}, "flow": {}}, {"dataset": "shapes"})
+    {'aot': {'weights': 'aot_nano'}, 'flow': {}}
+    >>> with_shipped_weights({"aot": {"weights": "auto"}}, {"dataset": "folder"})
+    {'aot': {'propagator': 'blend', 'of': ['flow', {'propagator': 'aot', 'weights': 'aot_real'}]}}
+    """
+    rendered = isinstance(data, Mapping) and data.get("dataset") == "shapes"
+    return {name: _resolved(name, settings, rendered) for name, settings in propagators.items()}
+
+
+def _resolved(name: str, settings: Any, rendered: bool) -> Any:
+    if not isinstance(settings, Mapping) or settings.get("weights") != AUTO:
+        return settings
+    network = settings.get("propagator", name)
+    if network not in RENDERED:
+        return settings
+    if rendered:
+        return {**settings, "weights": RENDERED[network]}
+    return {"propagator": "blend", "of": ["flow", {**settings, "propagator": REAL[network].partition("_")[0], "weights": REAL[network]}]}
