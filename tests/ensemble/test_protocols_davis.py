@@ -453,9 +453,10 @@ def test_mixed_layouts(masks, tmp_path):
         semi(masks / "davis", tmp_path / "tree")
 
 
-def test_a_ground_truth_without_objects(tmp_path):
-    with pytest.raises(InputError, match="no objects to score"):
-        pair(tmp_path, block(4, value=255), block(4, value=0))
+@pytest.mark.parametrize(("value", "reason"), [(0, "no objects to score"), (255, r"looks binary \(0/255\)")])
+def test_a_ground_truth_without_objects(tmp_path, value, reason):
+    with pytest.raises(InputError, match=reason):
+        pair(tmp_path, block(4, value=value), block(4, value=0))
 
 
 def test_a_video_of_two_frames(tmp_path):

@@ -64,6 +64,11 @@ def score_video(job: LabelMapJob) -> LabelMapScores:
         first = job.truth.read(0)
         if options.void != "object":
             first = np.where(first == VOID, np.uint8(0), first)
+            if not any(p.truths() for p in pairs.values()) and _is_binary(job.truth):
+                result.problems.append(
+                    f"{job.truth.where(0)}: the ground truth looks binary (0/255), but in a label map 255 is void and "
+                    "objects are 1, 2, ...; void=object scores masks of one object"
+                )
     except InputError as error:
         result.problems += error.problems
     if result.problems:
@@ -110,15 +115,29 @@ def _objects(
     return [i for i in range(1, highest + 1) if options.gaps == "count" or i not in gaps]
 
 
+def _is_binary(masks: MaskFiles) -> bool:
+    """Whether files that show no object show 0 and 255 instead."""
+    highest = [int(masks.read(t).max()) for t in range(len(masks)) if masks.names[t] is not None]
+    return VOID in highest and set(highest) <= {0, VOID}
+
+
 def _number_problems(job: LabelMapJob, name: str, pairs: ObjectPairs, objects: list[int]) -> list[str]:
     """What is wrong with the object numbers of a prediction."""
     options, highest = job.options, pairs.highest()
+    binary = options.void == "object"  # then a mask of 0/255 shows one object, number 255
     if options.assignment == "hungarian":
-        if highest <= options.max_proposals:
+        if highest <= options.max_proposals or (binary and pairs.proposals() == [VOID]):
             return []
         return [
             f"{_first_file(job, name, pairs, highest)}: proposal {highest}, expected numbers up to "
             f"{options.max_proposals} (max_proposals)"
+        ]
+    if binary and {tuple(pairs.truths()), tuple(pairs.proposals())} == {(1,), (VOID,)}:
+        ours, theirs = ("0/1", "0/255") if pairs.proposals() == [1] else ("0/255", "0/1")
+        where = _first_file(job, name, pairs, pairs.proposals()[0])
+        return [
+            f"{where}: a mask of {ours}, but the ground truth is one of {theirs}, so that the objects have different "
+            "numbers; assignment=hungarian compares them all the same"
         ]
     unknown = [i for i in pairs.proposals() if i not in objects]
     if not unknown or options.unknown_ids == "ignore":
