@@ -47,8 +47,10 @@ class Words(Step):
         frames: number of uniformly sampled frames that are looked at; null for all.
     """
 
+    reads_pictures = True
     takes, gives = "objects", "expressions"
     explains_choice = True
+    version = 2
     defaults = {
         "input": INPUT,
         "by": choice("words", "salience"),
@@ -79,9 +81,9 @@ class Words(Step):
         return vote_maps(self, self.inputs, known)
 
     def traits(self, known: Mapping[str, Traits]) -> Traits:
-        """Scores like those of the tracklets; the rest depends on how many are chosen."""
+        """Scores and key frames like those of the tracklets; the rest depends on how many are chosen."""
         of = known[self.settings.input].all()
-        return Traits(of.kind if of.kind == "binary" else None, scores=of.scores)
+        return Traits(of.kind if of.kind == "binary" else None, scores=of.scores, key_frame=of.key_frame)
 
     def fingerprint(self, clip: Clip) -> str:
         """Changes with the frames, and with the extra."""
@@ -91,7 +93,7 @@ class Words(Step):
         """The tracklets that each expression describes, with what was understood; empty masks if there are none."""
         objects = inputs[self.settings.input]
         if not objects:
-            notes = {"object": None, "chosen": "nothing: there are no objects to choose from"}
+            notes = {"object": None, "chosen": "nothing: there are no objects to choose from", "key_frame": 0}
             return {e.id: no_instance(clip, e.id, None).with_(notes=notes) for e in clip.expressions}
         by_words = self.settings.by == "words"
         described = {e.id: parse(e.text) if by_words else Description() for e in clip.expressions}
@@ -132,7 +134,14 @@ class Words(Step):
         unread = made.answered is None and any(cue not in made.fits for cue in description.of("object"))
         hint = "" if self.reads_objects or self.settings.by == "salience" else self._unread
         text = explain(words, chosen, refused, hint if unread else "", self.settings.by)
-        notes = {**union.notes, "object": chosen[0] if len(chosen) == 1 else chosen, "words": words, "chosen": text}
+        keys = {"key_frame": union.notes["key_frames"]} if "key_frames" in union.notes else {}
+        notes = {
+            **union.notes,
+            **keys,
+            "object": chosen[0] if len(chosen) == 1 else chosen,
+            "words": words,
+            "chosen": text,
+        }
         result = union.with_(notes=notes, presence=made.presence)
         return emptied(result) if refused else result
 

@@ -31,6 +31,8 @@ class PropagationTask:
         sentence: the expression that refers to the object, for propagators that read text; "" if it is not known.
         cuts: first frames of the second shot and later ones, if they are known; or of the part on the other side of
             which a propagation was lost.
+        hard: whether masks are kept as 0 and 255 only, which take a tenth of the memory. The scores are those of the
+            soft masks.
     """
 
     sequence: MaskSequence
@@ -38,6 +40,7 @@ class PropagationTask:
     empty_key: Literal["empty", "copy"] = "empty"
     sentence: str = ""
     cuts: tuple[int, ...] = field(default=(), kw_only=True)
+    hard: bool = field(default=False, kw_only=True)
 
     def next_round(self, result: MaskSequence, done: int) -> tuple[PropagationTask | None, dict[str, Any]]:
         """What follows the propagation; a subclass that is propagated in several rounds overrides it.
@@ -226,7 +229,7 @@ class _PartialResult:
         return any(a < cut <= b for cut in self.task.cuts)
 
     def _set(self, t: int, mask: np.ndarray) -> None:
-        self.masks[t] = mask
+        self.masks[t] = (mask > 127).view(np.uint8) * np.uint8(255) if self.task.hard else mask
         inside = mask[mask > 127]
         self.scores[t] = inside.mean(dtype=np.float64) / 255 if inside.size else 0
 

@@ -6,6 +6,7 @@ All tasks of a round share the sweeps. A sequence that has ended keeps its resul
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
@@ -47,9 +48,10 @@ def _one_round(
 
     def key(task: PropagationTask) -> tuple:
         sentence = task.sentence if propagator.reads_text else ""
-        return id(task.sequence.masks), tuple(task.key_frames), task.cuts, task.empty_key, sentence
+        return id(task.sequence.masks), tuple(task.key_frames), task.cuts, task.empty_key, sentence, task.hard
 
-    unique = {key(t): PropagationTask(t.sequence, t.key_frames, t.empty_key, t.sentence, cuts=t.cuts) for t in tasks}
+    names = [field.name for field in fields(PropagationTask)]
+    unique = {key(t): PropagationTask(**{name: getattr(t, name) for name in names}) for t in tasks}
     propagated = dict(zip(unique, propagate(clip, list(unique.values()), propagator, cache_mb), strict=True))
     results = [propagated[key(task)] for task in tasks]
     return [
