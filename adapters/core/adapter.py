@@ -45,6 +45,15 @@ class Adapter(Component):
         """What is known about the masks of a clip before they are computed; by default nothing."""
         return Traits(objects=self.objects)
 
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether `predict` reads the frames of the clip; masks on disk do not need them."""
+        return self.stored
+
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the masks of a video, where they are on disk: the size of clips without pictures."""
+        return None
+
     def fingerprint(self, clip: Clip) -> str:
         """A hash that changes with whatever `predict(clip)` reads besides settings and frames: weights, files."""
         return ""

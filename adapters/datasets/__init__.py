@@ -17,6 +17,10 @@ class Dataset(Component):
     def prepare(self) -> None:
         """Creates the files of a data set that is generated; does nothing by default."""
 
+    def may_have(self, video: str) -> bool:
+        """Whether a clip may have this name; False only where names follow a pattern, as those of rendered clips do."""
+        return True
+
     def clips(self) -> list[Clip]:
         """Every clip, sorted by name.
 

@@ -17,6 +17,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import exists, names_in, read_file, user_path
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import first_few
+from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.core.settings import anything, either, listed, names, path, table
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import ImageFiles
@@ -32,7 +33,8 @@ class VideoFolder(Dataset):
 
     Settings:
         root: folder with `JPEGImages/VIDEO/*.jpg` (or .png), or only `VIDEO/*.jpg`, in natural order of names; and
-            `Annotations/VIDEO/FRAME.png` (palette of object ids, or grey 0/255) for videos to be scored.
+            `Annotations/VIDEO/FRAME.png` (palette of object ids, or grey 0/255) for videos to be scored. With
+            Annotations only, recipes run that read no pictures, such as votes.
         expressions: a list of sentences for every video; or {video: sentences}, where sentences are a list or
             {id: text or {exp: text, obj_id: object}}; or a json or yaml file with one of these, in root or elsewhere.
             By default every video has one expression "0" with an empty text, which is enough for masks from files.
@@ -70,7 +72,10 @@ class VideoFolder(Dataset):
             sentences = expressions.get(name) if isinstance(expressions, dict) else expressions
             entry = {"frames": [path.stem for path in pictures], "expressions": _by_id(sentences)}
             frames, parsed = parse(name, entry, where)
-            images, annotations = ImageFiles(pictures), root / "Annotations" / name
+            annotations = root / "Annotations" / name
+            images = ImageFiles(pictures)
+            if top == root / "Annotations":
+                images = NoPictures(str(root / "JPEGImages"), pictures[0])
             truth = None
             if exists(annotations):
                 paths = tuple(annotations / f"{frame}.png" for frame in frames)
@@ -87,6 +92,8 @@ def _names(videos: Any) -> set[str]:
 
 def _videos(root: Path, named: set[str]) -> tuple[Path, dict[str, tuple[Path, ...] | InputError]]:
     """The folder of all videos, and {video: its frames, or why they cannot be listed}.
+
+    Where there are no pictures, these are the annotations in `Annotations`, whose names are those of the frames.
 
     Every folder in `JPEGImages` is a video. Directly in `root`, where other folders are possible too, a folder is a
     video if it has images, is named in the settings, or cannot be read.
@@ -109,6 +116,8 @@ def _videos(root: Path, named: set[str]) -> tuple[Path, dict[str, tuple[Path, ..
         videos = {name: pictures for name, pictures in videos.items() if name not in others}
         if videos and (others := [name for name in others if name != "Annotations"]):
             print(f"note: {top}: folders without pictures are skipped: {first_few(others, 3)}", file=sys.stderr)
+    if not videos and not nested and top.name != "Annotations" and exists(root / "Annotations"):
+        return _videos(root / "Annotations", named)
     if not videos:
         raise InputError(f"{top}: no videos; expected a folder of {', '.join(SUFFIXES)} pictures for each")
     return top, videos

@@ -9,12 +9,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rvos_ensemble.adapters.core.clip import Frames
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io import png
-from rvos_ensemble.adapters.core.io.disk import read_file
+from rvos_ensemble.adapters.core.io.disk import exists, read_file
 from rvos_ensemble.adapters.core.io.hashing import contents_hash
+from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.datasets.file_problems import file_problems, other_size
 from rvos_ensemble.adapters.datasets.picture_size import MOST_BYTES, picture_size, size_of
+
+
+def frames_in(folder: Path, paths: tuple[Path, ...], masks: tuple[Path, ...] = ()) -> Frames:
+    """The frames of a clip; where the data set has no pictures, only their size, from the first mask that exists.
+
+    Args:
+        folder: with the pictures of all clips.
+        paths: the pictures of the clip, below this folder.
+        masks: annotations of the clip as PNG.
+    """
+    if exists(folder):
+        return ImageFiles(paths)
+    return NoPictures(str(folder), next((mask for mask in masks if exists(mask)), None))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import islice
 from pathlib import Path
@@ -19,9 +19,10 @@ from rvos_ensemble.adapters.core.io.hashing import digest
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
+from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.core.settings import choice, listed, names, path, switch, text, whole
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.adapters.datasets.image_files import ImageFiles
+from rvos_ensemble.adapters.datasets.image_files import frames_in
 from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
 from rvos_ensemble.adapters.files.coco_rle import checked_runs, decode
 
@@ -86,7 +87,8 @@ class Mevis(Dataset):
 
         def make(name: str, entry: Any) -> Clip:
             frames, expressions = parse(name, entry, meta)
-            images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
+            pictures = media / "JPEGImages"
+            images = frames_in(pictures, tuple(pictures / name / f"{frame}.jpg" for frame in frames))
             listed = entry.get("expressions", {})  # missing in the layout of 2020
             where = f"{meta}: video {shown(name)}, anno_id"
             written = {e.id: listed.get(e.id, {}).get("anno_id") for e in expressions}
@@ -94,6 +96,8 @@ class Mevis(Dataset):
             truth = None
             if runs is not None and annotations:
                 own = _runs_of(annotations, runs, len(frames), name, masks)
+                if isinstance(images, NoPictures):
+                    images = replace(images, known=_size_of(own))
                 truth = RleTruth(annotations, own, images, masks, len(frames))
             return Clip(name, frames, expressions, images, truth)
 
@@ -203,6 +207,12 @@ class RleTruth:
 
     def _where(self, i: str, t: int) -> str:
         return f"{self.path}: annotation {i!r}, frame number {t}"
+
+
+def _size_of(runs: Mapping[str, list]) -> tuple[int, int] | None:
+    """(H, W) as the first mask states it; None if all are empty or malformed, which `problems` reports."""
+    sizes = (rle.get("size") for masks in runs.values() for rle in masks if isinstance(rle, dict))
+    return next((tuple(s) for s in sizes if isinstance(s, list) and len(s) == 2), None)
 
 
 def _runs_of(annotations: Mapping, runs: Any, length: int, video: str, path: Path) -> dict[str, list]:

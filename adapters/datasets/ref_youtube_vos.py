@@ -12,7 +12,7 @@ from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import names, path, text
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.adapters.datasets.image_files import ImageFiles
+from rvos_ensemble.adapters.datasets.image_files import frames_in
 from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
 from rvos_ensemble.adapters.datasets.palette_truth import PaletteTruth
 
@@ -24,7 +24,8 @@ class RefYoutubeVOS(Dataset):
 
     Settings:
         root: folder with `meta_expressions/SPLIT/meta_expressions.json`, `SPLIT/JPEGImages/VIDEO/FRAME.jpg` and, if
-            there is ground truth, `SPLIT/Annotations/VIDEO/FRAME.png`.
+            there is ground truth, `SPLIT/Annotations/VIDEO/FRAME.png`. Without JPEGImages, recipes run that read no
+            pictures, such as votes.
         split: any split in root. The official valid json lists 507 videos: 202 are `valid`, the other 305 `test`.
         meta: a json file to use instead of that in root.
         videos: restricts the data set to these videos.
@@ -55,18 +56,19 @@ class RefYoutubeVOS(Dataset):
         media = root / split
         if split == "test" and not exists(media):
             media = root / "valid"  # its frames lie there if the 507 videos were not separated
-        annotations = media / "Annotations"
+        annotations, pictures = media / "Annotations", media / "JPEGImages"
         secret = _secret_objects(root, split, self.settings.obj_ids)
 
         def make(name: str, entry: Any) -> Clip:
             frames, expressions = parse(name, entry, meta)
-            images = ImageFiles(tuple(media / "JPEGImages" / name / f"{frame}.jpg" for frame in frames))
+            truths = tuple(annotations / name / f"{frame}.png" for frame in frames)
+            images = frames_in(pictures, tuple(pictures / name / f"{frame}.jpg" for frame in frames), truths)
             secret_ids, where = secret.get(name, {}), f"obj_ids: video {shown(name)}"
             known = {e.id: object_ids(secret_ids.get(e.id), where) or e.objects for e in expressions}
             known = {i: objects for i, objects in known.items() if objects}
             truth = None
             if known and exists(annotations):
-                truth = PaletteTruth(tuple(annotations / name / f"{frame}.png" for frame in frames), known, images)
+                truth = PaletteTruth(truths, known, images)
             return Clip(name, frames, expressions, images, truth, in_pairs=True)
 
         return make_clips(videos, make)

@@ -39,7 +39,7 @@ from rvos_ensemble.adapters.core.prediction import Prediction, sequence_problems
 from rvos_ensemble.adapters.core.settings import choice, number, path
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.files.formats import SUFFIXES, beside, mask_path, open_reader
-from rvos_ensemble.adapters.files.reader import Reader, decoding_problems
+from rvos_ensemble.adapters.files.reader import Outline, Reader, decoding_problems
 from rvos_ensemble.adapters.files.scores import key_frame_of, load_json, scores_of, text_of
 from rvos_ensemble.adapters.files.tools.referdino import THRESHOLD
 from rvos_ensemble.adapters.files.values import KINDS
@@ -150,6 +150,28 @@ class Files(Adapter):
             parts.append(load_json(file_stamp(file)).get(clip.name) if file else None)
         return digest(json.dumps(parts, sort_keys=True))
 
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the masks of a video, None if the files do not state it or cannot be read, see `check`."""
+        try:
+            return self._reader().size(video)
+        except InputError:
+            return None
+
+    def videos(self) -> list[str]:
+        """Names of all videos in the files; none if the files do not say or cannot be read, see `check`."""
+        try:
+            return self._reader().videos()
+        except InputError:
+            return []
+
+    def outlines(self) -> dict[str, Outline]:
+        """{video: its frames and expressions} of everything in the files.
+
+        Raises:
+            InputError: the files cannot be read, or do not say what they contain.
+        """
+        return self._reader().outlines()
+
     def label(self) -> str:
         """The label in `STEM.about.json`; empty if that file is damaged, which `check` reports."""
         try:
@@ -196,6 +218,8 @@ class Files(Adapter):
             present = reader.expressions(clip)
             if present is None:
                 more = "; an empty entry or folder of that name means no masks" if s.missing == "empty" else ""
+                if path.name == clip.name:
+                    more += "; if this is the folder of that video, give the folder above: that of a model"
                 return [f"{path}: no masks of video {clip.name!r}; {reader.contents()}{more}"]
         except InputError as error:
             return error.problems

@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import Stamp, file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.reader import Reader
+from rvos_ensemble.adapters.files.reader import Outline, Reader, outlines_of
 from rvos_ensemble.adapters.files.scores import as_scores
 from rvos_ensemble.adapters.files.torch_file import dense, is_packed, reason, verify_checksums
 from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
@@ -65,6 +65,21 @@ class ChallengePth(Reader):
         read = _PthReader(path, clip.name, expression.id, self.kind)
         dtype = np.dtype(bool if kind == "binary" else np.uint8)
         return MaskSequence(LazyMasks(wanted, dtype, read), kind, scores=scores)
+
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the first masks of a video."""
+        shapes = (shape for (v, _), shape in self._shapes().items() if v == video)
+        return next((shape[1:] for shape in shapes), None)
+
+    def outlines(self) -> dict[str, Outline]:
+        """{video: its frames and expressions}."""
+        return outlines_of(self._shapes())
+
+    def _shapes(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        """{(video, expression): [T, H, W]} of all masks that are as they should be; `check` reports the others."""
+        videos = [item for path in self.paths for item in _load(file_stamp(path)).items() if isinstance(item[1], dict)]
+        found = {(v, e): dense(x.get(MASKS)) for v, of in videos for e, x in of.items() if isinstance(x, dict)}
+        return {k: tuple(m.shape) for k, m in found.items() if m is not None and len(m.shape) == 3}
 
     def fingerprint(self, clip: Clip) -> str:
         """Hash of the file."""

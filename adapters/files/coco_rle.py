@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.reader import Reader
+from rvos_ensemble.adapters.files.reader import Outline, Reader, numbered
 from rvos_ensemble.adapters.files.scores import SCORES, as_scores, load_json
 
 DIGITS = 6  # most characters of a number: 29 bits and a sign, twice the largest image; pycocotools reads no more
@@ -197,6 +197,32 @@ class CocoRle(Reader):
         masks = LazyMasks((len(clip), *clip.size), np.dtype(bool), RleReader(tuple(rles), tuple(clip.size), where))
         scores = self._scores(clip, expression, where)
         return MaskSequence(masks, "binary", scores=scores)
+
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the first mask of a video that is not empty."""
+        for entry in self._entries(video).values():
+            for rle in self._rles(entry):
+                if isinstance(rle, Mapping) and isinstance(size := rle.get("size"), list) and len(size) == 2:
+                    return tuple(size)
+        return None
+
+    def outlines(self) -> dict[str, Outline]:
+        """{video: its frames and expressions}."""
+        return {video: self._outline(self._entries(video)) for video in self._videos() if video != SCORES}
+
+    def _outline(self, entries: Mapping[str, Any]) -> Outline:
+        return Outline(
+            numbered(max((len(self._rles(e)) for e in entries.values()), default=0)), dict.fromkeys(entries, ())
+        )
+
+    def _entries(self, video: str) -> Mapping[str, Any]:
+        """{expression: its entry} of a video; none if the file is wrong, which `check` reports."""
+        entries = self._videos().get(video)
+        return entries if isinstance(entries, Mapping) else {}
+
+    def _rles(self, entry: Any) -> list:
+        """The masks in the entry of an expression."""
+        return entry if isinstance(entry, list) else []
 
     def sample_problems(self, sequence: MaskSequence) -> list[str]:
         """Adds up the runs of every frame."""

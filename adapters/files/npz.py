@@ -20,7 +20,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.reader import Reader
+from rvos_ensemble.adapters.files.reader import Outline, Reader, outlines_of
 from rvos_ensemble.adapters.files.scores import as_scores
 from rvos_ensemble.adapters.files.storage import Folder, open_zip, read_member
 from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
@@ -51,6 +51,16 @@ class Npz(Reader):
     def contents(self) -> str:
         """The videos in the file, in words."""
         return f"it has {first_few(dict.fromkeys(key.rpartition('/')[0] for key in self._keys()))}"
+
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the first masks of a video."""
+        keys = (key for key in self._keys() if key.rpartition("/")[0] == video)
+        return next((_shape(self.path, f"{key}/")[1:] for key in keys), None)
+
+    def outlines(self) -> dict[str, Outline]:
+        """{video: its frames and expressions}."""
+        shapes = {key: _shape(self.path, f"{key}/") for key in self._keys()}
+        return outlines_of({tuple(key.rpartition("/")[::2]): shape for key, shape in shapes.items()})
 
     def _keys(self) -> list[str]:
         """VIDEO/EXPRESSION of every array of masks."""
@@ -84,8 +94,34 @@ class NpzTree(Reader):
         folders, files = Folder(self.root).entries("")
         return f"at the top: {first_few(folders + files)}"
 
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the first masks of a video."""
+        return next((_shape(path, "")[1:] for path in self._files(video).values()), None)
+
+    def outlines(self) -> dict[str, Outline]:
+        """{video: its frames and expressions}."""
+        videos = Folder(self.root).entries("")[0]
+        return outlines_of({(v, e): _shape(path, "") for v in videos for e, path in self._files(v).items()})
+
+    def _files(self, video: str) -> dict[str, str]:
+        """{expression: its file} of a video."""
+        files = (f for f in Folder(self.root).entries(video)[1] if f.endswith(".npz"))
+        return {f.removesuffix(".npz"): os.path.join(self.root, video, f) for f in files}
+
     def _path(self, clip: Clip, expression: Expression) -> str:
         return os.path.join(self.root, clip.name, f"{expression.id}.npz")
+
+
+def _shape(path: str, prefix: str) -> tuple[int, ...]:
+    """[T, H, W] of an array of masks.
+
+    Raises:
+        InputError: another number of dimensions.
+    """
+    shape = array_header(path, f"{prefix}masks").shape
+    if len(shape) != 3:
+        raise InputError(f"{path}: {prefix}masks: shape {shown(list(shape))}, expected [T, H, W]")
+    return shape
 
 
 def _sequence(path: str, prefix: str, clip: Clip, kind: str | None) -> MaskSequence:

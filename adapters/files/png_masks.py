@@ -16,10 +16,11 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
-from rvos_ensemble.adapters.files.reader import Reader
+from rvos_ensemble.adapters.files.label_maps import objects_of, only_object
+from rvos_ensemble.adapters.files.reader import Outline, Reader
 from rvos_ensemble.adapters.files.storage import Storage
 from rvos_ensemble.adapters.files.values import two_valued
-from rvos_ensemble.adapters.files.video_folders import find_parent
+from rvos_ensemble.adapters.files.video_folders import find_parent, parent_of_all
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class PngMasks(Reader):
     def sequence(self, clip: Clip, expression: Expression) -> MaskSequence:
         """The masks of an expression, lazily."""
         at = self._video(clip)
-        ids: tuple[int, ...] | None = None
+        ids: tuple[int, ...] | Literal["only"] | None = None
         if self._layout(at) == "ids":
-            ids = self._ids(expression) if self.objects == "expression" else ()
+            only = not expression.objects and len(clip.expressions) == 1
+            ids = () if self.objects == "any" else "only" if only else self._ids(expression)
         else:
             at = f"{at}/{expression.id}"
             ids = () if self.objects == "any" else None
@@ -106,6 +108,39 @@ class PngMasks(Reader):
         folders, files = self.storage.entries("")
         return f"expected a folder of that name at the top or in Annotations/; at the top: {first_few(folders + files)}"
 
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the first mask of a video, from its header."""
+        parent = find_parent(self.storage, [video])
+        for at in [] if parent is None else self._folders(f"{parent}{video}"):
+            for file in self.storage.entries(at)[1]:
+                if file.endswith(".png"):
+                    name = f"{at}/{file}"
+                    return png.header(self.storage.read(name, 33), self.storage.where(name)).size
+        return None
+
+    def videos(self) -> list[str]:
+        """Names of the folders of all videos."""
+        return self.storage.entries(parent_of_all(self.storage))[0]
+
+    def outlines(self) -> dict[str, Outline]:
+        """{video: its frames and expressions}; label maps are read, because only their pixels name the objects."""
+        parent = parent_of_all(self.storage)
+        return {video: self._outline(f"{parent}{video}") for video in self.videos()}
+
+    def _outline(self, at: str) -> Outline:
+        folders = self._folders(at)
+        files = {file for folder in folders for file in self.storage.entries(folder)[1] if file.endswith(".png")}
+        frames = tuple(sorted(file.removesuffix(".png") for file in files))
+        if self._layout(at) == "expressions":
+            return Outline(frames, {folder.rpartition("/")[2]: () for folder in folders})
+        if self.objects == "any":
+            return Outline(frames, {"0": ()})
+        return Outline(frames, objects_of(self.storage, [f"{at}/{frame}.png" for frame in frames]))
+
+    def _folders(self, at: str) -> list[str]:
+        """The folders with the masks of a video: its own, or one for each expression."""
+        return [at] if self._layout(at) == "ids" else [f"{at}/{folder}" for folder in self.storage.entries(at)[0]]
+
     def _video(self, clip: Clip) -> str | None:
         """The folder of a clip; None if there is none."""
         parent = find_parent(self.storage, [clip.name])
@@ -156,13 +191,13 @@ class _PngReader:
     Attributes:
         names: a file for each frame; None for an empty mask.
         foreground: "prob": grey levels are probabilities; None: a 0/255 or 0/1 mask; ids: the pixels of these objects;
-            no ids: every value but 0.
+            no ids: every value but 0; "only": the pixels of the only object.
     """
 
     storage: Storage
     names: tuple[str | None, ...]
     size: tuple[int, int]
-    foreground: Literal["prob"] | tuple[int, ...] | None
+    foreground: Literal["prob", "only"] | tuple[int, ...] | None
 
     def __call__(self, t: int) -> np.ndarray:
         name = self.names[t]
@@ -177,6 +212,8 @@ class _PngReader:
             return _probabilities(image, where)
         if self.foreground is None:
             return _binary(values, where)
+        if self.foreground == "only":
+            return only_object(values, where)
         if not self.foreground:
             return values != 0
         if values.max() == 255 and not ((values > 0) & (values < 255)).any():

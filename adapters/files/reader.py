@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import Masks, MaskSequence
+
+
+class Outline(NamedTuple):
+    """What mask files say about a video without a data set.
+
+    Attributes:
+        frames: names of the frames.
+        expressions: {id: ids of its objects}; none for an expression with masks of its own, or of the only object.
+    """
+
+    frames: tuple[str, ...]
+    expressions: dict[str, tuple[str, ...]]
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of frames in files that only count them.
+
+    >>> numbered(2)
+    ('00000', '00001')
+    """
+    return tuple(f"{t:05d}" for t in range(count))
+
+
+def outlines_of(shapes: Mapping[tuple[str, str], tuple[int, ...]]) -> dict[str, Outline]:
+    """The outlines of {(video, expression): shape of its masks}."""
+    outlines: dict[str, Outline] = {}
+    for (video, expression), shape in shapes.items():
+        old = outlines.get(video, Outline((), {}))
+        longest = max(old.frames, numbered(shape[0]), key=len)
+        outlines[video] = Outline(longest, {**old.expressions, expression: ()})
+    return outlines
 
 
 class Reader:
@@ -39,6 +70,28 @@ class Reader:
     def problems(self, clips: Sequence[Clip]) -> list[str]:
         """What is wrong with the files as a whole."""
         return []
+
+    def videos(self) -> list[str]:
+        """Names of all videos in the files.
+
+        Raises:
+            InputError: the files cannot be read, or do not say what they contain.
+        """
+        return list(self.outlines())
+
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the masks of a video, from the first of them; None if the files do not state it."""
+        return None
+
+    def outlines(self) -> dict[str, Outline]:
+        """{video: its frames and expressions} of everything in the files.
+
+        Raises:
+            InputError: the files cannot be read, or do not say what they contain.
+        """
+        raise InputError(
+            f"{self.contents()}: masks of this format do not list their frames; give data=NAME, which does"
+        )
 
     def fingerprint(self, clip: Clip) -> str:
         """A hash that changes whenever the masks of the clip do."""

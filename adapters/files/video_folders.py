@@ -16,6 +16,17 @@ WRAPPERS = ("Annotations", "480p", "valid", "valid_u", "test", "train")  # folde
 DEPTH = 4  # levels that are searched
 
 
+def parent_of_all(storage: Storage) -> str:
+    """The folder that holds the folders of all videos, where their names are unknown; see `find_parent`."""
+    at = ""
+    for _ in range(DEPTH):
+        inner = [folder for folder in storage.entries(at)[0] if folder in WRAPPERS]
+        if len(inner) != 1:
+            break
+        at = f"{at}{inner[0]}/"
+    return at
+
+
 def find_parent(storage: Storage, names: Collection[str], start: str = "") -> str | None:
     """The folder that holds the folders of some videos.
 

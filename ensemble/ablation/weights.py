@@ -18,6 +18,7 @@ import numpy as np
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.ensemble.fusion import whole_votes
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 
 Weights = tuple[int, ...]
@@ -41,14 +42,14 @@ def vote_step(recipe: Recipe, wanted: str | None) -> str:
     return wanted or (recipe.output if recipe.output in votes else votes[-1])
 
 
-def halves(clips: Sequence[Clip], seed: int, name: str = "weights") -> tuple[list[Clip], list[Clip]]:
+def halves(clips: Sequence[Clip], seed: int, title: str = "ablate=weights") -> tuple[list[Clip], list[Clip]]:
     """Two halves of the clips, determined by the seed alone; the first may have one clip more.
 
     Raises:
         InputError: fewer than four clips.
     """
     if len(clips) < 4:
-        raise InputError(f"ablate={name}: {len(clips)} clips, expected at least 4: a half to choose on, one to report")
+        raise InputError(f"{title}: {len(clips)} clips, expected at least 4: a half to choose on, one to report")
     order = np.random.default_rng(seed).permutation(len(clips))
     middle = (len(clips) + 1) // 2
     return tuple(sorted((clips[i] for i in half), key=lambda c: c.name) for half in (order[:middle], order[middle:]))
@@ -101,11 +102,12 @@ def search(
 def simplest(weights: Weights) -> Weights:
     """The smallest whole numbers in the same proportion.
 
-    >>> simplest((2, 4, 0)), simplest((3, 3)), simplest((0, 0))
-    ((1, 2, 0), (1, 1), (0, 0))
+    >>> simplest((2, 4, 0)), simplest((3, 3)), simplest((0, 0)), simplest((0.6, 0.2))
+    ((1, 2, 0), (1, 1), (0, 0), (3, 1))
     """
-    common = reduce(gcd, weights) or 1
-    return tuple(w // common for w in weights)
+    votes = whole_votes(len(weights), weights)[0] if any(weights) else weights
+    common = reduce(gcd, votes) or 1
+    return tuple(w // common for w in votes)
 
 
 def _neighbours(weights: Weights, choices: Sequence[int]) -> Iterator[Weights]:

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.clip import BadClips, Clip
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.messages import first_few
+from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble.engine.failures import message_of
-from rvos_ensemble.ensemble.engine.workers import pace
+from rvos_ensemble.ensemble.engine.progress_bar import tracked
+from rvos_ensemble.ensemble.recipe.mask_folder import absent_masks, foreign_masks
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
@@ -56,8 +57,10 @@ def list_clips(recipe: Recipe) -> Listed:
     """All clips of the recipe's data set.
 
     Raises:
-        InputError: it cannot be read, or has no clip that can.
+        InputError: it cannot be read, or has no clip that can; or masks of a source do not exist, or are of others.
     """
+    if wrong := absent_masks(recipe.sources) or foreign_masks(recipe.sources, recipe.dataset):
+        raise InputError(wrong)
     try:
         recipe.dataset.prepare()
         listed = Listed(recipe.dataset.clips())
@@ -65,6 +68,7 @@ def list_clips(recipe: Recipe) -> Listed:
         if not error.clips:
             raise
         listed = Listed(error.clips, error.bad)
+    listed = replace(listed, clips=[_with_size(recipe, clip) for clip in listed.clips])
     if not listed.clips:
         raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
     return listed
@@ -81,9 +85,7 @@ def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked
     problems: dict[str, list[str]] = {}
     with ThreadPoolExecutor(recipe.engine["workers"] if whole else 1) as pool:
         results = pool.map(partial(_problems, recipe, whole=whole), clips)
-        for clip, found in tqdm(
-            zip(clips, results, strict=True), "checking", len(clips), leave=False, unit="clip", mininterval=pace()
-        ):
+        for clip, found in tracked(zip(clips, results, strict=True), "checking", len(clips), "clip"):
             if found:
                 problems[clip.name] = found
     for name, step in recipe.steps.items():
@@ -119,6 +121,7 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
         problems.extend(line if line.startswith(where) else f"{where}{line}" for line in lines)
 
     attempt("", clip.problems)
+    attempt("", lambda: _picture_problems(recipe, clip))
     if whole or problems:
         attempt("", clip.inspect)
     try:
@@ -134,6 +137,25 @@ def _problems(recipe: Recipe, clip: Clip, whole: bool) -> list[str]:
         attempt(f"step {name}: ", partial(step.problems, clip), step.file)
     attempt("", lambda: input_problems(recipe.sources, recipe.steps, clip, recipe.propagators))
     return list(dict.fromkeys(problems))
+
+
+def _with_size(recipe: Recipe, clip: Clip) -> Clip:
+    """The clip; without pictures and annotations, it has the size of the first masks on disk that state theirs."""
+    pictures = clip.images
+    if not isinstance(pictures, NoPictures) or pictures.mask or pictures.known:
+        return clip
+    sizes = (adapter.size(clip.name) for adapter in recipe.sources.values())
+    return replace(clip, images=replace(pictures, known=next((size for size in sizes if size), None)))
+
+
+def _picture_problems(recipe: Recipe, clip: Clip) -> list[str]:
+    """What reads pictures, if the data set has none."""
+    if not isinstance(clip.images, NoPictures):
+        return []
+    readers = [f"source {name}" for name, adapter in recipe.sources.items() if adapter.reads_pictures]
+    readers += [f"step {name}" for name, step in recipe.steps.items() if step.reads_pictures]
+    readers += ["overlays"] if recipe.config["overlays"] else []
+    return [f"{clip.images.absence}, which {first_few(readers)} would read"] if readers else []
 
 
 def _data_problems(step: Step, clips: Sequence[Clip]) -> dict[str, list[str]]:

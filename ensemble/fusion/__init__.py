@@ -6,11 +6,10 @@ Every function takes one array per model (and expression), all of the same shape
 
 from rvos_ensemble.ensemble.fusion.averages import gated_average, mean_inside, prefers_union, soft_average
 from rvos_ensemble.ensemble.fusion.presence import largest_presence, mean_presence
-from rvos_ensemble.ensemble.fusion.votes import MOST_VOTES, check_weights, vote, vote_map, votes_needed
+from rvos_ensemble.ensemble.fusion.votes import MOST_VOTES, vote, vote_map, votes_needed, whole_votes
 
 __all__ = [
     "MOST_VOTES",
-    "check_weights",
     "gated_average",
     "largest_presence",
     "mean_inside",
@@ -20,4 +19,5 @@ __all__ = [
     "vote",
     "vote_map",
     "votes_needed",
+    "whole_votes",
 ]

@@ -17,13 +17,15 @@ from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.messages import did_you_mean, shown
-from rvos_ensemble.ensemble.recipe.merging import merge, with_masks_from
+from rvos_ensemble.ensemble.recipe.mask_folder import with_masks_from
+from rvos_ensemble.ensemble.recipe.merging import merge
 from rvos_ensemble.ensemble.recipe.overrides import nested, pairs
 from rvos_ensemble.ensemble.recipe.paths import with_component_files, with_setting_files
-from rvos_ensemble.ensemble.recipe.schema import DEFAULTS
+from rvos_ensemble.ensemble.recipe.source_choice import CHOSEN, move_chosen, remove_null_sources, with_chosen
 
 FOLDER = Path(recipes.__path__[0])
 SUFFIXES = (".yaml", ".yml")
+FIRST = ("predictions", "map", "drop", "source", CHOSEN)  # keys that determine the sources, merged before all others
 
 
 def resolve(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -55,26 +57,28 @@ def read(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> t
     recipe, data = given.pop("recipe", None), given.pop("data", None)
     if recipe is None:
         raise InputError(f"which recipe? Give recipe=NAME, one of {', '.join(names())}, or recipe=FILE")
-    path, problems = _recipe_file(recipe, Path()), []
+    path, problems, values = _recipe_file(recipe, Path()), [], dict(values or {})
     where = f"recipe {path}: "
     try:
         config = _with_bases(path, ())
         if "data.video" in given:  # a video of the user's, whose result is to be watched
             data, given = data or "video", {"overlays": "mp4", **given}
-        table = (values or {}).get("data")
+        table = values.get("data")
         if isinstance(table, Mapping) and "dataset" in table:  # it replaces the recipe's own
             config = OmegaConf.merge(config, {"data": None})
-        else:
+        elif data is not None or config.get("data") is not None:
             config = _with_data(config, data)
-        folder = DEFAULTS["predictions"].read(given["predictions"]) if "predictions" in given else None
-        config = with_masks_from(folder or config.get("predictions"), config)
-        overriding = nested(given, config, problems)
-        for key, value in (values or {}).items():
-            OmegaConf.update(overriding, key, value, force_add=True)
+        elif "data.dataset" not in {**given, **values}:
+            raise InputError(f"{where}{_no_data()}")
+        move_chosen(given, values)
+        (first, rest), (early, late) = _parted(given), _parted(values)
+        config = merge(config, _overriding(first, early, config, problems))
+        config = with_masks_from(config, problems)
+        overriding = _overriding(rest, late, config, problems)
         before = config
         config = merge(config, overriding)
-        resolved = OmegaConf.to_container(config, resolve=True)
-        resolved.pop("predictions", None)  # the sources contain it now
+        remove_null_sources(config, where)
+        resolved = with_chosen(OmegaConf.to_container(config, resolve=True), problems)
         problems += _unused(before, overriding, resolved)
     except (OmegaConfBaseException, YAMLError, RecursionError) as e:
         raise InputError(f"{where}{str(e).splitlines()[0]}") from None
@@ -113,6 +117,8 @@ def _with_bases(path: Path, above: tuple[Path, ...]) -> Any:
         raise InputError(f"recipes build on each other in a circle: {' -> '.join(p.name for p in [*above, path])}")
     config = _read(path)
     base = config.pop("base", None)
+    if isinstance(config.get("sources"), str) or OmegaConf.is_list(config.get("sources")):  # those to keep of the base
+        config[CHOSEN] = config.pop("sources")
     config = with_component_files(config, path.parent)
     if base is None:
         return with_setting_files(config, config, path.parent)
@@ -121,6 +127,29 @@ def _with_bases(path: Path, above: tuple[Path, ...]) -> Any:
     lower = _with_bases(_recipe_file(base, path.parent), (*above, path))
     merged = merge(deepcopy(lower), config)
     return merge(lower, with_setting_files(config, merged, path.parent))
+
+
+def _parted(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys that determine the sources, and all others."""
+    first = {key: value for key, value in table.items() if key.partition(".")[0] in FIRST}
+    return first, {key: value for key, value in table.items() if key not in first}
+
+
+def _overriding(given: Mapping[str, str], values: Mapping[str, Any], config: Any, problems: list[str]) -> Any:
+    """Texts of the command line and Python values as a config of their own; see `nested`."""
+    overriding = nested(given, config, problems)
+    for key, value in values.items():
+        OmegaConf.update(overriding, key, value, force_add=True)
+    return overriding
+
+
+def _no_data() -> str:
+    """The sentence for a recipe that does not say which data it runs on."""
+    own = ", ".join(name for name in tables() if not name.startswith("shapes"))
+    return (
+        f"which data? The recipe has no `data:`. Give data=NAME, one of {own}, and usually data.root=FOLDER; or "
+        "data=shapes, clips that are rendered for a first impression"
+    )
 
 
 def _with_data(config: Any, name: str | None) -> Any:
@@ -133,7 +162,7 @@ def _with_data(config: Any, name: str | None) -> Any:
     Raises:
         InputError: no such table, or it cannot be read.
     """
-    data = name if name is not None else config.get("data", "shapes")
+    data = name if name is not None else config.data
     if not isinstance(data, str):
         return config
     file = _data_file(data)

@@ -1,4 +1,4 @@
-"""How one recipe is merged over another: its `base`, the masks on disk, the overrides of the command line."""
+"""How one recipe is merged over another: its `base`, the overrides of the command line."""
 
 from __future__ import annotations
 
@@ -37,21 +37,6 @@ def merge(lower: Any, upper: Any) -> Any:
                 lower[group][name] = None
     _clear_replaced(lower, upper)
     return OmegaConf.merge(lower, upper)
-
-
-def with_masks_from(folder: str | None, config: Any) -> Any:
-    """The recipe with every source replaced by masks on disk, FOLDER/SOURCE; unchanged if there is no folder.
-
-    Raises:
-        InputError: the folder is no text.
-    """
-    if folder is None or not OmegaConf.is_dict(config.get("sources")):
-        return config
-    if not isinstance(folder, str) or not folder:
-        raise InputError(f"predictions is {shown(folder)}, expected a folder")
-    names = [name for name, entry in config.sources.items() if entry is not None]
-    files = {name: {"adapter": "files", "path": f"{folder}/{name}"} for name in names}
-    return merge(config, OmegaConf.create({"sources": files}))
 
 
 def _clear_replaced(lower: Any, upper: Any) -> None:

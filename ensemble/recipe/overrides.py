@@ -68,7 +68,7 @@ def nested(given: Mapping[str, str], config: Any, problems: list[str]) -> Any:
     for path, written in given.items():
         try:
             value = schema.at(path.split(".")).read(written)
-            OmegaConf.update(values, path, _literal(value), force_add=True)
+            OmegaConf.update(values, path, literal(value), force_add=True)
         except InputError as e:
             problems += [f"{path}: {p}" for p in e.problems]
         except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as e:
@@ -83,10 +83,10 @@ def lookup(config: Any, *keys: str) -> Any:
     return config
 
 
-def _literal(value: Any) -> Any:
+def literal(value: Any) -> Any:
     """The value with `${` escaped, so that OmegaConf does not interpolate it."""
     if isinstance(value, str):
         return value.replace("${", "\\${")
     if isinstance(value, dict):
-        return {k: _literal(v) for k, v in value.items()}
-    return [_literal(v) for v in value] if isinstance(value, list) else value
+        return {k: literal(v) for k, v in value.items()}
+    return [literal(v) for v in value] if isinstance(value, list) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rvos_ensemble.adapters.core.adapter import Adapter
-from rvos_ensemble.adapters.core.component import Component, make, unknown_key
+from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
-from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import defaults_of
 from rvos_ensemble.adapters.datasets import Dataset
-from rvos_ensemble.ensemble.recipe.components import class_of, list_components, make_component
+from rvos_ensemble.ensemble.recipe.components import Parts, make_component, make_propagators, make_step
 from rvos_ensemble.ensemble.recipe.loading import read, words
+from rvos_ensemble.ensemble.recipe.recipe_edits import dropped, without_sources
 from rvos_ensemble.ensemble.recipe.schema import DEFAULTS, ENGINE, GROUPING, TABLES
 from rvos_ensemble.ensemble.recipe.shipped_weights import with_shipped_weights
 from rvos_ensemble.ensemble.recipe.team import EXAMPLE, FILE, team_problems
@@ -70,16 +69,22 @@ class Recipe:
         problems += [] if config["team"] is None else team_problems(config["team"], "team")
         for group in ("sources", "propagators"):
             problems += [p for key in config[group] for p in name_problems(group.removesuffix("s"), key)]
-        parts = _Parts(problems, {} if made is None else made)
+        parts = Parts(problems, {} if made is None else made)
         written = {key: settings for key, settings in config["steps"].items() if settings is not None}
-        steps = {key: attempt(problems, _make_step, key, settings, grouping) for key, settings in written.items()}
+        inherited = {"grouping": grouping, "without_scores": config["without_scores"]}
+        steps = {key: attempt(problems, make_step, key, settings, inherited) for key, settings in written.items()}
         steps = {key: step for key, step in steps.items() if step}
         broken = {key: settings for key, settings in written.items() if key not in steps}
         sources = {k: v for k, v in config["sources"].items() if v is not None}
         ordered, read_sources = order(problems, steps, [*sources], broken.keys(), config["output"])
         read_sources += [k for k in sources if k not in read_sources and k in set(words(broken))]
+        if gone := dropped(problems, config["drop"], sources, steps):
+            if problems:
+                raise InputError(dict.fromkeys(problems))
+            left = without_sources(config, {k: steps[k] for k in ordered}, gone)
+            return cls.build(name, {**left, "drop": None}, made)
         adapters = {k: parts.make("adapter", sources[k], f"source {k}") for k in read_sources}
-        propagators = _make_propagators(parts, steps, config["propagators"])
+        propagators = make_propagators(parts, steps, config["propagators"])
         dataset = attempt(problems, make_component, "dataset", config["data"], "data")
         if problems:
             raise InputError(dict.fromkeys(problems))
@@ -174,87 +179,3 @@ def load(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> R
     if problems:
         raise InputError(problems)
     return recipe
-
-
-@dataclass
-class _Parts:
-    """Makes sources and propagators, each only once.
-
-    Attributes:
-        problems: extended with what is wrong with them.
-        made: {settings: component}, read and extended.
-    """
-
-    problems: list[str]
-    made: dict[str, Component]
-
-    def make(self, kind: str, settings: Any, where: str) -> Component | None:
-        """The component, None if it cannot be made."""
-        key = json.dumps([kind, settings])
-        if key not in self.made:
-            component = attempt(self.problems, make_component, kind, settings, where)
-            if component is None:
-                return None
-            self.made[key] = component
-        return self.made[key]
-
-
-def _make_propagators(parts: _Parts, steps: Mapping[str, Step], written: Mapping[str, Any]) -> dict[str, Any]:
-    """The propagators that the steps use, by name.
-
-    Args:
-        parts: makes them, and collects their problems.
-        steps: the steps that could be made.
-        written: the table `propagators` of the recipe.
-    """
-    made = {}
-    for name in sorted({s.propagator for s in steps.values() if s.propagator}):
-        if name not in written:
-            parts.problems.append(unknown_key(name, written, "propagators"))
-            continue
-        settings = {} if written[name] is None else written[name]
-        where = f"propagator {name}"
-        if not isinstance(settings, Mapping):
-            parts.problems.append(f"{where}: expected {{propagator: NAME, settings...}}, found {shown(settings)}")
-            continue
-        made[name] = parts.make("propagator", {"propagator": name, **settings}, where)
-    return made
-
-
-def _make_step(name: str, settings: Any, grouping: dict[str, Any]) -> Step:
-    """The step of that name; a step that groups expressions inherits the grouping of the recipe.
-
-    Raises:
-        InputError: naming everything that is wrong with its name, op and settings.
-    """
-    problems = name_problems("step", name)
-    if not isinstance(settings, Mapping):
-        raise InputError([*problems, f"step {name}: expected {{op: NAME, settings...}}, found {shown(settings)}"])
-    settings = dict(settings)
-    op = settings.pop("op", None)
-    if not isinstance(op, str):
-        ops = ", ".join(list_components("op"))
-        raise InputError(
-            [*problems, f"step {name}: op is {shown(op)}, expected one of {ops}, or the path of a .py file"]
-        )
-    kind = attempt(problems, _op, op, name)
-    if kind is None:
-        raise InputError(problems)
-    if "grouping" in kind.defaults and isinstance(settings.get("grouping") or {}, Mapping):
-        settings["grouping"] = {**grouping, **(settings.get("grouping") or {})}
-    step = attempt(problems, make, kind, settings, name)
-    if problems:
-        raise InputError(problems)
-    return step
-
-
-def _op(op: str, name: str) -> type[Step]:
-    """The class of a step.
-
-    Raises:
-        InputError: there is none of that name, or what is wrong with its file.
-    """
-    try:
-        return class_of("op", op)
-    except InputError as e:
-        raise InputError(f"step {name}: {p}" for p in e.problems) from None

@@ -14,8 +14,27 @@ from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import Any
 
+from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.steps.step import Step
+
+
+def dropped(problems: list[str], drop: Any, sources: Collection[str], steps: Collection[str]) -> list[str]:
+    """The sources that `drop` leaves out; names of anything else are added to the problems."""
+    gone = listed(drop)
+    for name in gone:
+        if name in steps:
+            problems.append(f"drop: {name} is a step, expected sources; steps.{name}=null removes a step")
+        elif name not in sources:
+            problems.append(unknown_key(name, sources, "drop"))
+    return gone
+
+
+def listed(names: Any) -> list[str]:
+    """A setting of one name or several as a list; empty for null."""
+    if names is None:
+        return []
+    return [str(names)] if isinstance(names, (str, int)) else [str(name) for name in names]
 
 
 def without_sources(config: Mapping[str, Any], steps: Mapping[str, Step], gone: Collection[str]) -> dict[str, Any]:

@@ -8,21 +8,37 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.setting import ANY_KEY
-from rvos_ensemble.adapters.core.settings import REQUIRED, Setting, choice, either, path, setting, table, text, whole
+from rvos_ensemble.adapters.core.settings import (
+    REQUIRED,
+    Setting,
+    choice,
+    either,
+    names,
+    path,
+    setting,
+    table,
+    text,
+    whole,
+)
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.recipe.components import class_of
 from rvos_ensemble.ensemble.recipe.team import TEAM
+from rvos_ensemble.propagators.core.key_frame_settings import WITHOUT_SCORES
 from rvos_ensemble.propagators.core.propagate import CACHE_MB
 
 OVERLAYS = ("mp4", "gif")  # formats of the videos
 BACKENDS = ("loky", "sequential", "dask", "ray")
+MAP = {ANY_KEY: text()}
 # Every key that a recipe may have, with its default.
 DEFAULTS: dict[str, Any] = {
     "base": text(None),  # another recipe, over which this one is merged
-    "data": either("shapes", text(), table()),  # the name or file of a data table, or {dataset: ..., settings}
+    "data": either(REQUIRED, text(), table()),  # the name or file of a data table, or {dataset: ..., settings}
     "source": text(None),  # the only source of recipes that run a single model: ${source}
-    "sources": table({}, null=True),  # {name: {adapter: ..., settings}}
+    "sources": table({}, null=True),  # {name: {adapter: ..., settings}}; or [a, b]: drop all others
     "predictions": path(None),  # folder with the masks of every source: DIR/SOURCE is read, and no model runs
+    "map": table({}, null=True, below=MAP),  # {source: its name in the folder of `predictions`}
+    "drop": names(None, what="a source or a list of sources"),  # sources that the recipe runs without
+    "without_scores": WITHOUT_SCORES,  # the key-frame rule for masks without scores, in all steps that name none
     "propagators": table({}, null=True),  # {name: {propagator: ... (by default the name itself), settings}}
     "grouping": table({}, null=True),  # which expressions mean the same object; see GROUPING
     "steps": table({}, null=True),  # {name: {op: ..., settings}}
@@ -42,7 +58,7 @@ ENGINE = {
     "workers": whole(0, most=4096),  # 0: one per GPU if a component uses GPUs, otherwise one per core
     "cache_mb": whole(CACHE_MB),  # of frames and their features that a worker keeps from one sweep for the other
 }
-TABLES = ("sources", "propagators", "grouping", "steps", "engine")  # keys that hold a table
+TABLES = ("sources", "map", "propagators", "grouping", "steps", "engine")  # keys that hold a table
 # keys that hold components, or a table of them -> the key below that names the component
 COMPONENTS = {"data": "dataset", "sources": "adapter", "propagators": "propagator", "steps": "op"}
 
@@ -72,7 +88,7 @@ class Schema:
         if not rest:
             return setting(DEFAULTS.get(first, text()))
         if first not in COMPONENTS:
-            return _below(rest, {"grouping": GROUPING, "engine": ENGINE, "team": TEAM}.get(first, {}))
+            return _below(rest, {"grouping": GROUPING, "engine": ENGINE, "team": TEAM, "map": MAP}.get(first, {}))
         kind, place = COMPONENTS[first], [first]
         if first != "data":
             place.append(rest.pop(0))

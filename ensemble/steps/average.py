@@ -10,9 +10,10 @@ import numpy as np
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.core.settings import listed, number
+from rvos_ensemble.adapters.core.settings import number
 from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
+from rvos_ensemble.ensemble.steps.parts.weights import weights_of
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step
 
 
@@ -21,10 +22,10 @@ class Average(Step):
 
     Settings:
         inputs: predictions; binary masks count as 0 and 1.
-        weights: positive numbers, one per input; null for equal weights.
+        weights: positive numbers, [2, 1] or {soc: 2, mutr: 1}; null for equal weights.
     """
 
-    defaults = {"inputs": INPUTS, "weights": listed(number(least=0, most=1e6), None, least=1)}
+    defaults = {"inputs": INPUTS, "weights": weights_of(number(least=0, most=1e6))}
 
     def relations(self, values: dict[str, Any]) -> Iterable[str]:
         """The number of weights must be that of the inputs."""

@@ -8,10 +8,11 @@ from typing import Any
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.core.settings import choice, either, listed, number, whole
+from rvos_ensemble.adapters.core.settings import choice, either, number
 from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion import selection
+from rvos_ensemble.ensemble.steps.parts.weights import weights_of
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 from rvos_ensemble.ensemble.steps.vote import COUNT, thresholded
 
@@ -25,7 +26,7 @@ class Consensus(Step):
             equal inputs, 0 is a `vote` of all.
         threshold: a count of votes (int) or a share of the votes of those who vote (float in (0, 1]); see `vote`. If
             they have fewer votes than the count, a pixel needs all of them.
-        weights: number of votes of each input; the medoid is chosen with them, too.
+        weights: of each input, see `vote`; the medoid is chosen with them, too.
         overlap: how agreement is measured, see `select`.
     """
 
@@ -33,7 +34,7 @@ class Consensus(Step):
         "inputs": INPUTS,
         "min_iou": number(0.5, least=0, most=1),
         "threshold": either(0.5, *COUNT, what="a count (3) or a share (0.5)"),
-        "weights": listed(whole(least=1, most=1000), None, least=1),
+        "weights": weights_of(number(above=0, most=1000)),
         "overlap": choice(*selection.OVERLAPS),
     }
 
@@ -42,8 +43,8 @@ class Consensus(Step):
         if not {"inputs", "weights"} <= values.keys():
             return
         try:
-            total = sum(fusion.check_weights(len(values["inputs"]), values["weights"]))
-            fusion.votes_needed(values.get("threshold", 1.0), total)
+            votes, scale = fusion.whole_votes(len(values["inputs"]), values["weights"])
+            fusion.votes_needed(values.get("threshold", 1.0), sum(votes), scale)
         except ValueError as error:
             yield str(error)
 
@@ -71,13 +72,14 @@ class Consensus(Step):
 
     def _vote(self, candidates: Sequence[MaskSequence]) -> MaskSequence:
         s = self.settings
-        weights = fusion.check_weights(len(candidates), s.weights)
+        weights, scale = fusion.whole_votes(len(candidates), s.weights)
         matrix = selection.agreements(candidates, s.overlap)
         medoid = selection.medoid(matrix, weights)
         voters = [i for i in range(len(candidates)) if i == medoid or matrix[medoid, i] >= s.min_iou]
         votes = [weights[i] for i in voters]
-        threshold = min(s.threshold, sum(votes)) if isinstance(s.threshold, int) else s.threshold
-        fused = thresholded([candidates[i] for i in voters], votes, fusion.votes_needed(threshold, sum(votes)))
+        counted = isinstance(s.threshold, int)
+        needed = min(s.threshold * scale, sum(votes)) if counted else fusion.votes_needed(s.threshold, sum(votes))
+        fused = thresholded([candidates[i] for i in voters], votes, needed)
         notes = {
             "medoid": self.inputs[medoid],
             "voters": [self.inputs[i] for i in voters],

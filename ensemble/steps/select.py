@@ -12,13 +12,14 @@ from rvos_ensemble.adapters.core.io.hashing import digest
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.core.settings import choice, listed, number, path, table
+from rvos_ensemble.adapters.core.settings import choice, number, path, table
 from rvos_ensemble.adapters.core.traits import Traits, common_traits
 from rvos_ensemble.adapters.files.verdicts.choices import read_choices
 from rvos_ensemble.ensemble.fusion import selection
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.steps.parts.doubts import DOUBTS, doubt_problems, doubts_of
 from rvos_ensemble.ensemble.steps.parts.signals import STATED, signal, signal_problem
+from rvos_ensemble.ensemble.steps.parts.weights import weights_of
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 FROM_FILE, NO_TRUTH = "named by the file", "no ground truth: the first input"
@@ -52,7 +53,7 @@ class Select(Step):
         "inputs": INPUTS,
         "rule": choice("medoid", "best", "cascade", "oracle"),
         "overlap": choice(*selection.OVERLAPS),
-        "weights": listed(number(least=0, most=1e6), None, least=1),
+        "weights": weights_of(number(least=0, most=1e6)),
         "by": choice("scores", "presence", "confidence", *STATED, "file"),
         "file": path(None),
         "otherwise": choice(None, "first"),

@@ -13,6 +13,7 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.adapters.core.settings import choice, text, texts
 from rvos_ensemble.adapters.core.traits import Traits
+from rvos_ensemble.ensemble.steps.parts.weights import in_order
 from rvos_ensemble.propagators.core.key_frame_quality import forecast
 from rvos_ensemble.propagators.core.key_frame_settings import rule_problems, setting_of, settings_of
 from rvos_ensemble.propagators.core.key_frames import KeyFrames, choose
@@ -43,6 +44,7 @@ class Step(Component):
     counts_votes: ClassVar[bool] = False  # True: `weights` are numbers of votes of the inputs
     empties_expressions: ClassVar[bool] = False  # True: compares a presence with `tau`, as `gate` does
     groups_expressions: bool = False  # True: fuses expressions of the same object, by the rule in `grouping`
+    reads_pictures: ClassVar[bool] = False  # True: reads the frames of the clip, not only masks
     reads_probabilities: bool = True  # False: reads only the binary masks of its inputs
     explains_choice: ClassVar[bool] = False  # True: the note `chosen` is a sentence about the choice, to be printed
     reads_truth: bool = False  # True: the result is an upper bound that the ground truth chooses, not a prediction
@@ -52,10 +54,11 @@ class Step(Component):
         where = f"step {self.step_name}"
 
         def together(values: dict[str, Any]) -> list[str]:
-            return [f"{where}: {problem}" for problem in self.relations(_listed(values))]
+            ordered, problems = in_order(_listed(values))
+            return [f"{where}: {problem}" for problem in (*problems, *self.relations(ordered))]
 
         merged = merge_settings(self.defaults, settings, f"{where} (op {self.op})", together)
-        self.settings = SimpleNamespace(**_listed(merged))
+        self.settings = SimpleNamespace(**in_order(_listed(merged))[0])
 
     @property
     def op(self) -> str:
@@ -121,6 +124,8 @@ class Step(Component):
             if any(name in instead for name in names):
                 replaced = [instead.get(name, name) for name in names]
                 changes[key] = replaced[0] if isinstance(value, str) else replaced
+        if "inputs" in changes and isinstance(getattr(self.settings, "weights", None), list):
+            changes["weights"] = self.settings.weights  # not by names, which change
         return changes
 
     def run(self, clip: Clip, inputs: Mapping[str, Prediction]) -> Prediction:
@@ -168,6 +173,7 @@ class PropagatingStep(Step):
     """
 
     takes = gives = None
+    reads_pictures = True
     defaults: ClassVar[dict[str, Any]] = {
         "input": INPUT,
         "with": text(what="the name of a propagator"),

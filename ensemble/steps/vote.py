@@ -11,14 +11,15 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.adapters.core.settings import REQUIRED, choice, either, listed, number, switch, table, whole
+from rvos_ensemble.adapters.core.settings import REQUIRED, choice, either, number, switch, table, whole
 from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion.grouping import SETTINGS, check_settings, group_expressions, possible_sizes
+from rvos_ensemble.ensemble.steps.parts.weights import weights_of
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
 COUNT = (whole(least=1), number(above=0, most=1))  # a number of votes, or a share of all votes
-WEIGHT = whole(most=1000)
+WEIGHT = number(least=0, most=1000)
 
 
 class Vote(Step):
@@ -28,7 +29,9 @@ class Vote(Step):
         inputs: the predictions of the models; `leftover: first` uses the first one.
         across: `expressions` also sums over the expressions of a group; each of them receives the result.
         threshold: a count of votes (int) or a share of them (float in (0, 1]); null keeps the vote map.
-        weights: number of votes of each input.
+        weights: how much each input counts, [2, 1, 1] or {soc: 0.7, mutr: 0.3}, whole numbers or decimals. Sums and
+            comparisons are exact: decimals are turned into whole numbers of votes. A count as `threshold` is then a sum
+            of weights.
         leftover: how an expression alone in its group is treated: `vote` as the others, `first` copies the first input,
             or a separate threshold (such as 3 of its 4 votes).
         leftover_double_sigmoid: with `leftover: first`, treats every probability above 0 as foreground. The winners'
@@ -42,7 +45,7 @@ class Vote(Step):
         "inputs": INPUTS,
         "across": choice(None, "expressions"),
         "threshold": either(REQUIRED, *COUNT, null=True, what="a count (3), a share (0.5) or null"),
-        "weights": listed(WEIGHT, None, least=1),
+        "weights": weights_of(WEIGHT),
         "leftover": either("vote", choice("vote", "first"), *COUNT, what="vote, first, or a threshold"),
         "leftover_double_sigmoid": switch(False),
         "grouping": table(None, below=SETTINGS),
@@ -81,7 +84,7 @@ class Vote(Step):
                 yield from error.problems
         if {"inputs", "weights"} <= values.keys():
             try:
-                fusion.check_weights(len(values["inputs"]), values["weights"])
+                fusion.whole_votes(len(values["inputs"]), values["weights"])
             except ValueError as error:
                 yield str(error)
 
@@ -164,7 +167,7 @@ class Vote(Step):
         if total > fusion.MOST_VOTES:
             raise InputError(f"{where}: {total} votes, at most {fusion.MOST_VOTES} can be counted: lower the `weights`")
         try:
-            return None if threshold is None else fusion.votes_needed(threshold, total)
+            return None if threshold is None else fusion.votes_needed(threshold, total, self._votes()[1])
         except ValueError as e:
             raise InputError(f"{where}: {e}; write the threshold as a share (0.5), or set `leftover`") from None
 
@@ -174,13 +177,17 @@ class Vote(Step):
 
     def _total(self, group: int) -> int:
         """The total number of votes in a group of `group` expressions."""
-        return sum(self.settings.weights or [1] * len(self.inputs)) * group
+        return sum(self._votes()[0]) * group
+
+    def _votes(self) -> tuple[list[int], int]:
+        """The number of votes of each input, and of a weight of 1."""
+        return fusion.whole_votes(len(self.inputs), self.settings.weights)
 
     def _vote(self, clip: Clip, maps: list[MaskSequence], group: int) -> MaskSequence:
         """The vote of one group: binary masks with scores, or the vote map."""
         total = self._total(group)
         needed = self.votes_needed(clip, group, total)
-        weights = fusion.check_weights(len(maps), (self.settings.weights or [1] * len(self.inputs)) * group)
+        weights = self._votes()[0] * group
         if needed is None:
             presence = fusion.mean_presence([m.presence for m in maps], weights)
             votes = [fusion.vote_map([m.mask(t) for m in maps], weights) for t in range(len(clip))]
@@ -188,9 +195,11 @@ class Vote(Step):
         return thresholded(maps, weights, needed)
 
     def describe(self) -> str:
-        """The inputs, whether expressions are summed, and the threshold."""
+        """The inputs with their weights, whether expressions are summed, and the threshold."""
         across = ", over expressions" if self.settings.across else ""
-        return f"vote of {', '.join(self.inputs)}{across}, >= {self.settings.threshold}"
+        weights = self.settings.weights or [None] * len(self.inputs)
+        named = (i if w is None else f"{i} x {w:g}" for i, w in zip(self.inputs, weights, strict=True))
+        return f"vote of {', '.join(named)}{across}, >= {self.settings.threshold}"
 
 
 def thresholded(maps: Sequence[MaskSequence], weights: Sequence[int], needed: int) -> MaskSequence:

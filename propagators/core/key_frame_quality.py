@@ -24,7 +24,10 @@ from rvos_ensemble.propagators.core.key_frame_settings import (
 from rvos_ensemble.propagators.core.mask_quality import agreement, confidences, soft_stability, temporal_stability
 
 NOT_NAMED = 'no source names a key frame (notes["key_frame"]); give `file: key_frame.json`'
-HINT = "give a file of scores, choose another rule, or set `without_scores: agreement`"
+HINT = (
+    "give a file of scores, choose another rule, or set `without_scores: agreement` in the key_frame of the step, or "
+    "once for the recipe (without_scores=agreement)"
+)
 CONSTANT = 1e-5  # scores that vary by less than this carry no information: those of MUTR vary by 1.5e-7
 
 

@@ -62,6 +62,19 @@ def settings_of(rule: str | Mapping[str, Any], where: str = "key_frame") -> dict
     return {"rule": name, **merge_settings(RULES[name], values, f"{where} {name}", lambda s: _file_problems(s, where))}
 
 
+def with_default(rule: Any, without_scores: str) -> Any:
+    """The rule with `without_scores`, if it knows this setting and does not have it.
+
+    >>> with_default("argmax", "agreement"), with_default("first", "agreement")
+    ({'rule': 'argmax', 'without_scores': 'agreement'}, 'first')
+    """
+    values = dict(rule) if isinstance(rule, Mapping) else {"rule": rule}
+    known = RULES.get(values.get("rule"), {}) if isinstance(values.get("rule"), str) else {}
+    if "without_scores" not in known or values.get("without_scores"):
+        return rule
+    return {**values, "without_scores": without_scores}
+
+
 def _file_problems(values: Mapping[str, Any], where: str) -> list[str]:
     """Problems with the file of the rule `given`."""
     file = values.get("file")

@@ -81,9 +81,9 @@ def test_more_than_255_votes_do_not_wrap():
         (lambda m: fusion.vote([m, m], 1.5), r"lies in \(0, 1\]"),
         (lambda m: fusion.vote([m, m[:1]], 1), "different shapes"),
         (lambda m: fusion.vote_map([m, m], [1]), "1 weights for 2 masks"),
-        (lambda m: fusion.vote_map([m, m], [1, -1]), "whole numbers"),
+        (lambda m: fusion.vote_map([m, m], [1, -1]), "numbers >= 0"),
         (lambda m: fusion.vote_map([m, m], [0, 0]), "not all 0"),
-        (lambda m: fusion.vote_map([m, m], [0.5, 1]), "whole numbers"),
+        (lambda m: fusion.vote_map([m, m], [0.5, float("nan")]), "numbers >= 0"),
         (lambda m: fusion.soft_average([m.astype(np.uint8)], [1, 2]), "2 weights for 1 maps"),
     ],
 )

@@ -84,6 +84,10 @@ class Shapes(Dataset):
         self.prepare()
         return self._reader().clips()
 
+    def may_have(self, video: str) -> bool:
+        """Whether the renderer gives clips names of this form."""
+        return CLIP.fullmatch(re.sub(r"^seed\d+_", "", video)) is not None
+
     def prepare(self) -> None:
         """Renders the files unless they exist.
 

@@ -99,6 +99,15 @@ class ReferDino(Reader):
         path = self._videos().get(clip.name)
         return file_hash(file_stamp(path)) if path else ""
 
+    def videos(self) -> list[str]:
+        """Names of the videos of the files."""
+        return list(self._videos())
+
+    def size(self, video: str) -> tuple[int, int] | None:
+        """(H, W) of the masks of a video."""
+        path = self._videos().get(video)
+        return None if path is None else tuple(_size(path))
+
     def contents(self) -> str:
         """The videos of the files, in words."""
         return f"files of ReferDINO, of the videos {first_few(self._videos())}"
@@ -150,11 +159,16 @@ def _videos(stamps: tuple[Stamp, ...]) -> dict[str, str]:
     return videos
 
 
-def _check_size(path: str, clip: Clip) -> None:
+def _size(path: str) -> list[int]:
+    """[H, W] of the masks of a file."""
     head = array_header(path, SIZE)
     if head.shape != (2,) or head.dtype.kind not in "iu":
         raise InputError(f"{path}: {SIZE}: an array of {head.dtype} {shown(head.shape)}, expected [H, W]")
-    size = read_array(path, SIZE).tolist()
+    return read_array(path, SIZE).tolist()
+
+
+def _check_size(path: str, clip: Clip) -> None:
+    size = _size(path)
     if size != list(clip.size):
         raise InputError(f"{path}: size {size}, expected the clip's {list(clip.size)} ([H, W])")
 

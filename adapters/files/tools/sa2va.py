@@ -9,6 +9,7 @@ bytedance/Sa2VA, without `--submit`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.coco_rle import CocoRle, Rle, RleReader, checked_runs
+from rvos_ensemble.adapters.files.reader import Outline
 
 SEGMENTED = "[SEG]"  # the token of an answer that has a mask
 
@@ -48,6 +50,14 @@ class Sa2va(CocoRle):
             notes={"missing_frames": absent} if absent and masks else {},
             presence=_presence(entry, rles, read),
         )
+
+    def _outline(self, entries: Mapping[str, Any]) -> Outline:
+        frames = (e["frames"] for e in entries.values() if isinstance(e, dict) and isinstance(e.get("frames"), list))
+        return Outline(tuple(dict.fromkeys(str(f) for listed in frames for f in listed)), dict.fromkeys(entries, ()))
+
+    def _rles(self, entry: Any) -> list:
+        masks = entry.get("prediction_masks") if isinstance(entry, dict) else None
+        return masks if isinstance(masks, list) else []
 
     def _masks(self, entry: Any, clip: Clip, expression: Expression, where: str) -> dict[str, Rle | None]:
         """{frame: its mask} of an expression.
