@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -202,8 +201,3 @@ def _backend(name: str, workers: int) -> Iterator[None]:
         except ImportError as e:
             raise InputError(f"engine.backend is {name!r}: {e}; pip install 'rvos-ensemble[{name}]'") from None
         yield
-
-
-def pace() -> float:
-    """Seconds between two updates of a progress bar: a log file should get fewer lines than a terminal."""
-    return 0.1 if sys.stderr.isatty() else 30.0
