@@ -16,7 +16,13 @@ from rvos_ensemble.adapters.core.io.disk import read_file
 
 MARK = ".rvos_ensemble"  # the marker file in each of our folders; it is also the lock
 MAGIC = "rvos-ensemble: folder of a"
-KINDS = {"run": "run", "evaluation": "evaluation", "training": "training", "store": "store of runs"}
+KINDS = {
+    "run": "run",
+    "evaluation": "evaluation",
+    "comparison": "comparison",
+    "training": "training",
+    "store": "store of runs",
+}
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import inspect
 import io
 import sys
 import tokenize
+from collections import Counter
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -53,9 +54,14 @@ class _Source:
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         self.comments = {t.start[0]: t.string.lstrip("# ").rstrip() for t in tokens if t.type == tokenize.COMMENT}
 
-    def beside(self, first: int, last: int) -> str:
-        """The comment at the end of the last line, or the lines of comments right above the first."""
-        if last in self.comments:
+    def beside(self, first: int, last: int, alone: bool = True) -> str:
+        """The comment at the end of the last line, or the lines of comments right above the first.
+
+        Args:
+            first, last: lines of an entry or assignment.
+            alone: whether nothing else ends in the last line, whose comment is then of this entry.
+        """
+        if alone and last in self.comments:
             return self.comments[last]
         above = []
         while first - 1 in self.comments and self.lines[first - 2].lstrip().startswith("#"):
@@ -98,11 +104,12 @@ def _of_table(source: _Source, node: ast.expr) -> Comments:
     if not isinstance(node, ast.Dict):
         return _named(source, node)
     found: Comments = {}
+    ends = Counter([node.end_lineno, *(value.end_lineno for value in node.values)])
     for key, value in zip(node.keys, node.values, strict=True):
         if key is None:  # **SHARED
             found |= _of_table(source, value)
         elif isinstance(key, ast.Constant) and isinstance(key.value, str):
-            text = source.beside(key.lineno, value.end_lineno) or _of_value(source, value)
+            text = source.beside(key.lineno, value.end_lineno, ends[value.end_lineno] == 1) or _of_value(source, value)
             found[key.value] = text or found.get(key.value, "")
     return found
 
