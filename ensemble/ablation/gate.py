@@ -107,7 +107,7 @@ def compare(
     Raises:
         InputError: too few clips, or a half without expressions of both kinds.
     """
-    searched, reported = halves(clips, options["seed"], "gate")
+    searched, reported = halves(clips, options["seed"], "ablate=gate")
     records = scored(clips)
     failed = {n: r.error for n, r in records.items() if r.status == "failed"}
     if len(failed) == len(clips):

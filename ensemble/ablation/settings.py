@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rvos_ensemble.adapters.core.component import merge_settings, unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import digest
 from rvos_ensemble.adapters.core.io.yaml_text import read_yaml
-from rvos_ensemble.adapters.core.settings import listed, text, whole
+from rvos_ensemble.adapters.core.settings import listed, switch, text, whole
+from rvos_ensemble.ensemble.ablation.search.space import Space, values_of
 
 NAMED = {
     "sources": "every vote without one source; with one source only; each source by itself",
@@ -27,7 +28,8 @@ OPTIONS: dict[str, Any] = {
     "seed": whole(0),  # of the bootstrap, of the split in halves, and of the search
     "limit": whole(512, least=1),  # largest number of settings in a grid
     "resamples": whole(10_000, least=100, most=10_000_000),  # of the bootstrap
-    "budget": whole(64, least=1),  # weights: number of settings that the search may try
+    "budget": whole(64, least=1),  # weights, search: number of settings that may be tried
+    "prune": switch(True),  # search: a setting that loses on the first clips is stopped
     # weights: values that the weight of an input may have
     "votes": listed(whole(most=255), [0, 1, 2, 3], least=2, what="a list of at least two whole numbers"),
     "step": text(None),  # weights, gate: which vote or gate; by default the output, or the last one before it
@@ -45,16 +47,20 @@ class Request:
         name: of a named ablation; None for lists.
         lists: {path of a key as written: values to try}.
         options: see OPTIONS.
+        space: of a search, {path of a key as written: what may be tried}; then the name is "search".
     """
 
     recipe: list[str]
     name: str | None
     lists: dict[str, list]
     options: dict[str, Any]
+    space: Space = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """What is ablated, as on the command line."""
+        if self.space:
+            return " ".join(f"search.{p}" for p in self.space)
         return f"ablate={self.name}" if self.name else " ".join(f"ablate.{p}" for p in self.lists)
 
     @property
@@ -64,7 +70,7 @@ class Request:
         >>> Request([], "weights", {}, {"step": "smr"}).folder, Request([], None, {"a.k": [1], "b.k": [2]}, {}).folder
         ('weights.smr', 'a.k+b.k')
         """
-        step = self.options.get("step") if self.name else None
+        step = "+".join(self.space) or (self.options.get("step") if self.name else None)
         name = f"{self.name}.{step}" if step else self.name or "+".join(self.lists)
         plain = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
         return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}-{digest(name)[:8]}"
@@ -79,14 +85,17 @@ def read(arguments: Sequence[str]) -> list[Request]:
     Raises:
         InputError: neither lists nor a name, both, an unknown name, an empty list, or a value that is no list.
     """
-    own = [a for a in arguments if re.match(r"ablate[.=]", a)]
-    names, lists, options = [], {}, {}
+    own = [a for a in arguments if re.match(r"ablate[.=]|search\.", a)]
+    names, lists, options, space = [], {}, {}, {}
     problems = [f"argument {a!r}: expected key=value, did you mean `ablate={a}`?" for a in arguments if a in NAMED]
     for argument in own:
         key, equals, written = argument.partition("=")
         path = key.removeprefix("ablate").removeprefix(".")
         try:
             value = read_yaml(written)
+            if key.startswith("search."):
+                space[key.removeprefix("search.")] = values_of(value)
+                continue
         except InputError as e:
             problems += [f"{key}: {p}" for p in e.problems]
             continue
@@ -107,14 +116,34 @@ def read(arguments: Sequence[str]) -> list[Request]:
     names = list(dict.fromkeys(names))
     problems += [unknown_key(name, NAMED, "ablate") for name in names if name not in NAMED]
     if not problems:
-        problems = _contradictions(names, lists, options)
+        problems = _contradictions([*names, *(["search"] if space else [])], lists, options)
     if problems:
         raise InputError(problems)
     recipe = [a for a in arguments if a not in own]
-    return [Request(recipe, name, lists, options) for name in names or [None]]
+    named = [Request(recipe, name, lists, options) for name in names or ([None] if lists else [])]
+    return [*named, Request(recipe, "search", {}, options, space)] if space else named
 
 
-def full_path(path: str, config: Mapping[str, Any]) -> str:
+def full_paths(paths: Iterable[str], config: Mapping[str, Any], prefix: str = "ablate") -> dict[str, str]:
+    """{path as written: full path}, see `full_path`.
+
+    Raises:
+        InputError: naming every path that cannot be swept, or two of one key.
+    """
+    found, problems = {}, []
+    for path in paths:
+        try:
+            found[path] = full_path(path, config, prefix)
+        except InputError as e:
+            problems += e.problems
+    if len(set(found.values())) < len(found):
+        problems.append(f"ablate: one key is listed twice: {', '.join(f'{prefix}.{p}' for p in found)}")
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def full_path(path: str, config: Mapping[str, Any], prefix: str = "ablate") -> str:
     """The full path of a key in the recipe; a step may be written without `steps.`.
 
     >>> full_path("final.threshold", {"steps": {"final": {}}})
@@ -128,14 +157,14 @@ def full_path(path: str, config: Mapping[str, Any]) -> str:
     step = next((s for s in steps if path == s or path.startswith(f"{s}.")), None)
     if first in KEYS:
         if first == "steps" and (name := rest.partition(".")[0]) not in steps:
-            raise InputError(unknown_key(name, steps, f"ablate.{path}: steps"))
+            raise InputError(unknown_key(name, steps, f"{prefix}.{path}: steps"))
         if first == "sources" and (name := rest.partition(".")[0]) not in config["sources"]:
-            raise InputError(unknown_key(name, config["sources"], f"ablate.{path}: sources"))
+            raise InputError(unknown_key(name, config["sources"], f"{prefix}.{path}: sources"))
         return path
     if step is None:
-        raise InputError(unknown_key(first, [*steps, *KEYS, *OPTIONS], f"ablate.{path}"))
+        raise InputError(unknown_key(first, [*steps, *KEYS, *OPTIONS], f"{prefix}.{path}"))
     if path == step:
-        raise InputError(f"ablate.{path}: which key of step {step}? It has {', '.join(config['steps'][step])}")
+        raise InputError(f"{prefix}.{path}: which key of step {step}? It has {', '.join(config['steps'][step])}")
     return f"steps.{path}"
 
 
@@ -143,7 +172,9 @@ def _contradictions(names: Sequence[str], lists: Mapping, options: Mapping) -> l
     problems = []
     if not names and not lists:
         named = "; ".join(f"ablate={n}: {what}" for n, what in NAMED.items())
-        problems.append(f"ablate what? Give ablate.STEP.KEY=[value, value, ...], or one of {named}")
+        problems.append(
+            f"ablate what? Give ablate.STEP.KEY=[value, value, ...], search.STEP.KEY=[low..high], or one of {named}"
+        )
     if names and lists:
         problems.append(f"ablate={names[0]} and ablate.{next(iter(lists))}=[...]: give one of them")
     votes = options["votes"]

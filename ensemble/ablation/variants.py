@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
@@ -11,7 +12,7 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.ablation.settings import Request, full_path
+from rvos_ensemble.ensemble.ablation.settings import Request, full_paths
 from rvos_ensemble.ensemble.fusion import grouping
 from rvos_ensemble.ensemble.recipe.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
@@ -53,34 +54,46 @@ def of_lists(request: Request, reference: Recipe) -> tuple[list[Variant], list[s
     if number > limit:
         sizes = " x ".join(str(len(v)) for v in request.lists.values())
         raise InputError(f"ablate: {sizes} = {number} settings, at most {limit}; give ablate.limit={number} to insist")
-    paths, problems = {}, []
-    for path in request.lists:
-        try:
-            paths[path] = full_path(path, reference.config)
-        except InputError as e:
-            problems += e.problems
-    if len(set(paths.values())) < len(paths):
-        problems.append(f"ablate: one key is listed twice: {', '.join(f'ablate.{p}' for p in paths)}")
-    if problems:
-        raise InputError(problems)
-    last = [p.rpartition(".")[2] for p in paths]
-    names = last if len(set(last)) == len(last) else list(paths)
-    variants, notes = [], []
+    paths = full_paths(request.lists, reference.config)
+    variants, notes, problems = [], [], []
     for values in product(*request.lists.values()):
-        given = dict(zip(paths.values(), values, strict=True))
         try:
-            name, config = resolve(request.recipe, given)
-            for path in given:
-                notes += _reachable(config, path)
-            built = build(name, config)
+            variant, more = of_values(request, dict(zip(paths.values(), values, strict=True)))
         except InputError as e:
             problems += e.problems
-            continue
-        label = " ".join(f"{n}={_short(v)}" for n, v in zip(names, values, strict=True))
-        variants.append(Variant(label, built.config, built.output, given))
+        else:
+            variants.append(variant)
+            notes += more
     if problems:
         raise InputError(dict.fromkeys(problems))
     return variants, list(dict.fromkeys(notes))
+
+
+def of_values(request: Request, values: Mapping[str, Any]) -> tuple[Variant, list[str]]:
+    """The recipe with the values of some keys, and notes for the reader.
+
+    Args:
+        request: names the recipe.
+        values: {full path of a key: value}.
+
+    Raises:
+        InputError: the recipe refuses a value.
+    """
+    name, config = resolve(request.recipe, values)
+    notes = [note for path in values for note in _reachable(config, path)]
+    built = build(name, config)
+    return Variant(label_of(values), built.config, built.output, dict(values)), notes
+
+
+def label_of(values: Mapping[str, Any]) -> str:
+    """A short name for the values of some keys.
+
+    >>> label_of({"steps.smr.threshold": 2}), label_of({"steps.a.with": "aot", "steps.b.with": "deaot"})
+    ('threshold=2', 'a.with=aot b.with=deaot')
+    """
+    last = [path.rpartition(".")[2] for path in values]
+    names = last if len(set(last)) == len(last) else [path.removeprefix("steps.") for path in values]
+    return " ".join(f"{name}={_short(value)}" for name, value in zip(names, values.values(), strict=True))
 
 
 def of_sources(reference: Recipe) -> tuple[list[Variant], list[str]]:
@@ -185,7 +198,8 @@ def _reachable(config: dict[str, Any], path: str) -> list[str]:
         return []
     settings = config["steps"][name]
     count, inputs = settings["threshold"], settings.get("inputs") or []
-    votes = sum(settings.get("weights") or [1] * len(inputs))
+    weights = settings.get("weights") or [1] * len(inputs)
+    votes = sum(weights.values() if isinstance(weights, dict) else weights)
     alone = settings.get("across") == "expressions" and settings.get("leftover", "vote") == "vote"
     if type(count) is not int or not alone or count <= votes:
         return []

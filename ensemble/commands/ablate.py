@@ -2,6 +2,7 @@
 
     run_ensemble.py ablate stage2 "ablate.final.threshold=[1..8]"    every value of a key; several lists form a grid
     run_ensemble.py ablate stage2 ablate=steps ablate=sources        named ablations, one after the other
+    run_ensemble.py ablate stage2 "search.final.threshold=[1..8]"    a search over ranges; needs Optuna
 
 The files of each are in OUT/ablations/NAME, those of the latest also in OUT; see docs/ablation.md.
 """
@@ -25,6 +26,7 @@ from rvos_ensemble.ensemble.ablation.results import files, gate_files
 from rvos_ensemble.ensemble.ablation.results.outcome import Outcome
 from rvos_ensemble.ensemble.ablation.rows import Row, climb, settings_of
 from rvos_ensemble.ensemble.ablation.scoring import Scorer
+from rvos_ensemble.ensemble.ablation.search.compare import compare, space_of
 from rvos_ensemble.ensemble.ablation.settings import Request, read
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.engine.clips import check, list_clips
@@ -37,7 +39,7 @@ from rvos_ensemble.ensemble.report import refresh
 from rvos_ensemble.ensemble.report.page import ABLATIONS
 
 KEPT = "ablation"  # scores of settings, kept from one ablation to the next
-HALVES = ("weights", "gate")  # ablations that choose on one half of the clips and report on the other
+HALVES = ("weights", "gate", "search")  # ablations that choose on one half of the clips and report on the other
 REPORTED = 10  # weights: number of tried settings that are reported on the other half
 
 NAMED = {
@@ -61,14 +63,14 @@ def run(arguments: Sequence[str]) -> int:
     reference = variants.build(*resolve(requests[0].recipe))
     for request in requests:  # before anything is computed
         if request.name in HALVES:
-            {"weights": weights.vote_step, "gate": gate.gate_step}[request.name](reference, request.options["step"])
+            _check(request, reference)
     asked = [(r, *(([], []) if r.name in HALVES else _compared(r, reference))) for r in requests]
     with contextlib.ExitStack() as locks:
         locks.enter_context(owned(reference.out, "run"))
         clips, failed = _clips(reference, [v for _, compared, _ in asked for v in compared])
         for request in requests:
             if request.name in HALVES:  # enough clips for two halves
-                weights.halves(clips, request.options["seed"], request.name)
+                weights.halves(clips, request.options["seed"], request.title)
         kept = locks.enter_context(private(reference.out / KEPT, rests=True))
         locks.enter_context(shared(reference.store))
         clear(kept)
@@ -82,6 +84,18 @@ def run(arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _check(request: Request, reference: Recipe) -> None:
+    """Refuses what cannot be searched.
+
+    Raises:
+        InputError: saying why.
+    """
+    if request.name == "search":
+        space_of(request, reference)
+    else:
+        {"weights": weights.vote_step, "gate": gate.gate_step}[request.name](reference, request.options["step"])
+
+
 def _outcome(
     request: Request,
     reference: Recipe,
@@ -91,7 +105,10 @@ def _outcome(
     kept: Path,
 ) -> Outcome:
     """Scores what is compared, and chooses the best."""
-    scored = Scorer(reference, kept, request.options).rows
+    scorer = Scorer(reference, kept, request.options)
+    if request.name == "search":
+        return compare(request, reference, clips, scorer)
+    scored = scorer.rows
     if request.name == "weights":
         return _weights(request, reference, clips, scored)
     if request.name == "gate":

@@ -11,7 +11,6 @@ from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.ablation.results import table
 from rvos_ensemble.ensemble.ablation.results.figure import figure
 from rvos_ensemble.ensemble.ablation.results.outcome import Outcome
-from rvos_ensemble.ensemble.ablation.rows import verdict
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report.paper.latex import latex
 from rvos_ensemble.ensemble.report.paper.markdown import markdown
@@ -34,7 +33,7 @@ def write(recipe: Recipe, folders: Sequence[Path], name: str, title: str, outcom
         The table for the terminal, with what is to be concluded.
     """
     rows, best = outcome.rows, outcome.best
-    conclusion, chosen = verdict(rows, best), f"Chosen: {outcome.how}."
+    conclusion, chosen = outcome.verdict, f"Chosen: {outcome.how}."
     data = recipe.config["data"]["dataset"]
     heading = f"{recipe.name} on {data}: {title}, {rows[0].clips} clips, {rows[0].expressions} expressions"
     frame = table.frame(name, rows)
