@@ -95,7 +95,10 @@ def test_some_of_what_lies_there(named, tmp_path):
         (["predictions={}/nowhere"], "nowhere: no such folder"),
         (["predictions={}/rvos.zip"], "cannot be read: Not a directory"),
         (["predictions={}/osvos v2"], "of a single model, in Annotations/; expected the folder above"),
-        (["predictions={}/osvos v2/Annotations"], "a/Annotations/a: 0, 1 in it are named like expressions, not videos"),
+        (
+            ["predictions={}/osvos v2/Annotations"],
+            "a/Annotations/a: 0, 1, 2 in it are named like expressions, not videos",
+        ),
         (["predictions={}", "map.soc=rvos"], "map is for a recipe with sources of its own"),
         (["predictions.rvos={}/rvos.zip"], "expected a folder; sources.NAME.path=PATH is for one source"),
     ],
