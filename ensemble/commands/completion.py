@@ -16,9 +16,9 @@ from pathlib import Path
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.messages import shown
+from rvos_ensemble.ensemble.commands.guide.candidates import SHELLS, candidates
 
 FOLDER = Path(__file__).parent / "guide"
-SHELLS = ("bash", "zsh", "fish")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -42,8 +42,6 @@ def words(line: str) -> list[str]:
     Args:
         line: from the name of the program to the cursor.
     """
-    from rvos_ensemble.ensemble.commands.guide.candidates import candidates
-
     lexer = shlex.shlex(line, posix=True, punctuation_chars="")
     lexer.whitespace_split, lexer.commenters = True, ""
     typed = []

@@ -11,6 +11,7 @@ from rvos_ensemble.ensemble.commands.guide.keys import components_of, key_tables
 from rvos_ensemble.ensemble.commands.guide.tables import KeyTable
 from rvos_ensemble.ensemble.recipe import components, loading, schema
 
+SHELLS = ("bash", "zsh", "fish")  # for each there is a script beside this file
 WEIGHTS = ("verify", "export", "family=")
 
 
@@ -34,8 +35,6 @@ def candidates(typed: Sequence[str]) -> list[str]:
     if verb == "list":
         return _listed() if not rest else []
     if verb == "completion":
-        from rvos_ensemble.ensemble.commands.completion import SHELLS
-
         return [*SHELLS] if not rest else []
     if verb == "weights":
         return [*WEIGHTS]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import run_ensemble
-from rvos_ensemble.ensemble.commands.completion import SHELLS, words
+from rvos_ensemble.ensemble.commands.completion import words
+from rvos_ensemble.ensemble.commands.guide.candidates import SHELLS
 from rvos_ensemble.ensemble.commands.verbs import VERBS
 from rvos_ensemble.ensemble.recipe import loading, schema
 from rvos_ensemble.ensemble.steps.vote import Vote

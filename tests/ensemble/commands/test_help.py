@@ -208,10 +208,14 @@ def test_what_first_words_mean(arguments, meaning):
     assert [verb, *rest] == meaning
 
 
-def test_a_recipe_runs_by_its_name(tiny, capsys):
-    """By the path of a file, as the name of a shipped one needs networks."""
-    assert run_ensemble.main([str(tiny.recipe), f"out={tiny.out}", "report=false"]) == 0
-    assert (tiny.out / "submission.zip").is_file() and "smr_flow" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("verb", "module"), [([], "run"), (["run"], "run"), (["check"], "check"), (["ablate"], "ablate")]
+)
+def test_recipes_as_first_words_reach_their_verbs(verb, module, monkeypatch):
+    called = []
+    monkeypatch.setattr(f"rvos_ensemble.ensemble.commands.{module}.run", lambda a: called.append(a) or 7)
+    assert run_ensemble.main([*verb, "stage2", "out=x"]) == 7
+    assert called == [["recipe=stage2", "out=x"]]
 
 
 def test_tables_show_what_a_setting_expects_once():
