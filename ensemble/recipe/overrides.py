@@ -25,7 +25,7 @@ def pairs(arguments: list[str] | tuple[str, ...], usage: str = "expected key=val
         InputError: naming every argument without a `=`.
     """
     if broken := [a for a in arguments if "=" not in a]:
-        raise InputError(f"argument {a!r}: {usage}" for a in broken)
+        raise InputError(f"argument {a!r}: {usage}{', without dashes' * a.startswith('-')}" for a in broken)
     return dict(a.split("=", 1) for a in arguments)
 
 

@@ -218,6 +218,11 @@ def test_recipes_as_first_words_reach_their_verbs(verb, module, monkeypatch):
     assert called == [["recipe=stage2", "out=x"]]
 
 
+def test_options_with_dashes_are_keys_without(capsys):
+    message = refused(capsys, "stage2", "--out", "x")
+    assert "argument '--out': expected key=value, without dashes" in message and "argument 'x': expected" in message
+
+
 def test_tables_show_what_a_setting_expects_once():
     known = {"a": whole(3, least=1), "b": "text", ANY_KEY: setting(None)}
     lines = KeyTable("t", known, lambda: {"a": "a whole number of at least 1, of pixels", "b": "its name"}).text()
