@@ -31,7 +31,8 @@ PARTS = {  # of a clip's results: where they are published
 }
 FOLDERS = ("Annotations", "overlays", "clips", "report")
 ZIP = "submission.zip"
-TOP = ("metrics.csv", "metrics.json", "report.html", "manifest.json", "config.yaml", ZIP)  # in order of publication
+# Files of the run as a whole, in the order of publication.
+TOP = ("metrics.csv", "metrics.json", "metrics.tex", "report.html", "manifest.json", "config.yaml", ZIP)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.metrics.existence import MEASURES, Existence, ExpressionScore, existence
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.report.paper.latex import latex
+from rvos_ensemble.ensemble.report.paper.table import Line, ScoreTable
 from rvos_ensemble.ensemble.report.record import ClipRecord
 from rvos_ensemble.ensemble.report.remarks import remarks
 
@@ -31,7 +33,7 @@ def write_metrics(
     failed: int = 0,
     arguments: Sequence[str] | None = None,
 ) -> str:
-    """Writes metrics.csv (a row per clip, expression and step) and metrics.json if there is ground truth.
+    """Writes metrics.csv (a row per clip, expression and step), metrics.json and metrics.tex if there is ground truth.
 
     Where expressions refer to nothing, metrics.csv has the columns `no_target` and `empty`, and metrics.json and the
     table have N-acc, T-acc and Final of every source and step. Where a step of the recipe is an oracle, both have the
@@ -66,6 +68,7 @@ def write_metrics(
             indent=1,
         ),
     )
+    atomic_write(folder / "metrics.tex", latex(paper_table(recipe, steps, frame)))
     return "\n".join([table_text(recipe, steps, frame), *remarks(recipe, frame, records, arguments)])
 
 
@@ -140,14 +143,30 @@ def describe(recipe: Recipe, name: str) -> str:
     return step.describe()
 
 
+def paper_table(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> ScoreTable:
+    """The table for metrics.tex: sources, then steps, as in Table 1 of arXiv 2401.00663; the best of all is bold."""
+    names = [*steps.step]
+    lines = []
+    for i, (name, *scores) in enumerate(steps.itertuples(index=False)):
+        above = i > 0 and name not in recipe.sources and names[i - 1] in recipe.sources
+        bound = bool(recipe.truth_steps(name))  # it reads the ground truth
+        lines.append(Line(name, scores, None, not bound, describe(recipe, name), ruled=above))
+    return ScoreTable(_heading(recipe, frame), "Method", [*steps.columns[1:]], lines)
+
+
+def _heading(recipe: Recipe, frame: pd.DataFrame) -> str:
+    """What a table shows: the recipe, the data, and how much of it."""
+    expressions = frame.groupby(["clip", "expression"]).ngroups
+    data = recipe.config["data"]["dataset"]
+    return f"{recipe.name} on {data}: {frame['clip'].nunique()} clips, {expressions} expressions"
+
+
 def table_text(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> str:
     """The table for the terminal."""
     width = max(len(n) for n in steps.step)
-    expressions = frame.groupby(["clip", "expression"]).ngroups
     measures = [*steps.columns[1:]]
     lines = [
-        f"\n{recipe.name} on {recipe.config['data']['dataset']}:"
-        f" {frame['clip'].nunique()} clips, {expressions} expressions (percent, mean over expressions)",
+        f"\n{_heading(recipe, frame)} (percent, mean over expressions)",
         " ".join([f"{'':{width}}", *(f"{m:>5}" for m in measures)]),
     ]
     for step, *scores in steps.itertuples(index=False):
