@@ -20,8 +20,9 @@ from omegaconf import OmegaConf
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.yaml_text import read_yaml
 from rvos_ensemble.ensemble.ablation.search.shares import Shares
-from rvos_ensemble.ensemble.ablation.search.space import Choice, Numbers, Whole, number_of_settings, values_of
+from rvos_ensemble.ensemble.ablation.search.space import FORMS, Choice, Numbers, Whole, number_of_settings, values_of
 from rvos_ensemble.ensemble.ablation.weights import halves
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore, existence
 from rvos_ensemble.ensemble.recipe.recipe import load
@@ -72,6 +73,10 @@ def run(tiny, *arguments) -> int:
 )
 def test_ranges_and_choices(written, values):
     assert values_of(written) == values
+
+
+def test_the_forms_that_the_help_shows_are_accepted():
+    assert [type(values_of(read_yaml(form))) for form in FORMS] == [Whole, Numbers, Numbers, Choice]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,12 @@ from rvos_ensemble.adapters.core.settings import number, switch
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+FORMS = {
+    "[1..8]": "whole numbers from 1 to 8",
+    "[0.1,0.9]": "numbers from 0.1 to 0.9; one of the two has a decimal point",
+    "{low: 0.001, high: 1, log: true}": "numbers, each order of magnitude as likely as any other",
+    "[argmax,uniform]": "one of these values; {choices: [0.25, 0.5]} for one of two numbers",
+}
 DIGITS = 4  # significant digits of a proposed number, so that tables show what was tried
 NUMBER = r"(-?\d+(?:\.\d+)?(?:[eE]-?\d+)?)"
 EXPECTED = "expected a range such as [1..8] or [0.1, 0.9], or a choice such as [argmax, uniform]"

@@ -72,9 +72,11 @@ def _of_recipe(given: Mapping[str, str]) -> list[KeyTable]:
 
 def _of_ablate(given: Mapping[str, str]) -> list[KeyTable]:
     from rvos_ensemble.ensemble.ablation import settings
+    from rvos_ensemble.ensemble.ablation.search.space import FORMS
 
     return [
         KeyTable("ablate=NAME, one or several of", settings.NAMED, lambda: settings.NAMED, "ablate=", optional=False),
+        KeyTable("search.KEY=VALUES, for one or several keys", FORMS, lambda: FORMS, "search.KEY=", optional=False),
         of_module(settings, "OPTIONS", "options", "ablate."),
         *_of_recipe(given),
     ]

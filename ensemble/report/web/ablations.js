@@ -35,13 +35,14 @@ function ablationCard(name, rows) {
   const map = parameter && heatMap(parameter, settings, measure);
   if (map) card.append(map);
   const most = Math.max(...rows.flatMap(gainOf).filter(Number.isFinite).map(Math.abs));
-  const best = Math.max(...rows.map((r) => r[measure]).filter(Number.isFinite));
+  const mostClips = Math.max(...rows.map((r) => r.clips)); // a search stops settings after a part of the clips
+  const best = Math.max(...rows.filter((r) => r.clips === mostClips).map((r) => r[measure]).filter(Number.isFinite));
   const below = rows.some((r) => Number.isFinite(r["below oracle"])) ? ["below oracle"] : [];
   const measures = ["J", "F", "J&F", ...(final ? ["N-acc", "T-acc", "Final"] : []), ...below];
   const head = ["", ...(step ? [] : ["step"]), "", ...measures, "difference"];
   const line = (r) => {
     const [delta, low, high] = gainOf(r);
-    return el("tr", { class: r[measure] === best ? "output" : null }, el("th", { scope: "row" }, r.label ?? ""),
+    return el("tr", { class: r[measure] === best && r.clips === mostClips ? "output" : null }, el("th", { scope: "row" }, r.label ?? ""),
       step ? null : el("td", {}, r.step),
       el("td", {}, Number.isFinite(delta) ? differenceBar(delta, low, high, most) : ""),
       ...measures.map((k) => el("td", { class: "n" }, percent(r[k]))),
@@ -55,12 +56,13 @@ function ablationCard(name, rows) {
   return card;
 }
 
-// The scores of two swept keys as a table of coloured cells; null if other than two are swept.
+// The scores of two swept keys as a table of coloured cells; null if other than two are swept, or single points are.
 function heatMap(parameter, settings, measure) {
   const keys = parameter.split("; "), cells = settings.filter((r) => Number.isFinite(r[measure])).map((r) => [...r.values.split("; "), r[measure]]);
   if (keys.length !== 2 || cells.some((c) => c.length !== 3)) return null;
   const order = (values) => [...new Set(values)].sort((a, b) => (Number.isFinite(a - b) ? a - b : a < b ? -1 : 1));
   const down = order(cells.map((c) => c[0])), across = order(cells.map((c) => c[1])), scores = cells.map((c) => c[2]);
+  if (2 * cells.length < down.length * across.length) return null;
   const low = Math.min(...scores), high = Math.max(...scores);
   const cell = (a, b) => {
     const score = cells.find((c) => c[0] === a && c[1] === b)?.[2];
