@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -41,21 +40,8 @@ from rvos_ensemble.ensemble.recipe.rendered import rendered_note
 from rvos_ensemble.ensemble.report import submission
 from rvos_ensemble.ensemble.report.annotations import picture_names, pictures
 from rvos_ensemble.ensemble.report.clip_results import load_result, reusable, run_clip
+from rvos_ensemble.ensemble.report.provenance import versions
 from rvos_ensemble.ensemble.report.record import ClipRecord, missing_masks
-
-PACKAGES = (
-    "numpy",
-    "opencv-python",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "joblib",
-    "omegaconf",
-    "pillow",
-    "zlib-ng",
-    "pycocotools",
-    "pandas",
-)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -235,7 +221,7 @@ def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> 
         "peak_mb": round(max((r.peak_mb for r in records.values()), default=0), 1),
         "python": platform.python_version(),
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "packages": {p: _version(p) for p in ("rvos-ensemble", *PACKAGES)},
+        "packages": versions(),
         "propagators": {n: recipe.describe_propagator(n) for n in recipe.propagators},
         "config": recipe.config,
         "clips": {
@@ -253,10 +239,3 @@ def last_line(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) ->
         f"{count['done']} clips done, {count['reused']} reused, {count['failed']} failed"
         f" | {frames / seconds:.1f} frames/s, {seconds:.1f} s | peak {peak:.0f} MB a process | results: {recipe.out}"
     )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -106,7 +106,7 @@ class Browser:
 
     def press(self, *keys: str) -> None:
         """Presses keys, such as "ArrowRight", "Enter", "Tab" or "a"."""
-        codes = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36}
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36}
         codes |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         for key in keys:
             text = KEYS.get(key, key if len(key) == 1 else "")

@@ -9,6 +9,7 @@ from PIL import Image
 
 import run_ensemble
 from rvos_ensemble.adapters.core.clip import Clip, Expression
+from rvos_ensemble.ensemble.report import clip_data
 
 HOSTILE = '</script><img src=x onerror="window.hacked = 1"><!-- <script> & "quotes" \u2028'
 ODD = 'b #1 100% "<i>"'  # name of a clip: legal as a file name, with special characters of URLs and HTML
@@ -76,3 +77,25 @@ def column(web, title) -> list[str]:
         return [...document.querySelectorAll("#expressions tbody tr")].filter((r) => !r.hidden)
         .map((r) => r.cells[heads.indexOf({json.dumps(title)})].textContent); }})()"""
     )
+
+
+def variant(out, folder, edit) -> str:
+    """The address of a copy of a report whose data, and whose images of clip `a`, were edited by a function."""
+    text = (out / "report.html").read_text()
+
+    def replaced(text, opening, change):
+        start = text.index(opening) + len(opening)
+        end = text.index("</script>", start)
+        content = json.loads(text[start:end])
+        change(content)
+        return text[:start] + clip_data.script_json(content) + text[end:]
+
+    images = {}
+    text = replaced(text, '<script type="application/json" class="pictures" data-clip="a">', images.update)
+    text = replaced(text, '<script type="application/json" id="data">', lambda data: edit(data, images))
+    text = replaced(
+        text, '<script type="application/json" class="pictures" data-clip="a">', lambda old: old.update(images)
+    )
+    file = folder / "report.html"
+    file.write_text(text)
+    return file.as_uri()

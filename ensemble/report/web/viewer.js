@@ -106,6 +106,7 @@ class Viewer {
   saveGif() {
     if (!this.pictures) return;
     const { width, height } = this.pictures, canvas = el("canvas", { width, height });
+    canvas.getContext("2d", { willReadFrequently: true });
     saveGif(this.fileName(), this.times.length, (i) => (this.draw(canvas, this.row, i), canvas));
   }
 

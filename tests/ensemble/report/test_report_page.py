@@ -287,6 +287,11 @@ def test_a_page_without_ground_truth(web, tiny):
         np.array(Image.open(tiny.mask_file("soc", "b", "1", FRAMES[web.run("viewer.at")]))) > 0,
     )
     assert len(column(web, "clip")) == 9
+    needs_truth = ("#changes", ".metric", ".errors", ".legend", ".curve")
+    visible = web.run(f"{json.dumps(needs_truth)}.filter((s) => document.querySelector(s).checkVisibility())")
+    assert visible == [], "what needs ground truth is hidden"
+    assert web.run("document.querySelectorAll('#steps svg.histogram').length") == 0
+    assert "J&F" not in web.run("document.getElementById('viewer').innerText")
 
 
 ABLATION = '''ablation,label,parameters,values,step,J,F,J&F,delta,low,high,clips,expressions
