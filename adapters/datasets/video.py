@@ -44,7 +44,7 @@ class Video(Dataset):
 
     defaults = {
         "video": path(),
-        "expressions": texts(what="a list of sentences"),
+        "expressions": texts(what="a list of sentences, none of them empty"),
         "every": whole(1, least=1),
         "cache": text(".cache/video"),
         "partial": switch(False),

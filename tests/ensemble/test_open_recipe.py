@@ -1,0 +1,141 @@
+"""The recipe `open` as a new user runs it: from a video file and sentences to masks and what it understood."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_detectors, tiny_sam
+from PIL import Image
+
+import run_ensemble
+from rvos_ensemble.adapters.inference.image_classes import extra
+from rvos_ensemble.adapters.networks.candidates.network import CandidateNetwork
+
+H, W, SIDE = 64, 96, 16
+SQUARES = {"red": ((210, 20, 30), 10, 8), "green": ((30, 140, 40), 40, 64)}  # {name: (colour, y, x at first)}
+FINDER = '''
+import numpy as np
+import rvos_ensemble as rv
+from rvos_ensemble.adapters.core.instances import seed
+from rvos_ensemble.adapters.core.prediction import Objects
+
+
+class Finder(rv.Adapter):
+    """The squares of the first and the last frame, and the background as a candidate of a lower score."""
+
+    objects = True
+
+    def predict(self, clip):
+        result = Objects()
+        for t in sorted({0, len(clip) - 1}):
+            frame = clip.read(t).astype(int)
+            red, green = frame[..., 0] - frame[..., 1] > 60, frame[..., 1] - frame[..., 0] > 60
+            for name, mask, score in (("red", red, 0.9), ("green", green, 0.8), ("rest", ~red & ~green, 0.1)):
+                result[f"{t}.{name}"] = seed(len(clip), t, mask, score)
+        return result
+
+    def fingerprint(self, clip):
+        return ""
+'''
+FLOW = ["propagators.quick.propagator=flow", "propagators.vos.propagator=flow", "engine.workers=1"]
+
+
+def video(path, frames, size=(H, W), step=1):
+    """A video of two squares of which the red one moves to the right."""
+    scale = size[0] // H
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, size[::-1])
+    for t in range(frames):
+        frame = np.full((*size, 3), 128, np.uint8)
+        for name, (colour, y, x) in SQUARES.items():
+            x += step * t if name == "red" else 0
+            frame[scale * y : scale * (y + SIDE), scale * x : scale * (x + SIDE)] = colour[::-1]
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """The arguments of a run with a source that finds the squares; image classes are not installed."""
+    monkeypatch.setattr(extra, "path_of", lambda package: None)
+    finder = tmp_path / "finder.py"
+    finder.write_text(FINDER)
+
+    def arguments(frames, sentences, **options):
+        path = video(tmp_path / "clip.mp4", frames, **options)
+        data = [f"data.video={path}", f"data.expressions={json.dumps(sentences)}", f"data.cache={tmp_path / 'cache'}"]
+        return ["recipe=open", f"sources.objects.adapter={finder}", *data, *FLOW, f"out={tmp_path / 'out'}"]
+
+    return arguments
+
+
+def masks(out, expression):
+    files = sorted((out / "Annotations" / "clip" / expression).iterdir())
+    return np.stack([np.array(Image.open(file)) > 0 for file in files])
+
+
+def test_it_says_what_it_understood_and_what_not(command, tmp_path, capsys):
+    sentences = ["the red thing", "the one on the right", "the purple one", "der rote Klotz links oben", "?!"]
+    assert run_ensemble.main(command(5, sentences)) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        r"words: clip, 'the red thing': objects/\d\.\d\.red by red: colour \(1\.00\)",
+        r"words: clip, 'the one on the right': objects/\d\.\d\.green by on the right: place right",
+        r"words: clip, 'the purple one': empty, because nothing fits: presence 0\.",
+        r"words: clip, 'der rote Klotz links oben': empty, because nothing was understood; not understood: der",
+        r"words: clip, '\?!': empty, because nothing was understood; the sentence has no words",
+    ):
+        assert re.search(line, printed), printed
+    assert "the purple one" in (tmp_path / "out" / "report.html").read_text()
+    red, right = masks(tmp_path / "out", "0"), masks(tmp_path / "out", "1")
+    for t in range(5):
+        for found, (_, y, x) in ((red, SQUARES["red"]), (right, SQUARES["green"])):
+            truth = np.zeros((H, W), bool)
+            x += t if found is red else 0
+            truth[y : y + SIDE, x : x + SIDE] = True
+            assert (found[t] & truth).sum() / (found[t] | truth).sum() > 0.8
+    assert not any(masks(tmp_path / "out", str(e)).any() for e in (2, 3, 4))
+
+
+def test_an_empty_sentence_is_refused_before_anything_runs(command, capsys):
+    assert run_ensemble.main(command(1, ["the red one", ""])) == 2
+    assert "expected a list of sentences, none of them empty" in capsys.readouterr().err
+
+
+def test_a_video_of_one_frame(command, tmp_path, capsys):
+    assert run_ensemble.main(command(1, ["the green one", "the blue one"])) == 0
+    assert masks(tmp_path / "out", "0").sum() == pytest.approx(SIDE**2, rel=0.2)
+    assert not masks(tmp_path / "out", "1").any()
+    assert "nothing fits" in capsys.readouterr().out
+
+
+def test_the_candidate_network_runs_in_the_recipe(command, tmp_path):
+    torch.manual_seed(0)
+    torch.save(CandidateNetwork(16, 32).state_dict(), tmp_path / "weights.pth")
+    network = ["sources.objects.adapter=objects", f"sources.objects.weights={tmp_path / 'weights.pth'}"]
+    settings = ["sources.objects.threshold=0.0", "sources.objects.k=2", "steps.candidates.most=2"]
+    assert run_ensemble.main([*command(3, ["the red one"]), *network, *settings]) == 0
+    notes = json.loads((tmp_path / "out" / "manifest.json").read_text())["clips"]["clip"]["notes"]
+    assert notes["words"]["0"]["words"]["understood"].startswith("red: colour")
+
+
+def test_a_detector_that_reads_sentences_takes_the_place_of_the_objects(command, tmp_path):
+    dino = tiny_detectors.write(tmp_path / "dino", "grounding-dino")
+    sam = tiny_sam.write_folder(tmp_path / "sam", tiny_sam.tiny_sam("sam2"))
+    source = ["adapter=grounding_dino", f"weights={dino}", f"masks={sam}", "threshold=0.1", "k=1"]
+    assert run_ensemble.main([*command(2, ["a red dog", "the cat"]), *(f"sources.objects.{s}" for s in source)]) == 0
+    notes = json.loads((tmp_path / "out" / "manifest.json").read_text())["clips"]["clip"]["notes"]
+    for e, said in notes["words"].items():
+        assert "the sentence: answer of the detector" in said["words"]["understood"]
+        assert (e in notes["tracklets"][said["object"]]["answers"]) == said["words"]["answered"]
+
+
+@pytest.mark.slow
+def test_a_video_of_4k_fits_into_memory(command, tmp_path):
+    size = (H * 34, W * 34)  # 2176 x 3264
+    assert run_ensemble.main(command(3, ["the red one"], size=size)) == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert masks(tmp_path / "out", "0").shape[1:] == size and manifest["peak_mb"] < 3000
