@@ -72,7 +72,12 @@ def read(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> t
             raise InputError(f"{where}{_no_data()}")
         move_chosen(given, values)
         (first, rest), (early, late) = _parted(given), _parted(values)
-        config = merge(config, _overriding(first, early, config, problems))
+        determining = _overriding(first, early, config, problems)
+        if "source" in determining and config.get("source") is None:
+            problems.append(
+                "no step reads `source`: the recipe has no `${source}`, as `single` has; its steps name their sources"
+            )
+        config = merge(config, determining)
         config = with_masks_from(config, problems)
         overriding = _overriding(rest, late, config, problems)
         before = config
@@ -183,10 +188,6 @@ def _unused(before: Any, given: Any, config: dict[str, Any]) -> list[str]:
         for name in entries if OmegaConf.is_dict(entries) else ():
             if name not in valid:
                 problems.append(unknown_key(str(name), before.get(group) or {}, group))
-    if "source" in given and before.get("source") is None:
-        problems.append(
-            "no step reads `source`: the recipe has no `${source}`, as `single` has; its steps name their sources"
-        )
     return problems
 
 

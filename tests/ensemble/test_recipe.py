@@ -80,7 +80,10 @@ def test_only_used_sources_are_made(tiny):
     [
         (["ouput=smr"], "unknown key `ouput`, did you mean `output`? Valid: annotations, base"),
         (["steps.smr.treshold=3"], "step smr (op vote): unknown key `treshold`, did you mean `threshold`?"),
-        (["steps.smr.op=wote"], "step smr: no step is called 'wote', did you mean `vote`? Available: average, candidates"),
+        (
+            ["steps.smr.op=wote"],
+            "step smr: no step is called 'wote', did you mean `vote`? Available: average, candidates",
+        ),
         (["steps.smr.inputs=[soc,mutt]"], "step smr: input: unknown key `mutt`, did you mean `mutr`?"),
         (
             ["steps.smr.threshold=0"],
@@ -91,7 +94,10 @@ def test_only_used_sources_are_made(tiny):
         (["steps.smr.across=time"], "setting `across` is 'time', expected one of nothing, expressions"),
         (["steps.smr.leftover=last"], "setting `leftover` is 'last', expected vote, first, or a threshold"),
         (["steps.smr_flow.with=flaw"], "propagators: unknown key `flaw`, did you mean `flow`?"),
-        (["sources.soc.adapter=fils"], "source soc: no adapter is called 'fils', did you mean `files`? Available: command"),
+        (
+            ["sources.soc.adapter=fils"],
+            "source soc: no adapter is called 'fils', did you mean `files`? Available: command",
+        ),
         (["sources.soc.paht=x"], "source soc: files: unknown key `paht`, did you mean `path`?"),
         (["propagators.flow.max_sid=3"], "propagator flow: flow: unknown key `max_sid`"),
         (["data.splt=x"], "data: ref_youtube_vos: unknown key `splt`, did you mean `split`?"),
@@ -103,7 +109,7 @@ def test_only_used_sources_are_made(tiny):
         (["grouping.rule=pair"], "grouping: setting `rule` is 'pair', expected one of auto, obj_id"),
         (["grouping.rule=file"], "rule `file` needs `grouping.file`"),
         (["grouping.rule=file", "grouping.file=groups.json"], "groups.json: no such file"),
-        (["sources=soc"], "sources is 'soc', expected `key: value` lines"),
+        (["sources=sco"], "sources: unknown key `sco`, did you mean `soc`?"),
         (["propagators.flow=fast"], "propagator flow: expected {propagator: NAME, settings...}, found 'fast'"),
         (["steps.smr.inputs=3"], "step smr: input: unknown key `3`. Valid: mutr"),
         (["steps.smr_flow.scores_from=[3]"], "step smr_flow: input: unknown key `3`. Valid: mutr"),
@@ -117,7 +123,7 @@ def test_only_used_sources_are_made(tiny):
         (["steps.smr.threshold=null", "output=smr"], "output smr is a vote map, no masks: give steps.smr.threshold"),
         (
             ["steps.smr.weights=3"],
-            "setting `weights` is 3, expected a list of 1 or more of: a number at least 0 and at most 1000, or {input: weight}",
+            "setting `weights` is 3, expected a list of 1 or more of: a number at least 0 and at most 1000, or {input: w",
         ),
         (["steps.smr_flow.scores_from=[soc,mutr]"], "key_frame argmax uses one score, found scores_from soc, mutr"),
         (["sources.sco.path=x"], "sources: unknown key `sco`, did you mean `soc`?"),
