@@ -24,7 +24,7 @@ from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.proposals import Proposals
 from rvos_ensemble.ensemble.metrics import scores as metrics
-from rvos_ensemble.ensemble.recipe.recipe import KINDS
+from rvos_ensemble.ensemble.recipe.components import KINDS
 from rvos_ensemble.ensemble.report.overlays import overlay
 from rvos_ensemble.ensemble.steps.candidates import Candidates
 from rvos_ensemble.ensemble.steps.tracklets import Tracklets
