@@ -293,7 +293,10 @@ def test_ids_where_a_mask_is_expected_and_the_reverse(tmp_path, tree):
     )
     nameless = Clip("bear", FRAMES, (Expression("bear", "0", "it"),), Blank())
     write_ids(tmp_path / "osvos")
-    assert "the data set gives no ids from 1 to 255" in problems(Files(path=str(tmp_path / "osvos")), [nameless])
+    reported = problems(Files(path=str(tmp_path / "osvos")), [nameless])
+    assert "objects 1 and 2, and the only expression of the video does not say which one it means" in reported
+    two = Clip("bear", FRAMES, tuple(Expression("bear", i, "it") for i in "01"), Blank())
+    assert "the data set gives no ids from 1 to 255" in problems(Files(path=str(tmp_path / "osvos")), [two])
 
 
 # COCO RLE

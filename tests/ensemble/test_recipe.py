@@ -123,7 +123,8 @@ def test_only_used_sources_are_made(tiny):
         (["steps.smr.threshold=null", "output=smr"], "output smr is a vote map, no masks: give steps.smr.threshold"),
         (
             ["steps.smr.weights=3"],
-            "setting `weights` is 3, expected a list of 1 or more of: a number at least 0 and at most 1000, or {input: w",
+            "setting `weights` is 3, expected a list of 1 or more of: a number at least 0 and at most 1000, or "
+            "{input: weight}",
         ),
         (["steps.smr_flow.scores_from=[soc,mutr]"], "key_frame argmax uses one score, found scores_from soc, mutr"),
         (["sources.sco.path=x"], "sources: unknown key `sco`, did you mean `soc`?"),
