@@ -53,6 +53,13 @@ def refused(capsys, tiny, *arguments) -> str:
     return capsys.readouterr().err
 
 
+@pytest.fixture(autouse=True)
+def quick(request, monkeypatch):
+    """Draws figures in the tests of figures only."""
+    if "figure" not in request.node.name:
+        monkeypatch.setattr("rvos_ensemble.ensemble.ablation.results.files.rendered", lambda figure: {})
+
+
 @pytest.fixture
 def sweeps(monkeypatch):
     """Counts the sweeps of the propagator."""

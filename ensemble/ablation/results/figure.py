@@ -21,13 +21,14 @@ MOST_CELLS = 40  # columns or rows of a heat map
 
 def figure(title: str, rows: Sequence[Row]) -> Figure:
     """The figure of the rows, of which the first is the recipe as it is."""
-    scored, first = [r for r in settings_of(rows)[1:] if r.expressions], rows[0]
+    first, every = rows[0], settings_of(rows)[1:]
+    scored = [r for r in every if r.expressions]
     note = f"{first.clips} clips, {first.expressions} expressions; 95 % paired bootstrap over clips"
     values = _values(scored)
     if len(values) == 1 and len(scored) >= 3 and all(map(_is_number, next(iter(values.values())))):
         return _curves(title, scored, first, note)
-    if len(values) == 2 and _is_grid(values, len(scored)):
-        return _heat_map(title, values, scored, first, note)
+    if len(values) == 2 and _is_grid(grid := _values(every), len(every)):
+        return _heat_map(title, grid, scored, first)
     return _bars(title, scored, first, note)
 
 
@@ -41,9 +42,9 @@ def _values(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 
 def _is_grid(values: dict[str, list[Any]], rows: int) -> bool:
-    """Whether at least half of all pairs of values were scored: a search tries single points."""
+    """Whether most pairs of values are settings, scored or not; a search tries single points."""
     across, down = (len(set(map(json.dumps, of))) for of in values.values())
-    return 2 * rows >= across * down and max(across, down) <= MOST_CELLS
+    return 4 * rows >= 3 * across * down and max(across, down) <= MOST_CELLS
 
 
 def _curves(title: str, scored: Sequence[Row], first: Row, note: str) -> Figure:
@@ -57,7 +58,7 @@ def _curves(title: str, scored: Sequence[Row], first: Row, note: str) -> Figure:
     return curves(title, swept, [r.variant.parameters[swept] for r in rows], lines, (band[0], band[1]), reference, note)
 
 
-def _heat_map(title: str, values: dict[str, list[Any]], scored: Sequence[Row], first: Row, note: str) -> Figure:
+def _heat_map(title: str, values: dict[str, list[Any]], scored: Sequence[Row], first: Row) -> Figure:
     """The key with more values is drawn across."""
     ordered = {key: _ordered(of) for key, of in values.items()}
     down, across = sorted(ordered, key=lambda key: len(ordered[key]))

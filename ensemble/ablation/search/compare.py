@@ -64,18 +64,27 @@ def compare(request: Request, reference: Recipe, clips: Sequence[Clip], scorer: 
     space = space_of(request, reference)
     start = {key: _lookup(reference.config, key) for key in space}
     tried = trials.search(space, start, parts, options["budget"], options["seed"], half.score, options["prune"])
-    complete = sorted((t for t in tried if t.state == "complete"), key=lambda t: -t.gain)[:REPORTED]
+    complete = _best_first(tried)[:REPORTED]
     rows, broken = scorer.rows(reported, [half.variants[name_of(t.values)] for t in complete], "report")
     notes = [
         f"settings were searched on {len(half.clips)} clips; the scores of this table are of the other "
         f"{len(reported)}, and its rows are sorted by {rows[0].measure} on the half searched, the best there first; "
-        "ablation.csv has both"
+        "of settings that score the same on each clip, the first is listed; ablation.csv has all"
     ]
     if len(tried) < min(options["budget"], number_of_settings(space)):
         notes.append(f"the search ended after {len(tried)} settings: only known ones were proposed")
-    kept = not complete or complete[0].gain <= 0
+    kept = not complete or complete[0].gain < 1e-12
     how = _how(tried, kept, len(half.clips), len(reported), options["seed"])
     return Outcome(rows, [*notes, *half.notes], how, failed | broken, [half.row(t) for t in tried], True, kept)
+
+
+def _best_first(tried: Sequence[Tried]) -> list[Tried]:
+    """The settings that were scored on all clips; of several with the same score on each clip, the first."""
+    distinct: dict[tuple[float, ...], Tried] = {}
+    for t in tried:
+        if t.state == "complete":
+            distinct.setdefault(tuple(round(gain, 12) for gain in t.gains), t)
+    return sorted(distinct.values(), key=lambda t: -t.gain)
 
 
 def _how(tried: Sequence[Tried], kept: bool, searched: int, reported: int, seed: int) -> str:

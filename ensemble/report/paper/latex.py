@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from rvos_ensemble.ensemble.metrics.gains import Gain
-from rvos_ensemble.ensemble.report.paper.table import SYMBOLS, Line, ScoreTable
+from rvos_ensemble.ensemble.report.paper.table import SYMBOLS, Line, ScoreTable, signed
 
 # Characters that do not stand for themselves.
 SPECIAL = {
@@ -77,7 +77,7 @@ def _gain(gain: Gain | None) -> str:
     """
     if gain is None or gain.delta != gain.delta:
         return "--"
-    delta, low, high = (f"${100 * v:+.1f}$" for v in gain)
+    delta, low, high = (f"${signed(v)}$" for v in gain)
     return delta if gain.mark == "?" else f"{delta} [{low}, {high}]"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rvos_ensemble.ensemble.metrics.gains import Gain
-from rvos_ensemble.ensemble.report.paper.table import ScoreTable
+from rvos_ensemble.ensemble.report.paper.table import ScoreTable, signed
 
 
 def escape(text: str) -> str:
@@ -41,5 +41,5 @@ def _gain(gain: Gain | None) -> str:
     """
     if gain is None or gain.delta != gain.delta:
         return ""
-    delta, low, high = (f"{100 * v:+.1f}" for v in gain)
+    delta, low, high = map(signed, gain)
     return delta if gain.mark == "?" else f"{delta} [{low}, {high}]"

@@ -12,6 +12,16 @@ SYMBOLS = {"J": r"$\mathcal{J}$", "F": r"$\mathcal{F}$", "J&F": r"$\mathcal{J}\&
 UNRANKED = ("below oracle",)  # columns in which no value is the best
 
 
+def signed(value: float) -> str:
+    """A difference in percent with one decimal; one that rounds to 0 has no sign.
+
+    >>> signed(0.0123), signed(-0.0004)
+    ('+1.2', '0.0')
+    """
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
 @dataclass(frozen=True)
 class Line:
     """A row of the table.

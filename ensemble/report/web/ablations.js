@@ -58,15 +58,16 @@ function ablationCard(name, rows) {
 
 // The scores of two swept keys as a table of coloured cells; null if other than two are swept, or single points are.
 function heatMap(parameter, settings, measure) {
-  const keys = parameter.split("; "), cells = settings.filter((r) => Number.isFinite(r[measure])).map((r) => [...r.values.split("; "), r[measure]]);
+  const keys = parameter.split("; "), cells = settings.map((r) => [...r.values.split("; "), r[measure]]);
   if (keys.length !== 2 || cells.some((c) => c.length !== 3)) return null;
   const order = (values) => [...new Set(values)].sort((a, b) => (Number.isFinite(a - b) ? a - b : a < b ? -1 : 1));
-  const down = order(cells.map((c) => c[0])), across = order(cells.map((c) => c[1])), scores = cells.map((c) => c[2]);
-  if (2 * cells.length < down.length * across.length) return null;
+  const down = order(cells.map((c) => c[0])), across = order(cells.map((c) => c[1]));
+  const scores = cells.map((c) => c[2]).filter(Number.isFinite);
+  if (!scores.length || 4 * cells.length < 3 * down.length * across.length) return null;
   const low = Math.min(...scores), high = Math.max(...scores);
   const cell = (a, b) => {
     const score = cells.find((c) => c[0] === a && c[1] === b)?.[2];
-    if (score === undefined) return el("td", { class: "n" }, "–");
+    if (!Number.isFinite(score)) return el("td", { class: "n" }, "–");
     const share = Math.round((70 * (score - low)) / (high - low || 1));
     return el("td", { class: score === high ? "n best" : "n", style: `background:color-mix(in srgb, var(--heat) ${share}%, var(--paper))` }, percent(score));
   };
