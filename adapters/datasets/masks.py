@@ -15,6 +15,7 @@ from rvos_ensemble.adapters.core.settings import names, table
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.meta import make_clips, natural, subset
 from rvos_ensemble.adapters.files import Files
+from rvos_ensemble.adapters.files.formats import is_on_disk
 from rvos_ensemble.adapters.files.reader import Outline
 
 WAY = "give data=NAME, whose list of expressions says what the masks are of"
@@ -40,6 +41,7 @@ class Masks(Dataset):
             InputError: no source has masks on disk, or they do not name their videos and frames.
         """
         of = {n: s for n, s in self.settings.of.items() if isinstance(s, Mapping) and s.get("adapter") == "files"}
+        of = {n: s for n, s in of.items() if is_on_disk(str(s.get("path")))}  # no step may read the others
         if not of:
             raise InputError(f"data set masks: no source reads masks from disk; {WAY}")
         sources, problems = [], []

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.disk import exists, user_path
 from rvos_ensemble.adapters.core.io.hashing import file_stamp
 from rvos_ensemble.adapters.files.challenge_pth import ChallengePth
 from rvos_ensemble.adapters.files.coco_rle import CocoRle
@@ -83,6 +83,12 @@ def mask_path(written: str) -> Path:
         tried = ", ".join(f"{path.name}{s}" for s in ("/", *SUFFIXES))
         raise InputError(f"{path}: no masks at this path; looked in {path.parent} for {tried}")
     return candidates[0]
+
+
+def is_on_disk(written: str) -> bool:
+    """Whether a folder or file exists that a path or stem may mean."""
+    path = user_path(written)
+    return any(exists(path.with_name(f"{path.name}{suffix}")) for suffix in ("", *SUFFIXES))
 
 
 def beside(path: Path, what: str) -> Path:

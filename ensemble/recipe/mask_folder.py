@@ -18,12 +18,12 @@ from omegaconf import OmegaConf
 from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.core.io.disk import exists, names_in, user_path
+from rvos_ensemble.adapters.core.io.disk import names_in, user_path
 from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.meta import natural
 from rvos_ensemble.adapters.files import Files
-from rvos_ensemble.adapters.files.formats import SUFFIXES
+from rvos_ensemble.adapters.files.formats import SUFFIXES, is_on_disk
 from rvos_ensemble.adapters.files.storage import is_junk
 from rvos_ensemble.ensemble.recipe.merging import merge
 from rvos_ensemble.ensemble.recipe.overrides import literal
@@ -92,7 +92,7 @@ def absent_masks(sources: Mapping[str, Adapter]) -> list[str]:
     for name, adapter in sources.items():
         if isinstance(adapter, Files):
             path = user_path(adapter.settings.path)
-            if not any(exists(path.with_name(f"{path.name}{suffix}")) for suffix in ("", *SUFFIXES)):
+            if not is_on_disk(adapter.settings.path):
                 absent.setdefault(path.parent, []).append(f"{name} ({path.name})" if name != path.name else name)
     return [_absence(folder, names) for folder, names in absent.items()]
 

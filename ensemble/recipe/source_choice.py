@@ -66,4 +66,7 @@ def with_chosen(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     others = [name for name in present if chosen and name not in chosen]
     drop = [*listed(config.get("drop")), *others]
     config = {key: value for key, value in config.items() if key not in ("predictions", "map", "drop")}
+    data = config.get("data")
+    if isinstance(data, dict) and data.get("of") == present:  # data=masks: what is left out lists no videos
+        config["data"] = {**data, "of": {name: settings for name, settings in present.items() if name not in drop}}
     return config | ({"drop": drop} if drop else {})

@@ -331,6 +331,17 @@ def test_masks_alone_are_fused_and_zipped(tiny, tmp_path, capsys):
     assert "no masks of expression '0'" in capsys.readouterr().err, "what one source has is missing in another"
 
 
+def test_what_is_left_out_lists_no_videos(tiny):
+    data = ["data=masks", f"predictions={tiny.root}/predictions", *FLOW[:1]]
+    (tiny.root / "predictions" / "mutr" / "Annotations" / "a").rename(
+        tiny.root / "predictions" / "mutr" / "Annotations" / "z"
+    )
+    assert [c.name for c in list_clips(load(["recipe=stage1", *data])).clips] == ["a", "b", "c", "z"]
+    assert [c.name for c in list_clips(load(["recipe=stage1", *data, "drop=mutr"])).clips] == ["a", "b", "c"]
+    shutil.rmtree(tiny.root / "predictions" / "mutr")
+    assert [c.name for c in list_clips(load(["recipe=stage1", *data, "drop=mutr"])).clips] == ["a", "b", "c"]
+
+
 def test_data_masks_needs_masks():
     assert "no source reads masks from disk; give data=NAME" in problems("recipe=stage1", "data=masks")
 
