@@ -11,6 +11,7 @@ from helpers.tiny_encoders import image_folder, text_folder
 from PIL import Image
 
 import run_ensemble
+from benchmarks.grounding import Trained
 from rvos_ensemble.adapters.core.clip import Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
@@ -19,6 +20,7 @@ from rvos_ensemble.adapters.datasets.shapes import Shapes
 from rvos_ensemble.adapters.inference.checkpoints.checkpoint import open_checkpoint
 from rvos_ensemble.adapters.networks import text
 from rvos_ensemble.adapters.networks.grounding.variants import VARIANTS
+from rvos_ensemble.adapters.training.grounding.task import TrackletClips
 from rvos_ensemble.ensemble.steps.ground import Ground
 from rvos_ensemble.ensemble.steps.parts.grounder import Grounder
 
@@ -147,3 +149,11 @@ def test_training_on_real_pictures_with_open_words(shared, tmp_path, capsys):
     assert variant.language.name == "bert" and variant.visual == "narrow" and variant.short_side == 48
     assert run_ensemble.main(["train", "grounding", *settings[:-1], f"out={tmp_path / 'small'}"]) == 2
     assert "words that the tokenizer does not know" in capsys.readouterr().err
+
+
+def test_the_benchmark_asks_networks_with_any_encoders(five):
+    task = Trained(str(five[0]), 1)
+    task.held_out = TrackletClips(task, 0, "test")
+    found = task.validate(task.network)
+    assert 0 <= found["Accuracy"] <= 1 and 0 < found["Chance"] < 1
+    assert task.variant.text_encoder is not None and task.held_out[0].images.shape[2] == task.variant.short_side

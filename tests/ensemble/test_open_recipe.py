@@ -133,6 +133,17 @@ def test_a_detector_that_reads_sentences_takes_the_place_of_the_objects(command,
         assert (e in notes["tracklets"][said["object"]]["answers"]) == said["words"]["answered"]
 
 
+def test_the_top_down_system_with_nothing_simulated(command, tmp_path):
+    given = [a.replace("sources.objects", "sources.proposals") for a in command(4, ["the red one", "the right one"])]
+    given = ["recipe=topdown_real", "propagators.aot.propagator=flow", *(a for a in given[1:] if a not in FLOW[:2])]
+    assert run_ensemble.main(given) == 0
+    notes = json.loads((tmp_path / "out" / "manifest.json").read_text())["clips"]["clip"]["notes"]
+    for step in ("image_level", "grounded", "topdown"):
+        assert [notes[step][e]["object"].split(".")[-1] for e in ("0", "1")] == ["red", "green"]
+    assert len(notes["tracklets"]) < len(notes["every_tracklet"]) == len(notes["tracks"]) == 6
+    assert masks(tmp_path / "out", "0").any(axis=(1, 2)).all()
+
+
 @pytest.mark.slow
 def test_a_video_of_4k_fits_into_memory(command, tmp_path):
     size = (H * 34, W * 34)  # 2176 x 3264
