@@ -1,7 +1,7 @@
 "use strict";
 // The pipeline as a graph: a column of buttons for each depth, an arrow from each input to the step that reads it.
 
-const NODE = { width: 152, height: 46, across: 44, down: 10, margin: 4 };
+const NODE = { width: 172, height: 46, across: 44, down: 10, margin: 8 };
 
 /* The place of every source and step: {name: [column, row]}. A step is to the right of everything that it reads; within
    a column, steps are ordered by the mean place of what they read, so that few arrows cross. */
@@ -20,6 +20,16 @@ function placesOf(steps) {
   return { at: Object.fromEntries(steps.map((s) => [s.name, [depth[s.name], row[s.name]]])), columns: columns.length, rows: tallest };
 }
 
+// The path of an arrow. Past columns between its ends it runs in a gap above or below their nodes, whose tops are given.
+function edgePath([x0, y0], [x1, y1], tops) {
+  const { height, across, down } = NODE, half = across / 2, straight = (y0 + y1) / 2;
+  if (!tops.length) return `M${x0} ${y0}C${x0 + half} ${y0} ${x1 - half} ${y1} ${x1} ${y1}`;
+  const isFree = (y) => tops.every((top) => y < top - 2 || y > top + height + 2);
+  const gaps = [straight, ...tops.flatMap((top) => [top - down / 2, top + height + down / 2])].filter(isFree);
+  const y = gaps.reduce((best, gap) => (Math.abs(gap - straight) < Math.abs(best - straight) ? gap : best));
+  return `M${x0} ${y0}C${x0 + half} ${y0} ${x0 + half} ${y} ${x0 + across} ${y}H${x1 - across}C${x1 - half} ${y} ${x1 - half} ${y1} ${x1} ${y1}`;
+}
+
 // Draws the graph into `host`; a click on a node calls `pick` with its step.
 function drawGraph(host, { steps, output, measure }, pick) {
   const { at, columns, rows } = placesOf(steps), { width, height, across, down, margin } = NODE;
@@ -28,9 +38,9 @@ function drawGraph(host, { steps, output, measure }, pick) {
   const arrow = svg("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" },
     svg("path", { class: "tip", d: "M0 0 8 4 0 8z" }));
   const edges = steps.flatMap((s) => s.reads.filter((name) => at[name]).map((name) => {
-    const [x0, y0] = corner(name), [x1, y1] = corner(s.name), middle = height / 2, bend = Math.min(60, (x1 - x0 - width) / 2);
-    return svg("path", { class: "edge", "data-from": name, "data-to": s.name, "marker-end": "url(#tip)",
-      d: `M${x0 + width} ${y0 + middle}C${x0 + width + bend} ${y0 + middle} ${x1 - bend} ${y1 + middle} ${x1} ${y1 + middle}` });
+    const [x0, y0] = corner(name), [x1, y1] = corner(s.name), from = [x0 + width, y0 + height / 2], to = [x1, y1 + height / 2];
+    const between = steps.filter((o) => at[o.name][0] > at[name][0] && at[o.name][0] < at[s.name][0]).map((o) => corner(o.name)[1]);
+    return svg("path", { class: "edge", "data-from": name, "data-to": s.name, "marker-end": "url(#tip)", d: edgePath(from, to, between) });
   }));
   const nodes = steps.map((s) => {
     const [left, top] = corner(s.name), score = s.means?.at(-1), gain = s.gain?.[0];
