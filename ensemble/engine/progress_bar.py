@@ -52,7 +52,7 @@ class ProgressBar:
     def line(self) -> str:
         """The state in one line: `stage2: 12% | 36 of 288 frames | NOTE | 00:30, about 03:40 left`."""
         passed, share = time.perf_counter() - self.started, self.n / max(self.total, 1)
-        left = f", about {tqdm.format_interval(passed / share - passed)} left" if share > 0 else ""
+        left = f", about {tqdm.format_interval(passed / share - passed)} left" if self.n >= 1 else ""  # else a guess
         note = f" | {self.note}" if self.note else ""
         counted = f"{int(self.n)} of {self.total} {self.unit}s"
         return f"{self.title}: {100 * share:.0f}% | {counted}{note} | {tqdm.format_interval(passed)}{left}"

@@ -132,6 +132,8 @@ def test_a_folder_that_does_not_exist_does_not_stop_the_work(tmp_path):
 def test_the_remaining_time_is_that_of_the_average_pace(clock):
     bar = ProgressBar("stage2", 200, "frame")
     clock.now += 30
+    bar.n = 0.2  # too little for an estimate
+    assert bar.line().endswith(" | 00:30")
     bar.n, bar.note = 50.0, "1 of 4 clips"
     assert bar.line() == "stage2: 25% | 50 of 200 frames | 1 of 4 clips | 00:30, about 01:30 left"
 
