@@ -191,7 +191,7 @@ class TestOfficialList:
         assert RefYoutubeVOS(root=str(tmp_path)).clips() == without
         test = RefYoutubeVOS(root=str(tmp_path), split="test").clips()
         assert self.counts(test) == (305, 1262, 8224, 32724)
-        assert test[0].images.paths[0].is_relative_to(tmp_path / "test")
+        assert test[0].images.folder == str(tmp_path / "test" / "JPEGImages")
         kept.popitem()  # a damaged list must not let a test video slip into valid
         write_json(folder / "test" / "meta_expressions.json", {"videos": kept})
         assert "203 of the 507" in failure(RefYoutubeVOS(root=str(tmp_path)).clips)
