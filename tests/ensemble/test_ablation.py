@@ -57,7 +57,9 @@ def refused(capsys, tiny, *arguments) -> str:
 def quick(request, monkeypatch):
     """Draws figures in the tests of figures only."""
     if "figure" not in request.node.name:
-        monkeypatch.setattr("rvos_ensemble.ensemble.ablation.results.files.rendered", lambda figure: {})
+        monkeypatch.setattr(
+            "rvos_ensemble.ensemble.ablation.results.files.rendered", lambda figure: {"svg": b"", "pdf": b""}
+        )
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ from rvos_ensemble.ensemble.ablation.search.trials import loses, parts_of, searc
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     """Figures have their own tests."""
-    monkeypatch.setattr("rvos_ensemble.ensemble.ablation.results.files.rendered", lambda figure: {})
+    monkeypatch.setattr(
+        "rvos_ensemble.ensemble.ablation.results.files.rendered", lambda figure: {"svg": b"", "pdf": b""}
+    )
 
 
 @pytest.fixture
