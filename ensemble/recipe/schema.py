@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "drop": names(None, what="a source or a list of sources"),  # sources that the recipe runs without
     "without_scores": WITHOUT_SCORES,  # the key-frame rule for masks without scores, in all steps that name none
     "propagators": table({}, null=True),  # {name: {propagator: ... (by default the name itself), settings}}
-    "grouping": table({}, null=True),  # which expressions mean the same object; see GROUPING
+    "grouping": table({}, null=True),  # which expressions mean the same object: grouping.KEY
     "steps": table({}, null=True),  # {name: {op: ..., settings}}
     "output": text(),  # the step or source whose masks are the result
     "out": text(None),  # folder of the results; by default runs/RECIPE
@@ -50,7 +50,7 @@ DEFAULTS: dict[str, Any] = {
     "team": table(None, below=TEAM),  # who submits: team.json in submission.zip; see `team.py`
     "report": True,  # write report.html
     "overlays": choice(None, False, *OVERLAYS),  # a video of every expression's output, overlays/CLIP/EXPRESSION.mp4
-    "engine": table({}, null=True),  # how clips are distributed over processes; see ENGINE
+    "engine": table({}, null=True),  # how clips are distributed over processes: engine.KEY
 }
 GROUPING = grouping.SETTINGS
 ENGINE = {
