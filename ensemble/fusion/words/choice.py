@@ -73,7 +73,7 @@ def choose(
         classes: {cue of kind "object" or "part": its fit by image classes, float64 [P]}; cues without one are not read.
         salience: of each tracklet, float64 [P] in 0..1, see `salience_of`; it decides where words do not.
         answers: confidence of a detector that each tracklet answers the sentence, float64 [P]; 0: it does not. Only
-            answers are chosen, if there are any, and the presence is the confidence of the best. None: no such detector.
+            answers are chosen, if there are any; the presence is the confidence of the best. None: no such detector.
     """
     fits = dict(classes) if answers is None else {ANSWER: answers, **classes}
     for cue in description.of("colour", "part colour"):
