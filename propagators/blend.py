@@ -35,7 +35,7 @@ class Blend(Propagator):
             what="a list of 2 or more of: a propagator, weights of this package, {propagator: NAME, settings...}",
         ),
         # exponent of each member's confidence as its weight, see `blend`; 0: a plain mean
-        "confidence": number(1.0, least=0, most=100),
+        "confidence": number(2.0, least=0, most=100),
         "feedback": switch(False),  # members continue from the mean of each frame instead of from their own masks
     }
 
@@ -61,7 +61,8 @@ class Blend(Propagator):
     @property
     def title(self) -> str:
         """See `Propagator.title`."""
-        return f"blend of {' and '.join(', '.join(m.weights) or m.title for m in self.members)}"
+        *others, last = (", ".join(m.weights) or m.title for m in self.members)
+        return f"blend of {', '.join(others)} and {last}"
 
     @property
     def weights(self) -> list[str]:

@@ -70,7 +70,9 @@ def load_initial(network: VOSNetwork, path: str, encoder_only: bool = False) -> 
     if encoder_only:
         content = {k.removeprefix("encoder."): v for k, v in content.items() if k.startswith("encoder.")}
         if not content:
-            raise InputError(f"{path}: encoder_only=true expects the weights of AOT or DeAOT; none starts with `encoder.`")
+            raise InputError(
+                f"{path}: encoder_only=true expects the weights of AOT or DeAOT; none starts with `encoder.`"
+            )
     whole = any(k.startswith("LSTT.") for k in content)
     part = network if whole else network.encoder
     expected = {k: tuple(v.shape) for k, v in part.state_dict().items()}

@@ -109,7 +109,10 @@ def test_missing_arguments_are_named(capsys):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"protocol": "davis"}, "no protocol is called 'davis', did you mean `ref_davis17`? Available: a2d_sentences, davis2017_semi"),
+        (
+            {"protocol": "davis"},
+            "no protocol is called 'davis', did you mean `ref_davis17`? Available: a2d_sentences, davis2017_semi",
+        ),
         ({"gt": "nowhere"}, "nowhere: no such file or folder, given as `gt`"),
         ({"pred": "nowhere.zip"}, "nowhere.zip: no such file or folder, given as `pred`"),
         ({"workers": "many"}, "`workers` is 'many', expected a whole number"),

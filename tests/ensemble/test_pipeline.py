@@ -233,7 +233,10 @@ def test_masks_of_ones_own_without_scores(tiny, capsys):
     command = ["recipe=stage1", *data, f"out={tiny.out}", "engine.workers=1"]
     assert run_ensemble.main(command) == 0
     printed = capsys.readouterr()
-    assert "soc propagated by aot (blend of flow and aot_real)" in printed.out and "rendered" not in printed.err
+    assert (
+        "soc propagated by aot (blend of flow, aot_real and deaot_real)" in printed.out
+        and "rendered" not in printed.err
+    )
     notes = manifest(tiny.out)["clips"]["a"]["notes"]["smr_aot"]["0"]
     assert notes["key_frame_rule"] == "agreement" and "soc has no scores" in notes["key_frame_note"]
     assert run_ensemble.main([*command, "propagators.aot.weights=aot_nano"]) == 0

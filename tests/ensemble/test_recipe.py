@@ -59,11 +59,15 @@ def test_automatic_weights_suit_the_data(tiny):
     )
     assert rendered.propagators["aot"].settings.max_long_edge == 64 and not rendered.rendered_only()
     real = recipes.load(["recipe=stage1", *data], own)
-    flow, network = real.propagators["aot"].members
+    flow, network, other = real.propagators["aot"].members
     assert (flow.name, network.settings.weights, network.settings.max_long_edge) == ("flow", "aot_real", 64)
-    assert real.describe_propagator("aot") == "aot (blend of flow and aot_real)" and not real.rendered_only()
+    assert (other.name, other.settings.weights, other.settings.max_long_edge) == ("deaot", "deaot_real", 64)
+    assert (
+        real.describe_propagator("aot") == "aot (blend of flow, aot_real and deaot_real)" and not real.rendered_only()
+    )
     assert recipes.Recipe.build("stage1", real.config).propagators["aot"].weights == [
-        "aot_real"
+        "aot_real",
+        "deaot_real",
     ]  # in a worker, once more
     members = {"propagators": {"aot": {"propagator": "blend", "of": ["flow", "aot_nano"]}}}
     mixed = recipes.load(["recipe=stage1", *data], members)
