@@ -28,8 +28,8 @@ class Flow(Propagator):
     """Needs no weights: DIS optical flow with forward-backward check, appearance model and edge alignment."""
 
     corrects: ClassVar[bool] = True
-    # The defaults were chosen on 13 clips of DAVIS (480x854, one frame in four, the middle one's mask given): J&F of the
-    # other frames 65.0. The figure beside a setting is the result of that value alone.
+    # The defaults were chosen on 13 clips of DAVIS (480x854, one frame in four) from the true mask of the middle frame:
+    # J&F of the other frames 65.0. The figure beside a setting is the result of that value alone.
     defaults: ClassVar[dict[str, Any]] = {
         "max_side": whole(640, least=64),  # longer side, pixels; 480: 63.2, and twice as fast
         "preset": choice("medium", "fast", "ultrafast"),  # of DIS
