@@ -151,7 +151,7 @@ STAGES = {
         " weights=REAL/mobilenetv2.pth"
     ),
     "candidates_real": TrainingStage(
-        f"candidates {CANDIDATES} size=[256,448] batch=4 steps=1600 lr=6e-4 warmup=0.03 ema=0.08 seed=1",
+        f"candidates {CANDIDATES} size=[192,320] batch=8 steps=900 lr=1.2e-3 warmup=0.03 ema=0.1",
         {"weights": "candidates_first"},
     ),
     "grounding_nano": TrainingStage(f"grounding variant=grounding_nano {GROUNDING_NANO} steps=4000"),
