@@ -1,8 +1,10 @@
-"""The picture of the README: some frames of one expression, the truth above what sources and steps make of it.
+"""The pictures of the README: some frames of one expression, the sentence above what sources and steps make of it.
 
     python -m benchmarks.picture OUT.jpg recipe=stage2 CLIP EXPRESSION soc uninext smr_aot final
+    python -m benchmarks.picture OUT.jpg recipe=open data.video=dog.mp4 "data.expressions=[a dog]" dog 0 open=
 
-Results of a run that is there are read, others computed. The key frame of a step is underlined.
+Results of a run that is there are read, others computed. The first row is the ground truth, where there is one. A step
+is titled by its name, or by the words after `STEP=`. The key frame of a step is underlined.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from rvos_ensemble.ensemble.engine.graph import Graph, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
@@ -19,13 +22,14 @@ from rvos_ensemble.ensemble.engine.store import Store
 from rvos_ensemble.ensemble.recipe import recipe
 from rvos_ensemble.ensemble.report.overlays import overlay
 
-COLUMNS, WIDTH, GAP, LINE = 6, 180, 2, 17  # frames shown, pixels
+COLUMNS, WIDTH, GAP = 6, 180, 2  # frames shown, pixels
+HEADING, TITLE = 20, 13  # sizes of the font, pixels
 
 
 def main(arguments: list[str]) -> None:
     target = Path(arguments[0])
-    given = [a for a in arguments[1:] if "=" in a]
-    name, expression, *shown = (a for a in arguments[1:] if "=" not in a)
+    given = [a for a in arguments[1:] if a.partition("=")[0] in ("recipe", "out") or a.startswith("data")]
+    name, expression, *shown = (a for a in arguments[1:] if a not in given)
     made = recipe.load(given)
     clip = next(c for c in made.dataset.clips() if c.name == name)
     keys = keys_of(made, clip)
@@ -33,16 +37,26 @@ def main(arguments: list[str]) -> None:
     by_key = graph.predictions(keys.values())
     results = {name: by_key[key] for name, key in keys.items() if key in by_key}
     frames = np.linspace(0, len(clip) - 1, COLUMNS).round().astype(int)
-    rows = [_row(clip, frames, "ground truth", clip.truth.read(expression))]
-    for step in shown:
-        rows.append(_row(clip, frames, step, results[step][expression]))
     sentence = next(e.text for e in clip.expressions if e.id == expression)
+    rows = [_text(f"“{sentence}”", HEADING, COLUMNS * (WIDTH + GAP))]
+    if clip.truth is not None:
+        rows += _row(clip, frames, "ground truth", clip.truth.read(expression))
+    for step in shown:
+        step, named, title = step.partition("=")
+        rows += _row(clip, frames, title if named else step, results[step][expression])
     print(f"{clip.name}, expression {expression}: {sentence!r}, frames {frames.tolist()} -> {target}")
     cv2.imwrite(str(target), np.vstack(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
-def _row(clip, frames, title, sequence) -> np.ndarray:
-    """Overlays of the frames beside each other under a title, uint8 [h, w, 3]."""
+def _text(words: str, size: int, width: int) -> np.ndarray:
+    """A line of text in a font of this size, uint8 [h, width, 3]."""
+    image = Image.new("RGB", (width, round(1.5 * size)), "white")
+    ImageDraw.Draw(image).text((2, round(0.2 * size)), words, fill=(30, 30, 30), font=ImageFont.load_default(size))
+    return np.asarray(image)
+
+
+def _row(clip, frames, title, sequence) -> list[np.ndarray]:
+    """A title, and overlays of the frames beside each other, uint8 [h, w, 3] each."""
     height = round(clip.size[0] * WIDTH / clip.size[1])
     keys = sequence.notes.get("key_frames", [])
     nearest = {int(frames[np.abs(frames - key).argmin()]) for key in keys}
@@ -54,9 +68,7 @@ def _row(clip, frames, title, sequence) -> np.ndarray:
             image[-3:] = (250, 190, 20)
         pictures.append(np.pad(image, ((0, 0), (0, GAP), (0, 0)), constant_values=255))
     row = np.hstack(pictures)
-    head = np.full((LINE, row.shape[1], 3), 255, np.uint8)
-    cv2.putText(head, title, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (30, 30, 30), 1, cv2.LINE_AA)
-    return np.vstack([head, row])
+    return [_text(title, TITLE, row.shape[1]), row] if title else [row]
 
 
 if __name__ == "__main__":

@@ -115,8 +115,8 @@ class ClipsBar:
             states = {c: state for c, state in _states(self.folder) if c in self.frames and c not in self.finished}
             for clip, state in states.items():
                 self.best[clip] = max(self.best.get(clip, 0.0), state["done"])
-            share = {clip: self.best[clip] for clip in states}
-            done = sum(self.frames[c] for c in self.finished) + sum(self.frames[c] * s for c, s in share.items())
+            running = {c: s for c, s in self.best.items() if c not in self.finished}  # some have just ended
+            done = sum(self.frames[c] for c in self.finished) + sum(self.frames[c] * s for c, s in running.items())
             self.bar.show(done, self._note(states))
 
     def _note(self, states: Mapping[str, Mapping[str, Any]]) -> str:

@@ -14,6 +14,7 @@ from rvos_ensemble.ensemble.fusion.arrays import common_shape
 from rvos_ensemble.ensemble.fusion.tracklets import intersections, packed
 
 OVERLAPS = ("frame", "shown", "video")
+ROUNDING = 1e-12  # of the agreements, which are means of quotients
 
 
 def agreements(sequences: Sequence[MaskSequence], overlap: str = "frame") -> np.ndarray:
@@ -62,8 +63,8 @@ def medoid(agreement: np.ndarray, weights: Sequence[float] | None = None) -> int
     """The position of the sequence that agrees most with all: argmax_i sum_j w_j a_ij.
 
     A sequence agrees with itself (a_ii = 1), so that a weight of k has the effect of k copies. With equal weights this
-    is the sequence with the highest mean agreement with the others. Among equal values the first wins; sums are exact,
-    so that the order of the sequences cannot matter otherwise.
+    is the sequence with the highest mean agreement with the others. Among equal values the first wins; values that
+    differ by rounding alone are equal, and sums are exact, so that the order of the sequences cannot matter otherwise.
 
     Args:
         agreement: of `agreements`, [N, N].
@@ -77,7 +78,8 @@ def medoid(agreement: np.ndarray, weights: Sequence[float] | None = None) -> int
     """
     weights = [Fraction(w) for w in check_shares(len(agreement), weights)]
     values = [sum(w * Fraction(float(a)) for w, a in zip(weights, row, strict=True)) for row in agreement]
-    return values.index(max(values))
+    least = max(values) - sum(weights) * Fraction(ROUNDING)
+    return next(i for i, value in enumerate(values) if value >= least)
 
 
 def mean_agreement(agreement: np.ndarray, weights: Sequence[float] | None = None) -> list[float]:

@@ -26,7 +26,7 @@ def with_shipped_weights(propagators: Mapping[str, Any], data: Any) -> dict[str,
     >>> with_shipped_weights({"aot": {"weights": "auto"}, "flow": {}}, {"dataset": "shapes"})
     {'aot': {'weights': 'aot_nano'}, 'flow': {}}
     >>> with_shipped_weights({"aot": {"weights": "auto"}}, {"dataset": "folder"})["aot"]["of"][:2]
-    ['flow', {'propagator': 'aot', 'weights': 'aot_real'}]
+    ['flow', {'weights': 'aot_real', 'propagator': 'aot'}]
     """
     rendered = isinstance(data, Mapping) and data.get("dataset") == "shapes"
     return {name: _resolved(name, settings, rendered) for name, settings in propagators.items()}

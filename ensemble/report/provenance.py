@@ -27,6 +27,7 @@ PACKAGES = (
     "pycocotools",
     "pandas",
 )
+LEFT_OUT = ("team", "out")  # of the recipe: names of people, and the folder, which changes nothing
 
 
 def versions() -> dict[str, str | None]:
@@ -43,7 +44,7 @@ def provenance(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipReco
         records: their records, in the same order.
 
     Returns:
-        `recipe`: everything resolved, as YAML, without the team's names; `paths`; `hashes` {what: hash}; `versions`.
+        `recipe`: everything resolved, as YAML, without `LEFT_OUT`; `paths`; `hashes` {what: hash}; `versions`.
         Runs of the same recipe on the same data have the same.
     """
     names = [*recipe.sources, *recipe.steps]
@@ -52,13 +53,14 @@ def provenance(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipReco
     hashes |= {"ground truth": _together([r.truth for r in records])}
     hashes |= {f"result of {name}": key for name, key in keys.items()}
     hashes |= {"masks in Annotations/": _together([r.pictures for r in records])}
-    paths = {"results": recipe.out, "store": recipe.store} | _paths(recipe.config["data"], "data")
+    own = recipe.store.resolve().is_relative_to(recipe.out.resolve())  # then it moves with the results
+    paths = ({} if own else {"store": recipe.store}) | _paths(recipe.config["data"], "data")
     for group in ("sources", "propagators"):
         for name, settings in recipe.config[group].items():
             if name in getattr(recipe, group):
                 paths |= _paths(settings or {}, name)
     return {
-        "recipe": OmegaConf.to_yaml(OmegaConf.create({k: v for k, v in recipe.config.items() if k != "team"})),
+        "recipe": OmegaConf.to_yaml(OmegaConf.create({k: v for k, v in recipe.config.items() if k not in LEFT_OUT})),
         "paths": {what: str(path) for what, path in paths.items()},
         "hashes": {what: value for what, value in hashes.items() if value},
         "versions": {"python": platform.python_version(), **{k: v for k, v in versions().items() if v}},

@@ -30,6 +30,7 @@ class Consensus(Step):
         overlap: how agreement is measured, see `select`.
     """
 
+    version = 2  # agreements that differ by rounding alone are equal
     defaults = {
         "inputs": INPUTS,
         "min_iou": number(0.5, least=0, most=1),

@@ -49,6 +49,7 @@ class Select(Step):
     cascade: 2nd place of LSVOS 2025, VOS track (arXiv 2509.14901).
     """
 
+    version = 2  # agreements that differ by rounding alone are equal
     defaults = {
         "inputs": INPUTS,
         "rule": choice("medoid", "best", "cascade", "oracle"),

@@ -346,7 +346,7 @@ def test_check_tells_everything_and_computes_nothing(tiny, capsys):
 def test_input_that_is_wrong_for_every_clip_stops_before_anything(tiny, capsys):
     shutil.rmtree(tiny.root / "predictions/soc")
     assert run(tiny) == 2
-    assert "predictions/soc" in capsys.readouterr().err
+    assert "predictions: no masks of soc; " in capsys.readouterr().err
     assert not (tiny.out / "config.yaml").exists()
 
 

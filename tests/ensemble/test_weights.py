@@ -43,7 +43,7 @@ def test_every_shipped_file_is_known_small_and_has_a_card(name, capsys):
     file = weights.shipped()[name]
     assert run_ensemble.main(["weights", "verify", name]) == 0
     assert ", fits" in capsys.readouterr().out
-    assert file.stat().st_size <= 4 * 2**20
+    assert file.stat().st_size <= (8e6 if name.endswith("_real") else 4 * 2**20)
     assert file.with_suffix(".md").read_text().startswith(f"# {name}\n")
 
 
