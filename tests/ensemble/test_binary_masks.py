@@ -1,4 +1,4 @@
-"""`evaluate` on masks of one object: 0/255 and 0/1 are told apart, and neither ever scores a silent zero."""
+"""`evaluate` on masks of one object: 0/255 and 0/1 are distinguished, and neither scores 0 without a message."""
 
 import numpy as np
 import pandas as pd

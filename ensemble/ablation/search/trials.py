@@ -2,7 +2,7 @@
 
 Settings are proposed a few at a time, so that those which share a computation are scored together, on more and more
 clips. After each part of the clips, a setting is stopped if the Wilcoxon signed-rank test says that it is worse than
-the best one so far, or than the recipe as it is, on the same clips. Optuna is told the value of that one plus the
+the best one so far, or than the recipe as it is, on the same clips. Optuna receives the value of that one plus the
 difference to it on the clips that both have, extrapolated to all clips.
 
 Everything is determined by the seed and the scores. Scores are kept on disk: after an interruption the same settings
