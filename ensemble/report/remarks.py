@@ -1,10 +1,11 @@
-"""What the table of a run means, in words: steps below their inputs, the best row, votes that are unions."""
+"""What the table of a run means, in words: what the steps gain over the best source, steps below their inputs, the best
+row, votes that are unions."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -43,7 +44,30 @@ def remarks(
                 lines.append(f"  {name}: {_shown(gain)} against {what}: {_verdict(gain, 'lower')}")
     if lines:
         lines.insert(0, f"Steps below their inputs ({ours}, 95 % interval over clips):")
-    return [*lines, *_best_row(recipe, scores, values, free, ours, arguments), *_unions(recipe, records)]
+    return [
+        *_gain_of_output(recipe, scores, values, free, ours),
+        *lines,
+        *_best_row(recipe, scores, values, free, ours, arguments),
+        *_unions(recipe, records),
+    ]
+
+
+def _gain_of_output(
+    recipe: Recipe, scores: Mapping[str, Scores], values: Mapping[str, float], free: Collection[str], measure: str
+) -> Iterator[str]:
+    """What all steps together gain over the best single source."""
+    output, sources = recipe.output, [name for name in recipe.sources if name in free]
+    if output not in free or output in sources or not sources:
+        return
+    best = max(sources, key=values.__getitem__)
+    compare = difference_of_final if measure == "Final" else difference
+    gain = compare(scores[output], scores[best])
+    word = "higher" if gain.delta >= 0 else "lower"
+    which = "the best source" if len(sources) > 1 else "its source"
+    yield (
+        f"Output {output} against {best}, {which}: {measure} {_shown(gain)} (95 % interval over clips): "
+        f"{_verdict(gain, word)}"
+    )
 
 
 def _best_row(

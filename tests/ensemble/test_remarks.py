@@ -39,7 +39,7 @@ def test_a_step_is_compared_with_its_best_input(recipe):
     mutr, smr = [0.5, 0.6, 0.7, 0.8], [0.4, 0.51, 0.58, 0.69]
     scores = {"soc": [0.1] * 4, "mutr": mutr, "referformer": [0.2] * 4, "smr": smr, "smr_flow": [0.9] * 4}
     low, high = paired_interval({c: [s - m] for c, s, m in zip(CLIPS, smr, mutr, strict=True)})
-    assert remarks(recipe, frame_of(scores), []) == [
+    assert remarks(recipe, frame_of(scores), [])[1:] == [
         "Steps below their inputs (J&F, 95 % interval over clips):",
         f"  smr: -10.5 [{100 * low:+.1f}, {100 * high:+.1f}] against mutr, its best input: significantly lower",
     ]
@@ -48,8 +48,9 @@ def test_a_step_is_compared_with_its_best_input(recipe):
 def test_losses_within_the_noise_are_said_to_be(recipe):
     scores = {"soc": [0.5] * 4, "mutr": [0.5] * 4, "referformer": [0.5] * 4, "smr": [0.6] * 4}
     lines = remarks(recipe, frame_of(scores | {"smr_flow": [0.9, 0.1, 0.9, 0.1]}), [], ["recipe=tiny"])
-    assert lines[1].startswith("  smr_flow: -10.0 [") and lines[1].endswith("against its input smr: within the noise")
-    assert lines[2].startswith("Best row: smr, J&F +10.0 [") and "within the noise" in lines[2]
+    assert lines[0].startswith("Output smr_flow against soc, the best source: J&F +0.0 [")
+    assert lines[2].startswith("  smr_flow: -10.0 [") and lines[2].endswith("against its input smr: within the noise")
+    assert lines[3].startswith("Best row: smr, J&F +10.0 [") and "within the noise" in lines[3]
 
 
 def test_one_clip_gives_no_interval(recipe):
@@ -57,10 +58,20 @@ def test_one_clip_gives_no_interval(recipe):
     assert lines[1] == "  smr_flow: -10.0 against its input smr: one clip is too few to tell"
 
 
-def test_nothing_is_said_of_a_table_in_which_every_step_wins(recipe):
-    """Neither of differences that the table shows as 0.0."""
+def test_of_a_table_in_which_every_step_wins_only_the_gain_over_the_best_source_is_said(recipe):
+    """Nothing of differences that the table shows as 0.0."""
     scores = {"soc": [0.5] * 4, "mutr": [0.4] * 4, "referformer": [0.3] * 4, "smr": [0.6] * 4}
-    assert remarks(recipe, frame_of(scores | {"smr_flow": [0.5996] * 4}), []) == []
+    assert remarks(recipe, frame_of(scores | {"smr_flow": [0.5996] * 4}), []) == [
+        "Output smr_flow against soc, the best source: J&F +10.0 [+10.0, +10.0] (95 % interval over clips): "
+        "significantly higher"
+    ]
+
+
+def test_an_output_that_is_worse_than_the_best_source_is_said_to_be(recipe):
+    scores = {"soc": [0.5] * 4, "mutr": [0.2] * 4, "referformer": [0.3] * 4, "smr": [0.2] * 4, "smr_flow": [0.4] * 4}
+    [line, *_] = remarks(recipe, frame_of(scores), [])
+    assert line.startswith("Output smr_flow against soc, the best source: J&F -10.0 [-10.0, -10.0]")
+    assert line.endswith("significantly lower")
 
 
 def test_where_expressions_refer_to_nothing_final_decides(recipe):
