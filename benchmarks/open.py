@@ -46,6 +46,8 @@ from rvos_ensemble.propagators.core.rounds.rounds import propagate_in_rounds
 
 TEST = ("camel", "drift-straight", "horsejump-high", "kite-surf", "parkour", "scooter-black", "soapbox")
 VOID = 255  # of masks with numbers, where nothing is 1
+# the clips below replace the video, but it decides that weights for real video are taken
+RECIPE = ("recipe=open", "data=video", "data.video=clip.mp4", "data.expressions=[the object]")
 STEPS = {  # added to the recipe
     "one_frame_words": {"op": "words", "input": "candidates"},
     "one_frame": {"op": "propagate", "input": "one_frame_words", "with": "quick", "key_frame": "given"},
@@ -205,7 +207,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     cv2.setNumThreads(1)
-    recipe = load(["recipe=open", *options.overrides], {f"steps.{name}": step for name, step in STEPS.items()})
+    recipe = load([*RECIPE, *options.overrides], {f"steps.{name}": step for name, step in STEPS.items()})
     sentences = list(dict.fromkeys(s for file in options.expressions for s in sentences_of(file)))
     cases = list(real_cases(options.real, sentences, options.every))
     if options.clips:

@@ -62,7 +62,7 @@ def read(arguments: Sequence[str], values: Mapping[str, Any] | None = None) -> t
     try:
         config = _with_bases(path, ())
         if "data.video" in given:  # a video of the user's, whose result is to be watched
-            data, given = data or "video", {"overlays": "mp4", **given}
+            data, given = data or (None if _is_own_video(config) else "video"), {"overlays": "mp4", **given}
         table = values.get("data")
         if isinstance(table, Mapping) and "dataset" in table:  # it replaces the recipe's own
             config = OmegaConf.merge(config, {"data": None})
@@ -155,6 +155,12 @@ def _no_data() -> str:
         f"which data? The recipe has no `data:`. Give data=NAME, one of {own}, and usually data.root=FOLDER; or "
         "data=shapes, clips that are rendered for a first impression"
     )
+
+
+def _is_own_video(config: Any) -> bool:
+    """Whether the recipe itself has a data table for a video, as `vos` has."""
+    table = config.get("data")
+    return isinstance(table, Mapping) and table.get("dataset") == "video"
 
 
 def _with_data(config: Any, name: str | None) -> Any:
