@@ -5,9 +5,8 @@ Only files of the folder are read, and nothing in them is executed.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.adapters.files.torch_file import reason
-from rvos_ensemble.adapters.inference.checkpoints.folder import WeightsFolder, open_folder
+from rvos_ensemble.adapters.inference.checkpoints.folder import MOST_JSON, WeightsFolder, open_folder
+from rvos_ensemble.adapters.inference.checkpoints.pretrained import quiet
 from rvos_ensemble.adapters.networks.grounding.description import colour
 from rvos_ensemble.adapters.networks.pretrained import image_backbone, text_encoder
-from rvos_ensemble.adapters.networks.pretrained.config import configuration, plain_config
+from rvos_ensemble.adapters.networks.pretrained.config import make_config
 from rvos_ensemble.adapters.networks.pretrained.image_backbone import MEAN, STAGES, STD, ImageBackbone, LastMap
 from rvos_ensemble.adapters.networks.pretrained.text_encoder import TextEncoder
 
@@ -50,8 +50,8 @@ def read_text_encoder(path: str, tokenizer: str | None = None) -> tuple[TextEnco
         InputError: files that are missing, damaged, of another kind of network, or that do not fit each other.
     """
     folder = open_folder(user_path(path))
-    content = plain_config(read_json(folder.config), text_encoder.kinds(), text_encoder.WHAT, str(folder.config))
-    config = configuration(content, str(folder.config))
+    content = text_encoder.plain(read_json(folder.config, MOST_JSON), str(folder.config))
+    config = make_config(content, str(folder.config))
     words, _ = text_encoder.sizes_of(config, str(folder.config))
     model = _loaded(text_encoder.class_of(config), folder, config, **text_encoder.without_pooler(config))
     encoder = text_encoder.encoder_of(model[0])
@@ -80,9 +80,9 @@ def read_image_backbone(path: str) -> tuple[ImageBackbone, LastMap]:
         InputError: files that are missing, damaged, or of another kind of network.
     """
     folder = open_folder(user_path(path))
-    content = plain_config(read_json(folder.config), image_backbone.kinds(), image_backbone.WHAT, str(folder.config))
+    content = image_backbone.plain(read_json(folder.config, MOST_JSON), str(folder.config))
     content = {k: v for k, v in content.items() if k not in STAGES}
-    config = configuration(content, str(folder.config))
+    config = make_config(content, str(folder.config))
     model = _loaded(image_backbone.class_of(config), folder, config)
     _check_complete(folder, model, model[0], but="hidden_states_norms.")  # added by transformers, for new tasks
     mean, std = _normalisation(folder.config.parent / PROCESSOR)
@@ -95,7 +95,7 @@ def _loaded(kind: Any, folder: WeightsFolder, config: Any, **options: Any) -> tu
     """A network of transformers and the names of its weights that the folder lacks."""
     place = folder.config.parent
     try:
-        with _quiet():
+        with quiet():
             model, report = kind.from_pretrained(
                 place,
                 config=config,
@@ -137,7 +137,7 @@ def _tokenizer(folder: Path, config: Any) -> Any:
             f"({config.model_type}) into it, or set `tokenizer=FOLDER`"
         )
     try:
-        with _quiet():
+        with quiet():
             rules = AutoTokenizer.from_pretrained(folder, config=config, local_files_only=True, trust_remote_code=False)
         rules.backend_tokenizer.to_str()
     except Exception as error:  # also packages that are not installed, such as sentencepiece
@@ -170,19 +170,3 @@ def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if min(std) <= 0:
         raise InputError(f"{path}: image_std is {list(std)}, expected positive numbers")
     return mean, std
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the reports and progress bars of transformers, whose findings `_check_complete` states."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

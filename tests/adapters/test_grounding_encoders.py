@@ -207,7 +207,7 @@ def test_a_description_is_what_it_was(folders):
         (lambda d: d["text"].update(tokenizer=5), "tokenizer is not a text"),
         (lambda d: d["text"].update(padding=1 << 40), "padding is"),
         (lambda d: d["text"]["config"].update(model_type="timm_wrapper2"), "does not have as a text encoder"),
-        (lambda d: d["text"]["config"].update(num_hidden_layers=10**9), "expected at most 1000"),
+        (lambda d: d["text"]["config"].update(num_hidden_layers=10**9), "expected a number of at most 1000"),
         (lambda d: d["text"]["config"].update(hidden_size=10**12), "`hidden_size` is"),
         (lambda d: d["text"]["config"].update(hidden_size="wide"), "not the configuration of a network"),
         (lambda d: d["text"]["config"].update(hidden_size=20), "has shape"),

@@ -18,11 +18,12 @@ from torch import nn
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
-from rvos_ensemble.adapters.core.messages import first_few
+from rvos_ensemble.adapters.core.io.json_text import read_json
+from rvos_ensemble.adapters.core.messages import first_few, shown
 from rvos_ensemble.adapters.files.torch_file import reason
-from rvos_ensemble.adapters.inference.checkpoints.config import KIND, make_config, read_config
-from rvos_ensemble.adapters.inference.checkpoints.folder import WeightsFolder, open_folder
+from rvos_ensemble.adapters.inference.checkpoints.folder import MOST_JSON, WeightsFolder, open_folder
 from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights
+from rvos_ensemble.adapters.networks.pretrained.config import kind_of, make_config, plain_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -36,7 +37,7 @@ class Architecture:
 
     Attributes:
         name: of its class in transformers, such as "Sam3Model".
-        kinds: the values of `model_type` whose weights hold such a network.
+        kinds: the values of `model_type` whose weights hold such a network; the first is its own.
         part: {model_type: key of the network's own config in it}, where it is a part of a larger network.
         renamed: {beginning of a name of a weight in such a larger network: beginning of its name in this network}.
     """
@@ -84,7 +85,7 @@ class Pretrained:
         weights = read_weights(self.folder, folders=True)
         for old, new in self.architecture.renamed.items():
             weights = {new + k.removeprefix(old) if k.startswith(old) else k: v for k, v in weights.items()}
-        with _quiet():
+        with quiet():
             try:
                 network, report = getattr(transformers, self.architecture.name).from_pretrained(
                     None,
@@ -116,14 +117,20 @@ def open_pretrained(path: str | Path, architectures: Collection[Architecture]) -
         what = "a file, expected the folder" if folder.exists() else "no such folder, expected one"
         raise InputError(f"{path}: {what} with config.json and model.safetensors")
     files = open_folder(folder)
-    values = read_config(files.config, [kind for a in architectures for kind in a.kinds])
-    architecture = next(a for a in architectures if values[KIND] in a.kinds)
-    if key := architecture.part.get(values[KIND]):
+    content, where = read_json(files.config, MOST_JSON), str(files.config)
+    kinds = sorted(kind for a in architectures for kind in a.kinds)
+    kind = kind_of(
+        content, kinds, where, lambda k: f"describes a network of the kind {shown(k)}, expected {' or '.join(kinds)}"
+    )
+    values = plain_config(content, where)
+    architecture = next(a for a in architectures if kind in a.kinds)
+    if key := architecture.part.get(kind):
         if not isinstance(values.get(key), dict):
-            raise InputError(f"{files.config}: a {values[KIND]} without `{key}`, the sizes of {architecture.name}")
+            raise InputError(f"{where}: a {kind} without `{key}`, the sizes of {architecture.name}")
         values = values[key]
-    with _quiet():
-        return Pretrained(files, architecture, make_config(values, architecture.name, files.config))
+    with quiet():
+        config = make_config(values, where, architecture.kinds[0], f"describes no {architecture.name}")
+    return Pretrained(files, architecture, config)
 
 
 def _misfits(report: Mapping[str, Any]) -> Iterator[str]:
@@ -138,12 +145,12 @@ def _misfits(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps transformers from writing its own report and progress bar beside those of the run."""
+def quiet() -> Iterator[None]:
+    """Silences the reports and progress bars of transformers, whose findings are stated by those who load."""
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     try:
         yield

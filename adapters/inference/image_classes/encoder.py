@@ -5,7 +5,6 @@ Source: Reimers and Gurevych, "Sentence-BERT", EMNLP 2019; mean of the token fea
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.json_text import parse_json
 from rvos_ensemble.adapters.files.torch_file import reason
 from rvos_ensemble.adapters.inference.tokenization import stored_tokenizer
+from rvos_ensemble.adapters.networks.pretrained.config import make_config, plain_config
 
 BATCH = 128  # sentences
 LONGEST = 64  # tokens; the rest is left out
@@ -34,14 +35,15 @@ class WordEncoder:
     def __init__(self, path: Path):
         import torch
         from safetensors.torch import load
-        from transformers import BertConfig, BertModel
+        from transformers import BertModel
 
         try:
             with zipfile.ZipFile(path) as archive:  # reading a part checks its checksum
                 config, tokens, weights = (
                     archive.read(name) for name in ("config.json", "tokenizer.json", "model.safetensors")
                 )
-            network = BertModel(BertConfig(**json.loads(config)))
+            content = plain_config(parse_json(config, "config.json"), "config.json")
+            network = BertModel(make_config(content, "config.json", "bert"))
             tensors = load(weights)
             tensors.pop(POSITIONS, None)
             network.load_state_dict(tensors)

@@ -20,7 +20,6 @@ from torch import Tensor
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.json_text import parse_json
 from rvos_ensemble.adapters.networks.pretrained import image_backbone, text_encoder
-from rvos_ensemble.adapters.networks.pretrained.config import plain_config
 from rvos_ensemble.adapters.networks.pretrained.image_backbone import ImageBackbone
 from rvos_ensemble.adapters.networks.pretrained.text_encoder import TextEncoder
 
@@ -75,7 +74,7 @@ def _text(content: Any, where: str) -> TextEncoder:
     content = _entries(content, ("config", "tokenizer", "padding", "longest"), where)
     if not isinstance(content["tokenizer"], str):
         raise InputError(f"{where}: its tokenizer is not a text")
-    config = plain_config(content["config"], text_encoder.kinds(), text_encoder.WHAT, where)
+    config = text_encoder.plain(content["config"], where)
     padding = _whole(content["padding"], 1 << 24, f"{where}: padding", least=0)
     longest = _whole(content["longest"], 1 << 24, f"{where}: longest")
     return TextEncoder(json.dumps(config), content["tokenizer"], padding, longest)
@@ -83,7 +82,7 @@ def _text(content: Any, where: str) -> TextEncoder:
 
 def _image(content: Any, where: str) -> ImageBackbone:
     content = _entries(content, ("config", "stride", "mean", "std"), where)
-    config = plain_config(content["config"], image_backbone.kinds(), image_backbone.WHAT, where)
+    config = image_backbone.plain(content["config"], where)
     stride = _whole(content["stride"], 1 << 12, f"{where}: stride")
     mean, std = (colour(content[name], f"{where}: {name}") for name in ("mean", "std"))
     if min(std) <= 0:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.networks.pretrained.config import configuration
+from rvos_ensemble.adapters.networks.pretrained.config import encoder_config, make_config
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -28,7 +28,7 @@ class ImageBackbone:
     """Everything about an image backbone except its weights.
 
     Attributes:
-        config: its configuration, JSON, see `plain_config`.
+        config: its configuration, JSON, see `plain`.
         stride: of its last map, in pixels.
         mean, std: of the channels R, G, B of its training images, of values 0..1.
     """
@@ -42,7 +42,7 @@ class ImageBackbone:
         """The backbone, whose weights have no values yet: drawing some takes seconds, and they are loaded."""
         from transformers.initialization import no_init_weights
 
-        config = configuration(json.loads(self.config), WHAT)
+        config = make_config(json.loads(self.config), WHAT)
         with no_init_weights():
             return self.around(class_of(config)._from_config(config))
 
@@ -93,6 +93,11 @@ def kinds() -> set[str]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
     return {kind for kind in MODEL_FOR_BACKBONE_MAPPING_NAMES if not kind.startswith("timm")}
+
+
+def plain(content: Any, where: str) -> dict[str, Any]:
+    """The entries of a config.json that describe such a network, see `encoder_config`."""
+    return encoder_config(content, kinds(), WHAT, where)
 
 
 def class_of(config: PretrainedConfig) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.networks.pretrained.config import KIND, configuration
+from rvos_ensemble.adapters.networks.pretrained.config import KIND, encoder_config, make_config
 from rvos_ensemble.adapters.networks.text import Language
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TextEncoder:
     """Everything about a text encoder except its weights.
 
     Attributes:
-        config: its configuration, JSON, see `plain_config`.
+        config: its configuration, JSON, see `plain`.
         tokenizer: its tokenizer, JSON of the library tokenizers.
         padding: number of the padding token.
         longest: maximum number of tokens of a sentence, special tokens included.
@@ -47,14 +47,14 @@ class TextEncoder:
         """The text encoder, whose weights have no values yet: drawing some takes seconds, and they are loaded."""
         from transformers.initialization import no_init_weights
 
-        config = configuration(json.loads(self.config), WHAT)
+        config = make_config(json.loads(self.config), WHAT)
         with no_init_weights():
             return encoder_of(class_of(config)._from_config(config, **without_pooler(config)))
 
     @property
     def sizes(self) -> tuple[int, int]:
         """Number of word embeddings, and of channels."""
-        return sizes_of(configuration(json.loads(self.config), WHAT), WHAT)
+        return sizes_of(make_config(json.loads(self.config), WHAT), WHAT)
 
 
 def kinds() -> set[str]:
@@ -62,6 +62,11 @@ def kinds() -> set[str]:
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
     return set(MODEL_MAPPING_NAMES)
+
+
+def plain(content: Any, where: str) -> dict[str, Any]:
+    """The entries of a config.json that describe such a network, see `encoder_config`."""
+    return encoder_config(content, kinds(), WHAT, where)
 
 
 def class_of(config: PretrainedConfig) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from rvos_ensemble.propagators.inference.sam.checkpoints.config import make_config
+from rvos_ensemble.propagators.inference.sam.checkpoints.config import tracker_config
 from rvos_ensemble.propagators.inference.sam.checkpoints.family import MEMORY, SamCheckpoint, SamFamily, SamVariant
 from rvos_ensemble.propagators.inference.sam.checkpoints.original_config import ENCODERS, original_config
 from rvos_ensemble.propagators.inference.sam.checkpoints.original_names import is_original, renamed
@@ -42,7 +42,7 @@ class SAM2Family(SamFamily):
         """The sizes of the network: from the weights of an official file, otherwise from the config beside them."""
         if not is_original(weights) or not any(name.startswith(MEMORY) for name in weights):
             return super().variant(weights, path, expected)
-        config = make_config(original_config(weights, path), self.name, path)
+        config = tracker_config(original_config(weights, path), self.name, path)
         return SamVariant(config, f"{self.describe(config)}, a file of the official code")
 
     def describe(self, config: PreTrainedConfig) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.files.torch_file import reason
 from rvos_ensemble.adapters.inference.checkpoints.folder import MOST_JSON
-from rvos_ensemble.adapters.networks.pretrained.entries import sizes_only
+from rvos_ensemble.adapters.networks.pretrained.config import make_config, numbers_up_to, plain_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-# {kind: values of `model_type` of networks that track with it}; the config of the network for images alone states the
-# same sizes, and some repositories combine it with weights for video, which are checked against it
+# {kind: values of `model_type` of networks that track with it, its own first}; the config of the network for images
+# alone states the same sizes, and some repositories combine it with weights for video, which are checked against it
 MODEL_TYPES = {
     "sam2": ("sam2_video", "sam2"),
     "edgetam": ("edgetam_video", "edgetam"),
@@ -48,28 +46,16 @@ def read_config(file: Path, kind: str) -> PreTrainedConfig:
         content = content.get("tracker_config")
         if not isinstance(content, dict):
             raise InputError(f"{file}: a sam3_video without `tracker_config`, which states the sizes of the tracker")
-    if problems := list(_problems(content)):
-        raise InputError([f"{file}: {p}" for p in problems])
-    return make_config(_cleaned(content), kind, file)
+    return tracker_config(_as_for_videos(plain_config(content, str(file), RULES)), kind, file)
 
 
-def make_config(values: dict[str, Any], kind: str, path: Path) -> PreTrainedConfig:
+def tracker_config(values: dict[str, Any], kind: str, path: Path) -> PreTrainedConfig:
     """The config of transformers with some values; images are square.
 
     Raises:
         InputError: values that it does not accept.
     """
-    import transformers  # here, because it takes a second
-
-    classes = {
-        "sam2": transformers.Sam2VideoConfig,
-        "edgetam": transformers.EdgeTamVideoConfig,
-        "sam3": transformers.Sam3TrackerVideoConfig,
-    }
-    try:
-        return classes[kind].from_dict(values)
-    except Exception as error:  # its classes check types, each in its own way
-        raise InputError(f"{path}: describes no network of {kind}: {reason(error)}") from error
+    return make_config(values, str(path), MODEL_TYPES[kind][0], f"describes no network of {kind}")
 
 
 def _use(kind: str, found: Any) -> str:
@@ -82,29 +68,27 @@ def _use(kind: str, found: Any) -> str:
     return f"; take a folder such as {'facebook/sam2.1-hiera-tiny' if kind == 'sam2' else kind}"
 
 
-def _problems(values: dict[str, Any], place: str = "") -> Iterator[str]:
-    """What cannot be part of such a config, one sentence each."""
-    for key, value in values.items():
-        where = f"{place}{key}"
-        if type(value) in (int, float) and abs(value) > MOST:
-            yield f"`{where}` is {shown(value)}, expected a number of at most {MOST}"
-        if key in PARTS and value is not None:
-            found = value.get("model_type") if isinstance(value, dict) else value
-            if found is not None and found not in PARTS[key]:
-                yield f"`{where}` has the model_type {shown(found)}, expected one of {', '.join(PARTS[key])}"
-        if key == "architecture" and not (isinstance(value, str) and value.startswith("repvit")):
-            yield f"`{where}` is {shown(value)}, expected a RepViT of timm"
-        if key == "image_size" and isinstance(value, list) and len(set(map(str, value))) != 1:
-            yield f"`{where}` is {shown(value)}, expected a square"
-        if isinstance(value, dict):
-            yield from _problems(value, f"{where}.")
+def _fits(name: str, value: Any) -> str | None:
+    """Refuses what cannot be part of such a config, see `Rule`."""
+    key = name.rpartition(".")[2]
+    if key in PARTS and value is not None:
+        found = value.get("model_type") if isinstance(value, dict) else value
+        if found is not None and found not in PARTS[key]:
+            return f"`{name}` has the model_type {shown(found)}, expected one of {', '.join(PARTS[key])}"
+    if key == "architecture" and not (isinstance(value, str) and value.startswith("repvit")):
+        return f"`{name}` is {shown(value)}, expected a RepViT of timm"
+    if key == "image_size" and isinstance(value, list) and len(set(map(str, value))) != 1:
+        return f"`{name}` is {shown(value)}, expected a square"
+    return None
 
 
-def _cleaned(values: dict[str, Any]) -> dict[str, Any]:
-    """The values that state sizes: without names of code, precisions and kernels, and with one number for images."""
-    result = sizes_only(values)
-    result.pop("model_type", None)
-    for part in ("prompt_encoder_config", "mask_decoder_config"):  # called differently in a network for images
+RULES = (numbers_up_to(MOST), _fits)
+
+
+def _as_for_videos(values: dict[str, Any]) -> dict[str, Any]:
+    """The values as a network for videos states them, with one number for the side of the images."""
+    result = dict(values)
+    for part in ("prompt_encoder_config", "mask_decoder_config"):
         if isinstance(result.get(part), dict):
             result[part].pop("model_type", None)
     if isinstance(result.get("image_size"), list):
