@@ -48,7 +48,7 @@ class ObjectsAdapter(Adapter):
         "min_area": number(0.0005, least=0, below=1),  # of a mask, as a share of the frame
         "short_side": whole(None, least=32, most=4096),  # of the input, pixels; None: as the network was trained
         "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
-        "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+        "precision": PRECISION,  # auto, fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
     }
 
     def relations(self, given: dict[str, Any]) -> Iterable[str]:

@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "weights": path(what="weights such as urvos_nano"),
     "short_side": whole(None, least=1, most=1 << 14),  # of the frames, pixels; None: as the network was trained
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
-    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    "precision": PRECISION,  # auto, fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
 }
 
 

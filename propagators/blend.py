@@ -70,6 +70,11 @@ class Blend(Propagator):
         return [weights for member in self.members for weights in member.weights]
 
     @property
+    def precisions(self) -> list[str]:
+        """The precisions of all members."""
+        return list(dict.fromkeys(p for m in self.members for p in m.precisions))
+
+    @property
     def uses_gpu(self) -> bool:
         """Whether one of the members runs on a GPU."""
         return any(m.uses_gpu for m in self.members)
@@ -95,8 +100,8 @@ class Blend(Propagator):
         return self._pass(member.reverse(own, size, sequences) for member, own in pairs)
 
     def fingerprint(self) -> str:
-        """Hash of the members: version, code where it is a user's file, and weights."""
-        about = [(type(m).version, _code(m), m.fingerprint()) for m in self.members]
+        """Hash of the members: version, code where it is a user's file, weights, and a precision below fp32."""
+        about = [(type(m).version, _code(m), m.fingerprint(), *m.low_precisions) for m in self.members]
         return digest(repr(about))
 
     def _pass(self, sweeps: Iterable) -> BlendSweep:

@@ -55,6 +55,17 @@ class Component:
         return type(self).__module__.rpartition(".")[2]
 
     @property
+    def precisions(self) -> list[str]:
+        """The precisions that its networks compute in, such as ["fp32"]; none if it has no network."""
+        own = getattr(self.settings, "precision", None)
+        return [own] if own else []
+
+    @property
+    def low_precisions(self) -> list[str]:
+        """Those of `precisions` that are not float32, which need no remark."""
+        return [p for p in self.precisions if p != "fp32"]
+
+    @property
     def uses_gpu(self) -> bool:
         """Whether it runs on a GPU: then there is one worker process per GPU instead of one per core."""
         return False
@@ -64,6 +75,8 @@ def merge_settings(
     defaults: dict, given: dict, where: str, relations: Callable[[dict[str, Any]], Iterable[str]] | None = None
 ) -> dict:
     """The given settings merged over the defaults, checked; `adapters/core/settings.py` explains what a default may be.
+
+    A value such as `precision: auto` becomes what it means on this machine (`Setting.resolve`).
 
     Args:
         defaults: {setting: its default, or a `Setting`}.
@@ -84,6 +97,7 @@ def merge_settings(
             problems.append(f"{where}: setting `{key}` {problem}")
         else:
             merged[key] = value
+    merged |= {key: known.resolve(merged) for key in merged if (known := setting(defaults[key])).resolve}
     if relations is not None:
         problems += relations(merged)
     if problems:

@@ -30,6 +30,8 @@ class Setting:
         below: for a table, {its key: default or `Setting`}, as far as known: how `key.below=value` is read. The key
             `ANY_KEY` describes all keys that the table does not name.
         endings: for a path, what may be appended to find its file ("" for nothing); None if it is not a path.
+        resolve: for a value that means something else on each machine, such as `auto`: the value that a component has
+            in the end, from all its valid settings; None keeps the value as it is.
     """
 
     default: Any
@@ -39,6 +41,7 @@ class Setting:
     null: bool = False
     below: Mapping[str, Any] = field(default_factory=dict)
     endings: tuple[str, ...] | None = None
+    resolve: Callable[[Mapping[str, Any]], Any] | None = None
 
     def at(self, default: Any) -> Setting:
         """The same setting with another default."""

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
+from rvos_ensemble.adapters.inference.precision import resolved
 
 KNOWN = {"device": DEVICE, "precision": PRECISION}
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def problems(settings: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -21,7 +22,7 @@ def problems(settings: Mapping[str, Any], where: str) -> Iterator[str]:
         settings: may contain both.
         where: the component that they belong to, for messages.
     """
-    device, precision = (settings.get(key, known.default) for key, known in KNOWN.items())
+    device, precision = settings.get("device", DEVICE.default), settings.get("precision", "fp32")
     invalid = {key: why for key, known in KNOWN.items() if key in settings and (why := known.problem(settings[key]))}
     yield from (f"{where}: setting `{key}` {why}" for key, why in invalid.items())
     if invalid:
@@ -40,7 +41,12 @@ def pick(device: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
+def dtype_of(device: torch.device, precision: str) -> torch.dtype:
+    """The type of weights and activations in that precision; `auto` means what `precision.decide` chooses."""
+    return PRECISIONS[resolved({"device": device.type, "precision": precision})]
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context that computes in that precision."""
-    dtype = PRECISIONS[precision]
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+    """The context that computes in that precision, with weights in float32."""
+    dtype = dtype_of(device, precision)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

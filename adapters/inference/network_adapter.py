@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "tokenizer": TOKENIZER,
     "backbone": text(None),  # the expected one, such as video_swin_b_p4w7; None accepts any
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
-    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    "precision": PRECISION,  # auto, fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
     "frames_per_step": whole(8, least=1),  # frames per forward pass: affects memory, not results
     "expressions_per_step": whole(None, least=1),  # expressions per forward pass; None: all of the clip
     # a pixel belongs to the object from this probability on; soft masks are shifted accordingly

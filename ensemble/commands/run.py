@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write
+from rvos_ensemble.adapters.inference import precision
 from rvos_ensemble.ensemble import report
 from rvos_ensemble.ensemble.engine import results
 from rvos_ensemble.ensemble.engine.built import built
@@ -221,6 +222,7 @@ def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> 
         "peak_mb": round(max((r.peak_mb for r in records.values()), default=0), 1),
         "python": platform.python_version(),
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "precision": {"used": recipe.precisions(), "auto": {k: d._asdict() for k, d in precision.decided().items()}},
         "packages": versions(),
         "propagators": {n: recipe.describe_propagator(n) for n in recipe.propagators},
         "config": recipe.config,

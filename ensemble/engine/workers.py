@@ -15,6 +15,7 @@ import joblib
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.lifetime import end_with
+from rvos_ensemble.adapters.inference import precision
 from rvos_ensemble.ensemble.engine.clip_progress import of_clip
 from rvos_ensemble.ensemble.engine.progress_bar import ClipsBar
 
@@ -148,12 +149,13 @@ def _is_death(error: Exception) -> bool:
 
 
 class _Worker:
-    """`work` in a worker process that ends with the process that started it."""
+    """`work` in a worker process that ends with the process that started it, and computes in the same precision."""
 
     def __init__(self, work: Callable[[Any], Any], parent: int | None):
-        self.work, self.parent = work, parent
+        self.work, self.parent, self.precision = work, parent, precision.travelling()
 
     def __call__(self, job: Any) -> Any:
+        precision.adopt(self.precision)
         if self.parent is not None:
             end_with(self.parent)
         return self.work(job)

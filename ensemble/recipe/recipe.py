@@ -93,11 +93,16 @@ class Recipe:
         return cls(name, config, dataset, adapters, propagators, {k: steps[k] for k in ordered}, config["output"])
 
     def describe_propagator(self, name: str) -> str:
-        """What runs under the name of a propagator: "aot (aot_nano)", "aot (blend of flow and aot_real)"."""
+        """What runs under the name of a propagator: "aot (aot_nano)", "aot (aot_nano, bf16)"; fp32 is not named."""
         propagator = self.propagators[name]
-        own = (propagator.title, getattr(propagator.settings, "weights", None))
+        own = (propagator.title, getattr(propagator.settings, "weights", None), *propagator.low_precisions)
         details = [x for x in own if x not in (None, name)]
         return f"{name} ({', '.join(details)})" if details else name
+
+    def precisions(self) -> dict[str, str]:
+        """{source, propagator or step: the precisions that its networks compute in}."""
+        parts = {**self.sources, **self.propagators, **self.steps}
+        return {name: ", ".join(part.precisions) for name, part in parts.items() if part.precisions}
 
     def rendered_only(self) -> list[str]:
         """Propagators that were trained on rendered shapes only, if the data are something else."""

@@ -135,12 +135,12 @@ def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def describe(recipe: Recipe, name: str) -> str:
     """A short description of a source or step."""
     if name in recipe.sources:
-        label = recipe.sources[name].label()
-        return f"source{f', {label}' if label else ''}"
+        source = recipe.sources[name]
+        return ", ".join(x for x in ("source", source.label(), *source.low_precisions) if x)
     step = recipe.steps[name]
     if step.propagator:
         return f"{step.settings.input} propagated by {recipe.describe_propagator(step.propagator)}"
-    return step.describe()
+    return ", ".join((step.describe(), *step.low_precisions))
 
 
 def paper_table(recipe: Recipe, steps: pd.DataFrame, frame: pd.DataFrame) -> ScoreTable:

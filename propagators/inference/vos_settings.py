@@ -30,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
     # sequences per forward pass of the network; more of them take several passes; None: 16 on CUDA, 4 on a CPU
     "batch": whole(None, least=1),
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
-    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only); see docs/models.md on TF32
+    "precision": PRECISION,  # auto, fp32, bf16 or fp16 (CUDA only): of weights and activations, see docs/models.md
     "compile": switch(False),  # torch.compile of encoder and decoder: minutes at the first frame of a size, then faster
     # False: the backward pass reads the memory of the forward pass (LSVOS 2023 code)
     "reset_between_passes": switch(True),

@@ -237,7 +237,7 @@ def test_an_augmentation_mirrors_the_normalised_image():
         ({"memory_gap": -1}, "`memory_gap` is -1"),
         ({"max_memory_frames": 0}, "`max_memory_frames` is 0"),
         ({"batch": 0}, "`batch` is 0"),
-        ({"precision": "int8"}, "expected one of fp32, bf16, fp16"),
+        ({"precision": "int8"}, "expected one of auto, fp32, bf16, fp16"),
         ({"precision": "fp16", "device": "cpu"}, "needs CUDA"),
         ({"device": "tpu"}, "expected auto, cpu, cuda"),
         ({"tta": {"flipped": True}}, "unknown key `flipped`, did you mean `flip`?"),

@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "weights": FOLDER,  # config.json, model.safetensors and what the model's processor needs; see docs/models.md
     "k": whole(KEY_FRAMES, least=1, words=(ALL,)),  # uniformly sampled frames that the network sees, or all
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
-    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    "precision": PRECISION,  # auto, fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
 }
 
 

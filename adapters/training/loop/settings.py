@@ -7,7 +7,8 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.settings import choice, listed, number, text, whole
 from rvos_ensemble.adapters.datasets.shapes.levels import LEVELS
-from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
+from rvos_ensemble.adapters.inference.options import DEVICE
+from rvos_ensemble.adapters.inference.precision import VALUES
 
 DEFAULTS: dict[str, Any] = {
     "steps": whole(10000, least=1),  # optimizer steps
@@ -25,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "clip": number(5.0, least=0),  # maximum norm of the gradient; 0 disables clipping
     # horizon of the averaged weights as a share of the steps; 0 keeps the last weights
     "ema": number(0.1, least=0, most=1),
-    "precision": PRECISION,  # bf16 and fp16 need CUDA
+    "precision": choice(*VALUES),  # bf16 and fp16 need CUDA
     "device": DEVICE,
     "seed": whole(0),
     "workers": whole(0, most=1024),  # processes that load samples; 0 loads them in the training process

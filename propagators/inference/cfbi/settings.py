@@ -21,7 +21,7 @@ DEFAULTS: dict[str, Any] = {
     # sequences per forward pass of the network; more of them take several passes; None: 8 on CUDA, 1 on a CPU
     "batch": whole(None, least=1),
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
-    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only); distances are always fp32
+    "precision": PRECISION,  # auto, fp32, or autocast to bf16 or fp16 (fp16 on CUDA only); distances are always fp32
     # {flip: true, scales: [1.0, 1.15, 1.3, 1.5]}: test-time augmentation; the mean of all results is what each one
     # remembers
     "tta": table(None, below=TTA, what="{flip: true or false, scales: [...]}"),

@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
     # sequences per forward pass of the network; more of them take several passes; None: 16 on CUDA, 1 on a CPU
     "batch": whole(None, least=1),
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
-    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only); see docs/models.md on TF32
+    "precision": PRECISION,  # auto, fp32, or autocast to bf16 or fp16 (fp16 on CUDA only); see docs/models.md on TF32
 }
 
 

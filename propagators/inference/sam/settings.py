@@ -16,7 +16,7 @@ DEFAULTS: dict[str, Any] = {
     # sequences per forward pass of the network; more of them take several passes; None: 16 on CUDA, 4 on a CPU
     "batch": whole(None, least=1),
     "device": DEVICE,  # auto (CUDA if available), cpu, cuda, cuda:1, ...
-    "precision": PRECISION,  # fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
+    "precision": PRECISION,  # auto, fp32, or autocast to bf16 or fp16 (fp16 on CUDA only)
     # how the mask of a key frame enters the memory; None: as in the official code for SAM 2, and for EdgeTAM and SAM 3,
     # whose official code was not compared, as in transformers 5.24, see `mask_decoder.prompted`
     "prompts": choice(None, "official", "transformers"),
