@@ -63,7 +63,7 @@ class NetworkSweep:
         banks = {self.bank[i] for i in references}
         # a bank that gets masks for all its sequences need not be propagated to this frame
         complete = {b for b in banks if all(i in references for i in self.members[b])}
-        with torch.no_grad(), self.model.autocast():
+        with torch.no_grad():
             results, labels, order = self._propagate(features, complete)
             if banks:
                 self._add_references(features, references, sorted(banks), dict(zip(order, labels, strict=True)))
@@ -84,7 +84,7 @@ class NetworkSweep:
         """Adds the frame of the last step to the memories."""
         if self.latest is None:
             return
-        with torch.no_grad(), self.model.autocast():
+        with torch.no_grad():
             for tracker, augmentation in zip(self.trackers, self.augmentations, strict=True):
                 tracker.update(nearest(augmentation.mirror(self.latest[0]), augmentation.size))
         self.latest = None

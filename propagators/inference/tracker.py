@@ -123,9 +123,8 @@ class Tracker:
         for chunk in self._chunks():
             reading = self._read(features, chunk)
             decoded = self.network.decode(reading, most)
-            unused = -1e10 if decoded.dtype == torch.float32 else -1e4
             for i, bank in enumerate(b for cohort in chunk for b in cohort.banks):
-                decoded[i, self.objects[bank] + 1 :] = unused
+                decoded[i, self.objects[bank] + 1 :] = -1e10
             logits.append(decoded)
         self.cohorts += waiting
         return torch.cat(logits) if logits else None

@@ -79,7 +79,8 @@ class FPNDecoder(nn.Module):
                 x = block.gn(self.upsampling[name](x, shortcut)).relu_()
             else:
                 x = block(resize(x, shortcut.shape[-2:], self.align_corners).add_(shortcut)).relu_()
-        return F.conv2d(x, self.conv_out.weight[:identities], self.conv_out.bias[:identities])
+        weight = self.conv_out.weight[:identities]
+        return F.conv2d(x.to(weight.dtype), weight, self.conv_out.bias[:identities])
 
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:

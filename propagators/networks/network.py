@@ -5,6 +5,7 @@ Shapes: B sequences (identity banks), N = h * w tokens at stride 16, C channels 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -105,12 +106,28 @@ class VOSNetwork(nn.Module):
         self.decoder.fold()
         return self.to(memory_format=torch.channels_last).eval()
 
+    def lower(self, dtype: torch.dtype) -> VOSNetwork:
+        """Prepares inference in bfloat16 or float16, after `fold`: weights, activations and memories have that type.
+
+        The weights are converted once, so that no operator converts them. The convolution of the logits stays in
+        float32. The kernels of normalisations and softmax accumulate in float32, and products do, too.
+        """
+        logits = copy.deepcopy(self.decoder.conv_out)
+        self.to(dtype)
+        self.decoder.conv_out = logits
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, see `lower`."""
+        return self.encoder_projector.weight.dtype
+
     def encode(self, image: Tensor) -> FrameFeatures:
         """Features of a normalised image [1, 3, H, W], or of several.
 
         H and W are 16 n + 1 if `variant.align_corners`, otherwise 16 n.
         """
-        x4, x8, x16, last = self.encoder(image.contiguous(memory_format=torch.channels_last))
+        x4, x8, x16, last = self.encoder(image.to(self.dtype, memory_format=torch.channels_last))
         projected = self.encoder_projector(last)  # [1, C, h, w]
         size = tuple(projected.shape[-2:])
         query = self.LSTT.layers[0].query(to_tokens(projected), self._position(size, image.device), size)
@@ -167,7 +184,7 @@ class VOSNetwork(nn.Module):
         return [b.remember(query, ids) for b, query in zip(self.LSTT.layers, reading.queries, strict=True)]
 
     def decode(self, reading: Reading, objects: int) -> Tensor:
-        """Logits of background and objects at stride 4, [B, objects + 1, H / 4, W / 4]."""
+        """Logits of background and objects at stride 4, float32 [B, objects + 1, H / 4, W / 4]."""
         features = reading.features
         tokens = reading.outputs
         if self.variant.family == "aot":
@@ -198,7 +215,10 @@ class VOSNetwork(nn.Module):
         return Reading(features, queries, self.LSTT.outputs(streams))
 
     def _position(self, size: tuple[int, int], device: torch.device) -> Tensor:
-        return _position(size, self.variant.embedding, device)
+        return _position(size, self.variant.embedding, device, self.dtype)
 
 
-_position = lru_cache(maxsize=8)(sine_position)  # computed once per size
+@lru_cache(maxsize=8)
+def _position(size: tuple[int, int], channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`sine_position` in a type, computed once per size."""
+    return sine_position(size, channels, device).to(dtype)
