@@ -40,6 +40,7 @@ from rvos_ensemble.adapters.core.settings import choice, number, path
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.files.formats import SUFFIXES, beside, mask_path, open_reader
 from rvos_ensemble.adapters.files.reader import Outline, Reader, decoding_problems
+from rvos_ensemble.adapters.files.remembered import remember
 from rvos_ensemble.adapters.files.scores import key_frame_of, load_json, scores_of, text_of
 from rvos_ensemble.adapters.files.tools.referdino import THRESHOLD
 from rvos_ensemble.adapters.files.values import KINDS
@@ -84,7 +85,7 @@ class Files(Adapter):
         prediction = {}
         for e in clip.expressions if not problems else ():
             try:
-                prediction[e.id] = self._sequence(reader, clip, e)
+                prediction[e.id] = remember(self._sequence(reader, clip, e))
             except InputError as error:
                 problems += error.problems
         if problems:

@@ -61,7 +61,8 @@ class PngMasks(Reader):
         names = tuple(None if frame in absent else f"{at}/{frame}.png" for frame in clip.frames)
         prob = self.kind == "prob"
         read = _PngReader(self.storage, names, tuple(clip.size), "prob" if prob else ids)
-        masks = LazyMasks((len(clip), *clip.size), np.dtype(np.uint8 if prob else bool), read)
+        shape, dtype = (len(clip), *clip.size), np.dtype(np.uint8 if prob else bool)
+        masks = LazyMasks(shape, dtype, read, read.packed if read.foreground is None else None)
         kind, presence = "prob" if prob else "binary", 0.0 if len(absent) == len(clip) else None
         return MaskSequence(masks, kind, notes={"missing_frames": len(absent)} if absent else {}, presence=presence)
 
@@ -203,15 +204,12 @@ class _PngReader:
         name = self.names[t]
         if name is None:
             return np.zeros(self.size, np.uint8 if self.foreground == "prob" else bool)
-        where = self.storage.where(name)
-        image = png.decode(self.storage.read(name), where)
-        values = image.values
-        if problems := size_problems(values.shape, self.size, where):
-            raise InputError(problems)
+        image, where = self._decode(name)
         if self.foreground == "prob":
             return _probabilities(image, where)
         if self.foreground is None:
-            return _binary(values, where)
+            return image.spread(_binary(image.rows, where))
+        values = image.values
         if self.foreground == "only":
             return only_object(values, where)
         if not self.foreground:
@@ -225,6 +223,22 @@ class _PngReader:
         for i in self.foreground[1:]:
             mask |= values == i
         return mask
+
+    def packed(self, t: int) -> np.ndarray:
+        """A 0/255 or 0/1 mask at one bit per pixel; rows that repeat the row above are packed once."""
+        name = self.names[t]
+        if name is None:
+            return np.zeros((self.size[0], -(-self.size[1] // 8)), np.uint8)
+        image, where = self._decode(name)
+        return image.spread(np.packbits(_binary(image.rows, where), axis=1))
+
+    def _decode(self, name: str) -> tuple[png.Png, str]:
+        """The picture of a file, of the clip's size, and the name of the file for messages."""
+        where = self.storage.where(name)
+        image = png.decode(self.storage.read(name), where)
+        if problems := size_problems(image.shape, self.size, where):
+            raise InputError(problems)
+        return image, where
 
 
 def _binary(values: np.ndarray, where: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from zlib_ng import zlib_ng
 
 from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.adapters.core.io.hashing import digest
-from rvos_ensemble.adapters.core.masks import LazyMasks, Masks, MaskSequence
+from rvos_ensemble.adapters.core.masks import LazyMasks, Masks, MaskSequence, packed_mask
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.adapters.inference.logits import LogitMasks
 
@@ -96,8 +96,7 @@ def encode(prediction: Prediction) -> bytes:
                 upsampling = {"upsampling": {"size": kept.size, "rule": kept.rule, "inside": kept.inside}}
                 kept = kept.logits
             for t in range(len(sequence)):
-                frame = kept[t]
-                raw = np.packbits(frame, axis=1) if frame.dtype == bool else np.ascontiguousarray(frame)
+                raw = packed_mask(kept, t) if kept.dtype == bool else np.ascontiguousarray(kept[t])
                 blobs.append(zlib_ng.compress(raw, 1))
                 frames.append([offset, len(blobs[-1])])
                 offset += len(blobs[-1])
@@ -149,7 +148,8 @@ def decode(data: bytes) -> Prediction:
 
 def _masks(about: dict[str, Any], blobs: memoryview) -> Masks:
     dtype = np.dtype(about["dtype"])
-    kept = LazyMasks(tuple(about["shape"]), dtype, _EntryFrames(blobs, about["frames"], about["shape"], dtype))
+    frames = _EntryFrames(blobs, about["frames"], about["shape"], dtype)
+    kept = LazyMasks(tuple(about["shape"]), dtype, frames, frames.packed if dtype.kind == "b" else None)
     upsampling = about.get("upsampling")
     if upsampling is None:
         return kept
@@ -167,10 +167,15 @@ class _EntryFrames:
     dtype: np.dtype
 
     def __call__(self, t: int) -> np.ndarray:
-        offset, length = self.spans[t]
-        raw = zlib_ng.decompress(self.blobs[offset : offset + length])
         _, height, width = self.shape
         if self.dtype == bool:
-            bits = np.frombuffer(raw, np.uint8).reshape(height, -1)
-            return np.unpackbits(bits, axis=1, count=width).view(bool)
-        return np.frombuffer(raw, self.dtype).reshape(height, width)
+            return np.unpackbits(self.packed(t), axis=1, count=width).view(bool)
+        return np.frombuffer(self._bytes(t), self.dtype).reshape(height, width)
+
+    def packed(self, t: int) -> np.ndarray:
+        """A binary mask at one bit per pixel, uint8 [H, ceil(W / 8)]."""
+        return np.frombuffer(self._bytes(t), np.uint8).reshape(self.shape[1], -1)
+
+    def _bytes(self, t: int) -> bytes:
+        offset, length = self.spans[t]
+        return zlib_ng.decompress(self.blobs[offset : offset + length])

@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
-from rvos_ensemble.adapters.core.overlap import EMPTY_IS_NO_EVIDENCE
+from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.overlap import EMPTY_IS_NO_EVIDENCE, ratio
 from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.ensemble.fusion.bits import count_ones
 
 EVEN_START = (
     0.05  # prior for a pair that starts at an even position: data sets list the expressions of an object in pairs
@@ -26,10 +27,23 @@ def neighbour_ious(models: Sequence[Prediction], ids: Sequence[str]) -> np.ndarr
     Returns:
         float64 [models, expressions - 1].
     """
-    packed = [[as_packed(model[i]) for i in ids] for model in models]
-    return np.array([[sequence_iou(a, b) for a, b in pairwise(masks)] for masks in packed]).reshape(
-        len(models), max(0, len(ids) - 1)
-    )
+    if len(ids) < 2:
+        return np.zeros((len(models), 0))
+    return np.array([_neighbour_ious([model[i] for i in ids]) for model in models])
+
+
+def _neighbour_ious(sequences: Sequence[MaskSequence]) -> np.ndarray:
+    """IoU over the whole video of neighbouring sequences: sum of the intersections over sum of the unions.
+
+    Two sequences that are empty everywhere are no evidence of the same object, hence `EMPTY_IS_NO_EVIDENCE`. Every
+    mask is read once.
+    """
+    areas, common = np.zeros(len(sequences), np.int64), np.zeros(len(sequences) - 1, np.int64)
+    for t in range(len(sequences[0])):
+        masks = [sequence.packed(t) for sequence in sequences]
+        areas += [count_ones(mask) for mask in masks]
+        common += [count_ones(a & b) for a, b in pairwise(masks)]
+    return ratio(common, areas[1:] + areas[:-1] - common, EMPTY_IS_NO_EVIDENCE)
 
 
 def runs_of_masks(ious: np.ndarray, ids: Sequence[str], min_iou: float) -> list[list[str]]:
@@ -89,21 +103,3 @@ def pairs_in_order(ious: np.ndarray, ids: Sequence[str], least: float) -> list[l
     if overlap[starts].mean() < least:
         return []
     return [list(ids[i:j]) for i, j in pairwise(sorted({*starts, alone, n}))]
-
-
-def as_packed(sequence: MaskSequence) -> PackedMasks:
-    """The masks of a sequence in memory, one bit per pixel."""
-    if isinstance(sequence.masks, PackedMasks):
-        return sequence.masks
-    return PackedMasks.pack(sequence.mask(t) for t in range(len(sequence)))
-
-
-def sequence_iou(a: PackedMasks, b: PackedMasks) -> float:
-    """IoU over the whole video: sum of the intersections over sum of the unions.
-
-    Two sequences that are empty everywhere are no evidence of the same object, hence `EMPTY_IS_NO_EVIDENCE`.
-    """
-    union = int(np.bitwise_count(a.bits | b.bits).sum(dtype=np.int64))
-    if not union:
-        return EMPTY_IS_NO_EVIDENCE
-    return int(np.bitwise_count(a.bits & b.bits).sum(dtype=np.int64)) / union

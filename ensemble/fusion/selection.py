@@ -11,7 +11,7 @@ import numpy as np
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.overlap import EMPTY_IS_EQUAL, ratio
 from rvos_ensemble.ensemble.fusion.arrays import common_shape
-from rvos_ensemble.ensemble.fusion.tracklets import intersections, packed
+from rvos_ensemble.ensemble.fusion.tracklets import intersections
 
 OVERLAPS = ("frame", "shown", "video")
 ROUNDING = 1e-12  # of the agreements, which are means of quotients
@@ -47,7 +47,7 @@ def agreements(sequences: Sequence[MaskSequence], overlap: str = "frame") -> np.
     common_of_all, union_of_all = np.zeros((2, n, n), np.int64)
     total, counted = np.zeros((n, n)), np.zeros((n, n), np.int64)
     for t in range(length):
-        common = intersections([packed(s, t) for s in sequences])
+        common = intersections([s.packed(t) for s in sequences])
         area = common.diagonal()
         union = area[:, None] + area - common
         common_of_all += common

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 
 from rvos_ensemble.adapters.core.instances import seed
-from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
+from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.overlap import EMPTY_IS_NO_EVIDENCE, ratio
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
-from rvos_ensemble.ensemble.fusion.bits import pack
 from rvos_ensemble.propagators.core.key_frames import uniform
 
 KEY_FRAMES, MOST = 7, 10  # K and P of the paper
@@ -118,7 +117,7 @@ def tracklet_iou(tracklets: Sequence[MaskSequence]) -> np.ndarray:
     n, length = len(tracklets), len(tracklets[0]) if tracklets else 0
     common = np.zeros((n, n), np.int64)
     for t in range(length):
-        common += intersections([packed(s, t) for s in tracklets])
+        common += intersections([s.packed(t) for s in tracklets])
     area = common.diagonal()
     union = area[:, None] + area[None] - common
     return ratio(common, union, EMPTY_IS_NO_EVIDENCE)
@@ -146,11 +145,6 @@ def intersections(masks: Sequence[np.ndarray]) -> np.ndarray:
         counts = np.bitwise_count(words[js, window[0], window[1]] & own)
         shared[i, js] = shared[js, i] = counts.sum(axis=(1, 2), dtype=np.int64)
     return shared
-
-
-def packed(sequence: MaskSequence, t: int) -> np.ndarray:
-    """The mask of a frame at one bit per pixel, uint8 [H, ceil(W / 8)]; packed masks are used as they are."""
-    return sequence.masks.bits[t] if isinstance(sequence.masks, PackedMasks) else pack(sequence.mask(t))
 
 
 def nms(iou: np.ndarray, scores: Sequence[float], max_iou: float, most: int) -> list[int]:

@@ -16,7 +16,6 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
-from rvos_ensemble.ensemble.fusion.bits import pack
 from rvos_ensemble.ensemble.metrics.jf import BOUND_TH, Prepared, j_and_f, prepare
 
 __all__ = [
@@ -205,4 +204,4 @@ def _packed(sequence: MaskSequence, frames: range) -> np.ndarray:
     """Some frames packed, uint8 [N, H, ceil(W / 8)]; packed masks are used as they are."""
     if isinstance(sequence.masks, PackedMasks):
         return sequence.masks.bits[frames.start : frames.stop]
-    return np.stack([pack(sequence.mask(t)) for t in frames])
+    return np.stack([sequence.packed(t) for t in frames])

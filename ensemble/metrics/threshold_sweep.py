@@ -12,7 +12,6 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
-from rvos_ensemble.ensemble.fusion.bits import pack
 from rvos_ensemble.ensemble.metrics.jf import BOUND_TH
 from rvos_ensemble.ensemble.metrics.scores import PIXELS_AT_A_TIME, Scores, score_many
 from rvos_ensemble.ensemble.metrics.vote_levels import MOST, j_and_f_of_levels, prepare_targets
@@ -78,7 +77,7 @@ def _in_one_pass(
     chunk = max(1, PIXELS_AT_A_TIME // (truth.size[0] * truth.size[1]))
     for start in range(0, len(truth), chunk):
         times = range(start, min(start + chunk, len(truth)))
-        packed = np.stack([pack(truth.mask(t)) for t in times])
+        packed = np.stack([truth.packed(t) for t in times])
         for t, target in zip(times, prepare_targets(packed, truth.size, bound_th), strict=True):
             for name, (votes, _) in sweeps.items():
                 frame, needed = votes.masks[t], levels[name]

@@ -22,6 +22,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.core.prediction import Prediction
+from rvos_ensemble.ensemble.report.reduced_masks import reduced_mask, shrink
 
 SIDE = 240  # pixels of the longer side; a run may cover a whole frame and must fit into 16 bits
 FRAMES = 400  # maximum per clip; of longer clips every second, third, ... frame is used
@@ -69,7 +70,7 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
         if id(sequence.masks) not in indices:
             indices[id(sequence.masks)] = len(runs)
             kept.append(sequence)
-            runs.append([runs_of(shrink(sequence.prob_at(t), size) > 127) for t in times])
+            runs.append([runs_of(reduced_mask(sequence, t, size)) for t in times])
         return indices[id(sequence.masks)]
 
     truths = {e.id: clip.truth.read(e.id) for e in clip.expressions} if clip.truth else {}
@@ -79,7 +80,7 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
         "times": list(times),
         "names": [clip.frames[t] for t in times],
         "columns": columns,
-        "frames": _text(_sheet([shrink(_picture(clip, t), size) for t in times], columns)),
+        "frames": _text(_sheet([_picture(clip, t, size) for t in times], columns)),
         "rows": {e.id: {name: index(p[e.id]) for name, p in results.items()} for e in clip.expressions},
         "truth": {e: index(s) for e, s in truths.items() if s is not None},
         "empty": {e.id: [name for name, p in results.items() if is_empty(p[e.id])] for e in clip.expressions},
@@ -117,16 +118,9 @@ def runs_of(mask: np.ndarray) -> np.ndarray:
     return np.diff(starts, append=flat.size)
 
 
-def _picture(clip: Clip, t: int) -> np.ndarray:
-    """A frame, uint8 [H, W, 3]; black where the data set has no pictures."""
-    return np.zeros((*clip.size, 3), np.uint8) if isinstance(clip.images, NoPictures) else clip.read(t)
-
-
-def shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The image, uint8 [H, W] or [H, W, 3], reduced to (h, w) by averaging over pixel areas."""
-    if picture.shape[:2] == size:
-        return picture
-    return cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+def _picture(clip: Clip, t: int, size: tuple[int, int]) -> np.ndarray:
+    """A reduced frame, uint8 [h, w, 3]; black where the data set has no pictures."""
+    return np.zeros((*size, 3), np.uint8) if isinstance(clip.images, NoPictures) else shrink(clip.read(t), size)
 
 
 def _signals(sequences: Mapping[str, MaskSequence], times: Iterable[int]) -> dict[str, dict[str, list[float | None]]]:

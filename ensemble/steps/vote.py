@@ -15,6 +15,7 @@ from rvos_ensemble.adapters.core.settings import REQUIRED, choice, either, numbe
 from rvos_ensemble.adapters.core.traits import Traits, any_presence
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion.grouping import SETTINGS, check_settings, group_expressions, possible_sizes
+from rvos_ensemble.ensemble.fusion.packed_votes import packed_vote
 from rvos_ensemble.ensemble.steps.parts.weights import weights_of
 from rvos_ensemble.ensemble.steps.step import INPUTS, Step, vote_maps
 
@@ -206,10 +207,9 @@ def thresholded(maps: Sequence[MaskSequence], weights: Sequence[int], needed: in
     """Binary masks of the pixels with at least `needed` votes; the score of a frame is the share of votes inside."""
     total, masks, scores = sum(weights), [], []
     for t in range(len(maps[0])):
-        votes = fusion.vote_map([m.mask(t) for m in maps], weights)
-        mask = votes >= needed
-        masks.append(np.packbits(mask, axis=1))
-        scores.append(fusion.mean_inside(votes, mask) / total)
+        mask, votes = packed_vote([m.packed(t) for m in maps], weights, needed)
+        masks.append(mask)
+        scores.append(votes / total)
     packed = PackedMasks(np.stack(masks), maps[0].size[1])
     notes = {"score_source": "share of votes inside the mask", "votes": f"{needed} of {total}"}
     presence = fusion.mean_presence([m.presence for m in maps], weights)

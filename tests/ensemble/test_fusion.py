@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from rvos_ensemble.adapters.core.masks import MaskSequence, quantise
 from rvos_ensemble.adapters.core.overlap import EMPTY_IS_EQUAL, EMPTY_IS_NO_EVIDENCE, iou
 from rvos_ensemble.ensemble import fusion
-from rvos_ensemble.ensemble.fusion.same_object import as_packed, sequence_iou
+from rvos_ensemble.ensemble.fusion.same_object import neighbour_ious
 from rvos_ensemble.ensemble.fusion.tracklets import tracklet_iou
 from rvos_ensemble.ensemble.metrics.jf import j_and_f
 from rvos_ensemble.propagators.core.mask_quality import agreement
@@ -159,7 +159,7 @@ def test_two_empty_masks_by_the_convention_of_the_caller():
     assert iou(empty, empty) == iou(empty, empty, EMPTY_IS_EQUAL) == 1
     assert iou(empty, empty, EMPTY_IS_NO_EVIDENCE) == 0
     assert j_and_f(empty[0], empty[0]) == (1, 1)
-    assert sequence_iou(as_packed(sequence), as_packed(sequence)) == 0
+    assert neighbour_ious([{"0": sequence, "1": sequence}], ["0", "1"]).tolist() == [[0]]
     assert tracklet_iou([sequence, sequence]).tolist() == [[0, 0], [0, 0]]
     assert agreement([sequence, sequence]).tolist() == [0]
     blank, soft = np.zeros((2, 2), np.uint8), np.full((2, 2), 100, np.uint8)

@@ -11,6 +11,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +36,32 @@ class Png:
     """A decoded PNG, equal to `np.array(Image.open(file))`.
 
     Attributes:
-        values: uint8 [H, W], grey levels or palette indices. 1-bit gives 0 and 1; 2- and 4-bit grey is scaled to
-            0..255 as by Pillow (times 85, times 17); palette indices are never changed.
+        rows: uint8 [R, W], the rows that are not repetitions of the row above: grey levels or palette indices. 1-bit
+            gives 0 and 1; 2- and 4-bit grey is scaled to 0..255 as by Pillow (times 85, times 17); palette indices
+            are never changed.
+        row_of: the number in `rows` of every row of the picture, [H]; None if they are the same.
         palette: whether the values are indices (object ids) rather than grey levels.
         bits: per pixel in the file.
     """
 
-    values: np.ndarray
+    rows: np.ndarray
+    row_of: np.ndarray | None
     palette: bool
     bits: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return len(self.rows if self.row_of is None else self.row_of), self.rows.shape[1]
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """All pixels, uint8 [H, W]."""
+        return self.spread(self.rows)
+
+    def spread(self, rows: np.ndarray) -> np.ndarray:
+        """An array [H, ...] from one [R, ...] that was computed from `rows` row by row."""
+        return rows if self.row_of is None else rows[self.row_of]
 
     @property
     def labels(self) -> np.ndarray:
@@ -122,8 +140,8 @@ def decode(data: bytes, name: str) -> Png:
         raw = _inflate(packed, head, name)
         rows = _unfilter(raw, name) if head.bits == 8 else None
         if rows is not None:
-            return Png(rows, palette, head.bits)
-    return Png(_pillow(data, name), palette, head.bits)
+            return Png(*rows, palette, head.bits)
+    return Png(_pillow(data, name), None, palette, head.bits)
 
 
 def encode(mask: np.ndarray) -> bytes:
@@ -137,20 +155,30 @@ def encode(mask: np.ndarray) -> bytes:
     """
     if mask.ndim != 2 or mask.size == 0 or (mask.dtype != bool and (mask.dtype != np.uint8 or mask.max() > 1)):
         raise ValueError(f"expected a mask, bool or 0/1 uint8 [H, W], got {mask.dtype} {mask.shape}")
-    return _encode(mask.view(np.uint8) * np.uint8(255), GREY)
+    rows = _rows(mask)
+    np.multiply(mask.view(np.uint8), np.uint8(255), out=rows[:, 1:])
+    return _encode(rows, GREY)
 
 
 def encode_indices(indices: np.ndarray) -> bytes:
     """Encodes object ids, uint8 [H, W], as an 8-bit palette PNG in the colours of DAVIS."""
     if indices.ndim != 2 or indices.size == 0 or indices.dtype != np.uint8:
         raise ValueError(f"expected object ids, uint8 [H, W], got {indices.dtype} {indices.shape}")
-    return _encode(indices, PALETTE)
+    rows = _rows(indices)
+    rows[:, 1:] = indices
+    return _encode(rows, PALETTE)
 
 
-def _encode(values: np.ndarray, colour: int) -> bytes:
+def _rows(values: np.ndarray) -> np.ndarray:
+    """Room for an image, uint8 [H, 1 + W]; the first column is the filter of each row: none."""
     height, width = values.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # the first column is the filter of each row: none
-    rows[:, 1:] = values
+    rows = np.empty((height, width + 1), np.uint8)
+    rows[:, 0] = NONE
+    return rows
+
+
+def _encode(rows: np.ndarray, colour: int) -> bytes:
+    height, width = rows.shape[0], rows.shape[1] - 1
     chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))]
     if colour == PALETTE:
         chunks.append(_chunk(b"PLTE", DAVIS_PALETTE))
@@ -207,18 +235,18 @@ def _inflate(packed: bytes, head: Header, name: str) -> np.ndarray:
     return np.frombuffer(raw, np.uint8).reshape(height, stride)
 
 
-def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
+def _unfilter(raw: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Undoes the filters of rows with one byte per pixel.
 
-    Rows that equal the row above (Up or Paeth with zero residuals, or both blank) are not computed but copied at the
-    end, all at once; the others, few in a mask, are decoded in order.
+    Rows that equal the row above (Up or Paeth with zero residuals, or both blank) are not computed; the others, few in
+    a mask, are decoded in order.
 
     Returns:
-        uint8 [H, W], or None if Pillow is needed: Average rows, or Paeth rows of more than two values.
+        `rows` and `row_of` of `Png`, or None if Pillow is needed: Average rows, or Paeth rows of more than two values.
     """
     filters, residuals = raw[:, 0].copy(), raw[:, 1:]
     if not filters.any():
-        return residuals.copy()
+        return residuals.copy(), None
     if filters.max() > PAETH:
         raise InputError(f"{name}: damaged PNG: filter {filters.max()} of a row, expected 0 to 4")
     empty = np.bitwise_or.reduce(residuals, axis=1) == 0
@@ -247,7 +275,7 @@ def _unfilter(raw: np.ndarray, name: str) -> np.ndarray | None:
             np.add(lines[i], lines[i - 1], out=lines[i])
     if added and not ((rows == 0) | (rows == value)).all():
         return None
-    return rows if len(rows) == len(raw) else rows[np.cumsum(~same) - 1]
+    return rows, None if len(rows) == len(raw) else np.cumsum(~same) - 1
 
 
 def _running_sums(rows: np.ndarray) -> np.ndarray:
