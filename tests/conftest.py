@@ -14,6 +14,9 @@ from helpers.forks import Forks
 from helpers.seeded import weights_of
 from helpers.tiny import make_tiny
 
+# Nothing here survives a crash of the machine, and a disk that is flushed dozens of times per run waits for each flush.
+os.fsync = lambda file: None
+
 hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing here
 hypothesis.settings.load_profile("unhurried")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -53,7 +55,8 @@ def provenance(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipReco
     hashes |= {"ground truth": _together([r.truth for r in records])}
     hashes |= {f"result of {name}": key for name, key in keys.items()}
     hashes |= {"masks in Annotations/": _together([r.pictures for r in records])}
-    own = recipe.store.resolve().is_relative_to(recipe.out.resolve())  # then it moves with the results
+    local = isinstance(recipe.store, Path)
+    own = local and recipe.store.resolve().is_relative_to(recipe.out.resolve())  # then it moves with the results
     paths = ({} if own else {"store": recipe.store}) | _paths(recipe.config["data"], "data")
     for group in ("sources", "propagators"):
         for name, settings in recipe.config[group].items():
@@ -91,6 +94,7 @@ def _together(hashes: Sequence[str | None]) -> str:
     return key_of(*hashes) if hashes and all(hashes) else ""
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
