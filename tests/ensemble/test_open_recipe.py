@@ -122,15 +122,38 @@ def test_the_candidate_network_runs_in_the_recipe(command, tmp_path):
     assert notes["words"]["0"]["words"]["understood"].startswith("red: colour")
 
 
-def test_a_detector_that_reads_sentences_takes_the_place_of_the_objects(command, tmp_path):
-    dino = tiny_detectors.write(tmp_path / "dino", "grounding-dino")
-    sam = tiny_sam.write_folder(tmp_path / "sam", tiny_sam.tiny_sam("sam2"))
-    source = ["adapter=grounding_dino", f"weights={dino}", f"masks={sam}", "threshold=0.1", "k=1"]
-    assert run_ensemble.main([*command(2, ["a red dog", "the cat"]), *(f"sources.objects.{s}" for s in source)]) == 0
+@pytest.mark.parametrize("detector", ["grounding_dino", "sam3"])
+def test_a_detector_that_reads_sentences_takes_the_place_of_the_objects(detector, command, tmp_path, capsys):
+    if detector == "sam3":  # as facebook/sam3: detector and tracker in one folder
+        weights = tiny_detectors.write(tmp_path / "sam3", "sam3", tiny_detectors.sam3_video())
+        other = [f"propagators.{p}.{s}" for p in ("quick", "vos") for s in ("propagator=sam3", f"weights={weights}")]
+        other += ["steps.tracklets.keep=null"]
+    else:
+        weights = tiny_detectors.write(tmp_path / "dino", "grounding-dino")
+        sam = tiny_sam.write_folder(tmp_path / "sam", tiny_sam.tiny_sam("sam2"))
+        other = [f"sources.objects.masks={sam}"]
+    source = [f"sources.objects.{s}" for s in (f"adapter={detector}", f"weights={weights}", "threshold=0.1", "k=1")]
+    assert run_ensemble.main([*command(2, ["a red dog", "the cat"]), *source, *other]) == 0, capsys.readouterr()
     notes = json.loads((tmp_path / "out" / "manifest.json").read_text())["clips"]["clip"]["notes"]
     for e, said in notes["words"].items():
-        assert "the sentence: answer of the detector" in said["words"]["understood"]
-        assert (e in notes["tracklets"][said["object"]]["answers"]) == said["words"]["answered"]
+        assert said["words"]["answered"] and "the sentence: answer of the detector" in said["words"]["understood"]
+        assert e in notes["tracklets"][said["object"]]["answers"]
+    assert masks(tmp_path / "out", "0").any()
+
+
+def test_labels_of_a_segmenter_count_as_names(command, tmp_path, capsys):
+    weights = tiny_detectors.write(tmp_path / "mask2former", "mask2former")
+    source = ["adapter=mask2former", f"weights={weights}", "threshold=0.0", "k=1"]
+    named = list(tiny_detectors.CLASSES.values())
+    settings = [*(f"sources.objects.{s}" for s in source), "steps.tracklets.max_iou=1.0", "steps.candidates.most=8"]
+    assert run_ensemble.main([*command(1, [f"the {n}" for n in named]), *settings]) == 0, capsys.readouterr()
+    notes = json.loads((tmp_path / "out" / "manifest.json").read_text())["clips"]["clip"]["notes"]
+    labels = {name: said["label"] for name, said in notes["tracklets"].items()}
+    assert 2 <= len(set(labels.values())) < len(named)
+    for e, name in enumerate(named):
+        chosen, there = notes["words"][str(e)], name in labels.values()
+        assert chosen["words"]["understood"] == f"{name}: the label of the detector ({there:.2f})"
+        assert (labels[chosen["object"]] == name) == there == masks(tmp_path / "out", str(e)).any()
 
 
 def test_the_top_down_system_with_nothing_simulated(command, tmp_path):

@@ -110,11 +110,11 @@ def _grounding_dino(name):
     return getattr(transformers, f"{name}ForObjectDetection")(config)
 
 
-def sam3_config():
+def sam3_config(width=32):
     """The values of a tiny Sam3Config."""
-    small = dict(hidden_size=32, num_attention_heads=2, intermediate_size=32)
+    small = dict(hidden_size=width, num_attention_heads=2, intermediate_size=32)
     return dict(
-        vision_config=dict(sam_config("sam3").vision_config.to_dict(), fpn_hidden_size=32),
+        vision_config=dict(sam_config("sam3").vision_config.to_dict(), fpn_hidden_size=width),
         text_config=dict(
             model_type="clip_text_model",
             vocab_size=600,
@@ -128,8 +128,16 @@ def sam3_config():
         geometry_encoder_config=dict(small, num_layers=1),
         detr_encoder_config=dict(small, num_layers=1),
         detr_decoder_config=dict(small, num_layers=2, num_queries=6),
-        mask_decoder_config=dict(hidden_size=32, num_upsampling_stages=3, num_attention_heads=2),
+        mask_decoder_config=dict(hidden_size=width, num_upsampling_stages=3, num_attention_heads=2),
     )
+
+
+def sam3_video():
+    """A detector and a tracker that share an image encoder, as facebook/sam3 is published."""
+    tracker = sam_config("sam3").to_dict()
+    detector = {**sam3_config(tracker["vision_config"]["fpn_hidden_size"]), "model_type": "sam3"}
+    config = transformers.Sam3VideoConfig(detector_config=detector, tracker_config=tracker)
+    return seed(transformers.Sam3VideoModel(config))
 
 
 BUILD = {

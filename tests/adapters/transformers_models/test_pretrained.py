@@ -68,10 +68,7 @@ def test_networks_for_boxes_are_read_from_those_for_videos(kind, tmp_path):
 
 def test_detector_and_tracker_of_one_sam3(tmp_path):
     """facebook/sam3 is a sam3_video, whose detector and tracker share an image encoder."""
-    tracker = tiny_sam.tiny_config("sam3").to_dict()
-    detector = {**tiny_detectors.sam3_config(), "model_type": "sam3"}
-    config = transformers.Sam3VideoConfig(detector_config=detector, tracker_config=tracker)
-    whole = tiny_detectors.seed(transformers.Sam3VideoModel(config))
+    whole = tiny_detectors.sam3_video()
     whole.save_pretrained(tmp_path)
     loaded = open_pretrained(tmp_path, [CONCEPTS]).network()
     expected = whole.detector_model.state_dict()
@@ -96,6 +93,12 @@ def test_half_precision_and_foreign_code_are_read_as_plain_weights(folder):
     network = open_pretrained(folder, EOMT).network()
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert network.config._attn_implementation in ("eager", "sdpa")
+
+
+def test_labels_and_bases_of_frequencies_are_no_sizes(folder):
+    labels = {0: "cat", 20_000: "baseball player"}
+    changed(folder, id2label=labels, label2id={name: n for n, name in labels.items()}, rope_theta=1e9)
+    assert open_pretrained(folder, EOMT).config.rope_theta == 1e9
 
 
 def test_weights_of_another_version_do_no_harm(folder):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from helpers import plain_sam
+from helpers import plain_sam, tiny_detectors
 from helpers.sam_models import sam_model
-from helpers.tiny_sam import KINDS, seed, tiny_config, tiny_sam, write_folder, write_original, write_snapshot
+from helpers.tiny_sam import KINDS, tiny_config, tiny_sam, write_folder, write_original, write_snapshot
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.errors import InputError
@@ -80,21 +80,7 @@ def test_half_precision_is_loaded_as_float32(networks, tmp_path):
 
 
 def test_the_tracker_inside_a_sam3_for_videos(tmp_path):
-    part = dict(num_layers=1, hidden_size=128, intermediate_size=32)
-    tracker = tiny_config("sam3").to_dict()
-    detector = dict(
-        vision_config=tracker["vision_config"],
-        text_config=dict(
-            vocab_size=99, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-            projection_dim=32, max_position_embeddings=32,
-        ),
-        geometry_encoder_config=part,
-        detr_encoder_config=part,
-        detr_decoder_config=dict(part, num_queries=5),
-        mask_decoder_config=dict(hidden_size=128),
-    )  # fmt: skip
-    config = transformers.Sam3VideoConfig(detector_config=detector, tracker_config=tracker)
-    whole = seed(transformers.Sam3VideoModel(config), "sam3")
+    whole = tiny_detectors.sam3_video()
     write_folder(tmp_path, whole)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "sam3_video"
     loaded = load_sam(tmp_path, "sam3")
