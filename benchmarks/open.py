@@ -1,6 +1,7 @@
-"""The recipe `open` on real clips with truth: J&F, the ablation of the top-down system, and reading apart from masks.
+"""`open` and `topdown_real` on real clips with truth: J&F, the ablation of each, oracles, and reading apart from masks.
 
     python -m benchmarks.open --real FOLDER [FOLDER ...] --expressions FILE [--every 4] [--collages 2] [key=value ...]
+    python -m benchmarks.open --recipe topdown_real --real FOLDER --expressions FILE
 
 FOLDER has `JPEGImages/CLIP` and `Annotations/CLIP/FRAME.png`, grey or with a number for each object, such as
 OUT/val/valid of `benchmarks.real_data`. Frames without a mask are not scored. `--expressions`: as for
@@ -9,7 +10,7 @@ without sentences only the oracle is measured. `--collages`: side by side, every
 `--every`: one frame in N. `key=value` overrides the recipe, such as `sources.objects.weights=FILE`. The test clips of
 DAVIS (`TEST`) are refused.
 
-Rows of J&F, mean over sentences, in percent:
+Rows of J&F, mean over sentences, in percent. Of the recipe `open`:
 
     one frame   the words choose among the candidates, each in its own frame only; the choice is propagated
     raw tracks  they choose among all tracks, without tracklet-NMS
@@ -17,6 +18,17 @@ Rows of J&F, mean over sentences, in percent:
     salient     the tracklet that stands out most, whatever the sentence says
     refused     `tracklets`, emptied where the words find nothing: the step `words` of the recipe
     open        the chosen ones followed again: the output of the recipe
+
+Of `topdown_real`, the rows of Table 3 of the paper (arXiv 2106.01061), each with what the one above has:
+
+    image-level      the words choose among the candidates, each in its own frame only
+    + propagation    the choice is propagated
+    + tracklets      they choose among the tracks of all candidates
+    + tracklet-NMS   they choose among the tracklets that NMS keeps: the output of the recipe
+    salient          the tracklet that stands out most, whatever the sentence says
+
+A grounding network chooses in place of the words with `steps.STEP.op=ground steps.STEP.weights=FILE`, where STEP is
+`grounded` and `topdown`.
 
 The oracle is the best candidate, track or tracklet of each object. Reading: how often the object that the choice covers
 best is the right one, in clips with several objects; a choice that covers none is wrong.
@@ -47,8 +59,8 @@ from rvos_ensemble.propagators.core.rounds.rounds import propagate_in_rounds
 TEST = ("camel", "drift-straight", "horsejump-high", "kite-surf", "parkour", "scooter-black", "soapbox")
 VOID = 255  # of masks with numbers, where nothing is 1
 # the clips below replace the video, but it decides that weights for real video are taken
-RECIPE = ("recipe=open", "data=video", "data.video=clip.mp4", "data.expressions=[the object]")
-STEPS = {  # added to the recipe
+DATA = ("data=video", "data.video=clip.mp4", "data.expressions=[the object]")
+OPEN_STEPS = {
     "one_frame_words": {"op": "words", "input": "candidates"},
     "one_frame": {"op": "propagate", "input": "one_frame_words", "with": "quick", "key_frame": "given"},
     "every_track": {"op": "tracklets", "input": "tracks", "scores_from": "candidates", "max_iou": 1.0, "keep": None},
@@ -56,11 +68,36 @@ STEPS = {  # added to the recipe
     "kept": {"op": "words", "input": "tracklets"},
     "salient": {"op": "words", "input": "tracklets", "by": "salience"},
 }
-ROWS = {
+OPEN_ROWS = {
     **{"one frame": "one_frame", "raw tracks": "raw", "tracklets": "kept", "salient": "salient"},
     **{"refused": "words", "open": "open"},
 }
+TOPDOWN_ROWS = {
+    **{"image-level": "image_level", "+ propagation": "image_level_aot", "+ tracklets": "grounded"},
+    **{"+ tracklet-NMS": "topdown", "salient": "salient"},
+}
 ORACLES = {"candidates": "candidates", "tracks": "tracks", "tracklets": "tracklets"}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What is measured of a recipe.
+
+    Attributes:
+        steps: are added to the recipe.
+        rows: {row of the table: step}.
+        choice: the step whose choices are printed.
+    """
+
+    steps: Mapping[str, Mapping]
+    rows: Mapping[str, str]
+    choice: str
+
+
+ABLATIONS = {
+    "open": Ablation(OPEN_STEPS, OPEN_ROWS, "words"),
+    "topdown_real": Ablation({"salient": OPEN_STEPS["salient"]}, TOPDOWN_ROWS, "topdown"),
+}
 
 
 @dataclass(frozen=True)
@@ -163,7 +200,7 @@ def covered(sequence: MaskSequence, truth: Mapping[str, Mapping[int, np.ndarray]
     return best if ious[best] > 0 else None
 
 
-def report(cases: Sequence[Case], recipe: Recipe) -> None:
+def report(cases: Sequence[Case], recipe: Recipe, ablation: Ablation) -> None:
     """Prints a line per clip, then the means."""
     scores: dict[str, list[float]] = {}
     right: dict[str, list[bool]] = {}
@@ -176,7 +213,7 @@ def report(cases: Sequence[Case], recipe: Recipe) -> None:
             for truth in case.truth.values():
                 best = [jf(o, own_frames(o, truth) if name == "candidates" else truth) for o in done[step].values()]
                 own.setdefault(f"oracle of {name}", []).append(max(best, default=0.0))
-        for (row, step), (e, key) in ((r, c) for r in ROWS.items() for c in case.right.items()):
+        for (row, step), (e, key) in ((r, c) for r in ablation.rows.items() for c in case.right.items()):
             own.setdefault(row, []).append(jf(done[step][e], case.truth[key]))
             if len(case.truth) > 1:
                 right.setdefault(row, []).append(covered(done[step][e], case.truth) == key)
@@ -186,7 +223,8 @@ def report(cases: Sequence[Case], recipe: Recipe) -> None:
         kept = f"{len(case.clip)} frames, {len(done['candidates'])} candidates, {len(done['tracklets'])} tracklets"
         print(f"{case.clip.name}: {kept}: {words} ({seconds})", flush=True)
         for e in case.clip.expressions:
-            print(f"    {e.text!r}: {done['words'][e.id].notes['chosen']}")
+            notes = done[ablation.choice][e.id].notes
+            print(f"    {e.text!r}: {notes.get('chosen', notes['object'])}")
     print(f"\n| {len(cases)} clips | J&F | right object |\n|---|---|---|")
     for row, values in scores.items():
         reads = f"{np.mean(right[row]):.2f} of {len(right[row])}" if row in right else ""
@@ -199,6 +237,7 @@ def report(cases: Sequence[Case], recipe: Recipe) -> None:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", choices=ABLATIONS, default="open")
     parser.add_argument("--real", type=Path, nargs="+", required=True)
     parser.add_argument("--expressions", type=Path, nargs="+", default=[])
     parser.add_argument("--clips", nargs="+", help="only these")
@@ -207,15 +246,17 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     cv2.setNumThreads(1)
-    recipe = load([*RECIPE, *options.overrides], {f"steps.{name}": step for name, step in STEPS.items()})
+    ablation = ABLATIONS[options.recipe]
+    steps = {f"steps.{name}": dict(step) for name, step in ablation.steps.items()}
+    recipe = load([f"recipe={options.recipe}", *DATA, *options.overrides], steps)
     sentences = list(dict.fromkeys(s for file in options.expressions for s in sentences_of(file)))
     cases = list(real_cases(options.real, sentences, options.every))
     if options.clips:
         cases = [c for c in cases if c.clip.name in options.clips]
-    report(cases, recipe)
+    report(cases, recipe, ablation)
     if options.collages:
         print("\nCollages")
-        report(list(collages(cases, options.collages)), recipe)
+        report(list(collages(cases, options.collages)), recipe, ablation)
 
 
 if __name__ == "__main__":
