@@ -18,7 +18,7 @@ from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.datasets.meta import natural
 from rvos_ensemble.adapters.files.storage import Folder, Zip
-from rvos_ensemble.ensemble.report.table import ANSWERS, COLUMNS
+from rvos_ensemble.ensemble.report.frame import ANSWERS, COLUMNS
 
 Value = TypeVar("Value")
 

@@ -23,9 +23,9 @@ from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.engine.results import Place
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import clip_data
+from rvos_ensemble.ensemble.report.frame import scores_frame
 from rvos_ensemble.ensemble.report.page_data import no_data, page_data
 from rvos_ensemble.ensemble.report.record import ClipRecord
-from rvos_ensemble.ensemble.report.table import scores_frame
 
 PAGE_BYTES = 12 * 2**20  # maximum size of report.html, unless the scores alone need more
 ABLATIONS = "ablations"  # folder in that of a run: a folder per ablation, named by what it compares
@@ -92,7 +92,7 @@ def assemble(out: Path, data: dict[str, Any], files: Mapping[str, Path]) -> str:
     """
     parts = {
         "title": html.escape(data["title"]),
-        "style": (FOLDER / "page.css").read_text(encoding="utf-8"),
+        "head": head(data["title"]),
         "script": "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
         "data": clip_data.script_json(data),
         "ablations": _ablations(out),
@@ -107,6 +107,18 @@ def assemble(out: Path, data: dict[str, Any], files: Mapping[str, Path]) -> str:
             pictures.append(f'<script type="application/json" class="pictures" data-clip="{name}">{body}</script>')
             room -= len(pictures[-1].encode()) + 1
     return template.substitute(parts, pictures="\n".join(pictures))
+
+
+def head(title: str, *styles: Path) -> str:
+    """The start of a page up to its body, with the style of all pages.
+
+    Args:
+        title: of the page.
+        styles: further files of CSS.
+    """
+    style = "".join(file.read_text(encoding="utf-8") for file in (FOLDER / "page.css", *styles))
+    template = Template((FOLDER / "head.html").read_text(encoding="utf-8"))
+    return template.substitute(title=html.escape(title), style=style.rstrip())
 
 
 def most_informative_first(recipe: Recipe, frame: pd.DataFrame) -> list[str]:

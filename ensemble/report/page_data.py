@@ -12,12 +12,12 @@ import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.ensemble.engine.results import Place
-from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
 from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, read_scores
-from rvos_ensemble.ensemble.metrics.gains import Gain, Scores, difference, difference_of_final
+from rvos_ensemble.ensemble.metrics.gains import Gain, difference, difference_of_final
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.report.frame import by_row
 from rvos_ensemble.ensemble.report.page_notes import notes_of
-from rvos_ensemble.ensemble.report.provenance import provenance
+from rvos_ensemble.ensemble.report.provenance import from_home, provenance
 from rvos_ensemble.ensemble.report.record import ClipRecord
 from rvos_ensemble.ensemble.report.table import BELOW, describe, summary, with_oracle
 
@@ -40,7 +40,7 @@ def page_data(
         "title": f"{recipe.name} on {recipe.config['data']['dataset']}",
         "output": recipe.output,
         "measures": [*steps.columns],  # of the means of each step; steps are compared by the last one
-        "steps": _with_gains([_step(recipe, n, means.get(n), below.get(n)) for n in names], records),
+        "steps": _with_gains([_step(recipe, n, means.get(n), below.get(n)) for n in names], frame),
         "clips": [[c.name, len(c)] for c in clips],
         "expressions": _expressions(names, clips, records, places),
         "provenance": provenance(recipe, clips, records),
@@ -78,7 +78,7 @@ def _expressions(
 def _step(recipe: Recipe, name: str, means: list[float | None] | None, below: float | None) -> dict[str, Any]:
     """A source or step: its name, description, settings, inputs, means, and its distance to the oracle."""
     source = name in recipe.sources
-    settings = recipe.config["sources" if source else "steps"][name]
+    settings = from_home(recipe.config["sources" if source else "steps"][name])
     row = {"name": name, "what": describe(recipe, name), "source": source, "means": means, "settings": settings}
     row["reads"] = [] if source else recipe.steps[name].inputs
     if below is not None:
@@ -89,24 +89,18 @@ def _step(recipe: Recipe, name: str, means: list[float | None] | None, below: fl
     return row
 
 
-def _with_gains(steps: list[dict[str, Any]], records: Sequence[ClipRecord]) -> list[dict[str, Any]]:
+def _with_gains(steps: list[dict[str, Any]], frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Adds `gain` over the best source and `over` {input: gain} to the steps, as [delta, low, high]."""
     scored = {s["name"]: s for s in steps if s["means"]}
-    scores = {name: _scores_of(name, records) for name in scored}
-    final = any(s.no_target for of in scores.values() for each in of.values() for s in each.values())
+    scores = by_row(frame)
     sources = [n for n, s in scored.items() if s["source"] and s["means"][-1] is not None]
     best = max(sources, key=lambda n: scored[n]["means"][-1], default=None)
-    compare = difference_of_final if final else difference
+    compare = difference_of_final if "no_target" in frame else difference
     for name, step in scored.items():
         if not step["source"]:
             step["over"] = {i: _plain(compare(scores[name], scores[i])) for i in step["reads"] if i in scored}
             step["gain"] = _plain(compare(scores[name], scores[best])) if best else None
     return steps
-
-
-def _scores_of(name: str, records: Sequence[ClipRecord]) -> Scores:
-    """The scores of one source or step."""
-    return {r.clip: {e: ExpressionScore(**s) for e, s in r.scores.get(name, {}).items()} for r in records}
 
 
 def _plain(gain: Gain) -> list[float | None]:

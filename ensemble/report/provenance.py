@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,7 +47,7 @@ def provenance(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipReco
 
     Returns:
         `recipe`: everything resolved, as YAML, without `LEFT_OUT`; `paths`; `hashes` {what: hash}; `versions`.
-        Runs of the same recipe on the same data have the same.
+        Runs of the same recipe on the same data have the same. Paths are as the user gave them, see `from_home`.
     """
     names = [*recipe.sources, *recipe.steps]
     keys = {name: _together([r.keys.get(name) for r in records]) for name in names}
@@ -62,12 +62,24 @@ def provenance(recipe: Recipe, clips: Sequence[Clip], records: Sequence[ClipReco
         for name, settings in recipe.config[group].items():
             if name in getattr(recipe, group):
                 paths |= _paths(settings or {}, name)
+    config = from_home({k: v for k, v in recipe.config.items() if k not in LEFT_OUT})
     return {
-        "recipe": OmegaConf.to_yaml(OmegaConf.create({k: v for k, v in recipe.config.items() if k not in LEFT_OUT})),
-        "paths": {what: str(path) for what, path in paths.items()},
+        "recipe": OmegaConf.to_yaml(OmegaConf.create(config)),
+        "paths": from_home({what: str(path) for what, path in paths.items()}),
         "hashes": {what: value for what, value in hashes.items() if value},
         "versions": {"python": platform.python_version(), **{k: v for k, v in versions().items() if v}},
     }
+
+
+def from_home(value: Any) -> Any:
+    """Settings in which paths in the user's home start with `~`: a page that is passed on does not name the user."""
+    if isinstance(value, Mapping):
+        return {key: from_home(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [from_home(part) for part in value]
+    home = Path.home()
+    inside = isinstance(value, (str, Path)) and len(home.parts) > 1 and Path(value).is_relative_to(home)
+    return f"~/{Path(value).relative_to(home).as_posix()}".removesuffix("/.") if inside else value
 
 
 def _weights(recipe: Recipe, clips: Sequence[Clip]) -> dict[str, str]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from rvos_ensemble.ensemble.metrics.existence import ExpressionScore, existence
+from rvos_ensemble.ensemble.metrics.existence import existence
 from rvos_ensemble.ensemble.metrics.gains import Gain, Scores, difference, difference_of_final
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.report.frame import by_row
 from rvos_ensemble.ensemble.report.record import ClipRecord
 
 LEAST = 0.0005  # smaller differences are shown as 0.0 in the table
@@ -29,7 +30,7 @@ def remarks(
         records: of the scored clips.
         arguments: of the command line; None for a run that was started from Python.
     """
-    scores, ours = _by_row(frame), "Final" if "no_target" in frame else "J&F"
+    scores, ours = by_row(frame), "Final" if "no_target" in frame else "J&F"
     compare = difference_of_final if ours == "Final" else difference
     values = {name: _value(of, ours) for name, of in scores.items()}
     free = {name for name in scores if not recipe.truth_steps(name)}  # the others are upper bounds
@@ -118,16 +119,6 @@ def _command(arguments: Sequence[str] | None, output: str) -> str:
     program = sys.argv[0]
     words = ["python", program] if program.endswith(".py") else [Path(program).name]
     return shlex.join([*words, *(a for a in arguments if not a.startswith("output=")), f"output={output}"])
-
-
-def _by_row(frame: pd.DataFrame) -> dict[str, Scores]:
-    """{source or step: {clip: {expression: its scores}}}."""
-    answers = [column for column in ("no_target", "empty") if column in frame]
-    result: dict[str, dict[str, dict[str, ExpressionScore]]] = {}
-    for step, clip, e, *values in frame[["step", "clip", "expression", "J", "F", *answers]].itertuples(index=False):
-        score = ExpressionScore(*(None if pd.isna(value) else value for value in values))
-        result.setdefault(step, {}).setdefault(clip, {})[e] = score
-    return result
 
 
 def _value(scores: Scores, measure: str) -> float:

@@ -14,13 +14,12 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble.metrics.existence import MEASURES, Existence, ExpressionScore, existence
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.report.frame import ANSWERS, scores_frame
 from rvos_ensemble.ensemble.report.paper.latex import latex
 from rvos_ensemble.ensemble.report.paper.table import Line, ScoreTable
 from rvos_ensemble.ensemble.report.record import ClipRecord
 from rvos_ensemble.ensemble.report.remarks import remarks
 
-COLUMNS = ("clip", "expression", "text", "step", "J", "F", "J&F")  # of metrics.csv
-ANSWERS = ("no_target", "empty")  # further ones, where expressions refer to nothing
 MOST_LINES = 20  # explanations in the terminal
 BELOW = "below oracle"  # J&F of the recipe's oracle minus that of the row
 
@@ -77,23 +76,6 @@ def _no_scores(clips: Sequence[Clip], failed: int) -> str:
     if not clips:
         return "no clip is finished: nothing to score"
     return f"no ground truth{f' for the {len(clips)} finished clips' if failed else ''}: nothing to score"
-
-
-def scores_frame(clips: Sequence[Clip], records: Sequence[ClipRecord]) -> pd.DataFrame:
-    """All scores, one row per clip, expression and step: clip, expression, text, step, J, F, J&F in 0..1.
-
-    If any expression refers to nothing, also `no_target`, and `empty`: whether all predicted masks are. They are
-    missing where the ground truth does not state it.
-    """
-    texts = {(c.name, e.id): e.text for c in clips for e in c.expressions}
-    rows = [
-        {"clip": r.clip, "expression": e, "text": texts[r.clip, e], "step": step, **s, "J&F": (s["J"] + s["F"]) / 2}
-        for r in records
-        for step, of_step in r.scores.items()
-        for e, s in of_step.items()
-    ]
-    answers = ANSWERS if any(row.get("no_target") for row in rows) else ()
-    return pd.DataFrame(rows, columns=[*COLUMNS, *answers])
 
 
 def summary(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,15 +6,14 @@ import math
 import os
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from rvos_ensemble.ensemble import report
 from rvos_ensemble.ensemble.commands.comparison.pictures import tiles
 from rvos_ensemble.ensemble.commands.comparison.rows import Change, StepRow, changes
 from rvos_ensemble.ensemble.commands.comparison.runs import OUTPUT, FinishedRun
 from rvos_ensemble.ensemble.commands.comparison.text import extremes, letters
+from rvos_ensemble.ensemble.report.page import head
 
 MOST = 8  # gains and losses of each run that are shown with pictures
 
@@ -32,9 +31,10 @@ def page(out: Path, runs: Sequence[FinishedRun], rows: Sequence[StepRow], notes:
     measures = list(dict.fromkeys(m for row in rows for m in row.means))
     template = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     clips = len({clip for clip, _ in outputs[0].scores})
+    title = f"{', '.join(run.folder.name for run in runs[1:])} against {runs[0].folder.name}"
     return template.substitute(
-        title=escape(f"{', '.join(run.folder.name for run in runs[1:])} against {runs[0].folder.name}"),
-        style=files(report).joinpath("web", "page.css").read_text(encoding="utf-8"),
+        title=escape(title),
+        head=head(title, Path(__file__).parent / "page.css"),
         facts=f"{clips} clip{'s' * (clips != 1)}, {len(outputs[0].scores)} expressions that all runs have",
         runs="\n".join(_run(out, name, run) for name, run in zip(names, runs, strict=True)),
         notes="".join(f'<p class="message">{escape(note)}</p>' for note in notes),

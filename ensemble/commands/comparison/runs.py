@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import first_few
 from rvos_ensemble.ensemble.engine.results import Place
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
-from rvos_ensemble.ensemble.report.table import COLUMNS
+from rvos_ensemble.ensemble.report.frame import COLUMNS
 
 OUTPUT = "(output)"  # the row of the outputs, whatever their names are
 Key = tuple[str, str]

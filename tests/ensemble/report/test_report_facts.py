@@ -45,6 +45,22 @@ def test_the_names_of_a_team_stay_out_of_the_page(done):
     assert "Lovelace" not in json.dumps(provenance(recipe, [], []))
 
 
+def test_the_home_of_the_user_stays_out_of_the_page(done, monkeypatch):
+    from rvos_ensemble.ensemble.recipe.recipe import load
+    from rvos_ensemble.ensemble.report.frame import scores_frame
+    from rvos_ensemble.ensemble.report.page_data import page_data
+
+    recipe = load(done.arguments)
+    data = recipe.config["data"]["root"]
+    assert page_data(recipe, [], [], scores_frame([], []), {})["provenance"]["paths"]["data.root"] == data
+    monkeypatch.setenv("HOME", str(done.root.parent))
+    page = page_data(recipe, [], [], scores_frame([], []), {})
+    assert str(done.root.parent) not in json.dumps(page) and str(done.root.parent) in json.dumps(recipe.config)
+    assert page["provenance"]["paths"]["data.root"] == f"~/{done.root.name}" in page["provenance"]["recipe"]
+    soc = next(step for step in page["steps"] if step["name"] == "soc")
+    assert soc["settings"]["path"] == f"~/{done.root.name}/predictions/soc"
+
+
 @pytest.mark.parametrize(
     "value, text, colour",
     [(0.0004, "0.0", ""), (-0.0004, "0.0", ""), (0.0006, "+0.1", "up"), (-0.0006, "−0.1", "down"), ("NaN", "–", "")],
