@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
+import os
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -19,6 +22,7 @@ T = TypeVar("T")
 FIRST, EVERY = 10.0, 60.0  # seconds to the first plain line, and between two
 REFRESH = 0.5  # seconds between two looks at what the workers have written
 SHOWN = 4  # clips in progress that are named
+FOLDER = f"rvos_progress_{socket.gethostname()}_"  # then the process that made it; machines may share the place
 
 
 class ProgressBar:
@@ -83,7 +87,8 @@ class ClipsBar:
 
     def __init__(self, title: str, frames: Mapping[str, int]):
         self.frames = dict(frames)
-        self.folder = Path(tempfile.mkdtemp(prefix="rvos_progress_"))
+        _remove_left()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}_"))
         self.finished: set[str] = set()
         self.failed = 0
         self.best: dict[str, float] = {}  # {clip in progress: share}; what was shown once is not taken back
@@ -139,3 +144,21 @@ def _states(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in folder.glob("*.json"):
         with contextlib.suppress(OSError, ValueError):  # the clip is finished meanwhile
             yield file.name.removesuffix(".json"), json.loads(file.read_text())
+
+
+def _remove_left() -> None:
+    """Removes the folders of runs that were killed: of processes of this machine that have ended."""
+    for path in glob.glob(f"{glob.escape(os.path.join(tempfile.gettempdir(), FOLDER))}*"):
+        process = path.rpartition(FOLDER)[2].partition("_")[0]
+        if process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(path, ignore_errors=True)  # it may belong to another user
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no number of a process
+        return True
+    return True

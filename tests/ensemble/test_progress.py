@@ -1,8 +1,11 @@
 """The progress of a run: within a clip, in several workers, in a terminal and in a log file."""
 
 import io
+import os
 import re
+import subprocess
 import sys
+import tempfile
 import time
 from types import SimpleNamespace
 
@@ -16,7 +19,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.ensemble.api.quiet import captured
 from rvos_ensemble.ensemble.engine import clip_progress, progress_bar, workers
 from rvos_ensemble.ensemble.engine.clip_progress import ClipProgress
-from rvos_ensemble.ensemble.engine.progress_bar import ClipsBar, ProgressBar, tracked
+from rvos_ensemble.ensemble.engine.progress_bar import FOLDER, ClipsBar, ProgressBar, tracked
 
 SLOW = """
 import time
@@ -150,6 +153,20 @@ def test_the_bar_counts_the_frames_of_clips_in_progress(clock, tmp_path):
                 assert bar.bar.n == pytest.approx(50 + 25)
                 assert bar.bar.note == "1 of 3 clips, 1 failed, a.b: soc 50/100"
     assert not bar.folder.exists()
+
+
+def test_folders_of_killed_runs_are_removed(clock, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = [f"{FOLDER}{process}_x" for process in (ended.pid, os.getppid(), 10**30, "mine")]
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / names[0] / "a.json").write_text("{}")
+    with ClipsBar("run", {"a": 1}), ClipsBar("run", {"a": 1}) as second:
+        assert second.folder.name.startswith(f"{FOLDER}{os.getpid()}_")
+        assert len(list(tmp_path.iterdir())) == 3 + 2
+    assert {p.name for p in tmp_path.iterdir()} == set(names[1:])
 
 
 def test_a_log_gets_plain_lines_and_few_of_them(clock, monkeypatch):
