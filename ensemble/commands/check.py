@@ -7,11 +7,13 @@ It takes the arguments of a run.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.engine.clips import check, list_clips
 from rvos_ensemble.ensemble.recipe.recipe import load
+from rvos_ensemble.ensemble.recipe.rendered import rendered_notes
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -26,6 +28,8 @@ def run(arguments: Sequence[str]) -> int:
     problems = [p for lines in listed.bad.values() for p in lines] + checked.lines
     if problems:
         raise InputError(dict.fromkeys(problems))
+    for note in rendered_notes(recipe):
+        print(f"note: {note}", file=sys.stderr)
     frames = sum(len(c) * len(c.expressions) for c in checked.clips)
     expressions = sum(len(c.expressions) for c in checked.clips)
     print(f"everything is there: {len(checked.clips)} clips, {expressions} expressions, {frames} masks to come")

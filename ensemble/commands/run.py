@@ -37,7 +37,7 @@ from rvos_ensemble.ensemble.engine.progress_bar import tracked
 from rvos_ensemble.ensemble.engine.results import Place
 from rvos_ensemble.ensemble.engine.workers import spread
 from rvos_ensemble.ensemble.recipe.recipe import Recipe, load
-from rvos_ensemble.ensemble.recipe.rendered import rendered_note
+from rvos_ensemble.ensemble.recipe.rendered import rendered_notes
 from rvos_ensemble.ensemble.report import submission
 from rvos_ensemble.ensemble.report.annotations import picture_names, pictures
 from rvos_ensemble.ensemble.report.clip_results import load_result, reusable, run_clip
@@ -92,14 +92,8 @@ def _run(
     arguments: Sequence[str] | None,
 ) -> int:
     results.prepare(pending)
-    if note := rendered_note(recipe):
+    for note in rendered_notes(recipe):
         print(f"note: {note}", file=sys.stderr)
-    for name in recipe.rendered_only():
-        print(
-            f"note: {recipe.describe_propagator(name)} was trained on rendered shapes only; on real video "
-            f"propagators.{name}.weights=auto or official weights (propagators.{name}.weights=FILE) are better",
-            file=sys.stderr,
-        )
     if problems:
         print(f"{len(problems)} of {len(listed.clips) + len(listed.bad)} clips cannot be computed:", file=sys.stderr)
         print_some(list(dict.fromkeys(p for lines in problems.values() for p in lines)))

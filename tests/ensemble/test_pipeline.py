@@ -240,7 +240,11 @@ def test_masks_of_ones_own_without_scores(tiny, capsys):
     notes = manifest(tiny.out)["clips"]["a"]["notes"]["smr_aot"]["0"]
     assert notes["key_frame_rule"] == "agreement" and "soc has no scores" in notes["key_frame_note"]
     assert run_ensemble.main([*command, "propagators.aot.weights=aot_nano"]) == 0
-    assert "note: aot (aot_nano) was trained on rendered shapes only" in capsys.readouterr().err
+    note = "note: aot (aot_nano) was trained on rendered shapes only"
+    assert note in capsys.readouterr().err
+    assert run_ensemble.main(["check", *command]) == 0 and "rendered" not in capsys.readouterr().err
+    assert run_ensemble.main(["check", *command, "propagators.aot.weights=aot_nano"]) == 0
+    assert note in capsys.readouterr().err
 
 
 def test_a_store_that_others_use_keeps_their_half_written_files(tiny):
