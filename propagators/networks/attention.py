@@ -146,37 +146,55 @@ class LocalWindow:
         weight, bias = relative_k
         heads, batch = len(weight) // WINDOW**2, max(len(v) for v in values)
         relative = weight.view(heads, WINDOW**2, -1), bias.view(heads, WINDOW**2)
-        outputs: list[list[Tensor]] = [[] for _ in values]
-        # on a CPU one sequence at a time: its maps stay in the caches, and the next one reuses their memory; training
-        # keeps them all anyway
+        # on a CPU one sequence at a time, and one head at a time: its map stays in the caches, and the next one reuses
+        # its memory; training keeps all maps anyway
         step = batch if q.is_cuda or torch.is_grad_enabled() else 1
-        for start in range(0, batch, step):
+        by_head = zip(
+            self.queries(q).chunk(heads, 3),
+            self.keys(k).chunk(heads, 3),
+            *relative,
+            [None] * heads if relative_v is None else relative_v,
+            zip(*(v.chunk(heads, 2) for v in values), strict=True),
+            strict=True,
+        )
+        outputs = [self._head(*parts, step) for parts in by_head]
+        return tuple(torch.cat(out, 2) if heads > 1 else out[0] for out in zip(*outputs, strict=True))
+
+    def _head(
+        self,
+        q: Tensor,
+        k: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        relative_v: Tensor | None,
+        values: Values,
+        step: int,
+    ) -> list[Tensor]:
+        """One head of `attend`.
+
+        Args:
+            q, k: tiles [Q, tiles, tokens, d].
+            weight, bias, relative_v: [225, d], [225] and [d, 225] of the head.
+            values: each [B, N, C].
+            step: sequences at once.
+
+        Returns:
+            One [B, N, C] per value.
+        """
+        outputs: list[list[Tensor]] = [[] for _ in values]
+        for start in range(0, max(len(v) for v in values), step):
             if start == 0 or len(q) > 1:
-                maps = self._maps(_rows(q, start, step), _rows(k, start, step), relative, relative_v)
+                weights = self._weights(_rows(q, start, step), _rows(k, start, step), weight, bias)
+                by_offset = None  # the weighted sum of `relative_v`
+                if relative_v is not None:
+                    by_offset = self.windows(weights).reshape(*weights.shape[:2], -1) @ relative_v.t()
+                    by_offset = by_offset.unflatten(0, (-1, q.shape[1]))
+                weights = weights.unflatten(0, (-1, q.shape[1]))  # [1 or step, tiles, tq, tk]
             for out, v in zip(outputs, values, strict=True):
                 if start == 0 or len(v) > 1:
-                    out.append(self._read(maps, _rows(v, start, step)))
-        return tuple(torch.cat(out) if len(out) > 1 else out[0] for out in outputs)
-
-    def _maps(self, q: Tensor, k: Tensor, relative, relative_v: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-        """For each head, the weights [Q, tiles, tq, tk] and their sum of `relative_v`, [Q, tiles, tq, d] or None."""
-        heads, maps = len(relative[0]), []
-        for i, (tq, tk) in enumerate(zip(self.queries(q).chunk(heads, 3), self.keys(k).chunk(heads, 3), strict=True)):
-            weights = self._weights(tq, tk, relative[0][i], relative[1][i])
-            by_offset = None
-            if relative_v is not None:
-                by_offset = self.windows(weights).reshape(*weights.shape[:2], -1) @ relative_v[i].t()
-                by_offset = by_offset.unflatten(0, tq.shape[:2])
-            maps.append((weights.unflatten(0, tq.shape[:2]), by_offset))
-        return maps
-
-    def _read(self, maps: list[tuple[Tensor, Tensor | None]], v: Tensor) -> Tensor:
-        """Weighted sums of values [B, N, C], with the weights of `_maps`: [B, N, C]."""
-        read = []
-        for (weights, by_offset), tiles in zip(maps, self.keys(v).chunk(len(maps), 3), strict=True):
-            x = weights @ tiles
-            read.append(x if by_offset is None else x + by_offset)
-        return self.untile(torch.cat(read, 3) if len(read) > 1 else read[0])
+                    x = weights @ self.keys(_rows(v, start, step))
+                    out.append(self.untile(x if by_offset is None else x + by_offset))
+        return [torch.cat(out) if len(out) > 1 else out[0] for out in outputs]
 
     def _weights(self, q: Tensor, k: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Softmax over the window: q, k [Q, tiles, tokens, d] to weights [Q * tiles, tq, tk], 0 outside the window."""
@@ -185,7 +203,7 @@ class LocalWindow:
         relative = F.linear(q, weight, bias).view(batch * tiles, self.th, self.tw, WINDOW, WINDOW)
         scores = self.mask.repeat(batch, 1, 1)
         self.windows(scores).add_(relative)
-        return torch.baddbmm(scores, q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5).softmax(2)
+        return scores.baddbmm_(q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5).softmax(2)
 
 
 @lru_cache(maxsize=8)
