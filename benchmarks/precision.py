@@ -22,24 +22,24 @@ from rvos_ensemble.adapters.inference.device import PRECISIONS
 
 
 class Side(Ours):
-    """Our side on a device, with autocast for any precision but fp32."""
+    """Our side on a device, with converted weights for any precision but fp32."""
 
     def __init__(self, path: Path, device: str, precision: str = "fp32"):
         super().__init__(path)
-        self.device, self.dtype = device, PRECISIONS[precision]
+        self.device = device
+        if precision != "fp32":
+            self.network.lower(PRECISIONS[precision])
         self.network.to(device)
         self.seconds: list[float] = []
 
     def reference(self, image, labels):
         """See `Ours.reference`."""
-        with torch.autocast(self.device, self.dtype, enabled=self.dtype is not None):
-            super().reference(image.to(self.device), labels.to(self.device))
+        super().reference(image.to(self.device), labels.to(self.device))
 
     def step(self, image, size, remembered=None):
         """See `Ours.step`; returns the labels only, and measures the time."""
         start = time.perf_counter()
-        with torch.autocast(self.device, self.dtype, enabled=self.dtype is not None):
-            labels, _ = super().step(image.to(self.device), size, remembered)
+        labels, _ = super().step(image.to(self.device), size, remembered)
         labels = labels.cpu()  # waits for the device
         self.seconds.append(time.perf_counter() - start)
         return labels
