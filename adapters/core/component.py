@@ -11,12 +11,13 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.installed import entry_points
 from rvos_ensemble.adapters.core.messages import did_you_mean, shown
 from rvos_ensemble.adapters.core.own_code import defaults_problem, failure, import_file
 from rvos_ensemble.adapters.core.settings import REQUIRED, setting

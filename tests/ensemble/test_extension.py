@@ -333,6 +333,9 @@ def test_an_installed_package_offers_components(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.syspath_prepend(str(package))
     assert make_component("adapter", {"adapter": "bright", "threshold": 7}, "x").settings.threshold == 7
+    info.rename(tmp_path / info.name)
+    assert "bright" not in list_components("adapter"), "uninstalled while this process runs"
+    (tmp_path / info.name).rename(info)
     assert make_component("propagator", {"propagator": "still"}, "x").name == "still"
     assert find("largest", *KINDS["op"])("s", inputs=["a"]).op == "largest"
     assert list_components("dataset")["my_videos"].startswith("My videos: ROOT/VIDEO/*.jpg")
