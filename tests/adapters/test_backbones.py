@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from rvos_ensemble.adapters.networks.backbones.convmae import ConvMAE
 from rvos_ensemble.adapters.networks.backbones.convnext import ConvNeXt, Detectron2ConvNeXt
 from rvos_ensemble.adapters.networks.backbones.detectron2_resnet import Detectron2ResNet
+from rvos_ensemble.adapters.networks.backbones.mobilenetv2 import ConvNormReLU
 from rvos_ensemble.adapters.networks.backbones.resnet import ResNet
 from rvos_ensemble.adapters.networks.backbones.vit import (
     WINDOW,
@@ -21,6 +22,7 @@ from rvos_ensemble.adapters.networks.backbones.vit import (
     resize_positions,
     to_windows,
 )
+from rvos_ensemble.adapters.networks.layers import fold_batch_norm
 
 
 def noise(*shape, seed=0):
@@ -180,3 +182,21 @@ def test_untrained_norms_of_detectron2_change_nothing():
     with torch.no_grad():
         plain = F.conv2d(x, conv.weight, None, 2, 3)
         assert torch.allclose(conv(x), plain, atol=1e-6 * float(plain.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize("geometry", [(8, 24, 1), (3, 16, 3, 2), (24, 24, 3, 1, 2, 24)])
+def test_convolution_and_relu_in_one_kernel_are_those_in_two(geometry):
+    block = ConvNormReLU(*geometry)
+    block[1].weight.copy_(4 + noise(geometry[1]))
+    block[1].bias.copy_(noise(geometry[1], seed=1))
+    x = 4 * noise(2, geometry[0], 13, 18).contiguous(memory_format=torch.channels_last)
+    before = block(x)
+    fold_batch_norm(block)
+    block.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        one = block(x)  # in one kernel where oneDNN is available
+    two = block(x)  # gradients are needed, so in two
+    assert torch.allclose(one, two, atol=1e-5) and torch.allclose(one, before, atol=1e-4)
+    assert 0 < (one == 0).float().mean() < 1 and one.max() == 6
+    with torch.no_grad():
+        assert block.double()(x.double()).dtype == torch.float64  # a type that oneDNN does not compute in

@@ -6,6 +6,9 @@ replaces the last stride, as in DeepLab.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import torch
 from torch import Tensor, nn
 
 from rvos_ensemble.adapters.networks.layers import FrozenBatchNorm2d
@@ -22,10 +25,32 @@ STAGES = (  # expansion, channels, blocks, stride, dilation of the first block a
 STRIDE_32 = 160  # channels of the stage that has a stride of 2 in the paper
 
 
-def conv_norm_relu(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1):
+class ConvNormReLU(nn.Sequential):
     """Convolution, frozen batch norm, ReLU6."""
-    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
-    return nn.Sequential(conv, FrozenBatchNorm2d(c_out), nn.ReLU6(inplace=True))
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1):
+        conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
+        super().__init__(conv, FrozenBatchNorm2d(c_out), nn.ReLU6(inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, c_in, h, w] to [B, c_out, h / stride, w / stride].
+
+        Once the norm is folded, inference on a CPU takes one kernel of oneDNN: the numbers of convolution and ReLU6
+        without two more passes over the map, which limit this network.
+        """
+        conv, norm, _ = self
+        if not isinstance(norm, nn.Identity) or torch.is_grad_enabled() or not _fuses(x.device.type, x.dtype):
+            return super().forward(x)
+        geometry = conv.padding, conv.stride, conv.dilation, conv.groups
+        return torch.ops.mkldnn._convolution_pointwise(x, conv.weight, conv.bias, *geometry, "hardtanh", [0.0, 6.0], "")
+
+
+@lru_cache(maxsize=16)
+def _fuses(device: str, dtype: torch.dtype) -> bool:
+    """Whether oneDNN has the kernel; it computes in bfloat16 only where the processor does."""
+    if device != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class InvertedResidual(nn.Module):
@@ -34,8 +59,8 @@ class InvertedResidual(nn.Module):
     def __init__(self, c_in: int, c_out: int, expansion: int, stride: int, dilation: int):
         super().__init__()
         wide = c_in * expansion
-        widen = [conv_norm_relu(c_in, wide, 1)] if expansion > 1 else []
-        depthwise = conv_norm_relu(wide, wide, 3, stride, dilation, groups=wide)
+        widen = [ConvNormReLU(c_in, wide, 1)] if expansion > 1 else []
+        depthwise = ConvNormReLU(wide, wide, 3, stride, dilation, groups=wide)
         self.conv = nn.Sequential(*widen, depthwise, nn.Conv2d(wide, c_out, 1, bias=False), FrozenBatchNorm2d(c_out))
         self.shortcut = stride == 1 and c_in == c_out
 
@@ -55,7 +80,7 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, dilated: bool = True):
         super().__init__()
-        blocks, c_in = [conv_norm_relu(3, 32, stride=2)], 32
+        blocks, c_in = [ConvNormReLU(3, 32, stride=2)], 32
         for expansion, channels, count, stride, first, others in STAGES:
             if not dilated:
                 stride, first, others = 2 if channels == STRIDE_32 else stride, 1, 1
@@ -64,7 +89,7 @@ class MobileNetV2(nn.Module):
                     InvertedResidual(c_in, channels, expansion, stride if i == 0 else 1, first if i == 0 else others)
                 )
                 c_in = channels
-        self.features = nn.Sequential(*blocks, conv_norm_relu(c_in, 1280, 1))
+        self.features = nn.Sequential(*blocks, ConvNormReLU(c_in, 1280, 1))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Image [B, 3, H, W] to four maps [B, C, H / stride, W / stride]."""
