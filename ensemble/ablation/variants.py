@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.ablation.settings import Request, full_paths
 from rvos_ensemble.ensemble.fusion import grouping
-from rvos_ensemble.ensemble.recipe.loading import resolve
+from rvos_ensemble.ensemble.recipe.config.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.recipe.recipe_edits import without_sources, without_step
 from rvos_ensemble.propagators.core import key_frame_settings

@@ -33,7 +33,7 @@ from rvos_ensemble.ensemble.engine.clips import check, list_clips
 from rvos_ensemble.ensemble.engine.failures import print_some
 from rvos_ensemble.ensemble.engine.folders import clear, owned, private, shared
 from rvos_ensemble.ensemble.engine.workers import spread
-from rvos_ensemble.ensemble.recipe.loading import resolve
+from rvos_ensemble.ensemble.recipe.config.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import refresh
 from rvos_ensemble.ensemble.report.page import ABLATIONS

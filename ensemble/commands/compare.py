@@ -24,7 +24,7 @@ from rvos_ensemble.ensemble.commands.comparison.runs import FinishedRun, common,
 from rvos_ensemble.ensemble.commands.comparison.text import table
 from rvos_ensemble.ensemble.engine.folders import owned
 from rvos_ensemble.ensemble.metrics.bootstrap import RESAMPLES
-from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
+from rvos_ensemble.ensemble.recipe.config.overrides import pairs, plain
 from rvos_ensemble.ensemble.recipe.validation import attempt
 
 ARGUMENTS = {

@@ -27,7 +27,7 @@ from rvos_ensemble.adapters.core.settings import text, whole
 from rvos_ensemble.ensemble.engine.folders import owned
 from rvos_ensemble.ensemble.metrics import protocols
 from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
-from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
+from rvos_ensemble.ensemble.recipe.config.overrides import pairs, plain
 
 GROUP = "rvos_ensemble.protocols"
 OUT = "runs/evaluate"

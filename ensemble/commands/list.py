@@ -23,7 +23,8 @@ from rvos_ensemble.adapters.core.messages import did_you_mean, shown
 from rvos_ensemble.adapters.core.own_code import import_file
 from rvos_ensemble.ensemble.commands import evaluate
 from rvos_ensemble.ensemble.commands.guide.tables import of_component
-from rvos_ensemble.ensemble.recipe import components, loading
+from rvos_ensemble.ensemble.recipe import components
+from rvos_ensemble.ensemble.recipe.config import loading
 
 PROTOCOL = (evaluate.Protocol, evaluate.protocols, evaluate.GROUP)
 # the title of a list -> its names, each with one line, and the kind of the components, or the folder of the files

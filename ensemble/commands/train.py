@@ -32,7 +32,7 @@ from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.ensemble.commands.families import find_family, trainable
 from rvos_ensemble.ensemble.engine.folders import owned
 from rvos_ensemble.ensemble.metrics.jf import j_and_f
-from rvos_ensemble.ensemble.recipe.overrides import pairs, plain
+from rvos_ensemble.ensemble.recipe.config.overrides import pairs, plain
 from rvos_ensemble.ensemble.report.paper.style import save
 from rvos_ensemble.ensemble.report.training import card, figure, full_name, metrics_of, read_log
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.messages import did_you_mean, shown
-from rvos_ensemble.ensemble.recipe.loading import SUFFIXES, names
+from rvos_ensemble.ensemble.recipe.config.loading import SUFFIXES, names
 
 VERBS = (  # each is a file beside this one
     "run",

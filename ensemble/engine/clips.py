@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.progress_bar import tracked
-from rvos_ensemble.ensemble.recipe.mask_folder import absent_masks, foreign_masks
+from rvos_ensemble.ensemble.recipe.config.mask_folder import absent_masks, foreign_masks
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator

@@ -16,10 +16,10 @@ from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.settings import defaults_of
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.ensemble.recipe.components import Parts, make_component, make_propagators, make_step
-from rvos_ensemble.ensemble.recipe.loading import read, words
+from rvos_ensemble.ensemble.recipe.config.loading import read, words
+from rvos_ensemble.ensemble.recipe.config.shipped_weights import with_shipped_weights
 from rvos_ensemble.ensemble.recipe.recipe_edits import dropped, without_sources
 from rvos_ensemble.ensemble.recipe.schema import DEFAULTS, ENGINE, GROUPING, TABLES
-from rvos_ensemble.ensemble.recipe.shipped_weights import with_shipped_weights
 from rvos_ensemble.ensemble.recipe.team import EXAMPLE, FILE, team_problems
 from rvos_ensemble.ensemble.recipe.validation import attempt, kind_problems, merged, name_problems, order
 from rvos_ensemble.ensemble.steps.step import Step

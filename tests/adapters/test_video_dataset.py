@@ -10,7 +10,7 @@ from PIL import Image
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.datasets.video import Video
-from rvos_ensemble.ensemble.recipe import loading
+from rvos_ensemble.ensemble.recipe.config import loading
 
 H, W, T = 48, 64, 7
 BLOCK = """

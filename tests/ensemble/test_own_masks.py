@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.files import Files
 from rvos_ensemble.ensemble.ablation import variants
 from rvos_ensemble.ensemble.engine.clips import list_clips
-from rvos_ensemble.ensemble.recipe import loading
+from rvos_ensemble.ensemble.recipe.config import loading
 from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.ensemble.recipe.recipe_edits import without_sources
 

@@ -6,8 +6,8 @@ import pytest
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.recipe import loading
 from rvos_ensemble.ensemble.recipe import recipe as recipes
+from rvos_ensemble.ensemble.recipe.config import loading
 
 
 def problems(*arguments):

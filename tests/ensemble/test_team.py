@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 import run_ensemble
 from rvos_ensemble.adapters.core.io.json_text import parse_json
 from rvos_ensemble.adapters.datasets.mevis import Mevis
-from rvos_ensemble.ensemble.recipe.loading import FOLDER
+from rvos_ensemble.ensemble.recipe.config.loading import FOLDER
 from rvos_ensemble.ensemble.recipe.team import team_problems
 from rvos_ensemble.ensemble.report import submission
 

@@ -9,7 +9,8 @@ from rvos_ensemble.adapters.core.settings import setting
 from rvos_ensemble.ensemble.commands import verbs
 from rvos_ensemble.ensemble.commands.guide.keys import components_of, key_tables
 from rvos_ensemble.ensemble.commands.guide.tables import KeyTable
-from rvos_ensemble.ensemble.recipe import components, loading, schema
+from rvos_ensemble.ensemble.recipe import components, schema
+from rvos_ensemble.ensemble.recipe.config import loading
 
 SHELLS = ("bash", "zsh", "fish")  # for each there is a script beside this file
 WEIGHTS = ("verify", "export", "family=")

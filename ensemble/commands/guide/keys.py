@@ -10,7 +10,7 @@ from rvos_ensemble.adapters.core.settings import setting
 from rvos_ensemble.ensemble.commands.guide import comments
 from rvos_ensemble.ensemble.commands.guide.tables import KeyTable, of_component, of_module
 from rvos_ensemble.ensemble.recipe import components, schema, team
-from rvos_ensemble.ensemble.recipe.loading import read
+from rvos_ensemble.ensemble.recipe.config.loading import read
 
 BELOW = {"engine": (schema, "ENGINE"), "grouping": (schema.grouping, "SETTINGS"), "team": (team, "TEAM")}
 

@@ -12,7 +12,8 @@ import run_ensemble
 from rvos_ensemble.ensemble.commands.completion import words
 from rvos_ensemble.ensemble.commands.guide.candidates import SHELLS
 from rvos_ensemble.ensemble.commands.verbs import VERBS
-from rvos_ensemble.ensemble.recipe import loading, schema
+from rvos_ensemble.ensemble.recipe import schema
+from rvos_ensemble.ensemble.recipe.config import loading
 from rvos_ensemble.ensemble.steps.vote import Vote
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -25,10 +25,10 @@ from rvos_ensemble.adapters.datasets.meta import natural
 from rvos_ensemble.adapters.files import Files
 from rvos_ensemble.adapters.files.formats import SUFFIXES, is_on_disk
 from rvos_ensemble.adapters.files.storage import is_junk
-from rvos_ensemble.ensemble.recipe.merging import merge
-from rvos_ensemble.ensemble.recipe.overrides import literal
+from rvos_ensemble.ensemble.recipe.config.merging import merge
+from rvos_ensemble.ensemble.recipe.config.overrides import literal
+from rvos_ensemble.ensemble.recipe.config.source_choice import CHOSEN
 from rvos_ensemble.ensemble.recipe.recipe_edits import listed
-from rvos_ensemble.ensemble.recipe.source_choice import CHOSEN
 
 BESIDE = (".scores", ".about")  # files beside masks, such as soc.scores.json
 

@@ -17,11 +17,11 @@ from rvos_ensemble.adapters.core.component import unknown_key
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.messages import did_you_mean, shown
-from rvos_ensemble.ensemble.recipe.mask_folder import with_masks_from
-from rvos_ensemble.ensemble.recipe.merging import merge
-from rvos_ensemble.ensemble.recipe.overrides import nested, pairs
-from rvos_ensemble.ensemble.recipe.paths import with_component_files, with_setting_files
-from rvos_ensemble.ensemble.recipe.source_choice import CHOSEN, move_chosen, remove_null_sources, with_chosen
+from rvos_ensemble.ensemble.recipe.config.mask_folder import with_masks_from
+from rvos_ensemble.ensemble.recipe.config.merging import merge
+from rvos_ensemble.ensemble.recipe.config.overrides import nested, pairs
+from rvos_ensemble.ensemble.recipe.config.paths import with_component_files, with_setting_files
+from rvos_ensemble.ensemble.recipe.config.source_choice import CHOSEN, move_chosen, remove_null_sources, with_chosen
 
 FOLDER = Path(recipes.__path__[0])
 SUFFIXES = (".yaml", ".yml")

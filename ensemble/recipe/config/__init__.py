@@ -1,0 +1,1 @@
+"""From a recipe file and the command line to one resolved config."""
