@@ -21,7 +21,8 @@ from rvos_ensemble.ensemble.engine.built import built
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.graph import Graph, Node, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
-from rvos_ensemble.ensemble.engine.store import Store, key_of
+from rvos_ensemble.ensemble.engine.store import key_of
+from rvos_ensemble.ensemble.engine.stores import open_store
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes
@@ -52,7 +53,7 @@ class ClipScores:
     computed: list[str] = field(default_factory=list)
 
 
-def score_clip(name: str, configs: str, wanted: Sequence[str], folder: Path, gpus: int, clip: Clip) -> ClipScores:
+def score_clip(name: str, configs: str, wanted: Sequence[str], folder: Path, gpu: bool, clip: Clip) -> ClipScores:
     """Scores every setting on a clip. Never raises for what is wrong with the clip: the result says so.
 
     Args:
@@ -60,11 +61,11 @@ def score_clip(name: str, configs: str, wanted: Sequence[str], folder: Path, gpu
         configs: resolved recipes, one per setting, as the json text of a list.
         wanted: the source or step of each that is scored.
         folder: where scores are kept from one call to the next, one file per clip.
-        gpus: how many there are for the recipe's components; 0 where none uses one.
+        gpu: whether a component of the recipes uses a GPU.
         clip: with ground truth.
     """
     try:
-        return _score(built(name, configs, gpus), wanted, folder, clip)
+        return _score(built(name, configs, gpu), wanted, folder, clip)
     except (Exception, SystemExit) as e:  # one bad video never sinks the others
         return ClipScores(clip.name, "failed", message_of(e), len(clip))
 
@@ -85,7 +86,7 @@ def _score(recipes: Sequence[Recipe], names: Sequence[str], folder: Path, clip: 
     kept = _Kept(folder / f"{clip.name}.json", clip.truth.fingerprint())
     todo = [key for key in dict.fromkeys(wanted.values()) if key not in kept.scores]
     if todo:
-        graph = Graph(clip, Store(recipes[0].store), nodes, save_all=False)
+        graph = Graph(clip, open_store(recipes[0].store), nodes, save_all=False)
         maps = {k: _vote_map(nodes[k]) for k in todo if k not in graph.inner}
         maps = {k: step for k, step in maps.items() if step}
         masks, truths = [k for k in todo if k not in maps], truths_of(clip)

@@ -13,7 +13,7 @@ from rvos_ensemble.ensemble.engine.built import built
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.graph import Graph, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
-from rvos_ensemble.ensemble.engine.store import Store
+from rvos_ensemble.ensemble.engine.stores import open_store
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
@@ -59,7 +59,7 @@ class GateScores:
     expressions: Mapping[str, Gated] = field(default_factory=dict)
 
 
-def gate_clip(name: str, configs: str, step: str, gpus: int, clip: Clip) -> GateScores:
+def gate_clip(name: str, configs: str, step: str, gpu: bool, clip: Clip) -> GateScores:
     """Scores a clip. Never raises for what is wrong with the clip: the result says so.
 
     Args:
@@ -67,11 +67,11 @@ def gate_clip(name: str, configs: str, step: str, gpus: int, clip: Clip) -> Gate
         configs: resolved recipes that differ in the settings of the gate alone, as the json text of a list. The fused
             presence is that of the first.
         step: the gate.
-        gpus: how many there are for the recipe's components; 0 where none uses one.
+        gpu: whether a component of the recipes uses a GPU.
         clip: with ground truth.
     """
     try:
-        return GateScores(clip.name, frames=len(clip), expressions=_expressions(built(name, configs, gpus), step, clip))
+        return GateScores(clip.name, frames=len(clip), expressions=_expressions(built(name, configs, gpu), step, clip))
     except (Exception, SystemExit) as e:  # one bad video never sinks the others
         return GateScores(clip.name, "failed", message_of(e), len(clip))
 
@@ -79,7 +79,7 @@ def gate_clip(name: str, configs: str, step: str, gpus: int, clip: Clip) -> Gate
 def _expressions(recipes: list[Recipe], step: str, clip: Clip) -> dict[str, Gated]:
     keys = [keys_of(recipe, clip) for recipe in recipes]
     nodes = {k: n for recipe, of in zip(recipes, keys, strict=True) for k, n in nodes_of(recipe, of, [step]).items()}
-    graph = Graph(clip, Store(recipes[0].store), nodes, save_all=False)
+    graph = Graph(clip, open_store(recipes[0].store), nodes, save_all=False)
     source = keys[0][recipes[0].steps[step].masks_from[0]]
     wanted = [source, *(of[step] for of in keys)]
     results = graph.predictions(wanted)

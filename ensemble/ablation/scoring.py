@@ -43,7 +43,7 @@ class Scorer:
         configs, wanted = json.dumps([v.config for v in compared]), [v.step for v in compared]
         recipes = [build(self.reference.name, v.config) for v in compared]
         widest = max(recipes, key=lambda r: r.gpus)  # a setting may need GPUs where the recipe as it is does not
-        work = partial(score_clip, self.reference.name, configs, wanted, self.kept, widest.gpus)
+        work = partial(score_clip, self.reference.name, configs, wanted, self.kept, widest.uses_gpu)
         return dict(sorted(spread(clips, work, ClipScores, widest.engine, title).items()))
 
     def rows(

@@ -31,7 +31,8 @@ from rvos_ensemble.ensemble.ablation.settings import Request, read
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.engine.clips import check, list_clips
 from rvos_ensemble.ensemble.engine.failures import print_some
-from rvos_ensemble.ensemble.engine.folders import clear, owned, private, shared
+from rvos_ensemble.ensemble.engine.folders import clear, owned, private
+from rvos_ensemble.ensemble.engine.stores import in_use
 from rvos_ensemble.ensemble.engine.workers import spread
 from rvos_ensemble.ensemble.recipe.config.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
@@ -72,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
             if request.name in HALVES:  # enough clips for two halves
                 weights.halves(clips, request.options["seed"], request.title)
         kept = locks.enter_context(private(reference.out / KEPT, rests=True))
-        locks.enter_context(shared(reference.store))
+        locks.enter_context(in_use(reference.store))
         clear(kept)
         for request, compared, notes in asked:
             outcome = _outcome(request, reference, clips, compared, notes, kept)
@@ -197,7 +198,7 @@ def _gate(request: Request, reference: Recipe, clips: Sequence[Clip]) -> Outcome
     compared = gate.settings(reference, step)
     widest = max((variants.build(reference.name, v.config) for v in compared), key=lambda r: r.gpus)
     configs = json.dumps([v.config for v in compared])
-    work = partial(gate_clip, reference.name, configs, step, widest.gpus)
+    work = partial(gate_clip, reference.name, configs, step, widest.uses_gpu)
 
     def scored(clips: Sequence[Clip]) -> dict[str, GateScores]:
         return spread(clips, work, GateScores, widest.engine, "ablate")

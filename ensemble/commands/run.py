@@ -32,9 +32,10 @@ from rvos_ensemble.ensemble.engine import results
 from rvos_ensemble.ensemble.engine.built import built
 from rvos_ensemble.ensemble.engine.clips import Listed, check, list_clips
 from rvos_ensemble.ensemble.engine.failures import print_some
-from rvos_ensemble.ensemble.engine.folders import owned, private, remove, shared
+from rvos_ensemble.ensemble.engine.folders import owned, private, remove
 from rvos_ensemble.ensemble.engine.progress_bar import tracked
 from rvos_ensemble.ensemble.engine.results import Place
+from rvos_ensemble.ensemble.engine.stores import in_use
 from rvos_ensemble.ensemble.engine.workers import spread
 from rvos_ensemble.ensemble.recipe.recipe import Recipe, load
 from rvos_ensemble.ensemble.recipe.rendered import rendered_notes
@@ -76,7 +77,7 @@ def run_recipe(recipe: Recipe, arguments: Sequence[str] | None = None) -> int:
             problems = {**listed.bad, **checked.problems}
             if len(problems) == len(listed.clips) + len(listed.bad):
                 raise InputError(list(dict.fromkeys(p for lines in problems.values() for p in lines)))
-            with shared(recipe.store):
+            with in_use(recipe.store):
                 return _run(recipe, pending, listed, reused, problems, started, arguments)
         finally:
             results.tidy(pending)
@@ -137,7 +138,7 @@ def _reusable(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str,
 
 def _run_clips(recipe: Recipe, pending: Path, clips: Sequence[Clip]) -> dict[str, ClipRecord]:
     """Runs clips in parallel; {clip: its record}."""
-    work = partial(_work, recipe.name, json.dumps([recipe.config]), recipe.gpus, pending)
+    work = partial(_work, recipe.name, json.dumps([recipe.config]), recipe.uses_gpu, pending)
     return spread(clips, work, ClipRecord, recipe.engine, recipe.name, partial(_keep_trace, recipe.out / "errors"))
 
 
@@ -150,8 +151,8 @@ def _keep_trace(folder: Path, record: ClipRecord) -> None:
             print(f"note: {e}", file=sys.stderr)
 
 
-def _work(name: str, configs: str, gpus: int, pending: Path, clip: Clip) -> ClipRecord:
-    return run_clip(built(name, configs, gpus)[0], pending, clip)
+def _work(name: str, configs: str, gpu: bool, pending: Path, clip: Clip) -> ClipRecord:
+    return run_clip(built(name, configs, gpu)[0], pending, clip)
 
 
 def _publish(

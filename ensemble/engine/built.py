@@ -13,16 +13,16 @@ from rvos_ensemble.ensemble.recipe.recipe import Recipe
 
 
 @lru_cache(maxsize=4)
-def built(name: str, configs: str, gpus: int) -> list[Recipe]:
+def built(name: str, configs: str, gpu: bool) -> list[Recipe]:
     """Recipes, built once per process: they share their components, and models are loaded once.
 
     Args:
         name: of all of them.
         configs: their resolved configs, as the json text of a list.
-        gpus: how many GPUs there are for their components; 0 where none uses one. The process takes one of them.
+        gpu: whether a component uses a GPU: the process takes one of those of its machine.
     """
     cv2.setNumThreads(1)  # clips are the unit of parallel work
-    if gpus:
-        take_gpu(gpus)
+    if gpu:
+        take_gpu()
     made: dict[str, Component] = {}
     return [Recipe.build(name, config, made) for config in json.loads(configs)]

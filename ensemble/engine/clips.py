@@ -18,6 +18,7 @@ from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.progress_bar import tracked
 from rvos_ensemble.ensemble.recipe.config.mask_folder import absent_masks, foreign_masks
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
+from rvos_ensemble.ensemble.recipe.shard import part_of
 from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
 
@@ -54,7 +55,7 @@ class Checked:
 
 
 def list_clips(recipe: Recipe) -> Listed:
-    """All clips of the recipe's data set.
+    """All clips of the recipe's data set, or those of its shard.
 
     Raises:
         InputError: it cannot be read, or has no clip that can; or masks of a source do not exist, or are of others.
@@ -68,10 +69,16 @@ def list_clips(recipe: Recipe) -> Listed:
         if not error.clips:
             raise
         listed = Listed(error.clips, error.bad)
-    listed = replace(listed, clips=[_with_size(recipe, clip) for clip in listed.clips])
     if not listed.clips:
         raise InputError(f"data set {recipe.config['data'].get('dataset')}: no clips")
-    return listed
+    shard = recipe.config["shard"]
+    clips = part_of(listed.clips, shard)
+    if not clips:
+        raise InputError(
+            f"shard={shard}: no clip is left for it, because there are {len(listed.clips)}; use fewer shards"
+        )
+    bad = listed.bad if shard is None or shard.startswith("1/") else {}  # reported once
+    return Listed([_with_size(recipe, clip) for clip in clips], bad)
 
 
 def check(recipe: Recipe, clips: Sequence[Clip], whole: bool = False) -> Checked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -23,6 +24,10 @@ KINDS = {
     "training": "training",
     "store": "store of runs",
 }
+
+
+class NoLocks(InputError):
+    """The file system of a folder has no locks."""
 
 
 @contextlib.contextmanager
@@ -56,10 +61,14 @@ def shared(store: Path) -> Iterator[None]:
     Raises:
         InputError: the folder is not a store, or cannot be written.
     """
-    if file := _locked(store, "store", fcntl.LOCK_EX | fcntl.LOCK_NB):
-        with file:
-            clear(store, "*/")
-    with _locked(store, "store", fcntl.LOCK_SH):
+    try:
+        if file := _locked(store, "store", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with file:
+                clear(store, "*/")
+        lock = _locked(store, "store", fcntl.LOCK_SH)
+    except NoLocks:  # entries are complete or absent without; incomplete ones of killed runs stay
+        lock = contextlib.nullcontext()
+    with lock:
         yield
 
 
@@ -127,9 +136,14 @@ def _locked(folder: Path, kind: str, lock: int) -> IO[bytes] | None:
             raise InputError(f"{folder}: cannot be written by you; give another folder, or let its group write")
         try:
             fcntl.flock(file, lock)
-        except OSError:
+        except OSError as error:
             file.close()
-            return None
+            if error.errno in (errno.EWOULDBLOCK, errno.EBADF):  # EBADF: on NFS, the marker of another group member
+                return None
+            raise NoLocks(
+                f"{folder}: its file system has no locks ({error.strerror}), which keep two runs apart; mount it with "
+                "them (Lustre: -o flock), or give a folder elsewhere"
+            ) from error
         if _is(folder / MARK, file):
             return file
         file.close()  # its owner has removed the marker meanwhile

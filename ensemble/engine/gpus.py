@@ -11,21 +11,23 @@ from typing import IO
 _held: dict[int, IO] = {}  # {GPU of this process: its lock file}, open and locked as long as the process lives
 
 
-def take_gpu(count: int, folder: Path | None = None) -> int:
+def take_gpu(folder: Path | None = None) -> int | None:
     """Reserves one of the machine's GPUs for this process and makes it torch's default CUDA device.
 
     The process takes the first GPU that no other worker holds, and keeps it. Where all are taken, because there are
     more workers than GPUs, processes are distributed evenly.
 
     Args:
-        count: number of GPUs.
         folder: where the lock files lie; by default the machine's folder for temporary files.
 
     Returns:
-        Its number.
+        Its number; None where the machine has no GPU, such as some machines of a cluster.
     """
     import torch  # slow to import, and needed only with a GPU
 
+    count = torch.cuda.device_count()
+    if not count:
+        return None
     folder = folder or Path(tempfile.gettempdir())
     taken = next(iter(_held), None)
     if taken is None:

@@ -20,7 +20,7 @@ from rvos_ensemble.adapters.core.own_code import origin
 from rvos_ensemble.adapters.core.prediction import Prediction, check_prediction
 from rvos_ensemble.ensemble.engine.clip_progress import current
 from rvos_ensemble.ensemble.engine.failures import message_of
-from rvos_ensemble.ensemble.engine.store import Store
+from rvos_ensemble.ensemble.engine.stores import AnyStore
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator
@@ -106,7 +106,9 @@ class Graph:
         inner: keys that other nodes read.
     """
 
-    def __init__(self, clip: Clip, store: Store, nodes: Mapping[str, Node], save_all: bool = True, stop: bool = False):
+    def __init__(
+        self, clip: Clip, store: AnyStore, nodes: Mapping[str, Node], save_all: bool = True, stop: bool = False
+    ):
         self.clip, self.store, self.nodes, self.save_all, self.stop = clip, store, nodes, save_all, stop
         self.inner = {key for node in nodes.values() for key in node.inputs.values()}
         self.failures: dict[str, Failure] = {}

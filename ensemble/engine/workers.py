@@ -17,7 +17,9 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.lifetime import end_with
 from rvos_ensemble.adapters.inference import precision
 from rvos_ensemble.ensemble.engine.clip_progress import of_clip
+from rvos_ensemble.ensemble.engine.clusters import WorkerDied, on_cluster, open_cluster
 from rvos_ensemble.ensemble.engine.progress_bar import ClipsBar
+from rvos_ensemble.ensemble.recipe.schema import CLUSTERS
 
 
 class Record(Protocol):
@@ -70,7 +72,7 @@ def spread(
         clips: at least one.
         work: processes one clip, in a worker process.
         record: makes the record of a clip whose process died, from (clip, "failed", reason, frames).
-        engine: see `schema.ENGINE`.
+        engine: see `Recipe.engine`.
         title: of the progress bar.
         done: called in this process with the record of every clip that is finished.
     """
@@ -78,7 +80,8 @@ def spread(
     backend = "sequential" if workers == 1 and engine["backend"] == "loky" else engine["backend"]
     records: dict[str, R] = {}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_backend(backend, workers))
+        if backend in CLUSTERS:
+            cluster = stack.enter_context(open_cluster(backend, workers, engine["gpu"]))
         with _endings_are_ours():  # for the thread of the bar
             bar = stack.enter_context(ClipsBar(title, {c.name: len(c) for c in clips}))
         tracked = _Tracked(work, bar.folder)
@@ -88,6 +91,12 @@ def spread(
             done(result)
             bar.finish(result.clip, result.status == "failed")
 
+        if backend in CLUSTERS:
+            most = None if engine["all_workers"] else workers
+            for clip, result in on_cluster(cluster, _Worker(tracked, None), clips, most):
+                finish(_death(record, clip, str(result)) if isinstance(result, WorkerDied) else result)
+            return records
+        stack.enter_context(joblib.parallel_config(backend=backend))
         left = list(clips)
         while left:
             suspects: list[Clip] = []
@@ -95,9 +104,14 @@ def spread(
                 suspects = [c for c in suspects if c.name not in records] or left[:1]
                 for clip in suspects:
                     if not _together([clip], tracked, backend, workers, [], finish):
-                        finish(record(clip.name, "failed", f"clip {clip.name}: {DIED}", len(clip)))
+                        finish(_death(record, clip))
             left = [c for c in left if c.name not in records]
     return records
+
+
+def _death(record: Callable[..., R], clip: Clip, said: str = "") -> R:
+    """The record of a clip whose process died, with what the scheduler of a cluster said about it."""
+    return record(clip.name, "failed", f"clip {clip.name}: {DIED}{f' ({said})' if said else ''}", len(clip))
 
 
 def _together(
@@ -123,11 +137,10 @@ def _together(
             begun.append(clip)
             yield joblib.delayed(work)(clip)
 
-    as_they_come = "list" if backend == "ray" else "generator_unordered"  # Ray's backend knows no generators
     # a clip is handed out only when a process is free: when one dies, it was working on a clip that was handed out
     parallel = joblib.Parallel(
         n_jobs=max(workers, 2) if backend == "loky" else workers,  # joblib runs one worker in this process
-        return_as=as_they_come,
+        return_as="generator_unordered",
         batch_size=1,
         pre_dispatch=workers,
     )
@@ -136,16 +149,9 @@ def _together(
             results = parallel(jobs())
         for result in results:
             finish(result)
-    except Exception as error:
-        if not _is_death(error):
-            raise
+    except BrokenProcessPool:
         return False
     return True
-
-
-def _is_death(error: Exception) -> bool:
-    """Whether an exception means that a process died; Dask and Ray, which are optional, have their own types."""
-    return isinstance(error, BrokenProcessPool) or type(error).__name__ in ("KilledWorker", "WorkerCrashedError")
 
 
 class _Worker:
@@ -183,23 +189,3 @@ def _endings_are_ours() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _backend(name: str, workers: int) -> Iterator[None]:
-    """Activates a joblib backend; Dask and Ray are optional, for users with a cluster."""
-    with contextlib.ExitStack() as stack:
-        try:
-            if name == "ray":
-                from ray.util.joblib import register_ray
-
-                register_ray()
-            if name == "dask":  # the cluster of DASK_SCHEDULER_ADDRESS, else processes of this machine
-                from dask.distributed import Client
-
-                here = {} if "DASK_SCHEDULER_ADDRESS" in os.environ else {"n_workers": workers, "threads_per_worker": 1}
-                stack.enter_context(Client(**here))
-            stack.enter_context(joblib.parallel_config(backend=name))
-        except ImportError as e:
-            raise InputError(f"engine.backend is {name!r}: {e}; pip install 'rvos-ensemble[{name}]'") from None
-        yield

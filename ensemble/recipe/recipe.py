@@ -13,6 +13,7 @@ from rvos_ensemble.adapters.core.adapter import Adapter
 from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
+from rvos_ensemble.adapters.core.io.url import is_url
 from rvos_ensemble.adapters.core.settings import defaults_of
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.ensemble.recipe.components import Parts, make_component, make_propagators, make_step
@@ -20,6 +21,7 @@ from rvos_ensemble.ensemble.recipe.config.loading import read, words
 from rvos_ensemble.ensemble.recipe.config.shipped_weights import with_shipped_weights
 from rvos_ensemble.ensemble.recipe.recipe_edits import dropped, without_sources
 from rvos_ensemble.ensemble.recipe.schema import DEFAULTS, ENGINE, GROUPING, TABLES
+from rvos_ensemble.ensemble.recipe.shard import shard_problems
 from rvos_ensemble.ensemble.recipe.team import EXAMPLE, FILE, team_problems
 from rvos_ensemble.ensemble.recipe.validation import attempt, kind_problems, merged, name_problems, order
 from rvos_ensemble.ensemble.steps.step import Step
@@ -66,6 +68,8 @@ class Recipe:
         config["propagators"] = with_shipped_weights(config["propagators"], config["data"])
         grouping = merged(problems, GROUPING, config["grouping"], "grouping")
         merged(problems, ENGINE, config["engine"], "engine")
+        problems += shard_problems(config)
+        config["submission"] = config["submission"] and not config["shard"]  # the zip is of all clips
         problems += [] if config["team"] is None else team_problems(config["team"], "team")
         for group in ("sources", "propagators"):
             problems += [p for key in config[group] for p in name_problems(group.removesuffix("s"), key)]
@@ -142,23 +146,36 @@ class Recipe:
     @property
     def out(self) -> Path:
         """Folder of the results."""
-        return user_path(self.config["out"]) if self.config["out"] else Path("runs") / self.name
+        shard = f"-{self.config['shard'].replace('/', '-of-')}" if self.config["shard"] else ""
+        return user_path(self.config["out"]) if self.config["out"] else Path("runs") / f"{self.name}{shard}"
 
     @property
-    def store(self) -> Path:
-        """Folder of intermediate results."""
-        return user_path(self.config["store"]) if self.config["store"] else self.out / "store"
+    def store(self) -> Path | str:
+        """Folder of intermediate results, or their URL, which is a text."""
+        store = self.config["store"]
+        if store and is_url(store) and not store.startswith("file://"):
+            return store
+        return user_path(store.removeprefix("file://")) if store else self.out / "store"
 
     @property
     def engine(self) -> dict[str, Any]:
-        """The settings `ENGINE`, with the number of workers decided."""
+        """The settings `ENGINE`, with the number of workers on this machine decided.
+
+        In addition, `all_workers` is true where it was left open, and `gpu` where a component uses a GPU.
+        """
         engine = {**defaults_of(ENGINE), **self.config["engine"]}
-        return {**engine, "workers": engine["workers"] or self.gpus or os.cpu_count() or 1}
+        added = {"all_workers": not engine["workers"], "gpu": self.uses_gpu}
+        return {**engine, **added, "workers": engine["workers"] or self.gpus or os.cpu_count() or 1}
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether a component uses a GPU where there is one."""
+        return any(c.uses_gpu for c in (*self.sources.values(), *self.propagators.values(), *self.steps.values()))
 
     @property
     def gpus(self) -> int:
         """The number of GPUs of this machine; 0 if no component uses one."""
-        if not any(c.uses_gpu for c in (*self.sources.values(), *self.propagators.values(), *self.steps.values())):
+        if not self.uses_gpu:
             return 0
         import torch  # not at the top: recipes that use no GPU need not load it
 

@@ -27,7 +27,8 @@ from rvos_ensemble.propagators.core.key_frame_settings import WITHOUT_SCORES
 from rvos_ensemble.propagators.core.propagate import CACHE_MB
 
 OVERLAYS = ("mp4", "gif")  # formats of the videos
-BACKENDS = ("loky", "sequential", "dask", "ray")
+CLUSTERS = ("dask", "ray")
+BACKENDS = ("loky", "sequential", *CLUSTERS)
 MAP = {ANY_KEY: text()}
 # Every key that a recipe may have, with its default.
 DEFAULTS: dict[str, Any] = {
@@ -44,7 +45,8 @@ DEFAULTS: dict[str, Any] = {
     "steps": table({}, null=True),  # {name: {op: ..., settings}}
     "output": text(),  # the step or source whose masks are the result
     "out": text(None),  # folder of the results; by default runs/RECIPE
-    "store": text(None),  # folder of intermediate results, which runs may share; by default OUT/store
+    "store": text(None),  # folder or URL of intermediate results, which runs may share; by default OUT/store
+    "shard": text(None),  # I/N, such as 2/8: only every N-th clip from the I-th on, for jobs that share a store
     "annotations": True,  # write the PNG tree; if false, masks are written only into the zip
     "submission": True,  # write submission.zip
     "team": table(None, below=TEAM),  # who submits: team.json in submission.zip; see `team.py`
@@ -55,7 +57,7 @@ DEFAULTS: dict[str, Any] = {
 GROUPING = grouping.SETTINGS
 ENGINE = {
     "backend": choice(*BACKENDS),
-    "workers": whole(0, most=4096),  # 0: one per GPU if a component uses GPUs, otherwise one per core
+    "workers": whole(0, most=4096),  # 0: all of a cluster; else one per GPU if a component uses GPUs, or one per core
     "cache_mb": whole(CACHE_MB),  # of frames and their features that a worker keeps from one sweep for the other
 }
 TABLES = ("sources", "map", "propagators", "grouping", "steps", "engine")  # keys that hold a table

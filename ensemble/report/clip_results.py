@@ -19,7 +19,7 @@ from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.graph import Failure, Graph, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
 from rvos_ensemble.ensemble.engine.results import Draft, Place
-from rvos_ensemble.ensemble.engine.store import Store
+from rvos_ensemble.ensemble.engine.stores import open_store
 from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, answers_of, means_of, pack_scores, score
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import clip_data, overlays
@@ -75,7 +75,7 @@ def load_result(recipe: Recipe, clip: Clip, name: str, key: str) -> Prediction |
     """The stored masks of a source or step of a computed clip; None if they are no longer in the store."""
     if name in recipe.sources and not recipe.sources[name].stored:
         return recipe.sources[name].predict(clip)
-    return Store(recipe.store).load(clip.name, name, key)
+    return open_store(recipe.store).load(clip.name, name, key)
 
 
 def side_files(recipe: Recipe, clip: Clip) -> list[str]:
@@ -94,7 +94,7 @@ def _run(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
     truth = clip.truth.fingerprint() if clip.truth else ""
     progress = current()
     progress.expect({"scores": False, "pictures": False})
-    graph = Graph(clip, Store(recipe.store), nodes_of(recipe, keys, keys), stop=True)
+    graph = Graph(clip, open_store(recipe.store), nodes_of(recipe, keys, keys), stop=True)
     by_key = graph.predictions(keys.values())
     if graph.failures:
         return _failed(recipe, clip, next(iter(graph.failures.values())))

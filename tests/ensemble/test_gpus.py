@@ -14,9 +14,10 @@ from rvos_ensemble.propagators.flow import Flow
 
 def worker(folder, count, answers, done, first=0):
     """Takes a GPU; `first` is the number on the machine of what this process sees as GPU 0."""
+    torch.cuda.device_count = lambda: count
     torch.cuda.set_device = lambda i: answers.put(first + i)
     torch.cuda.get_device_properties = lambda i: SimpleNamespace(uuid=f"GPU-{first + i}")
-    assert take_gpu(count, folder) == take_gpu(count, folder), "networks stay where they were made"
+    assert take_gpu(folder) == take_gpu(folder), "networks stay where they were made"
     done.wait(60)
 
 
@@ -56,6 +57,13 @@ def test_a_gpu_is_free_again_when_its_worker_is_gone(tmp_path):
         assert answers.get(timeout=60) == 0
         done.set()
         p.join()
+
+
+def test_a_machine_without_a_gpu_takes_none(monkeypatch):
+    """Whether there is one is asked in the worker: on a cluster, the machine that starts the run may have none."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", None)
+    assert take_gpu() is None
 
 
 def test_one_worker_a_gpu_where_a_component_uses_gpus(monkeypatch):

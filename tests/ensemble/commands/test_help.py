@@ -89,7 +89,7 @@ def test_the_version():
 
 def test_comments_beside_entries_are_their_only_explanation(tmp_path):
     found = comments.of_name(schema, "ENGINE")
-    assert found["workers"] == "0: one per GPU if a component uses GPUs, otherwise one per core"
+    assert found["workers"] == "0: all of a cluster; else one per GPU if a component uses GPUs, or one per core"
     from rvos_ensemble.adapters.soc import SOCAdapter
     from rvos_ensemble.propagators.aot import AOT
 
