@@ -152,7 +152,7 @@ def _named() -> Decision | None:
 
 def _unknown(kind: str) -> Decision | None:
     """In a worker, for a kind of device that the process that started the run does not have."""
-    return Decision("fp32", f"the process that started the run has no {kind} device") if _bound else None
+    return Decision("fp32", f"the process that started the run used no {kind} device") if _bound else None
 
 
 def _kind(device: str) -> str:
