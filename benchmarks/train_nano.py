@@ -138,13 +138,16 @@ STAGES = {
         f"propagator=aot variant=aot_real {REAL_VIDEO} steps=1500", {"weights": "aot_real_pictures"}
     ),
     "aot_real": TrainingStage(f"propagator=aot variant=aot_real {REAL_LONG} steps=800", {"weights": "aot_real_video"}),
-    # DeAOT starts from the encoder that AOT has trained, and needs half the steps; it has no third stage yet
+    # DeAOT starts from the encoder that AOT has trained, and needs half the steps
     "deaot_real_pictures": TrainingStage(
         f"propagator=deaot variant=deaot_real {REAL_PICTURES} steps=600 encoder_only=true",
         {"weights": "aot_real_video"},
     ),
-    "deaot_real": TrainingStage(
+    "deaot_real_video": TrainingStage(
         f"propagator=deaot variant=deaot_real {REAL_VIDEO} steps=900", {"weights": "deaot_real_pictures"}
+    ),
+    "deaot_real": TrainingStage(
+        f"propagator=deaot variant=deaot_real {REAL_LONG} steps=600", {"weights": "deaot_real_video"}
     ),
     "candidates_first": TrainingStage(
         f"candidates {CANDIDATES} size=[192,320] batch=8 steps=4000 lr=1.5e-3 warmup=0.03 ema=0.05"
