@@ -78,15 +78,15 @@ def stillness(clips: list[Clip]) -> float:
 
 
 def score(propagate_masks: Propagate, clips: list[Clip]) -> tuple[dict[str, list[float]], float]:
-    """({clip: J&F of each object}, seconds per frame)."""
+    """({clip: J&F of each object}, CPU seconds per frame)."""
     scores, seconds, frames = {}, 0.0, 0
     for clip in clips:
         key = len(clip) // 2
         truth = [s for s in objects_of(clip) if s.mask(key).any()]
-        start = time.perf_counter()
+        start = time.process_time()
         predicted = propagate_masks(clip, truth, key)
         masks = [np.stack([s.mask(t) for t in range(len(clip)) if t != key]) for s in predicted]
-        seconds, frames = seconds + time.perf_counter() - start, frames + len(clip)
+        seconds, frames = seconds + time.process_time() - start, frames + len(clip)
         true = [np.stack([s.mask(t) for t in range(len(clip)) if t != key]) for s in truth]
         scores[clip.name] = [float(np.mean(j_and_f(p, g))) for p, g in zip(masks, true, strict=True)]
     return scores, seconds / frames
@@ -98,7 +98,7 @@ def table(title: str, clips: list[Clip], rows: dict[str, Propagate], parts: Sequ
     flow = results["flow"][0]
     objects = sum(map(len, flow.values()))
     print(f"\n{title}: {len(clips)} clips, {objects} objects, IoU with the next frame {100 * stillness(clips):.1f}\n")
-    print("|".join(["", "", "J&F", "95 %", "gain over flow", "95 %", "s / frame", *parts, ""]))
+    print("|".join(["", "", "J&F", "95 %", "gain over flow", "95 %", "CPU s / frame", *parts, ""]))
     print("|---" * (6 + len(parts)) + "|")
     for name, (scores, seconds) in results.items():
         mean = 100 * np.mean([x for v in scores.values() for x in v])
