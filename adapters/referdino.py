@@ -12,7 +12,7 @@ from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.prediction import Objects
 from rvos_ensemble.adapters.core.settings import number, path
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.adapters.files.reader import decoding_problems
+from rvos_ensemble.adapters.files.readers.reader import decoding_problems
 from rvos_ensemble.adapters.files.tools.referdino import THRESHOLD, ReferDino, referdino_files
 
 

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from rvos_ensemble.adapters.core.io import png
-from rvos_ensemble.adapters.files.coco_rle import encode
+from rvos_ensemble.adapters.files.readers.coco_rle import encode
 
 TEAM = {
     "agreement": True,

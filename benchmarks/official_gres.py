@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from rvos_ensemble.adapters.core.io import png
-from rvos_ensemble.adapters.files.coco_rle import encode
+from rvos_ensemble.adapters.files.readers.coco_rle import encode
 from rvos_ensemble.ensemble.metrics.protocols.mevis import MevisProtocol
 
 SIZE = (24, 32)

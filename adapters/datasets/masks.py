@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.meta import make_clips, natural, subset
 from rvos_ensemble.adapters.files import Files
 from rvos_ensemble.adapters.files.formats import is_on_disk
-from rvos_ensemble.adapters.files.reader import Outline
+from rvos_ensemble.adapters.files.readers.reader import Outline
 
 WAY = "give data=NAME, whose list of expressions says what the masks are of"
 

@@ -24,7 +24,7 @@ from rvos_ensemble.adapters.core.settings import choice, listed, names, path, sw
 from rvos_ensemble.adapters.datasets import Dataset
 from rvos_ensemble.adapters.datasets.image_files import frames_in
 from rvos_ensemble.adapters.datasets.meta import make_clips, object_ids, parse, read_videos, subset
-from rvos_ensemble.adapters.files.coco_rle import checked_runs, decode
+from rvos_ensemble.adapters.files.readers.coco_rle import checked_runs, decode
 
 LISTS = {  # version of MeViS: possible names of the file that lists its expressions
     1: ("meta_expressions.json",),

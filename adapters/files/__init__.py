@@ -39,7 +39,7 @@ from rvos_ensemble.adapters.core.prediction import Prediction, sequence_problems
 from rvos_ensemble.adapters.core.settings import choice, number, path
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.files.formats import SUFFIXES, beside, mask_path, open_reader
-from rvos_ensemble.adapters.files.reader import Outline, Reader, decoding_problems
+from rvos_ensemble.adapters.files.readers.reader import Outline, Reader, decoding_problems
 from rvos_ensemble.adapters.files.remembered import remember
 from rvos_ensemble.adapters.files.scores import key_frame_of, load_json, scores_of, text_of
 from rvos_ensemble.adapters.files.tools.referdino import THRESHOLD

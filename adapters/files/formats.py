@@ -8,12 +8,12 @@ from pathlib import Path
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import exists, user_path
 from rvos_ensemble.adapters.core.io.hashing import file_stamp
-from rvos_ensemble.adapters.files.challenge_pth import ChallengePth
-from rvos_ensemble.adapters.files.coco_rle import CocoRle
 from rvos_ensemble.adapters.files.content import mask_layout
-from rvos_ensemble.adapters.files.npz import Npz, NpzTree
-from rvos_ensemble.adapters.files.png_masks import PngMasks
-from rvos_ensemble.adapters.files.reader import Reader
+from rvos_ensemble.adapters.files.readers.challenge_pth import ChallengePth
+from rvos_ensemble.adapters.files.readers.coco_rle import CocoRle
+from rvos_ensemble.adapters.files.readers.npz import Npz, NpzTree
+from rvos_ensemble.adapters.files.readers.png_masks import PngMasks
+from rvos_ensemble.adapters.files.readers.reader import Reader
 from rvos_ensemble.adapters.files.storage import Folder, Zip
 from rvos_ensemble.adapters.files.tools.referdino import ReferDino, referdino_files
 from rvos_ensemble.adapters.files.tools.sa2va import Sa2va

@@ -17,8 +17,8 @@ from rvos_ensemble.adapters.core.io.hashing import Stamp, file_hash
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.coco_rle import Rle, RleReader, checked_runs
-from rvos_ensemble.adapters.files.png_masks import header_problems, size_problems
+from rvos_ensemble.adapters.files.readers.coco_rle import Rle, RleReader, checked_runs
+from rvos_ensemble.adapters.files.readers.png_masks import header_problems, size_problems
 from rvos_ensemble.adapters.files.scores import load_json
 from rvos_ensemble.adapters.files.storage import Storage
 from rvos_ensemble.adapters.files.video_folders import find_parent

@@ -22,7 +22,8 @@ from rvos_ensemble.adapters import Clip, Expression, InputError
 from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.masks import quantise
 from rvos_ensemble.adapters.core.prediction import check_prediction
-from rvos_ensemble.adapters.files import Files, coco_rle
+from rvos_ensemble.adapters.files import Files
+from rvos_ensemble.adapters.files.readers import coco_rle
 
 # of pycocotools 2.0.11 under numpy 2.4; harmless
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.files import coco_rle
+from rvos_ensemble.adapters.files.readers import coco_rle
 
 # of pycocotools 2.0.11 under numpy 2.4; harmless
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.io import json_object
 from rvos_ensemble.adapters.core.io.hashing import file_stamp
 from rvos_ensemble.adapters.core.io.json_object import JsonObject
 from rvos_ensemble.adapters.core.io.json_text import read_json
-from rvos_ensemble.adapters.files import coco_rle
+from rvos_ensemble.adapters.files.readers import coco_rle
 
 TEXTS = st.text(st.sampled_from('ab"\\{}[],: é\n\U0001f600'), max_size=8)
 VALUES = st.recursive(

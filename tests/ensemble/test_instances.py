@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.core.instances import as_objects, by_expression, no_
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, check_prediction
 from rvos_ensemble.adapters.core.traits import Traits
-from rvos_ensemble.adapters.files.coco_rle import encode
+from rvos_ensemble.adapters.files.readers.coco_rle import encode
 from rvos_ensemble.ensemble.engine import store
 from rvos_ensemble.ensemble.fusion.seeds import components
 from rvos_ensemble.ensemble.steps.unite import united

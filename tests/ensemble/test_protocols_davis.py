@@ -12,7 +12,7 @@ from PIL import Image
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io import png
-from rvos_ensemble.adapters.files.coco_rle import decode
+from rvos_ensemble.adapters.files.readers.coco_rle import decode
 from rvos_ensemble.ensemble.metrics.protocols.davis2017_semi import Davis2017SemiProtocol
 from rvos_ensemble.ensemble.metrics.protocols.davis2017_unsup import Davis2017UnsupProtocol
 from rvos_ensemble.ensemble.metrics.protocols.label_maps import labels

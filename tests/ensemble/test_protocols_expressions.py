@@ -14,7 +14,7 @@ from PIL import Image
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io import png
-from rvos_ensemble.adapters.files.coco_rle import encode
+from rvos_ensemble.adapters.files.readers.coco_rle import encode
 from rvos_ensemble.ensemble.metrics.protocols.mevis import MevisProtocol
 from rvos_ensemble.ensemble.metrics.protocols.ref_youtube_vos import RefYoutubeVosProtocol
 

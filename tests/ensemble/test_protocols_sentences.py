@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.adapters.files.coco_rle import checked_runs
+from rvos_ensemble.adapters.files.readers.coco_rle import checked_runs
 from rvos_ensemble.ensemble.metrics.protocols import jhmdb_sentences
 from rvos_ensemble.ensemble.metrics.protocols.a2d_sentences import A2DSentencesProtocol
 from rvos_ensemble.ensemble.metrics.protocols.jhmdb_sentences import JHMDBSentencesProtocol

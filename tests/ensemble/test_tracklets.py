@@ -16,7 +16,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, check_prediction
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
-from rvos_ensemble.adapters.files.coco_rle import encode
+from rvos_ensemble.adapters.files.readers.coco_rle import encode
 from rvos_ensemble.adapters.proposals import Proposals
 from rvos_ensemble.adapters.simulated_proposals import SimulatedProposals
 from rvos_ensemble.ensemble.engine import store

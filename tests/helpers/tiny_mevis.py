@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from helpers.tiny import FRAMES, MODELS, H, T, Tiny, W, save
 
-from rvos_ensemble.adapters.files.coco_rle import encode
+from rvos_ensemble.adapters.files.readers.coco_rle import encode
 
 EXPRESSIONS = {"0": (1,), "1": (2,), "2": (1, 2), "3": ()}  # of every clip: numbers of the objects that it refers to
 EMPTY = {"mutr": {"3"}, "referformer": {"1", "3"}, "soc": set()}  # what each source answers with empty masks

@@ -21,7 +21,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import Stamp, file_hash
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.coco_rle import decode
+from rvos_ensemble.adapters.files.readers.coco_rle import decode
 from rvos_ensemble.adapters.files.scores import load_json
 from rvos_ensemble.adapters.files.seeds.seed import NOTHING, Listing, Seed
 

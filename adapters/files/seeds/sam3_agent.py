@@ -26,7 +26,7 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.json_text import parse_json
 from rvos_ensemble.adapters.core.messages import shown
-from rvos_ensemble.adapters.files.coco_rle import decode
+from rvos_ensemble.adapters.files.readers.coco_rle import decode
 from rvos_ensemble.adapters.files.seeds.plain import frame_index, outside
 from rvos_ensemble.adapters.files.seeds.seed import NOTHING, Listing, Seed
 from rvos_ensemble.adapters.files.storage import Storage

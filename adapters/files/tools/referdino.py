@@ -18,8 +18,8 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import Stamp, file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.npz import array_header, open_npz, pickled_bytes, read_array
-from rvos_ensemble.adapters.files.reader import Reader
+from rvos_ensemble.adapters.files.readers.npz import array_header, open_npz, pickled_bytes, read_array
+from rvos_ensemble.adapters.files.readers.reader import Reader
 from rvos_ensemble.adapters.files.storage import Folder
 from rvos_ensemble.adapters.files.tools.numpy_pickle import unpickle_dict
 

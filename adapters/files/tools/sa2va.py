@@ -19,8 +19,8 @@ from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.coco_rle import CocoRle, Rle, RleReader, checked_runs
-from rvos_ensemble.adapters.files.reader import Outline
+from rvos_ensemble.adapters.files.readers.coco_rle import CocoRle, Rle, RleReader, checked_runs
+from rvos_ensemble.adapters.files.readers.reader import Outline
 
 SEGMENTED = "[SEG]"  # the token of an answer that has a mask
 

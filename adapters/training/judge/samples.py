@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.datasets.mevis import Mevis
 from rvos_ensemble.adapters.datasets.shapes.mevis.clips import mevis_pair
-from rvos_ensemble.adapters.files.coco_rle import decode
+from rvos_ensemble.adapters.files.readers.coco_rle import decode
 from rvos_ensemble.adapters.training.grounding.tracklets import simulate
 from rvos_ensemble.adapters.training.samples.rendered import LENGTH
 from rvos_ensemble.adapters.training.samples.sample import ENDLESS, spread_indices

@@ -13,7 +13,7 @@ import numpy as np
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.settings import choice
 from rvos_ensemble.adapters.datasets import mevis
-from rvos_ensemble.adapters.files.coco_rle import decode
+from rvos_ensemble.adapters.files.readers.coco_rle import decode
 from rvos_ensemble.ensemble.fusion.bits import pack
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore, existence
 from rvos_ensemble.ensemble.metrics.protocols.shared import expressions

@@ -8,7 +8,7 @@ from pathlib import Path
 from rvos_ensemble.adapters.core.io.disk import write_file
 from rvos_ensemble.adapters.datasets.shapes.layout import frame_numbers, times, write_images, write_json
 from rvos_ensemble.adapters.datasets.shapes.mevis.clips import MevisShot, mevis_clip
-from rvos_ensemble.adapters.files.coco_rle import encode
+from rvos_ensemble.adapters.files.readers.coco_rle import encode
 
 
 def render(

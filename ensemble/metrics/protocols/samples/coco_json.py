@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.io.png import MAX_PIXELS
 from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.datasets.file_problems import FEW
-from rvos_ensemble.adapters.files.coco_rle import Rle, plain
+from rvos_ensemble.adapters.files.readers.coco_rle import Rle, plain
 from rvos_ensemble.ensemble.metrics.protocols.samples.rle_batch import empty_runs_of_all
 
 TRUTH = '{"images": [{"id", "height", "width"}], "annotations": [{"image_id", "segmentation": RLE, "area"}]}'

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rvos_ensemble.adapters.core.io.png import MAX_PIXELS
-from rvos_ensemble.adapters.files.coco_rle import DIGITS, numbers
+from rvos_ensemble.adapters.files.readers.coco_rle import DIGITS, numbers
 
 BATCH = 1000  # predictions that are checked together
 

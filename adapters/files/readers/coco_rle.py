@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.reader import Outline, Reader, numbered
+from rvos_ensemble.adapters.files.readers.reader import Outline, Reader, numbered
 from rvos_ensemble.adapters.files.scores import SCORES, as_scores, load_json
 
 DIGITS = 6  # most characters of a number: 29 bits and a sign, twice the largest image; pycocotools reads no more

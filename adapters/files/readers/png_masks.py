@@ -16,8 +16,8 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.messages import first_few
-from rvos_ensemble.adapters.files.label_maps import objects_of, only_object
-from rvos_ensemble.adapters.files.reader import Outline, Reader
+from rvos_ensemble.adapters.files.readers.label_maps import objects_of, only_object
+from rvos_ensemble.adapters.files.readers.reader import Outline, Reader
 from rvos_ensemble.adapters.files.storage import Storage
 from rvos_ensemble.adapters.files.values import two_valued
 from rvos_ensemble.adapters.files.video_folders import find_parent, parent_of_all

@@ -20,7 +20,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
 from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.messages import first_few, shown
-from rvos_ensemble.adapters.files.reader import Outline, Reader, outlines_of
+from rvos_ensemble.adapters.files.readers.reader import Outline, Reader, outlines_of
 from rvos_ensemble.adapters.files.scores import as_scores
 from rvos_ensemble.adapters.files.storage import Folder, open_zip, read_member
 from rvos_ensemble.adapters.files.values import check_range, mask_kind, to_mask
