@@ -114,8 +114,8 @@ def runs_of(mask: np.ndarray) -> np.ndarray:
     """
     flat = mask.ravel()
     ends = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = np.concatenate([[0, 0] if flat[0] else [0], ends])
-    return np.diff(starts, append=flat.size)
+    borders = np.concatenate([[0, 0] if flat[0] else [0], ends, [flat.size]])
+    return borders[1:] - borders[:-1]
 
 
 def _picture(clip: Clip, t: int, size: tuple[int, int]) -> np.ndarray:
