@@ -471,14 +471,6 @@ def test_two_runs_in_one_folder_at_once(tiny):
     assert first.wait(60) == 0
 
 
-def test_a_worker_that_dies_is_reported_and_the_rerun_resumes(tiny, capsys):
-    arguments = [*sleeping(tiny, seconds=0.1, die_on="b"), "engine.workers=2"]
-    assert run_ensemble.main(arguments) == 1
-    assert "clip b: its worker process died" in capsys.readouterr().err
-    assert statuses(tiny.out) == {"a": "done", "b": "failed", "c": "done"}
-    assert run_ensemble.main([*arguments, "sources.sleeper.die_on=''"]) == 0
-
-
 def test_a_full_disk(tiny, capsys):
     disk = tiny.root.parent / "disk"
     disk.mkdir()
@@ -517,7 +509,8 @@ def test_of_what_holds_nothing_is_checked_or_started(tiny, monkeypatch):
     assert run(tiny) == 0 and tree(tiny.out) == before and not checked
 
 
-def test_backends(tiny, capsys):
+def test_backends(tiny, capsys, monkeypatch):
+    """Dask and Ray: tests/ensemble/test_clusters.py."""
     assert run(tiny, "engine.workers=2") == 0
     loky = tree(tiny.out)
     shutil.rmtree(tiny.out)
@@ -526,11 +519,7 @@ def test_backends(tiny, capsys):
     shutil.rmtree(tiny.out)  # of what is there already nothing is computed
     assert run(tiny, "engine.backend=nonsense", "engine.workers=2") == 2
     assert "expected one of loky, sequential, dask, ray" in capsys.readouterr().err
-    try:
-        import distributed  # noqa: F401
-    except ImportError:
-        assert run(tiny, "engine.backend=dask", "engine.workers=2") == 2
-        assert "pip install 'rvos-ensemble[dask]'" in capsys.readouterr().err
-    else:
-        assert run(tiny, "engine.backend=dask", "engine.workers=2") == 0
-        assert tree(tiny.out) == loky
+    for package, backend in (("distributed", "dask"), ("ray", "ray")):
+        monkeypatch.setitem(sys.modules, package, None)
+        assert run(tiny, f"engine.backend={backend}", "engine.workers=2") == 2
+        assert f"pip install 'rvos-ensemble[{backend}]'" in capsys.readouterr().err
