@@ -205,11 +205,17 @@ def dask_cluster(here: int) -> Iterator[Dask]:
         "distributed.scheduler.allowed-failures": RETRIES,
         "distributed.deploy.lost-worker-timeout": PATIENCE,  # else a worker is given up that takes 15 s to start again
     }
-    with dask.config.set(settings), Client(address) if address else Client(**local) as client:
-        cluster = Dask(client)
-        if not cluster.slots():
-            print(f"note: the Dask cluster at {address} has no workers; the run waits for them", file=sys.stderr)
-        yield cluster
+    place = f"the Dask cluster at {address}" if address else "a Dask cluster on this machine"
+    with dask.config.set(settings):
+        try:
+            client = Client(address) if address else Client(**local)
+        except (OSError, ValueError) as error:
+            raise InputError(f"engine.backend is 'dask': {place} cannot be used: {error}") from error
+        with client:
+            cluster = Dask(client)
+            if not cluster.slots():
+                print(f"note: {place} has no workers; the run waits for them", file=sys.stderr)
+            yield cluster
 
 
 @contextlib.contextmanager
@@ -225,8 +231,12 @@ def ray_cluster(here: int, gpu: bool) -> Iterator[Ray]:
     ours = not ray.is_initialized()
     if ours:
         local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": here, "include_dashboard": False}
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", str(PATIENCE))
-        ray.init(logging_level="warning", log_to_driver=False, **local)
+        try:
+            ray.init(logging_level="warning", log_to_driver=False, **local)
+        except Exception as error:  # of many kinds
+            address = os.environ.get("RAY_ADDRESS")
+            place = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+            raise InputError(f"engine.backend is 'ray': {place} cannot be used: {error}") from error
     try:
         yield Ray(gpu)
     finally:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.io.disk import atomic_write, write_file
@@ -57,18 +58,22 @@ class Place:
 
 @dataclass(frozen=True)
 class Draft:
-    """Results of a clip while they are written; they become pending results in one step, when all are complete."""
+    """Results of a clip while they are written; they become pending results in one step, when all are complete.
+
+    Every draft has a folder of its own: the scheduler of a cluster that has lost sight of a worker gives its clip to
+    another one, and both may finish.
+    """
 
     pending: Path
     clip: str
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property
     def folder(self) -> Path:
         """The folder of the draft."""
-        return self.pending / "new" / self.clip
+        return self.pending / "new" / f"{self.clip}.{self.token}"
 
     def __enter__(self) -> Draft:
-        remove(self.folder)
         self.folder.mkdir()  # not its parents: they no longer exist once the run that this worker belongs to has ended
         return self
 

@@ -1,8 +1,11 @@
 """Clips on clusters: what travels, workers that die, several machines, shards. Real Dask and Ray in the slow tests."""
 
 import pickle
+import sys
 from collections import Counter
+from contextlib import nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.engine import clusters, workers
 from rvos_ensemble.ensemble.engine.clips import list_clips
 from rvos_ensemble.ensemble.engine.clusters import WorkerDied, on_cluster, run_task, task_of
+from rvos_ensemble.ensemble.engine.results import Draft, prepare
 from rvos_ensemble.ensemble.recipe.recipe import load
 
 
@@ -53,8 +57,6 @@ def simulated(monkeypatch):
     """Replaces every cluster; returns the function that says which."""
 
     def use(cluster):
-        from contextlib import nullcontext
-
         monkeypatch.setattr(workers, "open_cluster", lambda backend, here, gpu: nullcontext(cluster))
         return cluster
 
@@ -141,11 +143,24 @@ def test_classes_of_a_file_of_the_users_travel_by_value(tmp_path):
     assert pickle.loads(packed)[1].n == 3
 
 
+def test_two_machines_at_the_same_clip_do_not_disturb_each_other(tmp_path):
+    """The scheduler has lost sight of one, which still works; the results are the same."""
+    prepare(tmp_path)
+    first, second, failing = (Draft(tmp_path, "a").__enter__() for _ in range(3))
+    for draft in (first, second, failing):
+        draft.write("Annotations/0/1.png", b"x")
+    failing.__exit__(ValueError)
+    for draft in (first, second):
+        draft.write("record.json", b"x")
+        draft.__exit__(None)
+    files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert files == ["clips/a/Annotations/0/1.png", "clips/a/record.json"] and not [*(tmp_path / "new").iterdir()]
+
+
 # -------------------------------------------------------------------------------------------------------------- shards
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_shards_and_a_last_run_give_the_results_of_one(tmp_path, count):
+def test_shards_and_a_last_run_give_the_results_of_one(tmp_path, count=2):
     tiny = make_tiny(tmp_path, clips=tuple("abc"))
     assert run(tiny) == 0
     wanted, table = tree(tiny.out), (tiny.out / "metrics.csv").read_bytes()
@@ -202,18 +217,35 @@ def test_a_worker_that_dies_costs_one_clip(tmp_path, capsys, backend, package):
 def test_gpus_of_a_ray_cluster_are_asked_for(monkeypatch):
     """Ray hides all GPUs from a task that asks for none."""
     asked = {}
-    fake = type("ray", (), {})()
+    fake = SimpleNamespace()
     fake.cluster_resources = lambda: {"CPU": 16.0, "GPU": 8.0}
     fake.remote = lambda **needs: lambda function: asked.update(needs)
-    monkeypatch.setitem(__import__("sys").modules, "ray", fake)
+    monkeypatch.setitem(sys.modules, "ray", fake)
     assert clusters.Ray(gpu=True).slots() == 8 and asked["num_gpus"] == 1
     assert clusters.Ray(gpu=False).slots() == 16 and asked["num_gpus"] == 0
     fake.cluster_resources = lambda: {"CPU": 16.0}
     assert clusters.Ray(gpu=True).slots() == 16 and asked["num_gpus"] == 0
 
 
-def test_masks_of_a_task_that_is_finished_are_not_kept_twice():
-    """Results are handed on as they come: at no time does a cluster hold more than its workers are at."""
+def test_a_cluster_that_cannot_be_used_is_a_sentence(tiny, monkeypatch, capsys):
+    """Ray raises plain exceptions, Dask errors of the network; both are simulated, because the real ones take long."""
+
+    def fails(*_, **__):
+        raise TimeoutError("nobody answers")
+
+    modules = {"ray": {"is_initialized": lambda: False, "init": fails}, "distributed": {"Client": fails}}
+    modules["dask"] = {"config": SimpleNamespace(set=lambda settings: nullcontext())}
+    for name, content in modules.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
+    monkeypatch.setenv("RAY_ADDRESS", "there:6379")
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://there:8786")
+    for backend, address in (("ray", "there:6379"), ("dask", "tcp://there:8786")):
+        assert run(tiny, f"engine.backend={backend}") == 2
+        assert f"cluster at {address} cannot be used: nobody answers" in capsys.readouterr().err
+
+
+def test_results_are_handed_on_as_they_come():
+    """At no time does a cluster hold more than its workers are at."""
     cluster = Simulated(slots=2)
     for n, (_, array) in enumerate(on_cluster(cluster, np.zeros, [5] * 20)):
         assert len(array) == 5 and len(cluster.tasks) <= n + 3

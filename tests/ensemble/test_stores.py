@@ -122,7 +122,7 @@ def test_a_protocol_whose_package_is_missing(tiny, capsys, monkeypatch):
 
 def test_a_server_that_fails_is_not_an_absent_entry(url, monkeypatch):
     files, _ = file_system(url)
-    monkeypatch.setattr(files, "cat_file", lambda path: 1 / 0)
+    monkeypatch.setattr(files, "ls", lambda path, detail: 1 / 0)
     with pytest.raises(OSError, match=f"{url}: ZeroDivisionError"):
         UrlStore(url).load("v", "smr", "k")
     monkeypatch.setattr(files, "pipe_file", lambda path, data: 1 / 0)
