@@ -1,6 +1,7 @@
 """Checkpoints with seeded weights: of AOT and DeAOT in the official layout, what the golden numbers were made with."""
 
 import zlib
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -37,7 +38,20 @@ def weights_of(name):
         return urvos.URVOS(urvos.VARIANTS[name], Vocabulary(("a", "disc", "red", "star", "that", "turns"))).state_dict()
     if name.startswith("cutie_"):
         return cutie_weights(name.removeprefix("cutie_"))
-    with torch.device("meta"):
-        state = VOSNetwork(VARIANTS[name]).state_dict()
-    index = {k: v for k, v in VOSNetwork(VARIANTS[name]).named_buffers() if v.dtype == torch.int64}
+    return dict(_of_aot(name))
+
+
+@lru_cache(maxsize=2)  # a test changes the dictionary, never a tensor
+def _of_aot(name):
+    state = meta_network(name).state_dict()
+    index = {}
+    if any(v.dtype == torch.int64 for v in state.values()):
+        index = {k: v for k, v in VOSNetwork(VARIANTS[name]).named_buffers() if v.dtype == torch.int64}
     return {k: index[k] if k in index else seeded(k, v.shape) for k, v in state.items()}
+
+
+@cache
+def meta_network(name):
+    """AOT or DeAOT without memory for its weights: names and shapes."""
+    with torch.device("meta"):
+        return VOSNetwork(VARIANTS[name])

@@ -11,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.seeded import weights_of
+from helpers.seeded import meta_network, weights_of
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.errors import InputError
@@ -85,8 +85,7 @@ def golden(request, shared, checkpoints):
 def test_names_and_shapes_are_the_official_ones(shared, name):
     lines = (shared / "golden" / "aot" / f"keys_{name}.txt").read_text().splitlines()
     official = dict(line.split("\t", 1) for line in lines if not line.startswith("#"))
-    with torch.device("meta"):
-        network = VOSNetwork(VARIANTS[name])
+    network = meta_network(name)
     buffers = {k for k, _ in network.named_buffers()}
     ours = {
         k: f"{tuple(v.shape)}\t{str(v.dtype).removeprefix('torch.')}{' *' * (k in buffers)}"
@@ -184,18 +183,17 @@ def test_flipped_view_on_its_own_memory(golden):
 def naive_local(q, k, v, weight, bias, relative_v):
     """15x15 attention of one head, position by position: q, k [h, w, d], v [h, w, c]."""
     h, w, d = q.shape
+    weight, bias = weight.view(15, 15, d), bias.view(15, 15)
     out = torch.zeros(h, w, v.shape[2])
     for y in range(h):
         for x in range(w):
-            scores, values = [], []
-            for i, dy in enumerate(range(-7, 8)):
-                for j, dx in enumerate(range(-7, 8)):
-                    if 0 <= y + dy < h and 0 <= x + dx < w:
-                        o = 15 * i + j
-                        score = q[y, x] @ k[y + dy, x + dx] / d**0.5 + q[y, x] @ weight[o] + bias[o]
-                        scores.append(score)
-                        values.append(v[y + dy, x + dx] + (0 if relative_v is None else relative_v[:, o]))
-            out[y, x] = torch.stack(scores).softmax(0) @ torch.stack(values)
+            rows, columns = slice(max(y - 7, 0), y + 8), slice(max(x - 7, 0), x + 8)
+            keys, values = k[rows, columns], v[rows, columns]
+            at = slice(max(7 - y, 0), 7 + h - y), slice(max(7 - x, 0), 7 + w - x)  # the same offsets, 0 to 14
+            shares = (keys @ q[y, x] / d**0.5 + weight[at] @ q[y, x] + bias[at]).flatten().softmax(0)
+            if relative_v is not None:
+                values = values + relative_v.view(-1, 15, 15).permute(1, 2, 0)[at]
+            out[y, x] = shares @ values.flatten(0, 1)
     return out
 
 
@@ -329,7 +327,7 @@ def test_features_have_the_strides_of_the_variant(name):
     variant = VARIANTS[name]
     h, w = (49, 65) if variant.align_corners else (48, 64)
     with torch.device("meta"):
-        maps = VOSNetwork(variant).encoder(torch.empty(1, 3, h, w))
+        maps = meta_network(name).encoder(torch.empty(1, 3, h, w))
     for x, channels, stride in zip(maps, variant.channels, (4, 8, 16, 16), strict=True):
         assert x.shape == (1, channels, -(-h // stride), -(-w // stride))
 
@@ -369,8 +367,7 @@ def test_an_old_pickle_format_loads(tmp_path):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_is_recognised(name):
-    with torch.device("meta"):
-        names = recognise_variants(VOSNetwork(VARIANTS[name]).state_dict())
+    names = recognise_variants(meta_network(name).state_dict())
     twins = {"aotb": ["aotb", "aotl"], "aotl": ["aotb", "aotl"]}
     twins |= {f"de{k}": [f"de{n}" for n in v] for k, v in twins.items()}
     assert names == twins.get(name, [name])
