@@ -7,12 +7,13 @@ Segmentation", arXiv 2106.01061, 2.1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from rvos_ensemble.adapters.core.instances import seed
-from rvos_ensemble.adapters.core.masks import MaskSequence
+from rvos_ensemble.adapters.core.masks import LazyMasks, MaskSequence
 from rvos_ensemble.adapters.core.overlap import EMPTY_IS_NO_EVIDENCE, ratio
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
 from rvos_ensemble.propagators.core.key_frames import uniform
@@ -169,6 +170,36 @@ def nms(iou: np.ndarray, scores: Sequence[float], max_iou: float, most: int) -> 
         if all(iou[i, j] <= max_iou for j in kept):
             kept.append(i)
     return kept
+
+
+def fused(sequences: Sequence[MaskSequence], weights: Sequence[float]) -> MaskSequence:
+    """The weighted majority of binary tracklets of one object: half of the weight suffices.
+
+    Args:
+        sequences: N tracklets, the one whose scores and notes the result has first.
+        weights: N, not negative; if all are 0, the first tracklet is returned.
+
+    >>> a, b, c = (MaskSequence.binary(np.array([[[v, True]]])) for v in (True, False, False))
+    >>> fused([a, b, c], [0.5, 0.2, 0.2]).mask(0).tolist(), fused([a, b, c], [0.2, 0.2, 0.2]).mask(0).tolist()
+    ([[True, True]], [[False, True]])
+    """
+    first = sequences[0]
+    if len(sequences) == 1 or not sum(weights):
+        return first
+    masks = LazyMasks((len(first), *first.size), np.dtype(bool), _Majority(tuple(sequences), tuple(weights)))
+    return MaskSequence(masks, scores=first.scores, notes=first.notes, presence=first.presence)
+
+
+@dataclass(frozen=True)
+class _Majority:
+    """Reads frame t, bool [H, W]; long videos are never held in memory."""
+
+    sequences: tuple[MaskSequence, ...]
+    weights: tuple[float, ...]
+
+    def __call__(self, t: int) -> np.ndarray:
+        votes = sum(w * s.mask(t) for w, s in zip(self.weights, self.sequences, strict=True))
+        return votes >= sum(self.weights) / 2
 
 
 def with_answers(

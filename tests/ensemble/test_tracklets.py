@@ -22,6 +22,7 @@ from rvos_ensemble.adapters.simulated_proposals import SimulatedProposals
 from rvos_ensemble.ensemble.engine import store
 from rvos_ensemble.ensemble.fusion.tracklets import (
     candidates,
+    fused,
     key_frames,
     nms,
     tracklet_iou,
@@ -164,6 +165,38 @@ def test_tracklets_drop_what_is_the_same_object():
     assert list(everything.run(clip_of(), {"t": tracks, "c": tracks})) == ["strong", "weak", "other"]
     with pytest.raises(InputError, match="not computed from the candidates"):
         step.run(clip_of(), {"t": tracks, "c": Objects()})
+
+
+def test_duplicates_vote_on_the_masks_of_the_tracklet_that_is_kept():
+    """Two of three tracklets of an object agree where the best one is wrong; another object is left alone."""
+    truth, wrong = np.zeros((T, H, W), bool), np.zeros((T, H, W), bool)
+    truth[:, 2:6, 10:30], wrong[:, 2:6, 10:22], wrong[:, 2:6, 30:36] = True, True, True
+    other = np.zeros((T, H, W), bool)
+    other[:, 2:6, 50:60] = True
+    scored = {"best": (wrong, 0.9), "second": (truth, 0.6), "third": (truth, 0.5), "other": (other, 0.4)}
+    tracks = Objects({k: MaskSequence.binary(m, np.full(T, p, np.float32)) for k, (m, p) in scored.items()})
+    ones = Objects({k: s.with_(scores=np.ones(T, np.float32)) for k, s in tracks.items()})
+    inputs, options = {"t": tracks, "c": ones}, {"input": "t", "scores_from": "c", "max_iou": 0.2}
+    kept = Tracklets("n", **options, fuse=0.3).run(clip_of(), inputs)
+    assert list(kept) == ["best", "other"]
+    assert np.array_equal([kept["best"].mask(t) for t in range(T)], truth)
+    assert np.array_equal([kept["other"].mask(t) for t in range(T)], other)
+    assert np.array_equal(kept["best"].scores, tracks["best"].scores)
+    for alone in ({}, {"fuse": 0.6}):  # IoU of best and second: 48 of 104 pixels a frame
+        own = Tracklets("n", **options, **alone).run(clip_of(), inputs)
+        assert np.array_equal([own["best"].mask(t) for t in range(T)], wrong)
+
+
+@given(st.integers(1, 5), st.randoms(use_true_random=False))
+@settings(max_examples=30)
+def test_fused_is_a_weighted_majority(n, random):
+    masks = np.array([random.random() < 0.5 for _ in range(n * 2 * 3 * 4)]).reshape(n, 2, 3, 4)
+    weights = [random.randrange(0, 5) / 4 for _ in range(n)]  # exact in binary
+    found = fused([MaskSequence.binary(m) for m in masks], weights)
+    for t, y, x in np.ndindex(2, 3, 4):
+        votes = sum(w for w, m in zip(weights, masks, strict=True) if m[t, y, x])
+        expected = votes >= sum(weights) / 2 if sum(weights) and n > 1 else masks[0, t, y, x]
+        assert found.mask(t)[y, x] == expected
 
 
 def test_objects_travel_through_the_store_and_say_what_they_are():
