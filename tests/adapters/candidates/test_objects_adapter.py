@@ -61,7 +61,8 @@ def test_objects_are_the_selected_masks_of_each_frame(weights):
     expected = {}
     for t in uniform(9, 3):
         image = preprocess.shrink(CLIP.read(t), (64, 96), "torchvision")[None]
-        best = select(network, network(image), 0, 4, min_area=0.0005)
+        with torch.no_grad():  # as the adapter: with gradients, other kernels round differently
+            best = select(network, network(image), 0, 4, min_area=0.0005)
         for rank, (logits, score) in enumerate(zip(best.logits.numpy(), best.scores.tolist(), strict=True)):
             expected[f"{t}.{rank}"] = t, grow(logits, SIZE) > 0, score
     assert len(expected) > 4 and objects.keys() == expected.keys()
