@@ -460,7 +460,7 @@ def kill_tree(process) -> None:
 
 
 def test_two_runs_in_one_folder_at_once(tiny):
-    arguments = sleeping(tiny, seconds=1)
+    arguments = sleeping(tiny, seconds=60)  # longer than the second one takes to start, however busy the machine is
     first = start(arguments)
     log = tiny.root.parent / "log.txt"
     while not log.exists() and first.poll() is None:
@@ -468,7 +468,9 @@ def test_two_runs_in_one_folder_at_once(tiny):
     second = start(arguments)
     _, told = second.communicate(timeout=60)
     assert second.returncode == 2 and "another run is working in this folder" in told
-    assert first.wait(60) == 0
+    assert first.poll() is None, "the second one must not disturb it"
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) == 130
 
 
 def test_a_full_disk(tiny, capsys):
