@@ -110,15 +110,20 @@ def kind_of(name: str) -> str:
     return "sam3" if name == "sam3" else "sam2"
 
 
-def made(name: str, folder: Path, batch: int | None = None) -> Propagator:
-    """The propagator with a network with seeded random weights, which passes through a folder as users have it."""
+def written(name: str, folder: Path) -> str:
+    """Writes a network with seeded random weights, as users have it; returns the propagator that runs it."""
     torch.manual_seed(0)
     network = NETWORKS[name]().eval()
     for parameter in network.parameters():
         if not parameter.any():  # initialised to 0: without these, memories would carry no place in time
             nn.init.normal_(parameter, std=0.02)
     network.save_pretrained(folder / name)
-    return find_propagator(folder / name, kind_of(name), device="cpu", batch=batch)
+    return kind_of(name)
+
+
+def made(name: str, folder: Path, batch: int | None = None) -> Propagator:
+    """The propagator with a network with seeded random weights."""
+    return find_propagator(folder / name, written(name, folder), device="cpu", batch=batch)
 
 
 def sequences(blobs: Blobs, number: int) -> list[dict[int, np.ndarray]]:

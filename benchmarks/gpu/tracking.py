@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks.gpu.machine import Machine
 from benchmarks.gpu.rows import Rows
@@ -98,7 +97,9 @@ def maker(name: str, folder: Path, machine: Machine) -> Maker:
     if name.startswith("cutie_"):
         file = _cutie(name.removeprefix("cutie_"), folder)
         return lambda **settings: find_propagator(file, "cutie", **settings)
-    kind = _sam(name, folder)
+    from benchmarks.propagate_sam import written  # needs transformers
+
+    kind = written(name, folder)
     return lambda **settings: find_propagator(folder / name, kind, **settings)
 
 
@@ -110,16 +111,3 @@ def _cutie(size: str, folder: Path) -> Path:
 
     torch.save(cutie_weights(size), folder / f"{size}.pth")
     return folder / f"{size}.pth"
-
-
-def _sam(name: str, folder: Path) -> str:
-    """Writes a network of transformers with seeded weights; returns the propagator that runs it."""
-    from benchmarks.propagate_sam import NETWORKS, kind_of
-
-    torch.manual_seed(0)
-    network = NETWORKS[name]().eval()
-    for parameter in network.parameters():
-        if not parameter.any():  # initialised to 0: without these, memories would carry no place in time
-            nn.init.normal_(parameter, std=0.02)
-    network.save_pretrained(folder / name)
-    return kind_of(name)
