@@ -6,6 +6,7 @@ by the name of an installed entry point, or by the path of a .py file of the use
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -170,13 +171,10 @@ def make(component: type[Component], settings: dict[str, Any], *name: str) -> Co
 
 def available(base: type[Component], package: ModuleType, group: str) -> dict[str, str]:
     """{name: its description in one line} of every component that can be named without a path."""
-    lines = {}
-    for name in _built_in(base, package):
-        module = importlib.import_module(f"{package.__name__}.{name}")
-        lines[name] = _first_line(_class_in(module, base, name)) or _first_line(module)
+    lines = {name: _description(source, base) for name, source in _built_in(base, package).items()}
     for point in entry_points(group=group):
         try:
-            lines[point.name] = _first_line(_loaded(point, base))
+            lines[point.name] = (_loaded(point, base).__doc__ or "").strip().split("\n")[0]
         except InputError as error:  # a broken package must not hide the others
             lines[point.name] = f"cannot be used: {error.problems[0]}"
     return lines
@@ -203,17 +201,26 @@ def _loaded(point: EntryPoint, base: type[Component]) -> type[Component]:
 
 
 @lru_cache
-def _built_in(base: type[Component], package: ModuleType) -> list[str]:
-    """Names of the files (and folders) of the package that define a component; other files beside them are helpers."""
-    names = []
+def _built_in(base: type[Component], package: ModuleType) -> dict[str, Path]:
+    """{name: source} of the files (and folders) of the package that define a component; others beside are helpers."""
+    found = {}
     for module in pkgutil.iter_modules(package.__path__):
         if module.name == "TEMPLATE" or f"{package.__name__}.{module.name}" == base.__module__:
             continue
         path = Path(package.__path__[0]) / module.name
         source = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
         if re.search(rf"^class \w+\(\w*{base.__name__}\)", source.read_text(encoding="utf-8"), re.MULTILINE):
-            names.append(module.name)
-    return sorted(names)
+            found[module.name] = source
+    return dict(sorted(found.items()))
+
+
+def _description(source: Path, base: type[Component]) -> str:
+    """The first line about the component in a file. It isn't imported: what it needs may take seconds to load."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    classes = [c for c in tree.body if isinstance(c, ast.ClassDef) and c.bases]
+    own = [c for c in classes if ast.unparse(c.bases[0]).endswith(base.__name__)]
+    texts = [ast.get_docstring(thing) for thing in (*own, tree)]
+    return next((text.split("\n")[0] for text in texts if text), "")
 
 
 def _class_in(module: ModuleType, base: type[Component], name: str) -> type[Component]:
@@ -233,8 +240,3 @@ def _class_in(module: ModuleType, base: type[Component], name: str) -> type[Comp
     if problem := defaults_problem(own[0].defaults):
         raise InputError(f"{name}: class {own[0].__name__}: {problem}")
     return own[0]
-
-
-def _first_line(thing: Any) -> str:
-    """The first line of a docstring."""
-    return (thing.__doc__ or "").strip().split("\n")[0]

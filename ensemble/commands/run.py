@@ -11,22 +11,16 @@ The same command resumes an interrupted run and reuses what has not changed.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-
-from omegaconf import OmegaConf
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write
-from rvos_ensemble.adapters.inference import precision
 from rvos_ensemble.ensemble import report
 from rvos_ensemble.ensemble.engine import results
 from rvos_ensemble.ensemble.engine.built import built
@@ -39,10 +33,8 @@ from rvos_ensemble.ensemble.engine.stores import in_use
 from rvos_ensemble.ensemble.engine.workers import spread
 from rvos_ensemble.ensemble.recipe.recipe import Recipe, load
 from rvos_ensemble.ensemble.recipe.rendered import rendered_notes
-from rvos_ensemble.ensemble.report import submission
-from rvos_ensemble.ensemble.report.annotations import picture_names, pictures
-from rvos_ensemble.ensemble.report.clip_results import load_result, reusable, run_clip
-from rvos_ensemble.ensemble.report.provenance import versions
+from rvos_ensemble.ensemble.report.clip_results import reusable, run_clip
+from rvos_ensemble.ensemble.report.publication import publish
 from rvos_ensemble.ensemble.report.record import ClipRecord, missing_masks
 
 
@@ -116,7 +108,7 @@ def _run(
     fresh = [c.name for c in done if c.name not in reused or reused[c.name][1].pending]
     seconds = time.perf_counter() - started
     try:
-        table = _publish(recipe, pending, done, records, fresh, seconds, arguments)
+        table = publish(recipe, pending, done, records, fresh, seconds, arguments)
     except OSError as e:  # most likely a full disk; every finished clip is kept
         print(f"error: results could not be written: {e}", file=sys.stderr)
         return 1
@@ -153,78 +145,6 @@ def _keep_trace(folder: Path, record: ClipRecord) -> None:
 
 def _work(name: str, configs: str, gpu: bool, pending: Path, clip: Clip) -> ClipRecord:
     return run_clip(built(name, configs, gpu)[0], pending, clip)
-
-
-def _publish(
-    recipe: Recipe,
-    pending: Path,
-    done: Sequence[Clip],
-    records: dict[str, ClipRecord],
-    fresh: Sequence[str],
-    seconds: float,
-    arguments: Sequence[str] | None,
-) -> str:
-    """Writes the files of the run as a whole, and publishes all results.
-
-    Where clips failed, complete results of an earlier run stay published; the finished clips of this run are kept for
-    the next one.
-
-    Returns:
-        The table to print.
-    """
-    out, top = recipe.out, pending / "top"
-    complete = len(done) == len(records)
-    places = {c.name: Place(pending, True) if c.name in fresh else Place(out) for c in done}
-    failed, of_done = len(records) - len(done), [records[c.name] for c in done]
-    table = report.write_metrics(recipe, top, done, of_done, failed, arguments)
-    if not complete and results.are_complete(out):
-        return (
-            f"{table}\n\nNot all clips are done, so {out} still holds the results of the earlier run, with settings "
-            "in its config.yaml; the finished clips of this run are kept, and the same command resumes it"
-        )
-    if complete and recipe.config["submission"]:
-        pngs = (_pngs(recipe, c, records[c.name], places[c.name]) for c in done)
-        data = recipe.dataset
-        submission.write(top / results.ZIP, done, data.zip_root, pngs, recipe.config["team"], data.team_file)
-    atomic_write(top / "manifest.json", json.dumps(manifest(recipe, records, seconds), indent=1))
-    atomic_write(top / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe.config)))
-    if recipe.config["report"]:
-        report.write_page(recipe, top, done, [records[c.name] for c in done], places)
-    keep = ["clips", *(f for f in ("Annotations", "overlays", "report") if recipe.config[f.lower()])]
-    results.publish(out, pending, fresh, [c.name for c in done], keep)
-    return table
-
-
-def _pngs(recipe: Recipe, clip: Clip, record: ClipRecord, place: Place) -> Iterator[bytes]:
-    """The PNGs of a clip, from Annotations/, or from the store where that folder is not written."""
-    if recipe.config["annotations"]:
-        folder = place.path(clip.name, "Annotations")
-        return ((folder / name).read_bytes() for name in picture_names(clip))
-    prediction = load_result(recipe, clip, recipe.output, record.keys[recipe.output])
-    if prediction is None:  # lost since this run checked
-        raise InputError(
-            f"{recipe.store}: the masks of clip {clip.name} are missing or damaged; run the same command again"
-        )
-    return (data for _, data in pictures(clip, prediction))
-
-
-def manifest(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> dict:
-    """The content of manifest.json: what was run, with which packages, on which machine, and how long it took."""
-    return {
-        "recipe": recipe.name,
-        "output": recipe.output,
-        "seconds": round(seconds, 3),
-        "peak_mb": round(max((r.peak_mb for r in records.values()), default=0), 1),
-        "python": platform.python_version(),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "precision": {"used": recipe.precisions(), "auto": {k: d._asdict() for k, d in precision.decided().items()}},
-        "packages": versions(),
-        "propagators": {n: recipe.describe_propagator(n) for n in recipe.propagators},
-        "config": recipe.config,
-        "clips": {
-            n: {k: v for k, v in asdict(records[n]).items() if k not in ("scores", "trace")} for n in sorted(records)
-        },
-    }
 
 
 def last_line(recipe: Recipe, records: dict[str, ClipRecord], seconds: float) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -80,7 +81,7 @@ def pack(clip: Clip, results: Mapping[str, Prediction]) -> bytes:
         "times": list(times),
         "names": [clip.frames[t] for t in times],
         "columns": columns,
-        "frames": _text(_sheet([_picture(clip, t, size) for t in times], columns)),
+        "frames": _frames(clip, times, size, columns),
         "rows": {e.id: {name: index(p[e.id]) for name, p in results.items()} for e in clip.expressions},
         "truth": {e: index(s) for e, s in truths.items() if s is not None},
         "empty": {e.id: [name for name, p in results.items() if is_empty(p[e.id])] for e in clip.expressions},
@@ -118,9 +119,17 @@ def runs_of(mask: np.ndarray) -> np.ndarray:
     return borders[1:] - borders[:-1]
 
 
-def _picture(clip: Clip, t: int, size: tuple[int, int]) -> np.ndarray:
-    """A reduced frame, uint8 [h, w, 3]; black where the data set has no pictures."""
-    return np.zeros((*size, 3), np.uint8) if isinstance(clip.images, NoPictures) else shrink(clip.read(t), size)
+def _frames(clip: Clip, times: Sequence[int], size: tuple[int, int], columns: int) -> str:
+    """The sheet of reduced frames as text; black where the data set has no pictures."""
+    if isinstance(clip.images, NoPictures):
+        return _black_frames(len(times), size, columns)
+    return _text(_sheet([shrink(clip.read(t), size) for t in times], columns))
+
+
+@lru_cache
+def _black_frames(count: int, size: tuple[int, int], columns: int) -> str:
+    """The sheet of so many black frames: WebP takes as long for them as for any others."""
+    return _text(_sheet([np.zeros((*size, 3), np.uint8)] * count, columns))
 
 
 def _signals(sequences: Mapping[str, MaskSequence], times: Iterable[int]) -> dict[str, dict[str, list[float | None]]]:

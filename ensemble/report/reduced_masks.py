@@ -9,6 +9,8 @@ import numpy as np
 
 from rvos_ensemble.adapters.core.masks import MaskSequence
 
+FOREGROUND = np.uint8(252)  # averages of 2x2 pixels of 0 and 252 are whole numbers
+
 
 def shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image, uint8 [H, W] or [H, W, 3], reduced to (h, w) by averaging over pixel areas."""
@@ -25,22 +27,26 @@ def reduced_mask(sequence: MaskSequence, t: int, size: tuple[int, int]) -> np.nd
     x, y, width, height = cv2.boundingRect(packed)  # x and width in bytes
     if not height:
         return reduced
-    rows, to_rows = _blocks(y, y + height, sequence.size[0], size[0])
-    columns, to_columns = _blocks(8 * x, 8 * (x + width), sequence.size[1], size[1])
+    halve = all(full % 2 == 0 and full >= 2 * small for full, small in zip(sequence.size, size, strict=True))
+    rows, to_rows = _blocks(y, y + height, sequence.size[0], size[0], halve)
+    columns, to_columns = _blocks(8 * x, 8 * (x + width), sequence.size[1], size[1], halve)
     first = columns.start // 8
     pixels = np.unpackbits(packed[rows, first : -(-columns.stop // 8)], axis=1)
-    pixels = pixels[:, columns.start - 8 * first : columns.stop - 8 * first] * np.uint8(255)
+    pixels = pixels[:, columns.start - 8 * first : columns.stop - 8 * first] * FOREGROUND
+    if halve:  # OpenCV is four times as fast for a factor of two as for any other
+        pixels = shrink(pixels, (pixels.shape[0] // 2, pixels.shape[1] // 2))
     shape = to_rows.stop - to_rows.start, to_columns.stop - to_columns.start
-    reduced[to_rows, to_columns] = shrink(pixels, shape) > 127
+    reduced[to_rows, to_columns] = shrink(pixels, shape) > FOREGROUND // 2
     return reduced
 
 
-def _blocks(start: int, stop: int, full: int, small: int) -> tuple[slice, slice]:
+def _blocks(start: int, stop: int, full: int, small: int, even: bool = False) -> tuple[slice, slice]:
     """A range of pixels, widened until both ends are borders of pixels before and after the reduction.
 
     Args:
         start, stop: the range along one axis; `stop` may be beyond the end.
         full, small: pixels along that axis, before and after.
+        even: both ends before the reduction are even; `full` is.
 
     Returns:
         The range before and after.
@@ -48,7 +54,7 @@ def _blocks(start: int, stop: int, full: int, small: int) -> tuple[slice, slice]
     >>> _blocks(17, 40, 720, 135)  # 16 pixels become 3
     (slice(16, 48, None), slice(3, 9, None))
     """
-    count = gcd(full, small)
+    count = gcd(full // 2 if even else full, small)
     first, last = start * count // full, min(count, -(-stop * count // full))
     before, after = full // count, small // count
     return slice(first * before, last * before), slice(first * after, last * after)

@@ -10,10 +10,10 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference import device, precision
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
 from rvos_ensemble.adapters.inference.precision import Decision, decide, of_cpu, of_cuda
-from rvos_ensemble.ensemble.commands.run import manifest
 from rvos_ensemble.ensemble.engine.keys import keys_of
 from rvos_ensemble.ensemble.engine.workers import _Worker
 from rvos_ensemble.ensemble.recipe.recipe import load
+from rvos_ensemble.ensemble.report.publication import manifest
 from rvos_ensemble.propagators.blend import Blend
 
 BF16 = {"cpu": Decision("bf16", "a test"), "cuda": Decision("bf16", "a test")}

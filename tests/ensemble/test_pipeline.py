@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,6 +203,26 @@ def test_the_zip_without_a_tree_is_the_same_zip(tiny):
     out = Path(f"{tiny.out}2")
     assert not (out / "Annotations").exists()
     assert (out / "submission.zip").read_bytes() == with_tree
+
+
+@pytest.mark.parametrize("annotations", ["true", "false"])
+def test_an_unchanged_submission_is_not_packed_again(tiny, monkeypatch, annotations):
+    assert run(tiny, f"annotations={annotations}") == 0
+    zipped = tiny.out / "submission.zip"
+    before, packed = zipped.read_bytes(), []
+    write = submission.write
+    monkeypatch.setattr(submission, "write", lambda path, *a: packed.append(path.name) or write(path, *a))
+    assert run(tiny, f"annotations={annotations}") == 0
+    assert not packed and zipped.read_bytes() == before and not (tiny.out / "pending").exists()
+    zipped.write_bytes(before[:-1])
+    assert run(tiny, f"annotations={annotations}") == 0
+    assert len(packed) == 1 and zipped.read_bytes() == before
+    team = "team={agreement: true, team_name: us, members: [{name: Ada, affiliation: here}], email: ada@us.org}"
+    assert run(tiny, f"annotations={annotations}", team) == 0
+    assert len(packed) == 2 and "team.json" in zipfile.ZipFile(zipped).namelist()
+    monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError("not on this file system")))
+    assert run(tiny, f"annotations={annotations}", team) == 0
+    assert len(packed) == 3 and submission.check(zipped, RefYoutubeVOS(root=str(tiny.root)).clips()) == []
 
 
 @pytest.mark.parametrize("loss", ["gone", "damaged"])
