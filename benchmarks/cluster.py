@@ -151,8 +151,10 @@ def ray_workers(count: int) -> Iterator[Workers]:
         import ray
 
         def pids() -> list[int]:
-            below = psutil.Process().children(recursive=True)
-            names = {p.pid: (p.cmdline() or [""])[0] for p in below if p.is_running()}
+            names = {}
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                    names[process.pid] = (process.cmdline() or [""])[0]
             ours = [pid for pid, name in names.items() if name.startswith("ray::")]
             return sorted(ours, key=lambda pid: "run_task" not in names[pid])  # those at work first
 
