@@ -36,7 +36,7 @@ import numpy as np
 from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.ensemble.commands.run import _work
 from rvos_ensemble.ensemble.engine.clips import list_clips
-from rvos_ensemble.ensemble.engine.clusters import dask_cluster, ray_cluster, task_of
+from rvos_ensemble.ensemble.engine.workers.clusters import dask_cluster, ray_cluster, task_of
 from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.ensemble.report.record import read_record
 

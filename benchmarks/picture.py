@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rvos_ensemble.ensemble.engine.graph import Graph, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
-from rvos_ensemble.ensemble.engine.store import Store
+from rvos_ensemble.ensemble.engine.storage.store import Store
 from rvos_ensemble.ensemble.recipe import recipe
 from rvos_ensemble.ensemble.report.overlays import overlay
 

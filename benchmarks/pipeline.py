@@ -53,11 +53,11 @@ PARTS = {  # of a run: the functions whose time is measured
     "keys (hashes of the files)": "ensemble.report.clip_results.keys_of",
     "votes, stored": "ensemble.engine.graph.Graph.predictions",
     "Annotations": "ensemble.report.clip_results.write_tree",
-    "masks for the report": "ensemble.report.clip_data.pack",
+    "masks for the report": "ensemble.report.page.clip_data.pack",
     "metrics": "ensemble.report.write_metrics",
     "zip, checked": "ensemble.report.submission.write",
     "report.html": "ensemble.report.write_page",
-    "publish": "ensemble.engine.results.publish",
+    "publish": "ensemble.engine.storage.results.publish",
 }
 
 

@@ -17,12 +17,12 @@ from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.adapters.core.masks import MaskSequence, PackedMasks
 from rvos_ensemble.adapters.core.prediction import Prediction
 from rvos_ensemble.ensemble.ablation.truths import TruthOfMany, truths_of
-from rvos_ensemble.ensemble.engine.built import built
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.graph import Graph, Node, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
-from rvos_ensemble.ensemble.engine.store import key_of
-from rvos_ensemble.ensemble.engine.stores import open_store
+from rvos_ensemble.ensemble.engine.storage.store import key_of
+from rvos_ensemble.ensemble.engine.storage.stores import open_store
+from rvos_ensemble.ensemble.engine.workers.built import built
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.metrics.threshold_sweep import score_votes

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.ablation.truths import truths_of
-from rvos_ensemble.ensemble.engine.built import built
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.graph import Graph, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
-from rvos_ensemble.ensemble.engine.stores import open_store
+from rvos_ensemble.ensemble.engine.storage.stores import open_store
+from rvos_ensemble.ensemble.engine.workers.built import built
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
 from rvos_ensemble.ensemble.metrics.scores import score_many
 from rvos_ensemble.ensemble.recipe.recipe import Recipe

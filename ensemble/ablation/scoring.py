@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.ensemble.ablation.clip import ClipScores, score_clip
 from rvos_ensemble.ensemble.ablation.rows import REFERENCE, Row, row
 from rvos_ensemble.ensemble.ablation.variants import Variant, build
-from rvos_ensemble.ensemble.engine.workers import spread
+from rvos_ensemble.ensemble.engine.workers.workers import spread
 from rvos_ensemble.ensemble.metrics.gains import Scores
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 

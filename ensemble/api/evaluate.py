@@ -11,7 +11,7 @@ from rvos_ensemble.adapters.core.messages import shown
 from rvos_ensemble.adapters.core.settings import whole
 from rvos_ensemble.ensemble.api.quiet import captured
 from rvos_ensemble.ensemble.commands.evaluate import GROUP, EvaluationRequest, path_problems, write
-from rvos_ensemble.ensemble.engine.folders import owned
+from rvos_ensemble.ensemble.engine.storage.folders import owned
 from rvos_ensemble.ensemble.metrics import protocols
 from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
 

@@ -31,13 +31,13 @@ from rvos_ensemble.ensemble.ablation.settings import Request, read
 from rvos_ensemble.ensemble.ablation.variants import Variant
 from rvos_ensemble.ensemble.engine.clips import check, list_clips
 from rvos_ensemble.ensemble.engine.failures import print_some
-from rvos_ensemble.ensemble.engine.folders import clear, owned, private
-from rvos_ensemble.ensemble.engine.stores import in_use
-from rvos_ensemble.ensemble.engine.workers import spread
+from rvos_ensemble.ensemble.engine.storage.folders import clear, owned, private
+from rvos_ensemble.ensemble.engine.storage.stores import in_use
+from rvos_ensemble.ensemble.engine.workers.workers import spread
 from rvos_ensemble.ensemble.recipe.config.loading import resolve
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import refresh
-from rvos_ensemble.ensemble.report.page import ABLATIONS
+from rvos_ensemble.ensemble.report.page.page import ABLATIONS
 
 KEPT = "ablation"  # scores of settings, kept from one ablation to the next
 HALVES = ("weights", "gate", "search")  # ablations that choose on one half of the clips and report on the other

@@ -22,7 +22,7 @@ from rvos_ensemble.ensemble.commands.comparison.page import page
 from rvos_ensemble.ensemble.commands.comparison.rows import expressions_frame, step_rows, steps_frame
 from rvos_ensemble.ensemble.commands.comparison.runs import FinishedRun, common, read_run
 from rvos_ensemble.ensemble.commands.comparison.text import table
-from rvos_ensemble.ensemble.engine.folders import owned
+from rvos_ensemble.ensemble.engine.storage.folders import owned
 from rvos_ensemble.ensemble.metrics.bootstrap import RESAMPLES
 from rvos_ensemble.ensemble.recipe.config.overrides import pairs, plain
 from rvos_ensemble.ensemble.recipe.validation import attempt

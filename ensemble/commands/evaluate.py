@@ -24,7 +24,7 @@ from rvos_ensemble.adapters.core.component import available, find, make, merge_s
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write, user_path
 from rvos_ensemble.adapters.core.settings import text, whole
-from rvos_ensemble.ensemble.engine.folders import owned
+from rvos_ensemble.ensemble.engine.storage.folders import owned
 from rvos_ensemble.ensemble.metrics import protocols
 from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol, Result
 from rvos_ensemble.ensemble.recipe.config.overrides import pairs, plain

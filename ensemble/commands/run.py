@@ -22,15 +22,15 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.ensemble import report
-from rvos_ensemble.ensemble.engine import results
-from rvos_ensemble.ensemble.engine.built import built
 from rvos_ensemble.ensemble.engine.clips import Listed, check, list_clips
 from rvos_ensemble.ensemble.engine.failures import print_some
-from rvos_ensemble.ensemble.engine.folders import owned, private, remove
 from rvos_ensemble.ensemble.engine.progress_bar import tracked
-from rvos_ensemble.ensemble.engine.results import Place
-from rvos_ensemble.ensemble.engine.stores import in_use
-from rvos_ensemble.ensemble.engine.workers import spread
+from rvos_ensemble.ensemble.engine.storage import results
+from rvos_ensemble.ensemble.engine.storage.folders import owned, private, remove
+from rvos_ensemble.ensemble.engine.storage.results import Place
+from rvos_ensemble.ensemble.engine.storage.stores import in_use
+from rvos_ensemble.ensemble.engine.workers.built import built
+from rvos_ensemble.ensemble.engine.workers.workers import spread
 from rvos_ensemble.ensemble.recipe.recipe import Recipe, load
 from rvos_ensemble.ensemble.recipe.rendered import rendered_notes
 from rvos_ensemble.ensemble.report.clip_results import reusable, run_clip

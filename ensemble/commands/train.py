@@ -30,7 +30,7 @@ from rvos_ensemble.adapters.inference.checkpoints.family import Family
 from rvos_ensemble.adapters.training.loop import loop, processes
 from rvos_ensemble.adapters.training.loop.task import TrainingTask
 from rvos_ensemble.ensemble.commands.families import find_family, trainable
-from rvos_ensemble.ensemble.engine.folders import owned
+from rvos_ensemble.ensemble.engine.storage.folders import owned
 from rvos_ensemble.ensemble.metrics.jf import j_and_f
 from rvos_ensemble.ensemble.recipe.config.overrides import pairs, plain
 from rvos_ensemble.ensemble.report.paper.style import save

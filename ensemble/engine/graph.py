@@ -18,9 +18,9 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.own_code import origin
 from rvos_ensemble.adapters.core.prediction import Prediction, check_prediction
-from rvos_ensemble.ensemble.engine.clip_progress import current
 from rvos_ensemble.ensemble.engine.failures import message_of
-from rvos_ensemble.ensemble.engine.stores import AnyStore
+from rvos_ensemble.ensemble.engine.storage.stores import AnyStore
+from rvos_ensemble.ensemble.engine.workers.clip_progress import current
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import Step
 from rvos_ensemble.propagators.core.propagator import Propagator

@@ -9,7 +9,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.component import Component
 from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.io.hashing import file_hash, file_stamp
-from rvos_ensemble.ensemble.engine.store import key_of
+from rvos_ensemble.ensemble.engine.storage.store import key_of
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.steps.step import NAMES, Step
 

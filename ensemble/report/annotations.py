@@ -10,7 +10,7 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.io import png
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.ensemble.engine.results import Draft
+from rvos_ensemble.ensemble.engine.storage.results import Draft
 
 
 def write_tree(draft: Draft, clip: Clip, prediction: Prediction) -> str:

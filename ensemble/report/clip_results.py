@@ -13,17 +13,18 @@ from pathlib import Path
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.prediction import Objects, Prediction
-from rvos_ensemble.ensemble.engine.clip_progress import current
 from rvos_ensemble.ensemble.engine.clips import inspect
 from rvos_ensemble.ensemble.engine.failures import message_of
 from rvos_ensemble.ensemble.engine.graph import Failure, Graph, nodes_of
 from rvos_ensemble.ensemble.engine.keys import keys_of
-from rvos_ensemble.ensemble.engine.results import Draft, Place
-from rvos_ensemble.ensemble.engine.stores import open_store
+from rvos_ensemble.ensemble.engine.storage.results import Draft, Place
+from rvos_ensemble.ensemble.engine.storage.stores import open_store
+from rvos_ensemble.ensemble.engine.workers.clip_progress import current
 from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, answers_of, means_of, pack_scores, score
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.report import clip_data, overlays
+from rvos_ensemble.ensemble.report import overlays
 from rvos_ensemble.ensemble.report.annotations import digest_of_tree, write_tree
+from rvos_ensemble.ensemble.report.page import clip_data
 from rvos_ensemble.ensemble.report.record import ClipRecord, pack_record, read_record, unpack_record
 
 FORMAT = b"4"  # of all files except masks; increase it if one changes, so that older files are recomputed
@@ -34,7 +35,7 @@ def run_clip(recipe: Recipe, pending: Path, clip: Clip) -> ClipRecord:
 
     Args:
         recipe: the recipe.
-        pending: folder for the results of this run, see `ensemble/engine/results.py`.
+        pending: folder for the results of this run, see `ensemble/engine/storage/results.py`.
         clip: the clip.
 
     Returns:

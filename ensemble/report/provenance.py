@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.ensemble.engine.store import key_of
+from rvos_ensemble.ensemble.engine.storage.store import key_of
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report.record import ClipRecord
 

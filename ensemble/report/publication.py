@@ -18,9 +18,9 @@ from rvos_ensemble.adapters.core.io.disk import atomic_write
 from rvos_ensemble.adapters.core.io.hashing import content_hash
 from rvos_ensemble.adapters.inference import precision
 from rvos_ensemble.ensemble import report
-from rvos_ensemble.ensemble.engine import results
-from rvos_ensemble.ensemble.engine.results import Place
-from rvos_ensemble.ensemble.engine.store import key_of
+from rvos_ensemble.ensemble.engine.storage import results
+from rvos_ensemble.ensemble.engine.storage.results import Place
+from rvos_ensemble.ensemble.engine.storage.store import key_of
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report import submission
 from rvos_ensemble.ensemble.report.annotations import picture_names, pictures
@@ -45,7 +45,7 @@ def publish(
 
     Args:
         recipe: the recipe.
-        pending: folder with the results of this run, see `ensemble/engine/results.py`.
+        pending: folder with the results of this run, see `ensemble/engine/storage/results.py`.
         done: the clips with results.
         records: {clip: its record} of all clips, also of those that failed.
         fresh: clips whose results are pending.

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rvos_ensemble.ensemble.engine.store import key_of
+from rvos_ensemble.ensemble.engine.storage.store import key_of
 
 
 @dataclass

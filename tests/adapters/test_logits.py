@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.masks import MaskSequence, quantise
 from rvos_ensemble.adapters.inference.logits import LogitMasks, grow, probability
-from rvos_ensemble.ensemble.engine.store import decode, encode
+from rvos_ensemble.ensemble.engine.storage.store import decode, encode
 
 SIZES = [
     ((24, 41), (96, 160)),

@@ -11,7 +11,7 @@ from rvos_ensemble.adapters.inference import device, precision
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION
 from rvos_ensemble.adapters.inference.precision import Decision, decide, of_cpu, of_cuda
 from rvos_ensemble.ensemble.engine.keys import keys_of
-from rvos_ensemble.ensemble.engine.workers import _Worker
+from rvos_ensemble.ensemble.engine.workers.workers import _Worker
 from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.ensemble.report.publication import manifest
 from rvos_ensemble.propagators.blend import Blend

@@ -12,7 +12,7 @@ from rvos_ensemble.adapters.networks.uninext.uninext import Uninext
 from rvos_ensemble.adapters.training import pretrain_backbone, segmenters, uninext
 from rvos_ensemble.adapters.training.loop import loop
 from rvos_ensemble.adapters.training.partial_weights import load_parts
-from rvos_ensemble.ensemble.engine.folders import owned
+from rvos_ensemble.ensemble.engine.storage.folders import owned
 
 
 def test_crops_show_the_object_of_their_labels():

@@ -33,7 +33,7 @@ from rvos_ensemble.adapters.networks.interface import Answer
 from rvos_ensemble.adapters.referformer import ReferFormerAdapter
 from rvos_ensemble.adapters.soc import SOCAdapter
 from rvos_ensemble.adapters.uninext import UNINEXTAdapter
-from rvos_ensemble.ensemble.engine.store import decode
+from rvos_ensemble.ensemble.engine.storage.store import decode
 from rvos_ensemble.ensemble.recipe import components
 
 CLASSES = {"referformer": ReferFormerAdapter, "mutr": MUTRAdapter, "soc": SOCAdapter, "uninext": UNINEXTAdapter}

@@ -15,10 +15,10 @@ from test_pipeline import manifest, run, statuses, tree
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.engine import clusters, workers
 from rvos_ensemble.ensemble.engine.clips import list_clips
-from rvos_ensemble.ensemble.engine.clusters import WorkerDied, on_cluster, run_task, task_of
-from rvos_ensemble.ensemble.engine.results import Draft, prepare
+from rvos_ensemble.ensemble.engine.storage.results import Draft, prepare
+from rvos_ensemble.ensemble.engine.workers import clusters, workers
+from rvos_ensemble.ensemble.engine.workers.clusters import WorkerDied, on_cluster, run_task, task_of
 from rvos_ensemble.ensemble.recipe.recipe import load
 
 

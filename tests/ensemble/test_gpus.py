@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rvos_ensemble.ensemble.engine.gpus import take_gpu
+from rvos_ensemble.ensemble.engine.workers.gpus import take_gpu
 from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.propagators.flow import Flow
 

@@ -2,7 +2,7 @@
 
 from rvos_ensemble.adapters.core.clip import Clip, Expression
 from rvos_ensemble.ensemble.engine.graph import Graph, nodes_of
-from rvos_ensemble.ensemble.engine.store import Store
+from rvos_ensemble.ensemble.engine.storage.store import Store
 from rvos_ensemble.ensemble.steps.union import Union
 
 CLIP = Clip("v", ("0",), (Expression("v", "0", "the star"),), None)

@@ -20,7 +20,7 @@ from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.prediction import Objects, check_prediction
 from rvos_ensemble.adapters.core.traits import Traits
 from rvos_ensemble.adapters.files.readers.coco_rle import encode
-from rvos_ensemble.ensemble.engine import store
+from rvos_ensemble.ensemble.engine.storage import store
 from rvos_ensemble.ensemble.fusion.seeds import components
 from rvos_ensemble.ensemble.steps.unite import united
 from rvos_ensemble.propagators.core.rounds.rounds import propagate_in_rounds

@@ -15,8 +15,8 @@ from helpers.tiny import make_tiny
 from test_pipeline import SLEEPER, manifest, run, statuses, tree
 
 import run_ensemble
-from rvos_ensemble.ensemble.engine import results
-from rvos_ensemble.ensemble.engine.folders import MARK, owned, private
+from rvos_ensemble.ensemble.engine.storage import results
+from rvos_ensemble.ensemble.engine.storage.folders import MARK, owned, private
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ from rvos_ensemble.adapters.files import Files, remembered
 from rvos_ensemble.ensemble import fusion
 from rvos_ensemble.ensemble.fusion.bits import count_ones, pack
 from rvos_ensemble.ensemble.fusion.packed_votes import packed_vote
-from rvos_ensemble.ensemble.report.reduced_masks import reduced_mask, shrink
+from rvos_ensemble.ensemble.report.page.reduced_masks import reduced_mask, shrink
 
 SIZES = st.tuples(st.integers(1, 20), st.integers(1, 40))
 

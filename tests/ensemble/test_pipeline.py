@@ -24,7 +24,7 @@ import run_ensemble
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.ensemble.commands import run as run_command
 from rvos_ensemble.ensemble.engine.clips import Checked
-from rvos_ensemble.ensemble.engine.folders import shared
+from rvos_ensemble.ensemble.engine.storage.folders import shared
 from rvos_ensemble.ensemble.report import submission
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,9 +17,10 @@ import run_ensemble
 from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.ensemble.api.quiet import captured
-from rvos_ensemble.ensemble.engine import clip_progress, progress_bar, workers
-from rvos_ensemble.ensemble.engine.clip_progress import ClipProgress
+from rvos_ensemble.ensemble.engine import progress_bar
 from rvos_ensemble.ensemble.engine.progress_bar import FOLDER, ClipsBar, ProgressBar, tracked
+from rvos_ensemble.ensemble.engine.workers import clip_progress, workers
+from rvos_ensemble.ensemble.engine.workers.clip_progress import ClipProgress
 
 SLOW = """
 import time

@@ -9,7 +9,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.traits import Traits, common_traits
 from rvos_ensemble.ensemble.engine.clips import input_problems
-from rvos_ensemble.ensemble.engine.store import decode, encode
+from rvos_ensemble.ensemble.engine.storage.store import decode, encode
 from rvos_ensemble.propagators.core.key_frames import choose
 
 NAN, T, SIZE = float("nan"), 4, (4, 6)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvos_ensemble.adapters.core.masks import MaskSequence
-from rvos_ensemble.ensemble.engine.store import DamagedEntry, Store, atomic_write, decode, encode, key_of
+from rvos_ensemble.ensemble.engine.storage.store import DamagedEntry, Store, atomic_write, decode, encode, key_of
 
 
 def prediction(seed=0, width=13):

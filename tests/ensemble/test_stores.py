@@ -13,9 +13,9 @@ from test_store import prediction, same
 
 import run_ensemble
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.ensemble.engine.folders import MARK, owned, shared
-from rvos_ensemble.ensemble.engine.store import Store, encode
-from rvos_ensemble.ensemble.engine.stores import UrlStore, file_system, in_use, open_store
+from rvos_ensemble.ensemble.engine.storage.folders import MARK, owned, shared
+from rvos_ensemble.ensemble.engine.storage.store import Store, encode
+from rvos_ensemble.ensemble.engine.storage.stores import UrlStore, file_system, in_use, open_store
 from rvos_ensemble.ensemble.recipe.recipe import load
 
 

@@ -19,7 +19,7 @@ from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
 from rvos_ensemble.adapters.files.readers.coco_rle import encode
 from rvos_ensemble.adapters.proposals import Proposals
 from rvos_ensemble.adapters.simulated_proposals import SimulatedProposals
-from rvos_ensemble.ensemble.engine import store
+from rvos_ensemble.ensemble.engine.storage import store
 from rvos_ensemble.ensemble.fusion.tracklets import (
     candidates,
     fused,

@@ -20,7 +20,7 @@ import json, os, sys
 sys.path.insert(0, {root!r})
 import run_ensemble
 from rvos_ensemble.ensemble.commands import ablate, evaluate, run, train
-from rvos_ensemble.ensemble.engine import results
+from rvos_ensemble.ensemble.engine.storage import results
 from rvos_ensemble.ensemble.recipe import recipe
 for line in sys.stdin:
     asked = json.loads(line)

@@ -9,7 +9,7 @@ from PIL import Image
 
 import run_ensemble
 from rvos_ensemble.adapters.core.clip import Clip, Expression
-from rvos_ensemble.ensemble.report import clip_data
+from rvos_ensemble.ensemble.report.page import clip_data
 
 HOSTILE = '</script><img src=x onerror="window.hacked = 1"><!-- <script> & "quotes" \u2028'
 ODD = 'b #1 100% "<i>"'  # name of a clip: legal as a file name, with special characters of URLs and HTML

@@ -13,7 +13,7 @@ from rvos_ensemble.ensemble.commands.comparison.pictures import tiles
 from rvos_ensemble.ensemble.commands.comparison.rows import Change, StepRow, changes
 from rvos_ensemble.ensemble.commands.comparison.runs import OUTPUT, FinishedRun
 from rvos_ensemble.ensemble.commands.comparison.text import extremes, letters
-from rvos_ensemble.ensemble.report.page import head
+from rvos_ensemble.ensemble.report.page.page import head
 
 MOST = 8  # gains and losses of each run that are shown with pictures
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rvos_ensemble.ensemble.commands.comparison.runs import FinishedRun, Key
 from rvos_ensemble.ensemble.metrics.frame_scores import read_scores
-from rvos_ensemble.ensemble.report.clip_data import body_of
+from rvos_ensemble.ensemble.report.page.clip_data import body_of
 
 RIGHT, MISSING, EXTRA = (225, 20, 140), (42, 125, 225), (240, 140, 0)  # RGB, as on the report
 QUALITY = 80  # of WebP

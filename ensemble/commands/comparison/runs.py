@@ -14,7 +14,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.core.io.json_text import read_json
 from rvos_ensemble.adapters.core.messages import first_few
-from rvos_ensemble.ensemble.engine.results import Place
+from rvos_ensemble.ensemble.engine.storage.results import Place
 from rvos_ensemble.ensemble.metrics.existence import ExpressionScore
 from rvos_ensemble.ensemble.report.frame import COLUMNS
 
@@ -55,7 +55,7 @@ class FinishedRun:
         return self.scores.get(self.output if step == OUTPUT else step)
 
     def place(self, clip: str, part: str) -> Path:
-        """The file of a clip, see `ensemble/engine/results.py`."""
+        """The file of a clip, see `ensemble/engine/storage/results.py`."""
         return Place(self.folder).path(clip, part)
 
     @cached_property

@@ -19,8 +19,9 @@ from PIL import Image
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.ensemble.metrics import scores as metrics
 from rvos_ensemble.ensemble.metrics.frame_scores import pack_scores, read_scores
-from rvos_ensemble.ensemble.report import clip_data, overlays
-from rvos_ensemble.ensemble.report.page_notes import notes_of
+from rvos_ensemble.ensemble.report import overlays
+from rvos_ensemble.ensemble.report.page import clip_data
+from rvos_ensemble.ensemble.report.page.page_notes import notes_of
 from rvos_ensemble.ensemble.report.record import ClipRecord
 
 # Scores of every frame

@@ -12,8 +12,8 @@ from PIL import Image
 
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.ensemble import report
-from rvos_ensemble.ensemble.engine.store import key_of
-from rvos_ensemble.ensemble.report import clip_data
+from rvos_ensemble.ensemble.engine.storage.store import key_of
+from rvos_ensemble.ensemble.report.page import clip_data
 from rvos_ensemble.ensemble.report.provenance import versions
 from rvos_ensemble.ensemble.report.record import read_record
 
@@ -48,7 +48,7 @@ def test_the_names_of_a_team_stay_out_of_the_page(done):
 def test_the_home_of_the_user_stays_out_of_the_page(done, monkeypatch):
     from rvos_ensemble.ensemble.recipe.recipe import load
     from rvos_ensemble.ensemble.report.frame import scores_frame
-    from rvos_ensemble.ensemble.report.page_data import page_data
+    from rvos_ensemble.ensemble.report.page.page_data import page_data
 
     recipe = load(done.arguments)
     data = recipe.config["data"]["root"]

@@ -7,7 +7,7 @@ from helpers.tiny_mevis import make_tiny_mevis
 
 import run_ensemble
 from rvos_ensemble.ensemble.api.run_result import RunResult
-from rvos_ensemble.ensemble.report import clip_data
+from rvos_ensemble.ensemble.report.page import clip_data
 
 
 @pytest.fixture(scope="module")

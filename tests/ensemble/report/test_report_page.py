@@ -13,7 +13,7 @@ from PIL import Image
 
 from rvos_ensemble.ensemble import report
 from rvos_ensemble.ensemble.metrics.frame_scores import read_scores
-from rvos_ensemble.ensemble.report import clip_data, page
+from rvos_ensemble.ensemble.report.page import clip_data, page
 from rvos_ensemble.ensemble.report.record import read_record
 
 SEEN = os.environ.get("REPORT_PICTURES")  # a folder for screenshots

@@ -7,11 +7,11 @@ from helpers.report_page import column, make_clip
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.ensemble import report
-from rvos_ensemble.ensemble.engine.results import Place
+from rvos_ensemble.ensemble.engine.storage.results import Place
 from rvos_ensemble.ensemble.metrics import scores as metrics
 from rvos_ensemble.ensemble.metrics.frame_scores import means_of, pack_scores
 from rvos_ensemble.ensemble.recipe.recipe import load
-from rvos_ensemble.ensemble.report import clip_data, page
+from rvos_ensemble.ensemble.report.page import clip_data, page
 from rvos_ensemble.ensemble.report.record import ClipRecord
 
 CLIPS, EXPRESSIONS, FRAMES_EACH = 202, 834, 27  # Ref-YouTube-VOS valid: 22 thousand masks per step

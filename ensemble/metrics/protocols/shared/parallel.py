@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 
 from rvos_ensemble.ensemble.engine.progress_bar import tracked
-from rvos_ensemble.ensemble.engine.workers import in_order
+from rvos_ensemble.ensemble.engine.workers.workers import in_order
 
 MASKS_PER_WORKER = 1000  # about one second of work, as long as it takes to start a process
 

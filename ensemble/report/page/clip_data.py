@@ -23,7 +23,7 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.masks import MaskSequence
 from rvos_ensemble.adapters.core.no_pictures import NoPictures
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.ensemble.report.reduced_masks import reduced_mask, shrink
+from rvos_ensemble.ensemble.report.page.reduced_masks import reduced_mask, shrink
 
 SIDE = 240  # pixels of the longer side; a run may cover a whole frame and must fit into 16 bits
 FRAMES = 400  # maximum per clip; of longer clips every second, third, ... frame is used

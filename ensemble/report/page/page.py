@@ -1,9 +1,8 @@
 """report.html: a single file that opens from disk, with all scores and the images of the most informative clips.
 
 The page is `web/page.html` with its style, scripts and data inserted. The images of a clip are written to
-`report/CLIP.js` when the clip is computed (`ensemble/report/clip_data.py`). As many as fit into PAGE_BYTES are also
-embedded in the page; the page loads the others on demand. Without the folder `report/`, the page still has all scores
-and curves.
+`report/CLIP.js` when the clip is computed (`clip_data.py`). As many as fit into PAGE_BYTES are also embedded in the
+page; the page loads the others on demand. Without the folder `report/`, the page still has all scores and curves.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.io.disk import atomic_write
-from rvos_ensemble.ensemble.engine.results import Place
+from rvos_ensemble.ensemble.engine.storage.results import Place
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
-from rvos_ensemble.ensemble.report import clip_data
 from rvos_ensemble.ensemble.report.frame import scores_frame
-from rvos_ensemble.ensemble.report.page_data import no_data, page_data
+from rvos_ensemble.ensemble.report.page import clip_data
+from rvos_ensemble.ensemble.report.page.page_data import no_data, page_data
 from rvos_ensemble.ensemble.report.record import ClipRecord
 
 PAGE_BYTES = 12 * 2**20  # maximum size of report.html, unless the scores alone need more

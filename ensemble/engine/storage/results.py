@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rvos_ensemble.adapters.core.io.disk import atomic_write, write_file
-from rvos_ensemble.ensemble.engine.folders import remove
-from rvos_ensemble.ensemble.engine.store import key_of
+from rvos_ensemble.ensemble.engine.storage.folders import remove
+from rvos_ensemble.ensemble.engine.storage.store import key_of
 
 PENDING = "pending"
 PLAN, OLD = "plan.json", "old"

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.prediction import Prediction
-from rvos_ensemble.ensemble.engine.folders import KINDS, MAGIC, MARK, shared
-from rvos_ensemble.ensemble.engine.store import DamagedEntry, Store, decode, encode
+from rvos_ensemble.ensemble.engine.storage.folders import KINDS, MAGIC, MARK, shared
+from rvos_ensemble.ensemble.engine.storage.store import DamagedEntry, Store, decode, encode
 
 
 class AnyStore(Protocol):

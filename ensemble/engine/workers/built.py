@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 
 from rvos_ensemble.adapters.core.component import Component
-from rvos_ensemble.ensemble.engine.gpus import take_gpu
+from rvos_ensemble.ensemble.engine.workers.gpus import take_gpu
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 
 

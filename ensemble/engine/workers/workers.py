@@ -16,9 +16,9 @@ from rvos_ensemble.adapters.core.clip import Clip
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.core.io.lifetime import end_with
 from rvos_ensemble.adapters.inference import precision
-from rvos_ensemble.ensemble.engine.clip_progress import of_clip
-from rvos_ensemble.ensemble.engine.clusters import WorkerDied, on_cluster, open_cluster
 from rvos_ensemble.ensemble.engine.progress_bar import ClipsBar
+from rvos_ensemble.ensemble.engine.workers.clip_progress import of_clip
+from rvos_ensemble.ensemble.engine.workers.clusters import WorkerDied, on_cluster, open_cluster
 from rvos_ensemble.ensemble.recipe.schema import CLUSTERS
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from rvos_ensemble.adapters.core.clip import Clip
-from rvos_ensemble.ensemble.engine.results import Place
+from rvos_ensemble.ensemble.engine.storage.results import Place
 from rvos_ensemble.ensemble.metrics.frame_scores import FrameScores, read_scores
 from rvos_ensemble.ensemble.metrics.gains import Gain, difference, difference_of_final
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.ensemble.report.frame import by_row
-from rvos_ensemble.ensemble.report.page_notes import notes_of
+from rvos_ensemble.ensemble.report.page.page_notes import notes_of
 from rvos_ensemble.ensemble.report.provenance import from_home, provenance
 from rvos_ensemble.ensemble.report.record import ClipRecord
 from rvos_ensemble.ensemble.report.table import BELOW, describe, summary, with_oracle

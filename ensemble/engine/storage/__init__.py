@@ -1,0 +1,1 @@
+"""Where results lie: the store of intermediate ones, and the folder of a run."""

@@ -1,0 +1,1 @@
+"""The processes that compute clips, on this machine or on a cluster."""
