@@ -36,16 +36,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.io import png
-from rvos_ensemble.propagators.inference.checkpoint import load_network
-from rvos_ensemble.propagators.inference.object_banks import (
+from rvos_ensemble.propagators.inference.aot.checkpoint import load_network
+from rvos_ensemble.propagators.inference.aot.object_banks import (
     merge_banks,
     most_probable,
     nearest,
     probabilities,
     split_labels,
 )
-from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation, input_size
 from rvos_ensemble.propagators.networks.network import MAX_OBJECTS
 
 VARIANTS = ("aott", "deaott", "r50_aotl", "r50_deaotl")

@@ -32,9 +32,9 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.official_demo import seeded
 from benchmarks.propagate import NAMES
 from rvos_ensemble.adapters.inference.device import PRECISIONS
-from rvos_ensemble.propagators.inference.object_banks import most_probable, nearest, probabilities
-from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
+from rvos_ensemble.propagators.inference.aot.object_banks import most_probable, nearest, probabilities
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation, input_size
 from rvos_ensemble.propagators.networks.attention import LocalWindow
 from rvos_ensemble.propagators.networks.gpm import GatedPropagationModule
 from rvos_ensemble.propagators.networks.lstt import LSTTBlock

@@ -5,7 +5,7 @@ Source: Yang et al., NeurIPS 2021; https://github.com/yoxu515/aot-benchmark has 
 
 from __future__ import annotations
 
-from rvos_ensemble.propagators.inference.vos_propagator import VOSPropagator
+from rvos_ensemble.propagators.inference.aot.propagator import VOSPropagator
 
 
 class AOT(VOSPropagator):

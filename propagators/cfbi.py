@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rvos_ensemble.propagators.inference.aot.settings import relations
 from rvos_ensemble.propagators.inference.cfbi.settings import DEFAULTS
 from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
-from rvos_ensemble.propagators.inference.vos_settings import relations
 
 if TYPE_CHECKING:
     from rvos_ensemble.propagators.inference.cfbi.model import CFBIModel

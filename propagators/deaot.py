@@ -5,7 +5,7 @@ Source: Yang and Yang, NeurIPS 2022; https://github.com/yoxu515/aot-benchmark ha
 
 from __future__ import annotations
 
-from rvos_ensemble.propagators.inference.vos_propagator import VOSPropagator
+from rvos_ensemble.propagators.inference.aot.propagator import VOSPropagator
 
 
 class DeAOT(VOSPropagator):

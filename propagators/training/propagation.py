@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from rvos_ensemble.propagators.inference.object_banks import nearest, probabilities
-from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
+from rvos_ensemble.propagators.inference.aot.object_banks import nearest, probabilities
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation, input_size
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 
 

@@ -18,7 +18,7 @@ from rvos_ensemble.adapters.training.norms import unfreeze_norms, without_counts
 from rvos_ensemble.adapters.training.samples.folder import FolderClips, WholeVideos
 from rvos_ensemble.adapters.training.samples.rendered import LENGTH, RenderedClips
 from rvos_ensemble.adapters.training.samples.sample import VOID, Sample
-from rvos_ensemble.propagators.inference.tta import MEAN, STD
+from rvos_ensemble.propagators.inference.aot.tta import MEAN, STD
 from rvos_ensemble.propagators.networks.encoders import freeze
 from rvos_ensemble.propagators.networks.network import MAX_OBJECTS, VOSNetwork
 from rvos_ensemble.propagators.networks.variants import VOSVariant, find_variant

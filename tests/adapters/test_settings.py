@@ -34,7 +34,7 @@ from rvos_ensemble.ensemble.metrics.protocols.shared.protocol import Protocol
 from rvos_ensemble.ensemble.recipe.components import KINDS
 from rvos_ensemble.ensemble.recipe.recipe import Recipe
 from rvos_ensemble.propagators.core.key_frame_settings import RULES, settings_of
-from rvos_ensemble.propagators.inference.vos_settings import TTA
+from rvos_ensemble.propagators.inference.aot.settings import TTA
 
 LONG = "x" * 5000
 VALUES = [

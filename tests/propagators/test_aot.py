@@ -16,9 +16,9 @@ from rvos_ensemble.propagators.aot import AOT
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.deaot import DeAOT
-from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
-from rvos_ensemble.propagators.inference.vos_settings import DEFAULTS
+from rvos_ensemble.propagators.inference.aot.settings import DEFAULTS
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation, input_size
 from rvos_ensemble.propagators.networks.network import VOSNetwork
 
 CLASSES = {"aots": AOT, "deaots": DeAOT}

@@ -15,10 +15,10 @@ from helpers.seeded import meta_network, weights_of
 from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.errors import InputError
-from rvos_ensemble.propagators.inference.checkpoint import load_network
-from rvos_ensemble.propagators.inference.object_banks import merge_banks, nearest, probabilities, split_labels
-from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.vos_family import recognise_variants
+from rvos_ensemble.propagators.inference.aot.checkpoint import load_network
+from rvos_ensemble.propagators.inference.aot.object_banks import merge_banks, nearest, probabilities, split_labels
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
+from rvos_ensemble.propagators.inference.families.vos_family import recognise_variants
 from rvos_ensemble.propagators.networks import attention
 from rvos_ensemble.propagators.networks.attention import LocalWindow, attend
 from rvos_ensemble.propagators.networks.memory import LongTermMemory, RaggedMemory, Tokens

@@ -20,10 +20,10 @@ from rvos_ensemble.propagators.blend import Blend
 from rvos_ensemble.propagators.core.propagate import PropagationTask, propagate
 from rvos_ensemble.propagators.core.propagator import Frame
 from rvos_ensemble.propagators.flow import Flow
+from rvos_ensemble.propagators.inference.aot.object_banks import nearest, probabilities
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation, input_size
 from rvos_ensemble.propagators.inference.blend_sweep import blend
-from rvos_ensemble.propagators.inference.object_banks import nearest, probabilities
-from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import Augmentation, input_size
 
 FADING = '''
 import numpy as np

@@ -6,8 +6,8 @@ import torch
 
 from rvos_ensemble.adapters.inference.checkpoints.weights import weights_file
 from rvos_ensemble.propagators.aot import AOT
-from rvos_ensemble.propagators.inference.checkpoint import load_network
-from rvos_ensemble.propagators.inference.tracker import Tracker
+from rvos_ensemble.propagators.inference.aot.checkpoint import load_network
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
 
 SIZE = (65, 97)
 

@@ -20,8 +20,8 @@ from rvos_ensemble.adapters.training.norms import unfreeze_norms
 from rvos_ensemble.adapters.training.samples import augment
 from rvos_ensemble.adapters.training.samples.collage import collage
 from rvos_ensemble.adapters.training.samples.sample import Sample
-from rvos_ensemble.propagators.inference.checkpoint import load_network, open_checkpoint
-from rvos_ensemble.propagators.inference.tracker import Tracker
+from rvos_ensemble.propagators.inference.aot.checkpoint import load_network, open_checkpoint
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
 from rvos_ensemble.propagators.networks.attention import local_window
 from rvos_ensemble.propagators.networks.encoders import freeze
 from rvos_ensemble.propagators.networks.layers import sine_position

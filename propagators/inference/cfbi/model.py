@@ -8,10 +8,10 @@ import torch
 
 from rvos_ensemble.adapters.core.component import merge_settings
 from rvos_ensemble.propagators.core.propagator import Frame
+from rvos_ensemble.propagators.inference.aot.settings import TTA
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation, augmentations
 from rvos_ensemble.propagators.inference.families.cfbi import CFBIFamily
 from rvos_ensemble.propagators.inference.network_model import NetworkModel
-from rvos_ensemble.propagators.inference.tta import Augmentation, augmentations
-from rvos_ensemble.propagators.inference.vos_settings import TTA
 from rvos_ensemble.propagators.networks.cfbi.network import CFBIFeatures
 from rvos_ensemble.propagators.networks.cfbi.references import References
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rvos_ensemble.adapters.core.settings import table, whole
 from rvos_ensemble.adapters.inference.options import DEVICE, PRECISION, WEIGHTS
-from rvos_ensemble.propagators.inference.vos_settings import TTA
+from rvos_ensemble.propagators.inference.aot.settings import TTA
 
 DEFAULTS: dict[str, Any] = {
     "weights": WEIGHTS,  # a checkpoint of the official code, of CFBI+ or CFBI with ResNet-101

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from rvos_ensemble.propagators.core.propagator import Frame
+from rvos_ensemble.propagators.inference.aot.object_banks import most_probable, nearest, probabilities
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation
 from rvos_ensemble.propagators.inference.cfbi.model import CFBIModel
 from rvos_ensemble.propagators.inference.host_copy import AsyncHostCopy, HostMask
-from rvos_ensemble.propagators.inference.object_banks import most_probable, nearest, probabilities
-from rvos_ensemble.propagators.inference.tta import Augmentation
 from rvos_ensemble.propagators.networks.cfbi.matching import LocalMatcher
 from rvos_ensemble.propagators.networks.cfbi.network import CFBIFeatures
 from rvos_ensemble.propagators.networks.cfbi.references import References

@@ -17,9 +17,9 @@ from helpers.seeded_cfbi import block_video, weights_of
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from rvos_ensemble.propagators.inference.aot.object_banks import probabilities
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation
 from rvos_ensemble.propagators.inference.families.cfbi import CFBIFamily
-from rvos_ensemble.propagators.inference.object_banks import probabilities
-from rvos_ensemble.propagators.inference.tta import Augmentation
 from rvos_ensemble.propagators.networks.cfbi.matching import (
     FAR,
     LocalMatcher,

@@ -12,10 +12,10 @@ from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.adapters.inference import device
 from rvos_ensemble.adapters.inference.checkpoints.weights import weights_hash
 from rvos_ensemble.propagators.core.propagator import Frame
-from rvos_ensemble.propagators.inference.checkpoint import load_network
+from rvos_ensemble.propagators.inference.aot.checkpoint import load_network
+from rvos_ensemble.propagators.inference.aot.settings import TTA
+from rvos_ensemble.propagators.inference.aot.tta import Augmentation
 from rvos_ensemble.propagators.inference.network_model import NetworkModel
-from rvos_ensemble.propagators.inference.tta import Augmentation
-from rvos_ensemble.propagators.inference.vos_settings import TTA
 from rvos_ensemble.propagators.networks.network import FrameFeatures
 from rvos_ensemble.propagators.networks.variants import find_variant
 

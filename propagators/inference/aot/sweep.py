@@ -11,11 +11,11 @@ from torch import Tensor
 
 from rvos_ensemble.propagators.core.memory_rules.scene_cut import CutDetector
 from rvos_ensemble.propagators.core.propagator import Frame
+from rvos_ensemble.propagators.inference.aot.model import VOSModel
+from rvos_ensemble.propagators.inference.aot.object_banks import most_probable, nearest, probabilities
+from rvos_ensemble.propagators.inference.aot.tracker import Tracker
+from rvos_ensemble.propagators.inference.aot.tta import augmentations
 from rvos_ensemble.propagators.inference.host_copy import AsyncHostCopy, HostMask
-from rvos_ensemble.propagators.inference.object_banks import most_probable, nearest, probabilities
-from rvos_ensemble.propagators.inference.tracker import Tracker
-from rvos_ensemble.propagators.inference.tta import augmentations
-from rvos_ensemble.propagators.inference.vos_model import VOSModel
 from rvos_ensemble.propagators.networks.network import MAX_OBJECTS, FrameFeatures
 
 

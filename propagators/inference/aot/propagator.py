@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rvos_ensemble.propagators.inference.aot.settings import DEFAULTS, relations
 from rvos_ensemble.propagators.inference.network_propagator import NetworkPropagator
-from rvos_ensemble.propagators.inference.vos_settings import DEFAULTS, relations
 
 if TYPE_CHECKING:
-    from rvos_ensemble.propagators.inference.network_sweep import NetworkSweep
-    from rvos_ensemble.propagators.inference.vos_model import VOSModel
+    from rvos_ensemble.propagators.inference.aot.model import VOSModel
+    from rvos_ensemble.propagators.inference.aot.sweep import NetworkSweep
 
 
 class VOSPropagator(NetworkPropagator):
@@ -35,13 +35,13 @@ class VOSPropagator(NetworkPropagator):
 
     def make_model(self) -> VOSModel:
         """See `NetworkPropagator.make_model`."""
-        from rvos_ensemble.propagators.inference.vos_model import VOSModel
+        from rvos_ensemble.propagators.inference.aot.model import VOSModel
 
         return VOSModel(vars(self.settings), self.family)
 
     def make_sweep(self, size: tuple[int, int]) -> NetworkSweep:
         """See `NetworkPropagator.make_sweep`."""
-        from rvos_ensemble.propagators.inference.network_sweep import NetworkSweep
+        from rvos_ensemble.propagators.inference.aot.sweep import NetworkSweep
 
         return NetworkSweep(self.model, size)
 
