@@ -1,4 +1,4 @@
-"""GroundingDINO: sentences to boxes, and boxes to masks by SAM 2, EdgeTAM or SAM 3.
+"""GroundingDINO: sentences to boxes, and boxes to masks by SAM 2 or SAM 3.
 
 Source: Liu et al., "Grounding DINO: Marrying DINO with Grounded Pre-Training for Open-Set Object Detection", ECCV 2024;
 https://github.com/IDEA-Research/GroundingDINO. Zhao et al., "An Open and Comprehensive Pipeline for Unified Object
@@ -25,7 +25,7 @@ class GroundingDinoAdapter(KeyFrameExpressionAdapter):
 
     defaults: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
-        "masks": FOLDER,  # SAM 2, EdgeTAM or SAM 3, for images or for videos, which turns boxes into masks
+        "masks": FOLDER,  # SAM 2 or SAM 3, for images or for videos, which turns boxes into masks
         "threshold": number(0.25, least=0, most=1),  # lowest score of a box; 0.35 in the authors' demo
     }
     score = "box score times predicted IoU of the mask, of the best box of the frame"

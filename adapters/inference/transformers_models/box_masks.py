@@ -1,4 +1,4 @@
-"""Masks of boxes by SAM 2, EdgeTAM or SAM 3's tracker, each of which was trained with prompts on single images."""
+"""Masks of boxes by SAM 2 or SAM 3's tracker, both of which were trained with prompts on single images."""
 
 from __future__ import annotations
 

@@ -66,10 +66,7 @@ def test_boxes_equal_those_of_the_processor(kind, folders):
     assert (boxes - expected["boxes"][order]).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize(
-    ("kind", "network"),
-    [("sam2", "Sam2Model"), ("edgetam", "EdgeTamModel"), ("sam3", "Sam3TrackerModel")],
-)
+@pytest.mark.parametrize(("kind", "network"), [("sam2", "Sam2Model"), ("sam3", "Sam3TrackerModel")])
 def test_masks_of_boxes_are_those_of_the_network(kind, network, folders):
     """The processors of SAM need torchvision; what they do to boxes and masks is written out here."""
     model = grounding_dino(folders, masks=kind).model.segmenter
@@ -119,7 +116,7 @@ def test_problems_of_both_folders_are_reported_together(folders, tmp_path):
     (folder / "preprocessor_config.json").unlink()
     changed = {**folders, "grounding-dino": folder, "masks_sam2": folders["grounding-dino"]}
     text = "\n".join(grounding_dino(changed).check([CLIP]))
-    for words in ("has no tokenizer", "has no preprocessor_config.json", "'grounding-dino', expected edgetam or"):
+    for words in ("has no tokenizer", "has no preprocessor_config.json", "'grounding-dino', expected sam2 or"):
         assert words in text
 
 
