@@ -114,7 +114,7 @@ class ObjectsAdapter(Adapter):
 
         s = self.settings
         size = self.network.input_size(clip.size, s.short_side)
-        with torch.no_grad(), device.autocast(self._device, s.precision):
+        with torch.no_grad(), device.autocast(self._device, s.precision, self.network):
             image = preprocess.shrink(clip.read(t), size, "torchvision")[None].to(self._device)
             best = select(self.network, self.network(image), 0, s.most, s.threshold, s.min_area)
         masks = [grow(logits, tuple(clip.size)) > 0 for logits in best.logits.cpu().numpy()]

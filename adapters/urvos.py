@@ -57,7 +57,7 @@ class URVOSAdapter(Adapter):
         where = device.pick(s.device)
         size = network.input_size(clip.size, s.short_side)
         logits = []
-        with torch.no_grad(), device.autocast(where, s.precision):
+        with torch.no_grad(), device.autocast(where, s.precision, network):
             text = network.read([e.text for e in clip.expressions])
             for start in progress.counted(range(0, len(clip), s.frames_per_step)):
                 span = range(start, min(start + s.frames_per_step, len(clip)))

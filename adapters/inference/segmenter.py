@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rvos_ensemble.adapters.core import progress
 from rvos_ensemble.adapters.core.clip import Clip
@@ -82,6 +82,11 @@ class Segmenter:
         if self.settings.compile:
             network.get_submodule(self.checkpoint.family.backbone_prefix.rstrip(".")).compile(dynamic=False)
         return network
+
+    @property
+    def _converted(self) -> list[nn.Module]:
+        """See `device.autocast`; torch.compile would compile the conversion."""
+        return [] if self.settings.compile else [self.network]
 
     def problems(self, clip: Clip) -> list[str]:
         """Expressions that the model cannot read, one sentence per problem."""
@@ -154,7 +159,7 @@ class Segmenter:
         step = s.expressions_per_step or len(words)
         groups, answers = math.ceil(len(words) / step), []
         done, total = span.start * (1 + groups), len(clip) * (1 + groups)  # encoding a frame counts as one group
-        with device.autocast(self.device, s.precision):
+        with device.autocast(self.device, s.precision, *self._converted):
             with progress.inner(done, done + len(span), total):
                 features = self.network.encode(images, self.frames_per_step)
             for n, start in enumerate(range(0, len(words), step), start=1):

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
+from torch import nn
+
 from rvos_ensemble.adapters.inference import device
 from rvos_ensemble.adapters.inference.checkpoints.weights import weights_hash
 
@@ -42,6 +44,11 @@ class NetworkModel:
             self.network.to(self.device)
             self.placed = True
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The modules of torch that `autocast` may convert."""
+        return [self.network]
+
     def autocast(self) -> AbstractContextManager:
         """The context in which the network computes in the chosen precision."""
-        return device.autocast(self.device, self.settings["precision"])
+        return device.autocast(self.device, self.settings["precision"], *self.networks)

@@ -45,7 +45,7 @@ class URVOSSweep:
         running = [i for i in self.memories if i not in references]
         results = {i: np.zeros(self.size, np.uint8) for i in self.started if i not in self.memories}
         if running or any(mask.any() for mask in references.values()):
-            with torch.no_grad(), device.autocast(self.device, self.settings.precision):
+            with torch.no_grad(), device.autocast(self.device, self.settings.precision, self.network):
                 maps = self._maps(frame)
                 time = torch.tensor([float(frame.t)], device=self.device)
                 for start in range(0, len(running), self.settings.batch):

@@ -94,7 +94,8 @@ class KeyFrameAdapter(Adapter):
 
         self.model.to(self.device)
         try:
-            with torch.no_grad(), device.autocast(self.device, self.settings.precision):
+            networks = self.model.networks
+            with torch.no_grad(), device.autocast(self.device, self.settings.precision, *networks):
                 yield self.model
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(

@@ -15,7 +15,7 @@ DETECTORS = (  # of grounding_dino
 )
 # of sam3; facebook/sam3 is published as sam3_video, which holds a detector and a tracker
 CONCEPTS = Architecture("Sam3Model", ("sam3", "sam3_video"), {"sam3_video": "detector_config"})
-# boxes to masks, without EdgeTAM, whose image encoder is one of timm; the networks for single images take what they need from those for videos
+# boxes to masks, without EdgeTAM, which needs timm; networks for images are read from those for videos
 PROMPTED = (
     Architecture("Sam2Model", ("sam2", "sam2_video")),
     Architecture(

@@ -52,6 +52,11 @@ class Concepts:
         files = tokenizer_files(self._pretrained.folder, "clip")
         return f"{self._pretrained.fingerprint()} {contents_hash(files)}"
 
+    @property
+    def networks(self) -> list[Any]:
+        """What `device.autocast` converts."""
+        return [self.network]
+
     def to(self, device: torch.device) -> None:
         """Moves the network to a device."""
         self.network.to(device)

@@ -51,6 +51,11 @@ class Detector:
         parts = self._pretrained.fingerprint(), contents_hash(self._files), self.segmenter.fingerprint()
         return " ".join(parts)
 
+    @property
+    def networks(self) -> list[Any]:
+        """What `device.autocast` converts."""
+        return [self.network, self.segmenter.network]
+
     def to(self, device: torch.device) -> None:
         """Moves both networks to a device."""
         self.network.to(device)

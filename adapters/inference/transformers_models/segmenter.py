@@ -60,6 +60,11 @@ class InstanceSegmenter:
         """Hash of the weights, the config, the image rule and the tokenizer."""
         return f"{self._pretrained.fingerprint()} {contents_hash(self._files)}"
 
+    @property
+    def networks(self) -> list[Any]:
+        """What `device.autocast` converts."""
+        return [self.network]
+
     def to(self, device: torch.device) -> None:
         """Moves the network to a device."""
         self.network.to(device)

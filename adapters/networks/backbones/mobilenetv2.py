@@ -39,7 +39,8 @@ class ConvNormReLU(nn.Sequential):
         without two more passes over the map, which limit this network.
         """
         conv, norm, _ = self
-        if not isinstance(norm, nn.Identity) or torch.is_grad_enabled() or not _fuses(x.device.type, x.dtype):
+        plain = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)  # which does not know the kernel
+        if plain or not isinstance(norm, nn.Identity) or not _fuses(x.device.type, x.dtype):
             return super().forward(x)
         geometry = conv.padding, conv.stride, conv.dilation, conv.groups
         return torch.ops.mkldnn._convolution_pointwise(x, conv.weight, conv.bias, *geometry, "hardtanh", [0.0, 6.0], "")

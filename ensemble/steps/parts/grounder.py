@@ -108,7 +108,7 @@ class Grounder:
         size = preprocess.input_size(clip.size, member.short_side, None, "torchvision")
         map_size = network.map_size(size)
         pooled, masks = [], []
-        with devices.autocast(self.device, self.precision):
+        with devices.autocast(self.device, self.precision, network):
             for start in progress.counted(range(0, len(times), self.step)):
                 span = times[start : start + self.step]
                 covered = np.stack([[shares(s.mask(t), map_size) for s in objects.values()] for t in span])

@@ -83,7 +83,7 @@ class PresenceJudge:
         covered = np.stack([[shares(s.mask(t), map_size) for s in tracklets] for t in range(len(clip))])
         masks = torch.from_numpy(covered).to(self.device)  # [T, P, h, w]
         times = uniform(len(clip), self.frames)
-        with devices.autocast(self.device, self.precision):
+        with devices.autocast(self.device, self.precision, network):
             frames = preprocess.read(clip, times, size, "torchvision").to(self.device)
             words = network.matcher.words(member.tokens([e.text for e in clip.expressions]), member.variant.language)
             pooled = network.pool(frames, masks[times])

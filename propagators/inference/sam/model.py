@@ -37,6 +37,11 @@ class SamModel(NetworkModel):
     def __reduce__(self):
         return SamModel, (self.settings, self.kind)
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """See `NetworkModel.networks`."""
+        return [self.network.model]
+
     def bank(self) -> MemoryBank:
         """An empty memory for one sequence."""
         config, limit = self.network.config, self.settings["max_cond_frames"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from helpers import tiny_detectors, tiny_sam
+from helpers.low_precision import autocast_alone
 from helpers.tiny_detectors import frame
 from test_segmenter_adapters import SIZE, Images, T
 from transformers import BertTokenizer, CLIPTokenizer
@@ -102,6 +103,15 @@ def test_sentences_become_masks_on_key_frames(folders):
     best, every = prediction["0"], grounding_dino(folders, threshold=0.1, take="all", most=4).predict(ONE)["0"]
     assert all((every.mask(t) >= best.mask(t)).all() for t in range(T))
     assert sum(every.mask(t).sum() for t in range(T)) > sum(best.mask(t).sum() for t in range(T))
+
+
+@pytest.mark.parametrize("make", [grounding_dino, sam3])
+def test_masks_in_bfloat16_are_those_of_autocast(make, folders):
+    with autocast_alone():
+        plain = make(folders, threshold=0.1, precision="bf16").predict(ONE)["0"]
+    found = make(folders, threshold=0.1, precision="bf16").predict(ONE)["0"]  # with weights that are converted once
+    assert found.scores.any() and found.scores.tolist() == plain.scores.tolist()
+    assert all(np.array_equal(found.mask(t), plain.mask(t)) for t in range(T))
 
 
 def test_nothing_found_is_an_empty_mask(folders):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_detectors
+from helpers.low_precision import autocast_alone
 from helpers.tiny_detectors import changed, frame
 from transformers import CLIPTokenizer
 from transformers.models.eomt.image_processing_pil_eomt import EomtImageProcessorPil
@@ -48,6 +49,17 @@ def folders(tmp_path_factory):
 def adapter(kind, folder, **settings):
     values = {"adapter": kind, "weights": str(folder), "threshold": 0.0, "k": 2, "min_area": 0, **settings}
     return make_component("adapter", values, "source x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_in_bfloat16_are_those_of_autocast(kind, folders):
+    with autocast_alone():
+        plain = adapter(kind, folders[kind], precision="bf16").predict(CLIP)
+    found = adapter(kind, folders[kind], precision="bf16").predict(CLIP)  # with weights that are converted once
+    assert found.keys() == plain.keys() and found
+    for name, sequence in found.items():
+        assert sequence.scores.tolist() == plain[name].scores.tolist()
+        assert all(np.array_equal(sequence.mask(t), plain[name].mask(t)) for t in range(T))
 
 
 def reference(kind, folder, image):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.low_precision import autocast_alone
 from helpers.seeded_cfbi import block_video, weights_of
 from torch.nn import functional as F
 
@@ -157,9 +158,12 @@ def test_settings_that_change_the_matching(plus):
 
 def test_bf16_is_near_to_fp32_and_pickles_travel(make):
     frames, masks = block_video(SIZE, 2)
+    with autocast_alone():
+        plain = through(make(precision="bf16"), frames, {0: {0: masks[0]}})[1, 0]
     propagator = make(precision="bf16")
     fp32, bf16 = (through(p, frames, {0: {0: masks[0]}})[1, 0] for p in (make(), propagator))
     assert np.abs(fp32.astype(int) - bf16).mean() < 8
+    assert np.array_equal(bf16, plain)  # with weights that are converted once
     again = pickle.loads(pickle.dumps(propagator))
     assert np.array_equal(through(again, frames, {0: {0: masks[0]}})[1, 0], bf16)
     assert again.fingerprint() == propagator.fingerprint()
