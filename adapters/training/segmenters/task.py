@@ -192,7 +192,7 @@ class SegmenterTask(TrainingTask):
             masks = predict(network, clip, self.tokenizer, self.short_side)
             truth = [clip.ids == own for _, own in clip.expressions]
             scores += [self.score(p, t) for p, t in zip(masks, truth, strict=True)]
-        metrics = {"J&F": float(np.mean(scores))}
+        metrics = {"J&F": float(np.mean(scores))} if scores else {}
         if self.settings["teacher"]:
             clips = self.tokenized(self.held_out)
             held_out = (batches.collate([clips[i]]) for i in range(self.settings["validate_clips"]))
