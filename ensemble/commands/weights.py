@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.disk import user_path
 from rvos_ensemble.adapters.inference.checkpoints import registry
 from rvos_ensemble.adapters.inference.checkpoints.family import Checkpoint
+from rvos_ensemble.adapters.inference.checkpoints.pretrained import open_pretrained
 from rvos_ensemble.adapters.inference.checkpoints.weights import read_weights, stranger
+from rvos_ensemble.adapters.inference.transformers_models import architectures
 from rvos_ensemble.ensemble.commands.families import families, find_family
 
 OPTION = "family="
@@ -37,6 +40,9 @@ def run(arguments: Sequence[str]) -> int:
             "weights takes nothing, `verify PATH` or `export FILE NAME.safetensors`, with `family=NAME|FILE.py` for "
             f"a network of your own, but the arguments are {' '.join(arguments)!r}"
         )
+    if verb == "verify" and not named and (text := of_transformers(files[0])):
+        print(text)
+        return 0
     checkpoint = open_checkpoint(files[0], *named)
     if verb == "verify":
         print(checkpoint.describe(files[0]))
@@ -58,6 +64,25 @@ def table() -> str:
         links = [line for family in members for line in family.links()]
         blocks.append("\n".join([*heading, *rows, *links]))
     return "\n\n".join(blocks)
+
+
+def of_transformers(path: str) -> str | None:
+    """What a folder is that an adapter of `transformers_models` takes, after comparing every weight; None: another.
+
+    Raises:
+        InputError: files are missing or damaged, or weights do not fit.
+    """
+    folder = user_path(path)
+    known = architectures.adapter_of(folder)
+    if known is None:
+        return None
+    adapter, networks = known
+    pretrained = open_pretrained(folder, networks)
+    count = sum(weight.numel() for weight in pretrained.network().parameters())
+    return (
+        f"{path}: {pretrained.architecture.name} of transformers, {count / 1e6:.1f} million weights, all of them fit; "
+        f"sources.NAME.adapter={adapter} sources.NAME.weights={path}"
+    )
 
 
 def open_checkpoint(path: str, name: str | None = None) -> Checkpoint:

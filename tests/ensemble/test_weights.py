@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from helpers import tiny_detectors
 from safetensors.torch import save_file
 from test_shipped_recipes import simulated, small  # noqa: F401  a small rendering of `shapes`, and masks for it
 
@@ -36,6 +37,20 @@ def test_what_a_file_is(checkpoints, tmp_path, capsys):
     assert str(file) in capsys.readouterr().err
     assert run_ensemble.main(["weights", "vrify", str(file)]) == 2
     assert "weights takes nothing, `verify PATH` or `export FILE NAME.safetensors`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "adapter"),
+    [("mask2former", "mask2former"), ("mm-grounding-dino", "grounding_dino"), ("sam3", "sam3")],
+)
+def test_what_a_folder_of_transformers_is(kind, adapter, tmp_path, capsys):
+    folder = tiny_detectors.write(tmp_path / "folder", kind)
+    assert run_ensemble.main(["weights", "verify", str(folder)]) == 0
+    assert f"all of them fit; sources.NAME.adapter={adapter} " in capsys.readouterr().out
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert run_ensemble.main(["weights", "verify", str(folder)]) == 2
+    assert str(file) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", weights.shipped())

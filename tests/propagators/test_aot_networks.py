@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from rvos_ensemble.adapters.core.errors import InputError
 from rvos_ensemble.propagators.inference.aot.checkpoint import load_network
+from rvos_ensemble.propagators.inference.aot.family import recognise_variants
 from rvos_ensemble.propagators.inference.aot.object_banks import merge_banks, nearest, probabilities, split_labels
 from rvos_ensemble.propagators.inference.aot.tracker import Tracker
-from rvos_ensemble.propagators.inference.families.vos_family import recognise_variants
 from rvos_ensemble.propagators.networks import attention
 from rvos_ensemble.propagators.networks.attention import LocalWindow, attend
 from rvos_ensemble.propagators.networks.memory import LongTermMemory, RaggedMemory, Tokens

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from rvos_ensemble.adapters.core.errors import InputError
+from rvos_ensemble.adapters.core.io.json_text import read_json
+from rvos_ensemble.adapters.inference.checkpoints.folder import MOST_JSON, open_folder
 from rvos_ensemble.adapters.inference.checkpoints.pretrained import Architecture
 
 SEGMENTERS = {  # {adapter: its network}
@@ -30,3 +35,16 @@ PROMPTED = (
         },
     ),
 )
+
+
+def adapter_of(path: Path) -> tuple[str, tuple[Architecture, ...]] | None:
+    """The adapter that runs the network in a folder, and the networks that it takes; None for any other path.
+
+    A folder that holds that network as a part of another counts as another.
+    """
+    try:
+        kind = read_json(open_folder(path).config, MOST_JSON)["model_type"]
+    except (InputError, TypeError, KeyError):
+        return None
+    networks = {**{name: (a,) for name, a in SEGMENTERS.items()}, "grounding_dino": DETECTORS, "sam3": (CONCEPTS,)}
+    return next(((name, of) for name, of in networks.items() if any(kind == a.kinds[0] for a in of)), None)

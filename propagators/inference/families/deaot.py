@@ -6,7 +6,7 @@ MODEL_ZOO.md of https://github.com/yoxu515/aot-benchmark.
 
 from __future__ import annotations
 
-from rvos_ensemble.propagators.inference.families.vos_family import PublishedVOS, VOSFamily
+from rvos_ensemble.propagators.inference.aot.family import PublishedVOS, VOSFamily
 
 
 class DeAOTFamily(VOSFamily):
