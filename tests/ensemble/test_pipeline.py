@@ -481,13 +481,13 @@ def kill_tree(process) -> None:
 
 
 def test_two_runs_in_one_folder_at_once(tiny):
-    arguments = sleeping(tiny, seconds=60)  # longer than the second one takes to start, however busy the machine is
+    arguments = sleeping(tiny, seconds=300)  # longer than the second one takes to start, however busy the machine is
     first = start(arguments)
     log = tiny.root.parent / "log.txt"
     while not log.exists() and first.poll() is None:
         time.sleep(0.05)
     second = start(arguments)
-    _, told = second.communicate(timeout=60)
+    _, told = second.communicate(timeout=240)
     assert second.returncode == 2 and "another run is working in this folder" in told
     assert first.poll() is None, "the second one must not disturb it"
     first.send_signal(signal.SIGINT)
