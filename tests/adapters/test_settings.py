@@ -100,7 +100,7 @@ def test_every_setting_declares_its_kind(name):
             assert known.spelling in ("text", "names"), f"{key}=exp #2 must be read as it stands"
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in CLASSES if not name.startswith("op:")])  # see `test_steps`
 def test_components(name):
     component = CLASSES[name]
     values = {**defaults_of(component.defaults), **minimal(component.defaults)}
