@@ -13,7 +13,7 @@ from rvos_ensemble.ensemble.recipe.recipe import load
 from rvos_ensemble.ensemble.report import submission
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZE = {"clips": 2, "frames": 5, "size": [90, 160]}
+SIZE = {"clips": 2, "frames": 4, "size": [90, 160]}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import pytest
 from helpers.reference import default_radius, j_and_f
 from helpers.tiny import FRAMES, H, T, W, make_tiny, save
 from PIL import Image
+from test_nothing_lost import hear_signals
 
 import run_ensemble
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
@@ -428,7 +429,8 @@ def sleeping(tiny, seconds=0.3, **more) -> list[str]:
 
 def start(arguments) -> subprocess.Popen:
     command = [sys.executable, ROOT / "run_ensemble.py", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, preexec_fn=hear_signals, **pipes)
 
 
 def test_a_users_own_adapter_and_its_own_code_is_part_of_the_key(tiny):
@@ -481,13 +483,13 @@ def kill_tree(process) -> None:
 
 
 def test_two_runs_in_one_folder_at_once(tiny):
-    arguments = sleeping(tiny, seconds=300)  # longer than the second one takes to start, however busy the machine is
+    arguments = sleeping(tiny, seconds=120)  # longer than the second one takes to start, however busy the machine is
     first = start(arguments)
     log = tiny.root.parent / "log.txt"
     while not log.exists() and first.poll() is None:
         time.sleep(0.05)
     second = start(arguments)
-    _, told = second.communicate(timeout=240)
+    _, told = second.communicate(timeout=110)
     assert second.returncode == 2 and "another run is working in this folder" in told
     assert first.poll() is None, "the second one must not disturb it"
     first.send_signal(signal.SIGINT)
