@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.signals import hear_signals
 from helpers.tiny import make_tiny
 from test_pipeline import SLEEPER, manifest, run, statuses, tree
 
@@ -26,11 +27,6 @@ def command(*arguments, **more):
     call = [sys.executable, str(ROOT / "run_ensemble.py"), *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(call, **pipes, **more, preexec_fn=hear_signals)
-
-
-def hear_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def sleeping(tiny, **settings):

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.reference import default_radius, j_and_f
+from helpers.signals import hear_signals
 from helpers.tiny import FRAMES, H, T, W, make_tiny, save
 from PIL import Image
-from test_nothing_lost import hear_signals
 
 import run_ensemble
 from rvos_ensemble.adapters.datasets.ref_youtube_vos import RefYoutubeVOS
