@@ -51,7 +51,7 @@ def shipped(name: str, clips: list[Clip]) -> None:
             scores["fp32"].append(full)
             scores["bf16"].append(low)
             differences.setdefault(clip.name, []).append(low - full)
-            ious += iou(found["fp32"][e.id], found["bf16"][e.id]).tolist()
+            ious += rvos_models.iou(found["fp32"][e.id], found["bf16"][e.id]).tolist()
     full, low = (np.mean(scores[p]) for p in ("fp32", "bf16"))
     a, b = paired_interval(differences)
     print(
@@ -73,16 +73,10 @@ def seeded(model: str, frames: int) -> None:
         with torch.no_grad(), autocast, products(p):
             text = encode(network.language_model, ROBERTA, rvos_models.EXPRESSIONS)
             logits[p] = network.answer(network.encode(clip, 1), text, 1).logits.float()
-    ious = iou(*(values.flatten(0, 1).numpy() > 0 for values in logits.values()))
+    ious = rvos_models.iou(*(values.flatten(0, 1).numpy() > 0 for values in logits.values()))
     error = float((logits["bf16"] - logits["fp32"]).abs().mean() / logits["fp32"].abs().mean())
     size = "x".join(map(str, clip.shape[-2:]))
     print(f"| {model} {backbone} | {size} | {error:.1%} | {ious.mean():.4f} | {np.median(ious):.4f} |", flush=True)
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of every frame of two mask sequences, bool [T, H, W]; 1 where both are empty."""
-    union = (a | b).sum((1, 2))
-    return np.where(union > 0, (a & b).sum((1, 2)) / np.maximum(union, 1), 1.0)
 
 
 def main() -> None:

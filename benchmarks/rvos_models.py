@@ -133,6 +133,12 @@ def binary(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return (resized.sigmoid() > 0.5)[0].numpy()
 
 
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of every frame of two mask sequences, bool [T, H, W]; 1 where both are empty."""
+    union = (a | b).sum((1, 2))
+    return np.where(union > 0, (a & b).sum((1, 2)) / np.maximum(union, 1), 1.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=NETWORKS)
@@ -171,8 +177,7 @@ def main() -> None:
     for x, y in zip(a, b, strict=True):
         x, y = binary(x, size), binary(y, size)
         share.append(x.mean((1, 2)))
-        union = (x | y).sum((1, 2))
-        ious.append(np.where(union > 0, (x & y).sum((1, 2)) / np.maximum(union, 1), 1.0))
+        ious.append(iou(x, y))
     scores = np.abs(results["official"]["scores"] - results["ours"]["scores"]).max()
     print(f"  logits differ by {error:.1e} of the largest value, scores by {scores:.1e}")
     print(

@@ -33,7 +33,7 @@ def reduced_mask(sequence: MaskSequence, t: int, size: tuple[int, int]) -> np.nd
     first = columns.start // 8
     pixels = np.unpackbits(packed[rows, first : -(-columns.stop // 8)], axis=1)
     pixels = pixels[:, columns.start - 8 * first : columns.stop - 8 * first] * FOREGROUND
-    if halve:  # OpenCV is four times as fast for a factor of two as for any other
+    if halve:  # then both steps take less than half the time: OpenCV is fast for a factor of two
         pixels = shrink(pixels, (pixels.shape[0] // 2, pixels.shape[1] // 2))
     shape = to_rows.stop - to_rows.start, to_columns.stop - to_columns.start
     reduced[to_rows, to_columns] = shrink(pixels, shape) > FOREGROUND // 2
